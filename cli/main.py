@@ -1,0 +1,179 @@
+"""The Typer app: each command parses, makes one call, shows. torch is imported by the commands that need it."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli import show
+
+app = typer.Typer(
+    name="mmr", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find pictures by words and words by pictures.",
+    epilog="Exit codes: 0 answers, 1 none, 2 wrong usage, 3 index or model missing or unfit, 4 done but inputs skipped, "
+    "5 the machine failed, 130 interrupted. MMR_DEBUG=1 shows tracebacks.",
+)  # fmt: skip
+
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda. auto takes the GPU where there is one.")]
+IndexDir = Annotated[Path | None, typer.Option("--index", help="The index folder.", metavar="DIR")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="A run folder, a preset (mmr models), or open_clip:NAME/TAG."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+
+
+@app.command()
+@show.guarded
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder to make.")] = Path("mmr-demo"),
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(help="Of the scenes and of the training.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Remove an earlier demo in that folder first.")] = False,
+) -> None:
+    """Draw scenes, train on them, index others, answer "a dog": the main job in minutes, with no download."""
+    from cli import demo as story
+
+    story.run(out, device, seed, force)
+
+
+@app.command()
+@show.guarded
+def train(
+    source: Annotated[
+        str, typer.Argument(help="Pairs: a csv, jsonl, parquet file, a folder with .txt captions, hf:NAME, ...")
+    ],
+    out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
+    eval_source: Annotated[
+        str | None, typer.Option("--eval", help="Pairs to evaluate on during the run.", metavar="SOURCE")
+    ] = None,
+    model: Model = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="from_scratch, finetune or smoke; chosen by --model if not given.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="field=value, any field of TrainConfig; repeatable.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Train an encoder on pairs of pictures and captions.
+
+    mmr train pairs.csv --out runs/mine --eval "csv:pairs.csv?split=dev"
+    """
+    from cli import training
+
+    stop = _StopOnSignal()
+    settings = [*(settings or []), *([f"device={device}"] if device != "auto" else [])]
+    code = training.run(source, out, eval_source, model, recipe, settings, resume, stop)
+    raise typer.Exit(code)
+
+
+@app.command(name="eval")
+@show.guarded
+def evaluate(
+    encoder: Annotated[str, typer.Argument(help="A run folder, a preset, or open_clip:NAME/TAG-or-FILE.")],
+    source: Annotated[str, typer.Argument(help="Pairs, as for train.")],
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
+    """Recall@1/5/10, median rank and MRR in both directions, with chance and confidence intervals.
+
+    Image-to-text counts any of a picture's captions as right; ties count against the model.
+    """
+    from eval import evaluate as measure
+    from retrieval import load_encoder, open_pairs
+
+    pairs = open_pairs(source)
+    loaded = load_encoder(encoder, device).to_fast_precision()
+    with show.Meter("encoding", "pictures") as meter:
+        report = measure(loaded, pairs, meter)
+    show.skipped(report.skipped)
+    show.out(report.to_json() if as_json else str(report))
+    raise typer.Exit(show.SKIPPED if report.skipped else show.OK)
+
+
+@app.command()
+@show.guarded
+def index(
+    source: Annotated[str, typer.Argument(help="A folder of pictures, or any source.")] = ".",
+    index_dir: IndexDir = None,
+    model: Model = None,
+    device: Device = "auto",
+) -> None:
+    """Index pictures: new and changed ones only; those that are gone disappear. Bare: this folder into ./.mmr."""
+    from cli import indexing
+
+    raise typer.Exit(indexing.run(source, index_dir, model, device))
+
+
+@app.command()
+@show.guarded
+def search(
+    query: Annotated[list[str], typer.Argument(help="Words, or the path of a picture.")],
+    index_dir: IndexDir = None,
+    k: Annotated[int, typer.Option("-k", help="How many answers.")] = 10,
+    as_json: AsJson = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Also write a contact sheet of the answers.", metavar="FILE")
+    ] = None,
+    model: Model = None,
+    device: Device = "auto",
+) -> None:
+    """Print the K pictures nearest to QUERY. Bare: in the .mmr of this folder or a parent, like git.
+
+    mmr search "a dog running on grass" -k 5
+    mmr search ./dog.jpg --json
+    """
+    from cli import searching
+
+    raise typer.Exit(searching.run(" ".join(query), index_dir, k, as_json, html, model, device))
+
+
+@app.command()
+@show.guarded
+def models() -> None:
+    """List the pretrained encoders with their licence, size and published recall."""
+    from retrieval.presets import DEFAULT, PRESETS
+
+    show.out(f"{'name':<14}{'download':>9}  {'COCO recall@1':<16}{'licence':<24}model")
+    show.out(f"{'':<14}{'MB':>9}  {'words / picture':<16}")
+    for preset in PRESETS.values():
+        recall = f"{preset.text_to_image:.1f} / {preset.image_to_text:.1f}"
+        mark = " (default of mmr index)" if preset.name == DEFAULT else ""
+        show.out(f"{preset.name:<14}{preset.megabytes:>9}  {recall:<16}{preset.licence:<24}{preset.model}{mark}")
+
+
+class _StopOnSignal:
+    """Asked after every step: has somebody pressed Ctrl-C? The first time stops in order, the second time at once."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._catch)
+
+    def _catch(self, number: int, frame: object) -> None:
+        if self.signal:
+            raise KeyboardInterrupt
+        self.signal = number
+        show.note("\nstopping after this step (again: at once)")
+
+    def __call__(self) -> bool:
+        return bool(self.signal)
+
+
+def main() -> None:
+    """The `mmr` of the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(show.INTERRUPTED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""A contact sheet: one HTML page, with its pictures inside, that shows what was asked and what was answered."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from indexes import durable
+from retrieval import images
+from retrieval.datatypes import Hit
+from retrieval.errors import ImageError
+
+_SIDE = 224  # pixels of a thumbnail's longer side
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title><style>
+:root {{ color-scheme: light dark; --line: #8884; }}
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1180px; padding: 0 1rem; }}
+h1 {{ font-size: 1.4rem; }}
+h2 {{ font-size: 1.1rem; margin: 2rem 0 .6rem; border-top: 1px solid var(--line); padding-top: 1rem; }}
+h2 img {{ height: 72px; border-radius: 6px; vertical-align: middle; margin-left: .5rem; }}
+.hits {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(170px, 1fr)); gap: 14px; }}
+figure {{ margin: 0; }}
+figure img {{ width: 100%; aspect-ratio: 1; object-fit: contain; background: #8881; border-radius: 8px; }}
+figcaption {{ font-size: 12.5px; overflow-wrap: anywhere; }}
+.score {{ opacity: .65; font-variant-numeric: tabular-nums; }}
+pre {{ background: #8881; padding: .8rem 1rem; border-radius: 8px; overflow-x: auto; }}
+</style></head><body><h1>{title}</h1>{body}</body></html>
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A question and its answers. query: words, or the path of a picture. note: a line below the heading."""
+
+    query: str
+    hits: Sequence[Hit]
+    note: str = ""
+    picture: Path | None = field(default=None)
+
+
+def write(path: Path, title: str, sections: Sequence[Section], preformatted: str = "") -> None:
+    """Write the page. preformatted: a table in plain text to stand first."""
+    body = f"<pre>{html.escape(preformatted)}</pre>" if preformatted else ""
+    body += "".join(_section(section) for section in sections)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    durable.write_bytes(path, _PAGE.format(title=html.escape(title), body=body).encode("utf-8", "replace"))
+
+
+def _section(section: Section) -> str:
+    picture = f'<img alt="the query" src="{_thumbnail(str(section.picture))}">' if section.picture else ""
+    note = f"<p>{html.escape(section.note)}</p>" if section.note else ""
+    figures = "".join(_figure(hit) for hit in section.hits)
+    return f'<h2>{html.escape(section.query)}{picture}</h2>{note}<div class="hits">{figures}</div>'
+
+
+def _figure(hit: Hit) -> str:
+    source = _thumbnail(hit.path) if hit.path else ""
+    words = html.escape(hit.caption or hit.uri)
+    return (
+        f'<figure><img loading="lazy" alt="{words}" title="{html.escape(hit.uri)}" src="{source}">'
+        f'<figcaption><span class="score">{hit.rank} · {hit.score:.3f}</span> {words}</figcaption></figure>'
+    )
+
+
+def _thumbnail(path: str) -> str:
+    """The picture as a data URI; an empty one where it cannot be read any more."""
+    try:
+        image = images.decode(Path(path), at_least=_SIDE)
+    except ImageError:
+        return ""
+    image.thumbnail((_SIDE, _SIDE))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,188 @@
+"""What people see: hits and reports on stdout, progress, skips and errors on stderr."""
+
+import errno
+import functools
+import json
+import os
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TextIO
+
+import typer
+
+from indexes.errors import StoreError
+from retrieval.datatypes import Hit
+from retrieval.errors import MissingModel, RetrievalError
+
+OK, NONE, USAGE, MISSING, SKIPPED, MACHINE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+_LISTED = 20  # skipped files named on the terminal
+
+
+# ---------------------------------------------------------------- errors
+
+
+def guarded(command: Callable) -> Callable:
+    """A command whose errors are one line on stderr and an exit code; MMR_DEBUG=1 shows the traceback as well."""
+
+    @functools.wraps(command)
+    def run(*args: object, **kwargs: object) -> None:
+        try:
+            return command(*args, **kwargs)
+        except BrokenPipeError:  # the reader of our output went away (`mmr search ... | head`): not an error
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(OK) from None
+        except (
+            RetrievalError,
+            StoreError,
+            OSError,
+            MemoryError,
+            sqlite3.Error,
+            RuntimeError,
+            KeyboardInterrupt,
+        ) as error:
+            if isinstance(error, RuntimeError) and type(error).__name__ in ("Exit", "Abort"):
+                raise  # Typer's own way out
+            if os.environ.get("MMR_DEBUG"):
+                raise
+            message, code = explain(error)
+            note(message)
+            raise typer.Exit(code) from None
+
+    return run
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """One line that ends with the next thing to do, and the exit code."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted: run the same command again to go on", INTERRUPTED
+    if isinstance(error, StoreError | MissingModel):
+        return f"mmr: {error}", MISSING
+    if isinstance(error, RetrievalError):
+        return f"mmr: {error}", USAGE
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "mmr: out of memory: use a smaller --set batch_size=..., or close other programs", MACHINE
+    if _is_full(error):
+        return "mmr: the disk is full: free some space, then run the same command again", MACHINE
+    if isinstance(error, PermissionError) or "readonly database" in str(error):
+        where = getattr(error, "filename", None) or "the index"
+        return f"mmr: no permission to write {where}: give another folder, or change its permissions", MACHINE
+    if isinstance(error, OSError | sqlite3.Error):
+        return f"mmr: the machine failed ({_one_line(error)}): check the disk, then run the same command again", MACHINE
+    return (
+        f"mmr: unexpected {type(error).__name__}: {_one_line(error)}: run again with MMR_DEBUG=1 and report it",
+        MACHINE,
+    )
+
+
+def _is_full(error: BaseException) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in full or "database or disk is full" in str(error)
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(":. ")
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def out(text: str) -> None:
+    """A line on stdout."""
+    print(text)  # noqa: T201
+
+
+# ---------------------------------------------------------------- results
+
+
+def hits(found: Sequence[Hit], as_json: bool = False) -> None:
+    """A table, or one JSON object a line: rank, score, uri, path, caption."""
+    for hit in found:
+        if as_json:
+            line = {"rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption}
+            out(json.dumps(line))
+        else:
+            caption = f"  {hit.caption}" if hit.caption else ""
+            out(f"{hit.rank:>4}  {hit.score:6.3f}  {_nearby(hit)}{caption}")
+
+
+def _nearby(hit: Hit) -> str:
+    """The path as one would type it here."""
+    if hit.path is None:
+        return hit.uri
+    relative = os.path.relpath(hit.path)
+    return hit.path if relative.startswith("..") else relative
+
+
+def skipped(pairs: Sequence[tuple[str, str]], listed_in: Path | None = None) -> None:
+    """Which inputs were left out and why, on stderr."""
+    if not pairs:
+        return
+    note(f"{len(pairs)} skipped:")
+    for uri, reason in pairs[:_LISTED]:
+        note(f"  {uri}: {reason}")
+    if len(pairs) > _LISTED:
+        note(f"  ... and {len(pairs) - _LISTED} more")
+    if listed_in:
+        note(f"the whole list is in {listed_in}")
+
+
+# ---------------------------------------------------------------- progress
+
+
+class Meter:
+    """A progress line on stderr: redrawn on a terminal, a line every ten seconds elsewhere.
+
+    Call it with (done, total) and any text; it adds the rate and the time left.
+    """
+
+    def __init__(self, what: str, unit: str = "", stream: TextIO | None = None) -> None:
+        self._what, self._unit = what, unit
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._started = time.monotonic()
+        self._drawn, self._first, self._width = 0.0, None, 0
+
+    def __call__(self, done: int, total: int, text: str = "") -> None:
+        """Show where it is. total 0: unknown."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first, self._started = done - 1, now
+        if done < total and now - self._drawn < (0.2 if self._live else 10):
+            return
+        self._drawn = now
+        rate = (done - self._first) / max(now - self._started, 1e-3)
+        left = f", {_clock((total - done) / rate)} left" if done < total and rate > 0 else ""
+        speed = f", {rate:.0f} {self._unit}/s" if self._unit else ""
+        line = f"{self._what} {done}/{total} ({done / max(1, total):.0%}){speed}{text}{left}"
+        if self._live:
+            self._stream.write("\r" + line.ljust(self._width))
+            self._width = len(line)
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def say(self, text: str) -> None:
+        """A line of its own, above the progress."""
+        if self._live and self._width:
+            self._stream.write("\r" + " " * self._width + "\r")
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+    def __enter__(self) -> "Meter":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._live and self._width:
+            self._stream.write("\n")
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,116 @@
+"""evaluate(encoder, pairs) -> Report: recall both ways, with what chance would give and how sure the figures are."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from eval import metrics
+from retrieval import pipeline
+from retrieval.datatypes import Item, Pair
+
+DIRECTIONS = ("text_to_image", "image_to_text")
+_TITLES = {
+    "text_to_image": "words find their picture",
+    "image_to_text": "a picture finds any of its captions",
+}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures as fractions. `str()` is the table, `to_json()` one line.
+
+    text_to_image, image_to_text: name -> value. queries: captions, items: pictures. intervals: 95 %, by direction and
+    metric. chance: recall of a random order. skipped: (uri, reason) of pictures left out.
+    """
+
+    text_to_image: dict[str, float]
+    image_to_text: dict[str, float]
+    queries: int
+    items: int
+    encoder: str
+    fingerprint: str
+    intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
+    chance: dict[str, dict[str, float]] = field(default_factory=dict)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """One line; skips are named on stderr by the command line, and counted here."""
+        return json.dumps(
+            {
+                "text_to_image": self.text_to_image, "image_to_text": self.image_to_text, "queries": self.queries,
+                "items": self.items, "encoder": self.encoder, "fingerprint": self.fingerprint,
+                "intervals": self.intervals, "chance": self.chance, "skipped": len(self.skipped),
+            }
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        lines = [f"{self.items} pictures, {self.queries} captions, encoder {self.encoder} ({self.fingerprint})"]
+        for direction in DIRECTIONS:
+            values = getattr(self, direction)
+            lines += ["", f"{direction.replace('_', '-')}: {_TITLES[direction]}"]
+            for name, value in values.items():
+                lines.append(f"  {name:<12} {self._cell(direction, name, value)}")
+        return "\n".join(lines)
+
+    def _cell(self, direction: str, name: str, value: float) -> str:
+        if name == "median_rank":
+            return f"{value:6.1f}"
+        if name == "mrr":
+            return f"{value:6.3f}"
+        low, high = self.intervals[direction][name]
+        return f"{value:6.1%}  (95 %: {low:.1%} to {high:.1%}; chance {self.chance[direction][name]:.1%})"
+
+
+def evaluate(
+    encoder,
+    pairs: Sequence[Pair],
+    on_progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ANN001
+) -> Report:
+    """Rank every picture for every caption and every caption for every picture. encoder: anything that encodes.
+
+    Pictures that do not decode are left out with their captions and listed. Raises ValueError where none is left.
+    """
+    items: dict[str, Item] = {}
+    for pair in pairs:
+        items.setdefault(pair.item.id, pair.item)
+    vectors, kept, skipped = [], [], []
+    for batch in pipeline.encode(items.values(), encoder):
+        vectors.append(batch.vectors)
+        kept += batch.items
+        skipped += batch.skipped
+        on_progress(len(kept) + len(skipped), len(items))
+    if not kept:
+        raise ValueError("no picture could be read")
+    place = {item.id: number for number, item in enumerate(kept)}
+    pairs = [pair for pair in pairs if pair.item.id in place]
+    owner = np.array([place[pair.item.id] for pair in pairs])
+    texts = encoder.encode_texts([pair.caption for pair in pairs])
+    return report(np.concatenate(vectors), texts, owner, encoder.name, encoder.fingerprint, skipped)
+
+
+def report(
+    images: np.ndarray, texts: np.ndarray, owner: np.ndarray, encoder: str = "", fingerprint: str = "",
+    skipped: Sequence[tuple[str, str]] = (),
+) -> Report:  # fmt: skip
+    """The report of unit rows. images (n, d), texts (q, d), owner (q,): which picture each text belongs to."""
+    numbers = np.arange(len(images))
+    by_direction = {
+        "text_to_image": (metrics.ranks(texts, images, owner, numbers), owner, len(images), 1.0),
+        "image_to_text": (metrics.ranks(images, texts, numbers, owner), numbers, len(texts), len(texts) / len(images)),
+    }
+    values = {name: metrics.measure(ranks) for name, (ranks, *_) in by_direction.items()}
+    recalls = [name for name in metrics.METRICS if name.startswith("recall@")]
+    intervals = {
+        name: {metric: metrics.confidence(ranks, whose, metrics.METRICS[metric]) for metric in recalls}
+        for name, (ranks, whose, *_) in by_direction.items()
+    }
+    chance = {
+        name: {metric: metrics.chance_recall(int(metric.split("@")[1]), count, right) for metric in recalls}
+        for name, (_, _, count, right) in by_direction.items()
+    }
+    return Report(
+        **values, queries=len(texts), items=len(images), encoder=encoder, fingerprint=fingerprint,
+        intervals=intervals, chance=chance, skipped=list(skipped),
+    )  # fmt: skip

@@ -1,0 +1,40 @@
+"""Files that are whole or absent, whatever happens to the power."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable. Where folders cannot be opened (Windows), the file system does it alone."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Create or replace `path` with what `write(file)` writes: written beside it, fsynced, renamed, folder fsynced.
+
+    Raises whatever `write` or the disk raises; `path` is then what it was before.
+    """
+    beside = path.with_name(path.name + ".partial")
+    try:
+        with beside.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """`write_file` for content that is at hand."""
+    write_file(path, lambda file: file.write(content))

@@ -1,0 +1,106 @@
+"""TrainConfig: every knob of a run on one page, checked once."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from retrieval.engine import DEVICES, PRECISIONS
+from retrieval.errors import BadRequest
+from retrieval.preprocess import MODES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A run. Change it with `dataclasses.replace`, or with `settings` from the command line (`--set lr=1e-3`).
+
+    Recipes (recipes.py) are functions that return one.
+    """
+
+    # What is trained: "" is a small encoder from scratch, else any name that load_encoder takes.
+    encoder: str = ""
+    image_size: int = 96
+    resize: str = "squash"  # how a picture becomes a square (preprocess.py); from scratch only, as are the next six
+    dim: int = 256
+    image_width: int = 48  # channels of the CNN's first stage, a multiple of 16
+    text_width: int = 256  # a multiple of 64
+    text_layers: int = 2
+    vocabulary: int = 8192
+    context: int = 64  # tokens of the longest caption
+
+    # Which pairs meet.
+    batch_size: int = 256  # pairs that see each other; fewer pictures than that make one batch
+    micro_batch_size: int = 0  # pairs in memory at once; 0 is the whole batch. Changes nothing but memory and time
+    epochs: float = 30.0  # passes over the pictures; one caption of each is drawn a pass
+    seed: int = 0
+
+    # What is asked of them.
+    loss: str = "info_nce"
+    logit_scale: float = 1 / 0.07  # where it starts; learned
+    max_logit_scale: float = 100.0
+    label_smoothing: float = 0.0
+
+    # How the weights move.
+    lr: float = 1e-3
+    weight_decay: float = 0.1
+    beta2: float = 0.98
+    warmup: float = 0.05  # share of the steps
+    grad_clip: float = 1.0
+    ema: float = 0.0  # decay of the averaged weights, which are what is evaluated and saved; 0 is off
+
+    # What makes memorising harder.
+    crop: float = 0.85  # smallest share of a picture's area that is shown; 1 shows all of it
+    flip: str = "auto"  # mirror half of the pictures: "yes", "no", or "auto": unless captions speak of left and right
+    word_dropout: float = 0.0  # share of the tokens left out
+    dropout: float = 0.0  # of the towers' last features
+
+    # Where and how often.
+    device: str = "auto"
+    precision: str = "auto"  # of the towers' bodies; master weights are float32
+    evaluations: int = 4  # during the run, where there is something to evaluate on
+    checkpoints: int = 10  # during the run; the last two are kept
+    pixel_cache_gb: float = 3.0  # decoded pictures are kept in memory up to this
+
+    def __post_init__(self) -> None:
+        _one_of("device", self.device, DEVICES)
+        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("resize", self.resize, MODES)
+        _one_of("flip", self.flip, ("auto", "yes", "no"))
+        _one_of("loss", self.loss, ("info_nce", "sigmoid"))
+        for name in ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "dim", "context"):
+            _require(getattr(self, name) > 0, name, "must be above 0")
+        for name in ("micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers"):
+            _require(getattr(self, name) >= 0, name, "must not be negative")
+        for name in ("warmup", "ema", "word_dropout", "dropout", "label_smoothing", "beta2"):
+            _require(0 <= getattr(self, name) < 1, name, "must be at least 0 and below 1")
+        _require(0 < self.crop <= 1, "crop", "must be above 0 and at most 1")
+        _require(self.image_size % 16 == 0 and self.image_size > 0, "image_size", "must be a multiple of 16")
+        _require(self.image_width % 16 == 0 and self.image_width > 0, "image_width", "must be a multiple of 16")
+        _require(self.text_width % 64 == 0 and self.text_width > 0, "text_width", "must be a multiple of 64")
+        _require(self.vocabulary >= 300, "vocabulary", "must be at least 300: bytes alone take 257")
+
+    def settings(self, assignments: Iterable[str]) -> "TrainConfig":
+        """A copy with `field=value` texts applied. Raises BadRequest, with the nearest name for an unknown field."""
+        kinds = {field.name: type(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        changes = {}
+        for text in assignments:
+            name, equals, value = text.partition("=")
+            if name not in kinds:
+                near = difflib.get_close_matches(name, kinds, 1)
+                hint = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(kinds)}"
+                raise BadRequest(f"no setting `{name}`: {hint}")
+            try:
+                changes[name] = kinds[name](value if equals else None)
+            except (TypeError, ValueError):
+                what = {"int": "a whole number", "float": "a number"}.get(kinds[name].__name__, "a value")
+                raise BadRequest(f"--set {text}: {name} takes {what}, as in {name}={getattr(self, name)}") from None
+        return dataclasses.replace(self, **changes)
+
+
+def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:
+    _require(value in allowed, name, f"must be one of {', '.join(allowed)}")
+
+
+def _require(holds: bool, name: str, what: str) -> None:
+    if not holds:
+        raise BadRequest(f"{name} {what}: change it with --set {name}=...")

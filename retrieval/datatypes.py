@@ -1,0 +1,63 @@
+"""The vocabulary, on one page: Item, Pair, Hit, Features.
+
+`Vectors` are plain arrays: float32 (n, d), C-contiguous, every row of unit length.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A thing that can be found: a picture.
+
+    id: stable name, unique in its source. uri: where it is, relative to the source's root. content: a file, or a
+    function that gives the encoded bytes or the picture itself. caption: one text for people to read. stamp: changes
+    when the content does. meta: whatever else the source said of it.
+    """
+
+    id: str
+    uri: str
+    content: "Path | Callable[[], bytes | Image.Image]"
+    caption: str | None = None
+    stamp: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A training example. Several pairs may share an item: its captions are never each other's negatives."""
+
+    item: Item
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """An answer. rank: from 1. score: cosine, higher is better. path: the file on this machine, if it is one."""
+
+    rank: int
+    score: float
+    uri: str
+    path: str | None
+    caption: str | None
+    id: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+class Features(NamedTuple):
+    """What the two towers say of a batch, in training: unit rows on the device, with gradient.
+
+    image (b, d), text (b, d), logit_scale () already exponentiated, bias () or None.
+    """
+
+    image: "Tensor | None"
+    text: "Tensor | None"
+    logit_scale: "Tensor"
+    bias: "Tensor | None" = None

@@ -1,0 +1,327 @@
+"""DualEncoder: two towers, their preprocess and their tokenizer in one object; how it is loaded, saved and told apart.
+
+    load_encoder("small")                                 a preset (presets.py)
+    load_encoder("open_clip:ViT-B-32-256/weights.pt")     open_clip's own loading: NAME/TAG or NAME/FILE
+    load_encoder("runs/flickr")                           a run folder, what `mmr train` wrote
+
+A name is `scheme:rest`; to add a scheme, write `f(rest) -> DualEncoder` and name it in ENCODERS. A run folder holds
+config.json, encoder.safetensors, tokenizer.json and, written last, encoder.json: without it the folder is no encoder.
+"""
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from PIL import Image
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from indexes import durable
+from retrieval import engine, towers
+from retrieval.datatypes import Features
+from retrieval.errors import BadRequest, MissingModel
+from retrieval.preprocess import Preprocess
+from retrieval.presets import PRESETS
+from retrieval.tokenizer import CaptionTokenizer
+
+MANIFEST = "encoder.json"
+WEIGHTS = "encoder.safetensors"
+FORMAT_VERSION = 1
+
+
+class DualEncoder(nn.Module):
+    """Two towers into one space of `dim` numbers, with everything that belongs to them.
+
+    name: for people. preprocess: a picture to uint8 (s, s, 3). tokenize: texts to int64 (n, l). spec: what the towers
+    are built from. `encode_images` and `encode_texts` give unit rows as NumPy; `forward` gives Features with gradient.
+    """
+
+    def __init__(
+        self, image_tower: nn.Module, text_tower: nn.Module, preprocess: Preprocess,
+        tokenize: Callable[[Sequence[str]], np.ndarray], dim: int, spec: dict, name: str = "",
+        logit_scale: float = 1 / 0.07, logit_bias: float | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.image_tower, self.text_tower = image_tower, text_tower
+        self.preprocess, self.tokenize = preprocess, tokenize
+        self.dim, self.spec, self.name = dim, spec, name
+        self.log_logit_scale = nn.Parameter(torch.tensor(float(logit_scale)).log())
+        self.logit_bias = nn.Parameter(torch.tensor(float(logit_bias))) if logit_bias is not None else None
+        self._fingerprint: str | None = None
+
+    # ---------------------------------------------------------------- in training
+
+    def forward(self, images: Tensor | None = None, tokens: Tensor | None = None) -> Features:
+        """images uint8 or float (b, s, s, 3) in 0..255, tokens (b, l). Either may be None; so is its side then."""
+        image = text = None
+        if images is not None:
+            image = F.normalize(self.image_tower(self.preprocess.normalize(images)), dim=-1)
+        if tokens is not None:
+            text = F.normalize(self.text_tower(tokens), dim=-1)
+        return Features(image, text, self.log_logit_scale.exp(), self.logit_bias)
+
+    # ---------------------------------------------------------------- for everyone else
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.log_logit_scale.device
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
+        """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
+        return self._in_batches(images, batch_size, self._encode_image_batch)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 512) -> np.ndarray:
+        """Texts to float32 (n, dim) of unit length."""
+        return self._in_batches(texts, batch_size, self._encode_text_batch)
+
+    def _encode_image_batch(self, images: Sequence) -> Tensor:
+        pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
+        return self(images=torch.from_numpy(pixels).to(self.device)).image
+
+    def _encode_text_batch(self, texts: Sequence[str]) -> Tensor:
+        return self(tokens=torch.from_numpy(self.tokenize(texts)).to(self.device)).text
+
+    def _in_batches(self, inputs: Sequence, size: int, encode: Callable[[Sequence], Tensor]) -> np.ndarray:
+        was_training = self.training
+        self.eval()
+        parts = [encode(inputs[i : i + size]).float().cpu().numpy() for i in range(0, len(inputs), size)]
+        self.train(was_training)
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+    def to_fast_precision(self, precision: str = "auto") -> "DualEncoder":
+        """Put the towers' bodies in the fastest type that is right on this device (engine.resolve_precision)."""
+        _ = self.fingerprint  # of the weights as they were loaded
+        dtype = engine.resolve_precision(precision, self.device)
+        for tower in (self.image_tower, self.text_tower):
+            tower.body.to(dtype)
+        return self
+
+    # ---------------------------------------------------------------- identity
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the SHA-256 of the weights, in the order of their names, and of all else that decides a vector.
+
+        It is that of the weights as they were loaded: `to_fast_precision` keeps it.
+        """
+        if self._fingerprint is None:
+            digest = hashlib.sha256(json.dumps(self._manifest(), sort_keys=True).encode())
+            for name, tensor in sorted(self.state_dict().items()):
+                if not name.startswith(("log_logit_scale", "logit_bias")):  # they decide no vector
+                    digest.update(f"{name}{tuple(tensor.shape)}".encode())
+                    digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
+            if isinstance(self.tokenize, CaptionTokenizer):
+                digest.update(self.tokenize.to_json().encode())
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
+
+    def forget_fingerprint(self) -> None:
+        """The weights changed."""
+        self._fingerprint = None
+
+    def _manifest(self) -> dict:
+        return {"format": FORMAT_VERSION, "dim": self.dim, "preprocess": self.preprocess.to_json(), **self.spec}
+
+    def save(self, folder: Path | str) -> None:
+        """Write the encoder into a folder. The manifest is written last: with it the folder is whole."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        durable.write_bytes(folder / WEIGHTS, save(tensors))
+        if isinstance(self.tokenize, CaptionTokenizer):
+            durable.write_bytes(folder / "tokenizer.json", self.tokenize.to_json().encode())
+        manifest = self._manifest() | {"fingerprint": self.fingerprint}
+        durable.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
+
+
+# ---------------------------------------------------------------- new ones
+
+
+def small_encoder(
+    captions: Sequence[str], *, dim: int = 256, image_size: int = 96, image: dict | None = None,
+    text: dict | None = None, vocabulary: int = 8192, context: int = 64, resize: str = "squash",
+    logit_scale: float = 1 / 0.07, logit_bias: float | None = None,
+) -> DualEncoder:  # fmt: skip
+    """A small untrained encoder: a CNN, a transformer, and a tokenizer learned from `captions`.
+
+    image, text: specs of the towers (towers.py) beyond their defaults. Random weights come from torch's generator.
+    """
+    tokenizer = CaptionTokenizer.learn(captions, vocabulary, context)
+    spec = {
+        "image": {"type": "conv", **(image or {})},
+        "text": {"type": "transformer", "vocabulary": len(tokenizer), "context": context, **(text or {})},
+    }
+    encoder = _from_spec(spec, dim, Preprocess(image_size, resize), tokenizer)
+    with torch.no_grad():
+        encoder.log_logit_scale.fill_(math.log(logit_scale))
+    if logit_bias is not None:
+        encoder.logit_bias = nn.Parameter(torch.tensor(logit_bias))
+    return encoder
+
+
+def _from_spec(spec: dict, dim: int, preprocess: Preprocess, tokenizer: CaptionTokenizer) -> DualEncoder:
+    image = towers.build(towers.IMAGE_TOWERS, dim, spec["image"])
+    text = towers.build(towers.TEXT_TOWERS, dim, spec["text"])
+    return DualEncoder(image, text, preprocess, tokenizer, dim, {"image": image.spec, "text": text.spec})
+
+
+# ---------------------------------------------------------------- loading
+
+
+def load_encoder(name: str, device: str = "cpu") -> DualEncoder:
+    """The encoder of that name, in eval mode on the device. Raises MissingModel or BadRequest with the way on."""
+    where = engine.resolve_device(device)
+    encoder = _load(name).to(where)
+    encoder.name = name
+    return encoder.eval()
+
+
+def _load(name: str) -> DualEncoder:
+    if Path(name).is_dir():
+        return load_run(name)
+    if name in PRESETS:
+        name = PRESETS[name].model
+    scheme, _, rest = name.partition(":")
+    if rest and scheme in ENCODERS:
+        return ENCODERS[scheme](rest)
+    if Path(name).exists():
+        raise BadRequest(f"{name} is a file: name its architecture too, as in --model open_clip:ViT-B-32-256/{name}")
+    near = difflib.get_close_matches(name, PRESETS, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join(PRESETS)}, open_clip:NAME/TAG, or a run folder"
+    raise MissingModel(f"no encoder `{name}`: {hint}")
+
+
+def load_run(folder: Path | str) -> DualEncoder:
+    """The encoder of a run folder. Raises MissingModel where the folder is none, unfinished, newer or damaged."""
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        unfinished = (folder / "config.json").is_file()
+        way = f"go on with `mmr train SOURCE --out {folder} --resume`" if unfinished else "give the folder of a run"
+        raise MissingModel(f"{folder} holds no trained encoder: {way}")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["format"] > FORMAT_VERSION:
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
+        return _read_run(folder, manifest)
+    except MissingModel:
+        raise
+    # Whatever a damaged file makes of it: JSON, keys, shapes and safetensors' own errors (a subclass of Exception).
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingModel(f"{folder} is damaged ({reason[:120]}): restore it or train again") from error
+
+
+def _read_run(folder: Path, manifest: dict) -> DualEncoder:
+    spec = {side: manifest[side] for side in ("image", "text")}
+    preprocess = Preprocess.from_json(manifest["preprocess"])
+    if spec["image"]["type"] == "open_clip":
+        encoder = _wrap_open_clip(spec["image"]["name"], towers.open_clip_model(spec["image"]["name"]))
+        encoder.preprocess = preprocess
+    else:
+        text = (folder / "tokenizer.json").read_text()
+        tokenizer = CaptionTokenizer.from_json(text, spec["text"]["context"])
+        encoder = _from_spec(spec, manifest["dim"], preprocess, tokenizer)
+    tensors = load_file(folder / WEIGHTS)
+    if "logit_bias" in tensors and encoder.logit_bias is None:
+        encoder.logit_bias = nn.Parameter(torch.zeros(()))
+    encoder.load_state_dict(tensors)
+    return encoder
+
+
+def load_open_clip(rest: str) -> DualEncoder:
+    """`NAME/TAG` or `NAME/FILE`, through open_clip's own loading.
+
+    Raises BadRequest for an unknown name or tag, MissingModel where the weights are neither here nor to be had.
+    """
+    import open_clip
+
+    name, _, weights = rest.partition("/")
+    if name not in open_clip.list_models():
+        near = difflib.get_close_matches(name, open_clip.list_models(), 3)
+        raise BadRequest(f"open_clip has no model `{name}`: {_did_you_mean(near)}")
+    if not weights:
+        raise BadRequest(f"which weights of {name}? write open_clip:{name}/TAG or open_clip:{name}/FILE")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if Path(weights).is_file():
+        return _wrap_open_clip(name, _load_weights(name, weights))
+    if weights not in tags:
+        if "/" in weights or "." in weights:
+            raise MissingModel(f"no weights file {weights}: check the path in --model open_clip:{name}/{weights}")
+        raise BadRequest(
+            f"{name} has no weights `{weights}`: {_did_you_mean(difflib.get_close_matches(weights, tags, 3) or tags)}"
+        )
+    _require_hub(name, weights)
+    return _wrap_open_clip(name, _load_weights(name, weights))
+
+
+def _did_you_mean(names: Sequence[str]) -> str:
+    return (
+        f"did you mean {' or '.join(names)}?"
+        if names
+        else "see https://github.com/mlfoundations/open_clip for the list"
+    )
+
+
+def _load_weights(name: str, weights: str) -> nn.Module:
+    try:
+        return towers.open_clip_model(name, weights)
+    # torch.load, safetensors, load_state_dict and the hub raise their own families; a refused pickle is among them.
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingModel(f"{weights} is no checkpoint of {name} ({reason[:120]}): check --model") from error
+
+
+def _wrap_open_clip(name: str, model: nn.Module) -> DualEncoder:
+    import open_clip
+
+    fields = open_clip.get_model_preprocess_cfg(model)
+    preprocess = Preprocess(
+        size=fields["size"][0] if isinstance(fields["size"], tuple | list) else fields["size"],
+        mode=fields.get("resize_mode", "shortest"), mean=tuple(fields["mean"]), std=tuple(fields["std"]),
+        interpolation=fields.get("interpolation", "bicubic"), fill=fields.get("fill_color", 0),
+    )  # fmt: skip
+    tokenizer = open_clip.get_tokenizer(name)
+    image, text = towers.OpenClipImageTower(model), towers.OpenClipTextTower(model)
+    dim = open_clip.get_model_config(name)["embed_dim"]
+    spec = {side: {"type": "open_clip", "name": name} for side in ("image", "text")}
+    bias = getattr(model, "logit_bias", None)
+    return DualEncoder(
+        image, text, preprocess, lambda texts: tokenizer(list(texts)).numpy(), dim, spec,
+        logit_scale=model.logit_scale.exp().item(), logit_bias=None if bias is None else bias.item(),
+    )  # fmt: skip
+
+
+def _require_hub(name: str, tag: str) -> None:
+    """Raise MissingModel at once, not after minutes of retries, where the weights are not cached and no hub answers."""
+    import huggingface_hub
+    import open_clip
+    from huggingface_hub import constants
+
+    config = open_clip.get_pretrained_cfg(name, tag)
+    repository = (config.get("hf_hub") or "").rstrip("/")
+    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
+    if repository and any(isinstance(huggingface_hub.try_to_load_from_cache(repository, n), str) for n in names):
+        return
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise OSError("HF_HUB_OFFLINE is set")
+        huggingface_hub.get_session().head(constants.ENDPOINT, timeout=5)
+    # Any failure to reach it means the same to a person; the HTTP client's errors differ between its versions.
+    except Exception as error:
+        raise MissingModel(
+            f"the model hub cannot be reached and {name}/{tag} is not cached: "
+            f"give local weights with --model open_clip:{name}/FILE, or train your own with `mmr train PAIRS --out RUN`"
+        ) from error
+
+
+ENCODERS: dict[str, Callable[[str], DualEncoder]] = {"open_clip": load_open_clip}

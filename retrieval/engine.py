@@ -1,0 +1,40 @@
+"""Where the computation runs: device and precision. The loop and the encoders ask here and know nothing else of it."""
+
+import functools
+from pathlib import Path
+
+import torch
+
+from retrieval.errors import BadRequest
+
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def resolve_device(name: str) -> torch.device:
+    """ "auto", "cpu" or "cuda" as a device. Raises BadRequest for "cuda" where there is none."""
+    if name not in DEVICES:
+        raise BadRequest(f"unknown device `{name}`: use one of {', '.join(DEVICES)}")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise BadRequest("no CUDA device is available here: use --device cpu")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type of the towers' heavy weights: bfloat16 where the processor multiplies it in hardware, else float32."""
+    if name not in PRECISIONS:
+        raise BadRequest(f"unknown precision `{name}`: use one of {', '.join(PRECISIONS)}")
+    if name == "auto":
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_fast_bf16()
+        return torch.bfloat16 if fast else torch.float32
+    return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+@functools.cache
+def cpu_has_fast_bf16() -> bool:
+    """True where the processor has AMX or AVX512 instructions for bfloat16 (seen on Linux only)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags

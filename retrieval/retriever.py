@@ -1,0 +1,160 @@
+"""Retriever: an encoder and a store. `build` makes one, `open` opens one, `search` answers."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from indexes import NotAnIndex, Store, WrongEncoder
+from retrieval import pipeline, query
+from retrieval.datatypes import Hit, Item
+from retrieval.errors import BadRequest, MissingModel
+from retrieval.pipeline import IndexReport
+from retrieval.sources import Uri, open_items, parse_uri
+
+FOLDER = ".mmr"
+
+
+def find_index(start: Path | str = ".") -> Path:
+    """The `.mmr` of this folder or of the nearest parent that has one, like git. Raises NotAnIndex."""
+    start = Path(start).absolute()
+    for folder in (start, *start.parents):
+        if (folder / FOLDER).is_dir():
+            return folder / FOLDER
+    raise NotAnIndex(f"no {FOLDER} in {start} or its parents: make one with `mmr index`, or give --index")
+
+
+class Retriever:
+    """Answers words and pictures from an index. encoder: anything with encode_images, encode_texts, fingerprint."""
+
+    def __init__(self, store: Store, encoder, device: str = "cpu") -> None:  # noqa: ANN001
+        self.store, self.encoder, self.device = store, encoder, device
+        recorded = store.manifest["encoder"]
+        if recorded["fingerprint"] != encoder.fingerprint:
+            name = encoder.name or "this encoder"
+            store.close()
+            raise WrongEncoder(
+                f"{store.path} was made with encoder {recorded['name']} ({recorded['fingerprint']}), and {name} is "
+                f"{encoder.fingerprint}: index into another --index, or give --model {recorded['name']}"
+            )
+
+    @classmethod
+    def build(
+        cls, source: str, path: Path | str, encoder, device: str = "cpu",  # noqa: ANN001
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
+        """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
+
+        Raises BadRequest for a source that cannot be read or another source than the index has, StoreError for an
+        index that cannot be written or has another encoder. Nothing is changed then.
+        """
+        uri, path = parse_uri(source), Path(path)
+        items = _first_now(open_items(uri))  # a bad source is answered before anything is written
+        store = _open_or_create(path, uri, encoder)
+        try:
+            retriever = cls(store, encoder, device)
+            return retriever, pipeline.update(store, items, encoder, on_progress)
+        except BaseException:
+            store.close()
+            raise
+
+    @classmethod
+    def open(
+        cls, path: Path | str, encoder=None, device: str = "cpu",  # noqa: ANN001
+    ) -> "Retriever":  # fmt: skip
+        """Open an index with the encoder it remembers, or with the one given. Raises StoreError, MissingModel."""
+        store = Store.open(path)
+        try:
+            return cls(store, encoder or _load(encoder_of(store), device), device)
+        except BaseException:
+            store.close()
+            raise
+
+    def search(self, asked: str | Sequence[str], k: int = 10) -> list[Hit]:
+        """The k items nearest to a query: words, or the path of a picture; fewer where the index holds fewer.
+
+        A picture that is itself in the index is not an answer to itself.
+        """
+        if k < 1:
+            raise BadRequest("k must be at least 1: give -k 10")
+        text = asked if isinstance(asked, str) else " ".join(asked)
+        asker = os.path.realpath(text) if query.is_picture(text) else None
+        found = self.store.search(query.encode([text], self.encoder), k + bool(asker), self.device)
+        hits = []
+        for row, score in zip(found.rows[0], found.scores[0], strict=True):
+            if row >= 0:
+                hit = self._hit(int(row), float(score), len(hits) + 1)
+                if not (asker and hit.path and os.path.realpath(hit.path) == asker):
+                    hits.append(hit)
+        return hits[:k]
+
+    def _hit(self, row: int, score: float, rank: int) -> Hit:
+        (record,) = self.store.records([row])
+        uri = record.fields["uri"]
+        path = path_of(self.store, uri)
+        return Hit(rank, score, uri, path, record.fields.get("caption"), record.id, record.fields.get("meta", {}))
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self.store.close()
+
+    def __enter__(self) -> "Retriever":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def path_of(store: Store, uri: str) -> str | None:
+    """Where an item's file is on this machine: its root is kept relative to the folder that holds the index."""
+    root = store.manifest.get("root")
+    return None if root is None else os.path.normpath(store.path.absolute().parent / root / uri)
+
+
+def encoder_of(store: Store) -> str:
+    """The name by which the index's encoder is loaded here: a run folder is found where it lies from the index."""
+    recorded = store.manifest["encoder"]
+    if recorded.get("folder"):
+        folder = os.path.normpath(store.path.absolute().parent / recorded["folder"])
+        if not Path(folder).is_dir() and not Path(recorded["name"]).is_dir():
+            raise MissingModel(
+                f"the encoder of this index was {folder}, which is gone: say where it is with --model RUN"
+            )
+        return folder if Path(folder).is_dir() else recorded["name"]
+    return recorded["name"]
+
+
+def _load(name: str, device: str):  # noqa: ANN202
+    from retrieval.encoder import load_encoder
+
+    return load_encoder(name, device)
+
+
+def _open_or_create(path: Path, uri: Uri, encoder) -> Store:  # noqa: ANN001
+    base = path.absolute().parent
+    root = None if uri.root is None else os.path.relpath(uri.root.absolute(), base)
+    try:
+        store = Store.open(path, write=True)
+    except NotAnIndex:
+        if (path / "mmr.db").exists():
+            raise
+        folder = os.path.relpath(Path(encoder.name).absolute(), base) if Path(encoder.name).is_dir() else None
+        recorded = {"name": encoder.name, "fingerprint": encoder.fingerprint, "folder": folder}
+        return Store.create(path, encoder.dim, encoder=recorded, root=root, source=uri.scheme)
+    if store.manifest["root"] != root or store.manifest["source"] != uri.scheme:
+        before = store.manifest["root"] or store.manifest["source"]
+        store.close()
+        raise BadRequest(f"{path} is the index of {before}, not of {uri.text}: give another --index")
+    return store
+
+
+def _first_now(items: Iterable[Item]) -> Iterable[Item]:
+    """The same items, with the first one fetched now, so that errors of the source come before those of others."""
+    items = iter(items)
+    first = next(items)
+    yielded = [first]
+
+    def chained() -> Iterable[Item]:
+        yield from yielded
+        yield from items
+
+    return chained()

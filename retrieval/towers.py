@@ -1,0 +1,219 @@
+"""Towers: an image tower and a text tower, each (batch) -> (batch, dim), not yet of unit length.
+
+Every tower has a `body`, which may run in bfloat16, and ends in float32. What a tower needs to be built again is the
+dict it was built from (`spec`), so that a run folder can hold it.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+PAD = 0  # the token that fills a line; every text tower must not see it
+
+
+class RowDropout(nn.Module):
+    """Dropout of whole features of a row, drawn row by row from a stream of its own.
+
+    A batch cut into micro-batches draws the very masks that it would draw whole, and drawing again after `reseed`
+    replays them: that is what makes `micro_batch_size` change nothing but memory.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.stream = torch.Generator()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, ..., w): the same features are dropped at every position of a row."""
+        if not self.training or self.share == 0:
+            return x
+        keep = torch.rand(len(x), x.shape[-1], generator=self.stream) >= self.share
+        mask = keep.to(x.device, x.dtype) / (1 - self.share)
+        return x * mask.view(len(x), *[1] * (x.ndim - 2), -1)
+
+
+def reseed_dropout(model: nn.Module, seed: int) -> None:
+    """Start every RowDropout of the model again, each on a stream of its own."""
+    for number, module in enumerate(m for m in model.modules() if isinstance(m, RowDropout)):
+        module.stream.manual_seed(seed * 1009 + number)
+
+
+# ---------------------------------------------------------------- image
+
+
+class _Conv(nn.Conv2d):
+    """A convolution whose filters are standardised before use (weight standardization, Qiao 2019).
+
+    With GroupNorm alone the CNN learned a third slower than with BatchNorm; with this it learns faster than either
+    (docs/log.md). Standardised in float32, used in the type of the body.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.float() if self.weight.dtype == torch.bfloat16 else self.weight
+        mean, fan_in = weight.mean((1, 2, 3), keepdim=True), weight[0].numel()
+        variance = weight.var((1, 2, 3), keepdim=True, unbiased=False)
+        standard = (weight - mean) * torch.rsqrt(variance + 1e-5) * fan_in**-0.5
+        return F.conv2d(x, standard.to(x.dtype), None, self.stride, self.padding)
+
+
+class _Residual(nn.Module):
+    """Two 3x3 convolutions and a skip. GroupNorm, because a picture must not see the others of its batch."""
+
+    def __init__(self, inside: int, outside: int, stride: int) -> None:
+        super().__init__()
+        self.first = _Conv(inside, outside, 3, stride, 1, bias=False)
+        self.first_norm = _norm(outside)
+        self.second = _Conv(outside, outside, 3, 1, 1, bias=False)
+        self.second_norm = _norm(outside)
+        nn.init.zeros_(self.second_norm.weight)  # starts as the skip alone
+        self.skip = nn.Identity()
+        if inside != outside or stride > 1:
+            pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+            self.skip = nn.Sequential(pool, _Conv(inside, outside, 1, bias=False), _norm(outside))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = F.relu(self.first_norm(self.first(x)))
+        return F.relu(self.second_norm(self.second(h)) + self.skip(x))
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    # 16 channels a group: fewer take PyTorch's slow path on the CPU (5 times slower in bfloat16).
+    return nn.GroupNorm(max(1, channels // 16), channels)
+
+
+class ConvTower(nn.Module):
+    """A small residual CNN on pixels (b, 3, s, s): a 4x4 patch stem, then stages at s/4, s/8 and s/16.
+
+    spec: {"width": channels of the first stage, a multiple of 16; "blocks": blocks of each stage}.
+    """
+
+    def __init__(self, dim: int, width: int = 48, blocks: tuple[int, ...] = (1, 2, 1), dropout: float = 0.0) -> None:
+        super().__init__()
+        self.spec = {"type": "conv", "width": width, "blocks": list(blocks), "dropout": dropout}
+        layers: list[nn.Module] = [
+            nn.PixelUnshuffle(4), _Conv(48, width, 3, 1, 1, bias=False), _norm(width), nn.ReLU(),
+        ]  # fmt: skip
+        inside = width
+        for stage, count in enumerate(blocks):
+            outside = width * (1, 3, 6, 8)[stage]
+            for block in range(count):
+                layers.append(_Residual(inside, outside, 2 if stage and block == 0 else 1))
+                inside = outside
+        self.body = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.dropout = RowDropout(dropout)
+        self.project = nn.Linear(inside, dim)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels (b, 3, s, s), normalised; s a multiple of 16. Returns (b, dim)."""
+        dtype = next(self.body.parameters()).dtype
+        maps = self.body(pixels.to(dtype).contiguous(memory_format=torch.channels_last))
+        return self.project(self.dropout(maps.to(self.project.weight.dtype).mean((2, 3))))
+
+
+# ---------------------------------------------------------------- text
+
+
+class _Attention(nn.Module):
+    """A pre-norm transformer block. Attention is written out: its backward is 4 times faster than
+    scaled_dot_product_attention's on the CPU at these lengths (docs/log.md)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        scores = query @ key.transpose(-1, -2) * (width // self.heads) ** -0.5 + bias
+        mixed = (scores.softmax(-1) @ value).transpose(1, 2).reshape(batch, length, width)
+        x = x + self.out(mixed)
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
+
+
+class TextTransformer(nn.Module):
+    """A small transformer on tokens (b, l), mean-pooled over what is not padding.
+
+    spec: {"vocabulary", "width", "layers", "context"}; a text longer than `context` tokens is cut.
+    """
+
+    def __init__(
+        self, dim: int, vocabulary: int, width: int = 256, layers: int = 2, context: int = 64, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.spec = {
+            "type": "transformer", "vocabulary": vocabulary, "width": width, "layers": layers, "context": context,
+            "dropout": dropout,
+        }  # fmt: skip
+        self.words = nn.Embedding(vocabulary, width, padding_idx=PAD)
+        nn.init.normal_(self.words.weight, std=0.05)
+        nn.init.zeros_(self.words.weight[PAD])
+        self.places = nn.Parameter(torch.randn(context, width) * 0.02)
+        self.body = nn.ModuleList(_Attention(width, max(1, width // 64)) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = RowDropout(dropout)
+        self.project = nn.Linear(width, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (b, l) integers, PAD at the end of a line; l at most `context`. Returns (b, dim)."""
+        dtype = self.body[0].qkv.weight.dtype if len(self.body) else self.words.weight.dtype
+        seen = tokens != PAD
+        x = (self.words(tokens) + self.places[: tokens.shape[1]]).to(dtype)
+        bias = torch.zeros(seen.shape, dtype=dtype, device=x.device).masked_fill(~seen, -1e4)[:, None, None, :]
+        for block in self.body:
+            x = block(x, bias)
+        x = self.norm(x.to(self.norm.weight.dtype))
+        weight = seen.to(x.dtype)[..., None]
+        mean = (x * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return self.project(self.dropout(mean))
+
+
+# ---------------------------------------------------------------- open_clip's own
+
+
+class OpenClipImageTower(nn.Module):
+    """The image side of an open_clip model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.body = model.visual
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels (b, 3, s, s), normalised. Returns (b, dim)."""
+        return self.body(pixels.to(next(self.body.parameters()).dtype)).float()
+
+
+class OpenClipTextTower(nn.Module):
+    """The text side of an open_clip model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.body = model.text
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (b, context). Returns (b, dim)."""
+        return self.body(tokens).float()
+
+
+def open_clip_model(name: str, weights: str | None = None) -> nn.Module:
+    """An open_clip model whose text side is a module of its own. weights: a tag, a local file, or None for random."""
+    import open_clip
+
+    return open_clip.create_model(name, pretrained=weights, force_custom_text=True, precision="fp32")
+
+
+IMAGE_TOWERS: dict[str, Callable[..., nn.Module]] = {"conv": ConvTower}
+TEXT_TOWERS: dict[str, Callable[..., nn.Module]] = {"transformer": TextTransformer}
+
+
+def build(towers: dict[str, Callable[..., nn.Module]], dim: int, spec: dict) -> nn.Module:
+    """A tower from its spec: {"type": name in the dict, ...arguments}."""
+    arguments = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "type"
+    }
+    return towers[spec["type"]](dim, **arguments)
