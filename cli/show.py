@@ -156,9 +156,10 @@ class Meter:
         if done < total and now - self._drawn < (0.2 if self._live else 10):
             return
         self._drawn = now
-        rate = (done - self._first) / max(now - self._started, 1e-3)
+        elapsed = now - self._started
+        rate = (done - self._first) / elapsed if elapsed > 0.5 else 0.0  # too early to tell
         left = f", {_clock((total - done) / rate)} left" if done < total and rate > 0 else ""
-        speed = f", {rate:.0f} {self._unit}/s" if self._unit else ""
+        speed = f", {rate:.0f} {self._unit}/s" if self._unit and rate > 0 else ""
         line = f"{self._what} {done}/{total} ({done / max(1, total):.0%}){speed}{text}{left}"
         if self._live:
             self._stream.write("\r" + line.ljust(self._width))

@@ -1,9 +1,21 @@
-"""Vectors in, ids out: a durable store and the search over it. Knows nothing of images, text or models."""
+"""Vectors in, ids out: a durable store and the search over it. Knows nothing of images, text or models.
 
-from indexes.errors import Damaged, Locked, NewerFormat, NotAnIndex, StoreError, WrongEncoder
-from indexes.exact import Neighbors
-from indexes.store import Record, Store
+Names are loaded when they are first used: an error's type costs no NumPy.
+"""
 
-__all__ = [
-    "Damaged", "Locked", "Neighbors", "NewerFormat", "NotAnIndex", "Record", "Store", "StoreError", "WrongEncoder",
-]  # fmt: skip
+from importlib import import_module
+from typing import Any
+
+_WHERE = {
+    "Store": "store", "Record": "store", "Neighbors": "exact",
+    "StoreError": "errors", "NotAnIndex": "errors", "NewerFormat": "errors", "Locked": "errors", "Damaged": "errors",
+    "WrongEncoder": "errors",
+}  # fmt: skip
+
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name not in _WHERE:
+        raise AttributeError(f"module 'indexes' has no attribute {name!r}")
+    return getattr(import_module(f"indexes.{_WHERE[name]}"), name)

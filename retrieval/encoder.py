@@ -109,7 +109,7 @@ class DualEncoder(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits of the SHA-256 of the weights, in the order of their names, and of all else that decides a vector.
+        """16 hex digits of the SHA-256 of the weights, by name, and of all else that decides a vector.
 
         It is that of the weights as they were loaded: `to_fast_precision` keeps it.
         """

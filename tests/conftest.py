@@ -1,0 +1,99 @@
+"""What the tests share: drawn pairs, a toy encoder that needs no training, a run trained in seconds, the real data."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from retrieval.picturebook import scenes
+from retrieval.preprocess import Preprocess
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a network
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared():
+    """The folder of real data beside the project, where there is one."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared real data is not on this machine")
+    return SHARED
+
+
+class ToyEncoder:
+    """Sees the mean colour of a picture, reads the names of colours: exact expectations, no weights.
+
+    red, green and blue are the axes; any other word adds to a fourth.
+    """
+
+    name, dim, preprocess = "toy", 4, Preprocess(8)
+
+    def __init__(self, fingerprint="toy-fingerprint"):
+        self.fingerprint = fingerprint
+        self.images_seen = 0
+
+    def encode_images(self, images):
+        self.images_seen += len(images)
+        arrays = [i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images]
+        rows = [np.append(a.reshape(-1, 3).mean(0), 1e-3) for a in arrays]
+        return _unit(np.array(rows, np.float32).reshape(-1, 4))
+
+    def encode_texts(self, texts):
+        words = [re.findall(r"\w+", text.lower()) for text in texts]
+        rows = [[w.count("red"), w.count("green"), w.count("blue"), 0.01] for w in words]
+        return _unit(np.array(rows, np.float32))
+
+
+def _unit(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture
+def toy():
+    return ToyEncoder()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with a red, a green and a blue picture; the green one in a folder of its own, with a caption."""
+    from PIL import Image
+
+    root = tmp_path / "photos"
+    (root / "more").mkdir(parents=True)
+    Image.new("RGB", (20, 10), (255, 0, 0)).save(root / "red.png")
+    Image.new("RGB", (10, 20), (0, 255, 0)).save(root / "more" / "green.jpg")
+    (root / "more" / "green.txt").write_text("a green field\n")
+    Image.new("RGB", (16, 16), (0, 0, 255)).save(root / "blue é.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory):
+    """60 drawn scenes as files with a pairs.csv (image, caption, split): the first 50 are train."""
+    root = tmp_path_factory.mktemp("book")
+    lines = ["image,caption,split"]
+    for number, scene in enumerate(scenes(60)):
+        scene.draw(48).save(root / f"{number:03d}.png")
+        split = "train" if number < 50 else "dev"
+        lines += [f'{number:03d}.png,"{caption}",{split}' for caption in scene.captions()]
+    (root / "pairs.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, book):
+    """A run folder, trained for seconds: it runs, it knows next to nothing."""
+    from retrieval import open_pairs, recipes
+    from retrieval.train import train
+
+    out = tmp_path_factory.mktemp("runs") / "smoke"
+    train(open_pairs(f"csv:{book}/pairs.csv?split=train"), out, recipes.smoke())
+    return out
+
+
+def digest(path):
+    """SHA-256 of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -1,0 +1,260 @@
+"""The store against a plain dictionary, a SIGKILL, a full disk, a second writer and damaged files."""
+
+import errno
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from indexes import Damaged, Locked, NewerFormat, NotAnIndex, Record, Store, StoreError, durable
+
+DIM = 8
+
+
+def unit(*numbers):
+    """One unit row for each number: the same number gives the same row."""
+    rows = np.stack([np.random.default_rng(n).standard_normal(DIM) for n in numbers])
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+def contents(store):
+    """id -> (stamp, the row it finds nearest to itself)."""
+    return {name: stamp for name, stamp in store.stamps().items()}
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store.create(tmp_path / "index", DIM, encoder={"name": "toy"}) as made:
+        yield made
+
+
+def test_what_was_added_is_found_after_opening_again(store):
+    store.add(unit(1, 2, 3), [Record("a", "s1", {"uri": "a.jpg"}), Record("b"), Record("c")])
+    with Store.open(store.path) as reader:
+        found = reader.search(unit(2), 2)
+        assert reader.records(found.rows[0])[0] == Record("b")
+        assert found.scores[0, 0] == pytest.approx(1, abs=1e-3)  # rows are float16
+        assert reader.manifest["encoder"] == {"name": "toy"}
+        assert len(reader) == 3
+
+
+class AgainstADictionary(RuleBasedStateMachine):
+    """Any sequence of add, delete, compact and reopen leaves what a dictionary would hold."""
+
+    def __init__(self):
+        super().__init__()
+        import tempfile
+
+        self.folder = tempfile.TemporaryDirectory()
+        self.store = Store.create(Path(self.folder.name) / "i", DIM)
+        self.model = {}
+
+    @rule(batch=st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 50), max_size=5))
+    def add(self, batch):
+        if batch:
+            self.store.add(unit(*batch.values()), [Record(name, str(n)) for name, n in batch.items()])
+            self.model |= batch
+
+    @rule(names=st.sets(st.sampled_from("abcdefgh"), max_size=3))
+    def delete(self, names):
+        self.store.delete(names)
+        for name in names:
+            self.model.pop(name, None)
+
+    @rule()
+    def compact(self):
+        self.store.compact()
+
+    @rule()
+    def reopen(self):
+        self.store.close()
+        self.store = Store.open(Path(self.folder.name) / "i", write=True)
+
+    @invariant()
+    def holds_the_same(self):
+        assert self.store.stamps() == {name: str(n) for name, n in self.model.items()}
+        assert len(self.store) == len(self.model)
+        assert self.store.verify() == []
+        if self.model:
+            numbers = sorted(set(self.model.values()))
+            found = self.store.search(unit(*numbers), 1)
+            best = self.store.records(found.rows[:, 0])
+            assert [self.model[record.id] for record in best] == numbers
+
+    def teardown(self):
+        self.store.close()
+        self.folder.cleanup()
+
+
+TestAgainstADictionary = AgainstADictionary.TestCase
+TestAgainstADictionary.settings = settings(max_examples=15, stateful_step_count=12, deadline=None)
+
+
+def test_a_reader_stays_on_the_state_it_opened(store):
+    store.add(unit(1, 2), [Record("a"), Record("b")])
+    with Store.open(store.path) as reader:
+        store.delete(["a"])
+        store.add(unit(3), [Record("c")])
+        store.compact()
+        assert contents(reader).keys() == {"a", "b"}
+        found = reader.search(unit(1), 3)
+        assert [record.id for record in reader.records(found.rows[0][:2])] == ["a", "b"]
+        assert found.rows[0, 2] == -1
+
+
+def test_compaction_drops_the_dead_and_the_files_go_with_the_next_one(store):
+    store.add(unit(1, 2), [Record("a"), Record("b")])
+    store.add(unit(3), [Record("a")])
+    store.compact()
+    store.compact()
+    assert len(store) == 2
+    assert len(list((store.path / "segments").iterdir())) == 2  # this one, and the one before for those who read it
+    assert contents(store).keys() == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "vectors",
+    [unit(1) * 2, np.full((1, DIM), np.nan, np.float32), np.zeros((1, DIM), np.float32), unit(1)[:, :4]],
+    ids=["too long", "nan", "zero", "wrong dim"],
+)
+def test_only_unit_rows_come_in(store, vectors):
+    with pytest.raises(ValueError, match=r"unit length|shape"):
+        store.add(vectors, [Record("a")])
+    assert len(store) == 0
+
+
+def test_a_second_writer_is_told_to_wait(store):
+    with pytest.raises(Locked, match="another process is writing"):
+        Store.open(store.path, write=True)
+    with Store.open(store.path) as reader, pytest.raises(StoreError, match="write=True"):
+        reader.add(unit(1), [Record("a")])
+
+
+# ---------------------------------------------------------------- when the machine fails
+
+
+
+
+@pytest.mark.parametrize("point", range(6))
+def test_killed_at_any_point_of_a_commit(tmp_path, point):
+    """SIGKILL before or after each durable step of the second add: the first add is whole, and the index goes on."""
+    script = f"""
+    import os, signal
+    import numpy as np
+    from indexes import Record, Store, durable
+    store = Store.create({str(tmp_path / "i")!r}, 2)
+    store.add(np.eye(2, dtype=np.float32), [Record("a"), Record("b")])
+    count = 0
+    def point():
+        global count
+        if count == {point}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+    write_bytes, put = durable.write_bytes, store._put
+    def killing_write(path, content):
+        point(); write_bytes(path, content); point()
+    def killing_put(values):
+        point(); put(values); point()
+    durable.write_bytes, store._put = killing_write, killing_put
+    store.add(np.eye(2, dtype=np.float32)[::-1].copy(), [Record("a", "new"), Record("c")])
+    point()
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[1], check=False)
+    assert run.returncode == -signal.SIGKILL
+    with Store.open(tmp_path / "i", write=True) as store:
+        assert store.stamps() == {"a": "", "b": ""}
+        assert store.verify() == []
+        assert len(list((store.path / "segments").iterdir())) == 1  # the orphan is gone
+        store.add(np.eye(2, dtype=np.float32)[:1], [Record("d")])
+        assert store.stamps().keys() == {"a", "b", "d"}
+
+
+@pytest.mark.parametrize("what", ["fsync", "write"])
+def test_a_full_disk_leaves_the_last_commit(store, monkeypatch, what):
+    store.add(unit(1), [Record("a")])
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        if what == "fsync":
+            patch.setattr(os, "fsync", full)
+        else:
+            patch.setattr(durable, "write_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            store.add(unit(2), [Record("b")])
+    assert [file.name for file in (store.path / "segments").iterdir()] == ["000001.f16"]
+    store.add(unit(3), [Record("c")])
+    assert contents(store).keys() == {"a", "c"}
+
+
+def test_every_flipped_byte_of_a_segment_is_noticed(store):
+    store.add(unit(1, 2), [Record("a"), Record("b")])
+    file = store.path / "segments" / "000001.f16"
+    good = file.read_bytes()
+    for place in range(len(good)):
+        file.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        assert store.verify() == ["segments/000001.f16 does not match its checksum"]
+    file.write_bytes(good)
+    assert store.verify() == []
+
+
+def test_a_truncated_or_missing_segment_is_named(store):
+    store.add(unit(1), [Record("a")])
+    file = store.path / "segments" / "000001.f16"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(Damaged, match="000001.f16 has 15 bytes instead of 16"):
+        Store.open(store.path)
+    file.unlink()
+    with pytest.raises(Damaged, match="000001.f16 is missing"):
+        Store.open(store.path)
+
+
+# ---------------------------------------------------------------- what is no index
+
+
+def test_what_is_no_index_is_said(tmp_path):
+    with pytest.raises(NotAnIndex, match="no index at"):
+        Store.open(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "mmr.db").touch()
+    with pytest.raises(NotAnIndex, match="is empty"):
+        Store.open(tmp_path / "empty")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "mmr.db").write_text("not a database, but long enough to be looked at " * 50)
+    with pytest.raises(Damaged, match="is damaged"):
+        Store.open(tmp_path / "text")
+    (tmp_path / "other").mkdir()
+    other = sqlite3.connect(tmp_path / "other" / "mmr.db")
+    other.execute("CREATE TABLE t (x)")
+    other.close()
+    with pytest.raises(NotAnIndex, match="was not written by mmr"):
+        Store.open(tmp_path / "other")
+    with pytest.raises(NotAnIndex, match="not empty"):
+        Store.create(tmp_path / "other", 2)
+
+
+def test_a_newer_format_is_refused(store):
+    store.close()
+    database = sqlite3.connect(store.path / "mmr.db")
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    with pytest.raises(NewerFormat, match="format 99"):
+        Store.open(store.path)
+
+
+def test_a_making_that_was_interrupted_is_taken_up(tmp_path):
+    (tmp_path / "i" / "segments").mkdir(parents=True)
+    (tmp_path / "i" / "lock").touch()
+    (tmp_path / "i" / "mmr.db.partial").write_text("half")
+    with Store.create(tmp_path / "i", 2) as store:
+        assert len(store) == 0
