@@ -16,7 +16,9 @@ EXTENSIONS = frozenset(
 MAX_PIXELS = 200_000_000  # above this a picture is taken for a bomb
 
 # Formats that start other programs (EPS), or that hold no photograph, are not opened whatever the file's name says.
-_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "QOI", "MPO")
+_WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "QOI")
+Image.init()
+FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)  # what this Pillow was built with
 
 
 def decode(content: Path | bytes, at_least: int | None = None) -> Image.Image:
@@ -29,7 +31,7 @@ def decode(content: Path | bytes, at_least: int | None = None) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises
-            with Image.open(source, formats=_FORMATS) as image:
+            with Image.open(source, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise ImageError(f"too large: {image.width} x {image.height} pixels")
                 if at_least and image.format == "JPEG":

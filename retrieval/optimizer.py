@@ -111,10 +111,17 @@ class Optimizer:
                 m.copy_(tensors[f"master/{name}"])
                 if self._average:
                     self._average[name].copy_(tensors[f"average/{name}"])
-                keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"adamw/{key}/{name}" in tensors]
-                if keys:
-                    self._adamw.state[m] = {key: tensors[f"adamw/{key}/{name}"].clone() for key in keys}
+                self._adamw.state[m] = {
+                    key: _laid_out_like(m, tensors[f"adamw/{key}/{name}"])
+                    for key in ("step", "exp_avg", "exp_avg_sq")
+                    if f"adamw/{key}/{name}" in tensors
+                }
             self._follow()
+
+
+def _laid_out_like(weight: Tensor, tensor: Tensor) -> Tensor:
+    """A copy with the strides of the weight: fused AdamW walks memory, and filters are kept channels-last."""
+    return torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape and tensor.ndim else tensor.clone()
 
 
 def _decays(name: str, weight: Tensor) -> bool:

@@ -109,11 +109,10 @@ class Scene:
         """Three to five captions from terse to full. The last names everything: it singles the scene out."""
         rng = random.Random(self.seed + 1)
         first, *others = self.groups
-        where = rng.choice(PLACES[self.place])
         captions = [rng.choice(self.groups).words(rng, 0)]
         if others:
             captions.append(f"{first.words(rng, 0)} and {others[0].words(rng, 0)}")
-        captions.append(f"{first.words(rng, 1)} {where}")
+        captions.append(f"{first.words(rng, 1)} {self._where()}")
         if others:
             captions.append(" and ".join(group.words(rng, 1) for group in self.groups))
         return [*captions, self.full_caption()]
@@ -125,7 +124,11 @@ class Scene:
         if self.relation:
             link = rng.choice(_RELATIONS[self.relation])
             phrases[:2] = [f"{phrases[0]} {link} {phrases[1]}"]
-        return f"{' with '.join(phrases)} {rng.choice(PLACES[self.place])}"
+        return f"{' with '.join(phrases)} {self._where()}"
+
+    def _where(self) -> str:
+        names = PLACES[self.place]
+        return names[self.seed % len(names)]
 
     def shows(self, thing: str) -> bool:
         """True if at least one `thing` is in the picture."""

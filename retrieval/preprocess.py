@@ -27,7 +27,7 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """An RGB picture to uint8 (size, size, 3)."""
-        return np.asarray(self._square(image), np.uint8)
+        return np.array(self._square(image), np.uint8)
 
     def _square(self, image: Image.Image) -> Image.Image:
         if self.mode == "squash":

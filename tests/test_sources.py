@@ -1,0 +1,104 @@
+"""Sources: what each reads, how a plain path is understood, what is said where nothing can be read."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from retrieval import images
+from retrieval.errors import BadRequest
+from retrieval.sources import open_items, open_pairs, parse_uri
+
+
+def captions(uri):
+    return [(pair.item.id, pair.caption) for pair in open_pairs(uri)]
+
+
+def test_folder_takes_pictures_and_the_texts_beside_them(photos):
+    (photos / ".hidden").mkdir()
+    Image.new("RGB", (4, 4)).save(photos / ".hidden" / "no.png")
+    (photos / "notes.txt").write_text("no picture beside me")
+    assert [item.uri for item in open_items(f"folder:{photos}")] == ["blue é.png", "red.png", "more/green.jpg"]
+    assert captions(str(photos)) == [("more/green.jpg", "a green field")]
+
+
+def test_csv_rows_of_one_picture_share_an_item_and_filters_keep_rows(tmp_path):
+    (tmp_path / "p.csv").write_text(
+        "\ufeffimage,split,lang,caption\nx/a.jpg,train,en,one\nx/a.jpg,train,en,two\nx/a.jpg,train,zh,一\nb.jpg,dev,en,three\n"
+    )
+    pairs = open_pairs(f"csv:{tmp_path}/p.csv?split=train&lang=en")
+    assert [(pair.item.uri, pair.caption) for pair in pairs] == [("x/a.jpg", "one"), ("x/a.jpg", "two")]
+    assert pairs[0].item is pairs[1].item
+    assert pairs[0].item.content == tmp_path / "x" / "a.jpg"
+    assert captions(f"{tmp_path}/p.csv?lang=zh") == [("x/a.jpg", "一")]
+    assert [(item.id, item.caption) for item in open_items(f"{tmp_path}/p.csv")] == [("x/a.jpg", "one"), ("b.jpg", "three")]
+
+
+def test_jsonl_takes_one_caption_or_several(tmp_path):
+    lines = [{"image": "a.jpg", "caption": ["one", "two"]}, {"image": "b.jpg", "caption": "three"}]
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert captions(f"jsonl:{tmp_path}/p.jsonl") == [("a.jpg", "one"), ("a.jpg", "two"), ("b.jpg", "three")]
+
+
+def test_parquet_and_a_saved_dataset(tmp_path, photos):
+    import datasets
+
+    table = datasets.Dataset.from_dict(
+        {"image": [str(photos / "red.png")] * 2, "caption": ["a red square", "red"], "split": ["train", "dev"]}
+    ).cast_column("image", datasets.Image())
+    table.to_parquet(tmp_path / "p.parquet")
+    table.save_to_disk(tmp_path / "saved")
+    for uri in (f"parquet:{tmp_path}/p.parquet?split=train", f"hf:{tmp_path}/saved"):
+        first = open_pairs(uri)[0]
+        assert first.caption == "a red square"
+        assert images.load(first.item).getpixel((0, 0)) == (255, 0, 0)
+    assert len(open_pairs(f"parquet:{tmp_path}/p.parquet?split=train")) == 1
+
+
+def test_picturebook_is_a_source():
+    assert len(list(open_items("picturebook:3?size=32"))) == 3
+    assert len(open_pairs("picturebook:3?captions=full")) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "uri", "message"),
+    [
+        (None, "csv:{}", "no such file"),
+        ("", "csv:{}", "is empty: it must start with a line `image,caption`"),
+        ("image,caption\n", "csv:{}", "has no pictures"),
+        ("file,text\na.jpg,x\n", "csv:{}", "has no column `image`, only file, text"),
+        ("images,caption\na.jpg,x\n", "csv:{}", "did you mean `images`"),
+        ("image,caption,split\na.jpg,x,train\n", "csv:{}?splt=train", "has no column `splt`.*did you mean `split`"),
+        ("image,caption,split\na.jpg,x,train\n", "csv:{}?split=test", "has no pictures that match split=test"),
+        ("image,caption\na.jpg,\n", "csv:{}", "has pictures but no captions"),
+        ("{", "jsonl:{}", "line 1 is no JSON"),
+        ("[1]", "jsonl:{}", "line 1 is no JSON object"),
+        ("PK", "parquet:{}", "cannot be read as parquet"),
+        ("x", "{}", "is no source: give a folder"),
+        (None, "{}", "no such file or folder"),
+        (None, "picturebook:many", "write `picturebook:COUNT"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path, content, uri, message):
+    file = tmp_path / "source.dat"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(BadRequest, match=message):
+        open_pairs(uri.format(file))
+
+
+def test_an_empty_folder_is_said(tmp_path):
+    with pytest.raises(BadRequest, match="has no pictures"):
+        list(open_items(str(tmp_path)))
+
+
+@pytest.mark.parametrize(("name", "scheme"), [("a.csv", "csv"), ("a.tsv", "csv"), ("a.jsonl", "jsonl"), ("a.parquet", "parquet")])
+def test_a_plain_path_picks_its_scheme(tmp_path, name, scheme):
+    (tmp_path / name).touch()
+    assert parse_uri(str(tmp_path / name)).scheme == scheme
+    assert parse_uri(str(tmp_path)).scheme == "folder"
+
+
+def test_a_path_may_hold_a_question_mark(tmp_path):
+    (tmp_path / "what?").mkdir()
+    assert parse_uri(str(tmp_path / "what?")).path == str(tmp_path / "what?")

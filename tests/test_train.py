@@ -1,0 +1,264 @@
+"""The promises of the loop: micro-batches change nothing, resume is straight-through, two captions never meet."""
+
+import copy
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from retrieval import open_pairs, recipes
+from retrieval.batches import TrainingSet, augment
+from retrieval.config import TrainConfig
+from retrieval.datatypes import Item, Pair
+from retrieval.encoder import load_encoder, small_encoder
+from retrieval.errors import BadRequest
+from retrieval.losses import info_nce, sigmoid
+from retrieval.optimizer import Optimizer
+from retrieval.train import _Watch, backward, train
+
+SMALL = dataclasses.replace(recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return open_pairs("picturebook:40?size=32")
+
+
+def data_and_model(pairs, config):
+    torch.manual_seed(0)
+    model = small_encoder(
+        [p.caption for p in pairs], dim=16, image_size=32, image={"width": 16, "dropout": config.dropout},
+        text={"width": 64, "layers": 1, "dropout": config.dropout}, logit_bias=-1.0,
+    )  # fmt: skip
+    return TrainingSet(pairs, model, config), model
+
+
+# ---------------------------------------------------------------- micro-batches
+
+
+@pytest.mark.parametrize("loss", [info_nce, sigmoid])
+@pytest.mark.parametrize("size", [1, 5, 11])
+def test_micro_batches_change_no_loss_and_no_gradient(pairs, loss, size):
+    """In float64, with dropout: every parameter, the logit scale among them, gets the gradient of the whole batch."""
+    data, model = data_and_model(pairs, dataclasses.replace(SMALL, batch_size=11))
+    model.double().train()
+    batch = data.batch(0)
+    batch = batch._replace(images=batch.images.double())
+    model.preprocess = _Float64Preprocess(model.preprocess)
+    whole = copy.deepcopy(model)
+    _, expected = backward(whole, batch, loss, 0, seed=3)
+    _, got = backward(model, batch, loss, size, seed=3)
+    assert got == pytest.approx(expected, rel=1e-6)
+    for (name, ours), theirs in zip(model.named_parameters(), whole.parameters(), strict=True):
+        if theirs.grad is not None:
+            # The loss is taken in float32, so its gradient carries float32's rounding.
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=2e-4, atol=1e-8, msg=name)
+    assert model.log_logit_scale.grad is not None
+
+
+class _Float64Preprocess:
+    def __init__(self, inner):
+        self.inner = inner
+
+    def normalize(self, pixels):
+        return self.inner.normalize(pixels).double()
+
+
+def test_dropout_is_on_in_that_test(pairs):
+    data, model = data_and_model(pairs, dataclasses.replace(SMALL, batch_size=16))
+    losses = {seed: backward(model.train(), data.batch(0), info_nce, 0, seed)[1] for seed in (1, 2, 1)}
+    assert losses[1] != losses[2]
+
+
+# ---------------------------------------------------------------- resume
+
+
+def test_resumed_at_any_step_it_is_the_run_that_was_never_stopped(pairs, tmp_path):
+    straight = train(pairs, tmp_path / "straight", SMALL)
+    steps = straight.steps
+    assert steps == 4  # 3 passes over 40 pictures in batches of 32
+    for stop_at in range(1, steps):
+        out = tmp_path / f"stopped{stop_at}"
+        seen = []
+        first = train(pairs, out, SMALL, on_step=lambda p: seen.append(p.step), should_stop=lambda: len(seen) >= stop_at)
+        assert (first.finished, first.steps) == (False, stop_at)
+        second = train(pairs, out, SMALL, resume=True)
+        assert second.finished
+        expected, got = straight.encoder.state_dict(), second.encoder.state_dict()
+        for name in expected:
+            assert torch.equal(expected[name], got[name]), f"{name} after a stop at step {stop_at}"
+        assert second.encoder.fingerprint == straight.encoder.fingerprint
+        steps_logged = [json.loads(line)["step"] for line in (out / "log.jsonl").read_text().splitlines()]
+        assert steps_logged == sorted(set(steps_logged))
+
+
+def test_bfloat16_resumes_as_exactly(pairs, tmp_path):
+    config = dataclasses.replace(SMALL, precision="bf16")
+    straight = train(pairs, tmp_path / "a", config)
+    stop = iter([False, True])
+    train(pairs, tmp_path / "b", config, should_stop=lambda: next(stop))
+    resumed = train(pairs, tmp_path / "b", config, resume=True)
+    assert resumed.encoder.fingerprint == straight.encoder.fingerprint
+
+
+def test_another_run_is_not_resumed_and_not_overwritten(pairs, tmp_path):
+    stop = iter([True])
+    train(pairs, tmp_path / "run", SMALL, should_stop=lambda: next(stop))
+    with pytest.raises(BadRequest, match="holds a run already: go on with --resume"):
+        train(pairs, tmp_path / "run", SMALL)
+    with pytest.raises(BadRequest, match="other settings"):
+        train(pairs, tmp_path / "run", dataclasses.replace(SMALL, lr=1.0), resume=True)
+    with pytest.raises(BadRequest, match="other data"):
+        train(pairs[5:], tmp_path / "run", SMALL, resume=True)
+    with pytest.raises(BadRequest, match="no run to resume"):
+        train(pairs, tmp_path / "new", SMALL, resume=True)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").touch()
+    with pytest.raises(BadRequest, match="is not empty"):
+        train(pairs, tmp_path / "mine", SMALL)
+
+
+# ---------------------------------------------------------------- what is learned, and on what
+
+
+def test_it_learns_to_tell_colours_apart(tmp_path):
+    colours = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}
+    pairs = [
+        Pair(Item(f"{name}{i}", name, lambda rgb=rgb: Image.new("RGB", (32, 32), rgb)), f"a {name} square")
+        for name, rgb in colours.items()
+        for i in range(2)
+    ]
+    # Batches of 4 of 8 pictures hold copies of a colour now and then, so the loss has a floor; the ranking has none.
+    config = dataclasses.replace(recipes.smoke(), batch_size=4, epochs=40, lr=3e-3, flip="no", checkpoints=0, evaluations=0)
+    encoder = train(pairs, tmp_path / "run", config).encoder
+    scores = encoder.encode_texts([f"a {name} square" for name in colours]) @ encoder.encode_images(
+        [Image.new("RGB", (32, 32), rgb) for rgb in colours.values()]
+    ).T
+    assert scores.argmax(1).tolist() == [0, 1, 2, 3]
+
+
+def test_a_batch_holds_each_picture_once_and_an_epoch_holds_all(pairs):
+    data, _ = data_and_model(pairs, dataclasses.replace(SMALL, batch_size=8))
+    seen = np.concatenate([data.order(step) for step in range(5)])
+    assert sorted(seen) == list(range(40))
+    assert not np.array_equal(data.order(0), data.order(5))
+    assert len(set(data.batch(3).items)) == 8
+
+
+def test_every_caption_is_drawn_sometime(pairs):
+    data, _ = data_and_model(pairs, dataclasses.replace(SMALL, batch_size=40, word_dropout=0.0))
+    drawn = set()
+    for step in range(60):
+        batch = data.batch(step)
+        place = list(batch.items).index(0)
+        drawn.add(tuple(t for t in batch.tokens[place].tolist() if t))
+    assert drawn == {tuple(row) for row in data._tokens[0]}
+
+
+def test_pictures_that_do_not_decode_are_left_out_with_their_reason(pairs, tmp_path):
+    bad = Pair(Item("bad", "bad.jpg", tmp_path / "bad.jpg"), "nothing")
+    data, _ = data_and_model([bad, *pairs], SMALL)
+    assert data.skipped == [("bad.jpg", "no such file")]
+    assert len(data) == 40
+
+
+def test_flips_are_off_where_captions_speak_of_sides(pairs):
+    config = dataclasses.replace(SMALL, flip="auto")
+    assert not data_and_model(pairs, config)[0].flips  # the picture book says left and right
+    plain = [Pair(pair.item, "a scene") for pair in pairs]
+    assert data_and_model(plain, config)[0].flips
+
+
+def test_augment_shows_all_or_mirrors_all_where_told():
+    pixels = torch.arange(2 * 4 * 4 * 3, dtype=torch.uint8).view(2, 4, 4, 3)
+    same = augment(pixels, 4, 1.0, False, torch.Generator())
+    assert torch.equal(same, pixels.float())
+    got = augment(pixels, 4, 1.0, True, torch.Generator().manual_seed(0))
+    for ours, original in zip(got, pixels.float(), strict=True):
+        assert min((ours - o).abs().max() for o in (original, original.flip(1))) < 1e-3
+
+
+def test_too_many_pictures_for_memory_are_decoded_as_they_come(pairs):
+    kept, _ = data_and_model(pairs, SMALL)
+    streamed, _ = data_and_model(pairs, dataclasses.replace(SMALL, pixel_cache_gb=0.0))
+    assert streamed._pixels is None
+    assert torch.equal(streamed.batch(1).images, kept.batch(1).images)
+
+
+# ---------------------------------------------------------------- optimizer
+
+
+def test_the_schedule_by_hand(pairs):
+    _, model = data_and_model(pairs, SMALL)
+    optimizer = Optimizer(model, dataclasses.replace(SMALL, lr=1.0, warmup=0.2), 10)
+    rates = [optimizer.learning_rate(step) for step in range(10)]
+    assert rates[:3] == [0.5, 1.0, 1.0]
+    assert rates[6] == pytest.approx(0.5)  # halfway down the cosine from step 2 to step 10
+    assert rates[9] == pytest.approx(0.5 * (1 + math.cos(math.pi * 7 / 8)))
+
+
+def test_the_logit_scale_is_clamped(pairs):
+    data, model = data_and_model(pairs, SMALL)
+    optimizer = Optimizer(model, dataclasses.replace(SMALL, max_logit_scale=14.0, lr=0.1, warmup=0.0), 10)
+    backward(model, data.batch(0), info_nce, 0, 0, optimizer.collect)
+    optimizer.step(0)
+    assert model.log_logit_scale.exp().item() <= 14.0 + 1e-5
+
+
+def test_collapse_is_said_once():
+    said = []
+    watch = _Watch(type("Data", (), {"steps": 100})(), said.append)
+    one_point = torch.ones(8, 4) / 2
+    features = type("F", (), {"image": one_point, "text": one_point})()
+    for step in range(1, 100):
+        watch(step, math.log(8), features)
+    assert len(said) == 1
+    assert "collapsed at step 20: pictures have a mean cosine of 1.00" in said[0]
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_the_remedy(pairs, tmp_path):
+    with pytest.raises(BadRequest, match="lower the learning rate with --set lr="):
+        train(pairs, tmp_path / "run", dataclasses.replace(SMALL, lr=1e30, grad_clip=1e30, epochs=20))
+
+
+# ---------------------------------------------------------------- config
+
+
+def test_settings_reach_every_field():
+    config = TrainConfig()
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        assert getattr(config.settings([f"{field.name}={value}"]), field.name) == value
+    assert config.settings(["lr=1e-3", "batch_size=64"]).batch_size == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("batchsize=3", "did you mean `batch_size`"),
+        ("zzz=3", "no setting `zzz`: one of encoder"),
+        ("lr=fast", "lr takes a number, as in lr=0.0"),
+        ("batch_size=2.5", "takes a whole number"),
+        ("lr", "lr takes a number"),
+        ("lr=-1", "lr must be above 0"),
+        ("image_size=100", "multiple of 16"),
+        ("loss=clip", "must be one of info_nce, sigmoid"),
+    ],
+)
+def test_a_wrong_setting_is_said(text, message):
+    with pytest.raises(BadRequest, match=message):
+        TrainConfig().settings([text])
+
+
+def test_finetuning_goes_on_from_a_run(trained, book, tmp_path):
+    pairs = open_pairs(f"csv:{book}/pairs.csv?split=dev")
+    config = dataclasses.replace(recipes.finetune(), encoder=str(trained), epochs=1, lr=1e-6)
+    result = train(pairs, tmp_path / "tuned", config)
+    before, after = load_encoder(str(trained)), load_encoder(str(tmp_path / "tuned"))
+    assert after.fingerprint != before.fingerprint
+    assert (before.encode_texts(["a dog"]) * after.encode_texts(["a dog"])).sum() > 0.999
+    assert result.steps == 1
