@@ -1,15 +1,12 @@
 """What the tests share: drawn pairs, a toy encoder that needs no training, a run trained in seconds, the real data."""
 
-import hashlib
 import os
-import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from retrieval.picturebook import scenes
-from retrieval.preprocess import Preprocess
+from toy import ToyEncoder
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a network
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -21,34 +18,6 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip("the shared real data is not on this machine")
     return SHARED
-
-
-class ToyEncoder:
-    """Sees the mean colour of a picture, reads the names of colours: exact expectations, no weights.
-
-    red, green and blue are the axes; any other word adds to a fourth.
-    """
-
-    name, dim, preprocess = "toy", 4, Preprocess(8)
-
-    def __init__(self, fingerprint="toy-fingerprint"):
-        self.fingerprint = fingerprint
-        self.images_seen = 0
-
-    def encode_images(self, images):
-        self.images_seen += len(images)
-        arrays = [i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images]
-        rows = [np.append(a.reshape(-1, 3).mean(0), 1e-3) for a in arrays]
-        return _unit(np.array(rows, np.float32).reshape(-1, 4))
-
-    def encode_texts(self, texts):
-        words = [re.findall(r"\w+", text.lower()) for text in texts]
-        rows = [[w.count("red"), w.count("green"), w.count("blue"), 0.01] for w in words]
-        return _unit(np.array(rows, np.float32))
-
-
-def _unit(rows):
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @pytest.fixture
@@ -92,8 +61,3 @@ def trained(tmp_path_factory, book):
     out = tmp_path_factory.mktemp("runs") / "smoke"
     train(open_pairs(f"csv:{book}/pairs.csv?split=train"), out, recipes.smoke())
     return out
-
-
-def digest(path):
-    """SHA-256 of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()

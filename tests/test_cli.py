@@ -1,0 +1,279 @@
+"""The command line as a person meets it: what is printed, the exit codes, one line for each thing that can be wrong."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cli.main import app
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def mmr(*words):
+    """Run a command in this process."""
+    return CliRunner().invoke(app, [str(word) for word in words], prog_name="mmr")
+
+
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory, trained, book):
+    index = tmp_path_factory.mktemp("cli") / "photos.mmr"
+    result = mmr("index", book, "--index", index, "--model", trained)
+    assert result.exit_code == 0, result.output
+    return index
+
+
+def fails(result, code, *parts):
+    """Exit code, and one line on stderr that has the parts in order; no traceback and nothing on stdout."""
+    assert result.exit_code == code, result.output
+    assert result.stdout == ""
+    line = result.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    at = 0
+    for part in parts:
+        assert part in line[at:], line
+        at = line.index(part, at)
+
+
+def test_index_then_search(indexed, book):
+    result = mmr("search", "a dog", "--index", indexed, "-k", 3, "--json")
+    assert result.exit_code == 0
+    hits = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    assert list(hits[0]) == ["rank", "score", "uri", "path", "caption"]
+    assert Path(hits[0]["path"]) == book / hits[0]["uri"]
+    assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
+
+    table = mmr("search", "a", "dog", "--index", indexed, "-k", 3).stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["1", "2", "3"]
+    assert hits[0]["uri"] in table[0]
+
+
+def test_search_by_picture_leaves_the_picture_out(indexed, book):
+    result = mmr("search", book / "003.png", "--index", indexed, "--json")
+    hits = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(hits) == 10
+    assert "003.png" not in {hit["uri"] for hit in hits}
+
+
+def test_search_again_finds_the_same_as_brute_force(indexed, book, trained):
+    from retrieval import load_encoder, open_items
+    from retrieval.images import load
+
+    encoder = load_encoder(str(trained))
+    items = list(open_items(str(book)))
+    scores = encoder.encode_images([load(item) for item in items]) @ encoder.encode_texts(["two cats"])[0]
+    expected = [items[i].uri for i in np.argsort(-scores)[:5]]
+    result = mmr("search", "two cats", "--index", indexed, "-k", 5, "--json")
+    assert [json.loads(line)["uri"] for line in result.stdout.splitlines()][:1] == expected[:1]
+
+
+def test_index_again_says_what_it_did(indexed, book):
+    result = mmr("index", book, "--index", indexed)
+    assert result.exit_code == 0
+    assert result.stdout.strip() == f"{indexed}: 60 pictures (0 new, 0 changed, 0 removed, 60 as before, 0 skipped)"
+
+
+def test_bare_index_and_search_work_in_the_folder(trained, book, tmp_path, monkeypatch):
+    (tmp_path / "p" / "below").mkdir(parents=True)
+    Image.open(book / "001.png").save(tmp_path / "p" / "one.png")
+    monkeypatch.chdir(tmp_path / "p")
+    assert mmr("index", "--model", trained).stdout.startswith(".mmr: 1 pictures (1 new")
+    monkeypatch.chdir("below")
+    result = mmr("search", "anything", "--json")
+    assert json.loads(result.stdout)["uri"] == "one.png"
+
+
+def test_eval_json_has_the_promised_keys(trained, book):
+    result = mmr("eval", trained, f"csv:{book}/pairs.csv?split=dev", "--json")
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    for direction in ("text_to_image", "image_to_text"):
+        assert list(report[direction]) == ["recall@1", "recall@5", "recall@10", "mrr", "median_rank"]
+        assert 0 <= report[direction]["recall@10"] <= 1
+    assert report["items"] == 10
+    assert report["fingerprint"] == json.loads((trained / "encoder.json").read_text())["fingerprint"]
+    assert "any of its captions" in mmr("eval", trained, f"csv:{book}/pairs.csv?split=dev").stdout
+
+
+def test_train_says_where_the_run_is(book, tmp_path):
+    source = f"csv:{book}/pairs.csv?split=train"
+    dev = f"csv:{book}/pairs.csv?split=dev"
+    out = tmp_path / "run"
+    result = mmr("train", source, "--out", out, "--eval", dev, "--recipe", "smoke", "--set", "epochs=1")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith(f"{out}  encoder ")
+    assert "(chance 3.47)" in result.stderr  # ln 32
+    assert "recall@10 text-to-image" in result.stderr
+    fails(mmr("train", source, "--out", out, "--recipe", "smoke"), 2, "holds a run already", "--resume")
+
+
+def test_a_contact_sheet_has_the_pictures_inside(indexed, tmp_path):
+    sheet = tmp_path / "sheet.html"
+    assert mmr("search", "<b>", "--index", indexed, "-k", 2, "--html", sheet).exit_code == 0
+    page = sheet.read_text()
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+
+
+def test_models_is_a_table():
+    assert "ViT-B-32-256/datacomp_s34b_b86k (default of mmr index)" in mmr("models").stdout
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def test_missing_and_empty_sources(tmp_path, trained):
+    fails(mmr("train", "csv:none.csv", "--out", tmp_path / "r"), 2, "no such file: none.csv", "check the path")
+    (tmp_path / "empty.csv").touch()
+    fails(mmr("train", tmp_path / "empty.csv", "--out", tmp_path / "r"), 2, "is empty", "image,caption")
+    (tmp_path / "columns.csv").write_text("file,text\na.jpg,b\n")
+    fails(mmr("eval", trained, tmp_path / "columns.csv"), 2, "has no column `image`, only file, text")
+    assert not (tmp_path / "r").exists()
+
+
+def test_an_unknown_setting_names_the_nearest(book, tmp_path):
+    words = ("train", book / "pairs.csv", "--out", tmp_path / "r", "--set", "epoch=3")
+    fails(mmr(*words), 2, "no setting `epoch`", "did you mean `epochs`?")
+    assert not (tmp_path / "r").exists()
+
+
+def test_no_model_and_no_network(photos):
+    started = time.monotonic()
+    result = mmr("index", photos)
+    fails(result, 3, "hub cannot be reached", "--model open_clip:ViT-B-32-256/FILE", "mmr train")
+    assert time.monotonic() - started < 20
+    assert not (photos / ".mmr").exists()
+
+
+def test_no_index(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fails(mmr("search", "a dog"), 3, "no .mmr in", "mmr index")
+    (tmp_path / "zero.mmr").mkdir()
+    fails(mmr("search", "a dog", "--index", "zero.mmr"), 3, "no index at zero.mmr", "mmr index")
+    (tmp_path / "zero.mmr" / "mmr.db").touch()
+    fails(mmr("search", "a dog", "--index", "zero.mmr"), 3, "is empty", "mmr index")
+
+
+def test_an_index_of_a_newer_format(indexed, tmp_path):
+    import shutil
+    import sqlite3
+
+    shutil.copytree(indexed, tmp_path / "newer.mmr")
+    database = sqlite3.connect(tmp_path / "newer.mmr" / "mmr.db")
+    database.execute("PRAGMA user_version = 2")
+    database.close()
+    fails(mmr("search", "a dog", "--index", tmp_path / "newer.mmr"), 3, "has format 2", "pip install -U mmr")
+
+
+def test_another_encoder_is_refused(indexed, book, tmp_path):
+    result = mmr("train", book / "pairs.csv", "--out", tmp_path / "other", "--recipe", "smoke", "--set", "epochs=1")
+    assert result.exit_code == 0
+    fails(mmr("search", "a", "--index", indexed, "--model", tmp_path / "other"), 3, "was made with encoder", "--model")
+    fails(mmr("index", book, "--index", indexed, "--model", tmp_path / "other"), 3, "was made with encoder", "--index")
+
+
+def test_a_model_that_went_away(trained, book, tmp_path):
+    import shutil
+
+    shutil.copytree(trained, tmp_path / "run")
+    index = tmp_path / "i.mmr"
+    assert mmr("index", book, "--index", index, "--model", tmp_path / "run").exit_code == 0
+    (tmp_path / "run").rename(tmp_path / "moved")
+    fails(mmr("search", "a dog", "--index", index), 3, "which is gone", "--model RUN")
+    assert mmr("search", "a dog", "--index", index, "--model", tmp_path / "moved").exit_code == 0
+
+
+def test_pictures_that_do_not_decode_are_listed_and_exit_4(photos, trained):
+    (photos / "bad.jpg").write_bytes(b"not a picture")
+    result = mmr("index", photos, "--model", trained)
+    assert result.exit_code == 4
+    assert "1 skipped:\n  bad.jpg: not a picture of a known format" in result.stderr
+    assert (photos / ".mmr" / "skipped.txt").read_text() == "bad.jpg\tnot a picture of a known format\n"
+    assert "3 pictures (3 new, 0 changed, 0 removed, 0 as before, 1 skipped)" in result.stdout
+
+
+def test_a_caption_in_another_script_is_no_problem(photos, trained, tmp_path):
+    (photos / "p.csv").write_text("image,caption\nred.png,一只红色的狗\nmore/green.jpg,зелёное поле 🌿\n", encoding="utf-8")
+    assert mmr("eval", trained, photos / "p.csv", "--json").exit_code == 0
+    assert mmr("index", photos / "p.csv", "--index", tmp_path / "i.mmr", "--model", trained).exit_code == 0
+    result = mmr("search", "红色", "--index", tmp_path / "i.mmr", "--json")
+    assert {json.loads(line)["caption"] for line in result.stdout.splitlines()} == {"一只红色的狗", "зелёное поле 🌿"}
+
+
+def test_an_empty_index_answers_nothing_with_exit_1(photos, trained):
+    for file in (photos / "red.png", photos / "blue é.png"):
+        file.unlink()
+    (photos / "more" / "green.jpg").write_bytes(b"bad")
+    assert mmr("index", photos, "--model", trained).exit_code == 4
+    result = mmr("search", "a dog", "--index", photos / ".mmr")
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
+def test_a_full_disk(photos, trained, monkeypatch):
+    from indexes import durable
+
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(durable, "write_bytes", full)
+    result = mmr("index", photos, "--model", trained)
+    fails(result, 5, "the disk is full", "run the same command again")
+    monkeypatch.undo()
+    assert mmr("index", photos, "--model", trained).exit_code == 0
+
+
+def test_device_and_k_are_checked(indexed, trained, photos):
+    fails(mmr("search", "a", "--index", indexed, "--device", "gpu"), 2, "unknown device `gpu`", "auto, cpu, cuda")
+    fails(mmr("search", "a", "--index", indexed, "-k", "0"), 2, "k must be at least 1")
+    assert mmr("search", "--index", indexed).exit_code == 2
+
+
+def test_help_names_the_exit_codes():
+    assert "130 interrupted" in mmr("--help").stdout
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_in_training_keeps_a_checkpoint(book, tmp_path, times):
+    """Once: it stops after the step, with a checkpoint, and --resume goes on. Twice: at once. Both exit 130."""
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "cli.main", "train", str(book / "pairs.csv"), "--out", str(out), "--recipe", "smoke"]
+    run = subprocess.Popen(
+        [*command, "--set", "epochs=100000"], cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "HOME": str(tmp_path)}
+    )
+    for line in run.stderr:
+        if "chance" in line:
+            break
+    for _ in range(times):
+        run.send_signal(signal.SIGINT)
+        time.sleep(0.01)
+    said = run.stderr.read()
+    assert run.wait(60) == 130
+    assert "Traceback" not in said
+    if times == 1:
+        assert "go on with the same command and --resume" in said
+        assert list((out / "checkpoints").glob("step_*"))
+    elif "go on with" not in said:  # the second came before the first was answered
+        assert "run the same command again" in said
+
+
+def test_ctrl_c_while_indexing_loses_nothing(photos, trained, monkeypatch):
+    from retrieval import pipeline
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_commit", interrupted)
+        fails(mmr("index", photos, "--model", trained), 130, "interrupted", "run the same command again")
+    assert mmr("index", photos).exit_code == 0
