@@ -143,6 +143,12 @@ class DualEncoder(nn.Module):
         manifest = self._manifest() | {"fingerprint": self.fingerprint}
         durable.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
 
+    def export(self) -> Path | None:
+        """Put what a cold text query needs into the user's cache (runtime.py); its folder, or None if it cannot be."""
+        from retrieval import runtime
+
+        return runtime.export(self)
+
 
 # ---------------------------------------------------------------- new ones
 

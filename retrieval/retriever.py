@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from indexes import NotAnIndex, Store, WrongEncoder
-from retrieval import pipeline, query
+from retrieval import pipeline, query, runtime
 from retrieval.datatypes import Hit, Item
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.pipeline import IndexReport
@@ -52,7 +52,10 @@ class Retriever:
         store = _open_or_create(path, uri, encoder)
         try:
             retriever = cls(store, encoder, device)
-            return retriever, pipeline.update(store, items, encoder, on_progress)
+            report = pipeline.update(store, items, encoder, on_progress)
+            if hasattr(encoder, "export"):
+                encoder.export()  # so that the first query need not
+            return retriever, report
         except BaseException:
             store.close()
             raise
@@ -61,10 +64,13 @@ class Retriever:
     def open(
         cls, path: Path | str, encoder=None, device: str = "cpu",  # noqa: ANN001
     ) -> "Retriever":  # fmt: skip
-        """Open an index with the encoder it remembers, or with the one given. Raises StoreError, MissingModel."""
+        """Open an index with the encoder it remembers, or with the one given. Raises StoreError, MissingModel.
+
+        Where the encoder was exported (runtime.py), torch is not imported until a picture is asked with.
+        """
         store = Store.open(path)
         try:
-            return cls(store, encoder or _load(encoder_of(store), device), device)
+            return cls(store, encoder or _remembered(store, device), device)
         except BaseException:
             store.close()
             raise
@@ -123,10 +129,13 @@ def encoder_of(store: Store) -> str:
     return recorded["name"]
 
 
-def _load(name: str, device: str):  # noqa: ANN202
-    from retrieval.encoder import load_encoder
+def _remembered(store: Store, device: str):  # noqa: ANN202 - a QueryEncoder or a DualEncoder
+    def load():  # noqa: ANN202
+        from retrieval.encoder import load_encoder
 
-    return load_encoder(name, device)
+        return load_encoder(encoder_of(store), device)
+
+    return runtime.open_query_encoder(store.manifest["encoder"]["fingerprint"], load) or load()
 
 
 def _open_or_create(path: Path, uri: Uri, encoder) -> Store:  # noqa: ANN001

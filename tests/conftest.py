@@ -12,6 +12,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a network
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """A cache of the tests' own, not the user's."""
+    os.environ["MMR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    return Path(os.environ["MMR_CACHE"])
+
+
 @pytest.fixture
 def shared():
     """The folder of real data beside the project, where there is one."""

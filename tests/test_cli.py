@@ -183,13 +183,15 @@ def test_another_encoder_is_refused(indexed, book, tmp_path):
     fails(mmr("index", book, "--index", indexed, "--model", tmp_path / "other"), 3, "was made with encoder", "--index")
 
 
-def test_a_model_that_went_away(trained, book, tmp_path):
+def test_a_model_that_went_away(trained, book, tmp_path, cache):
     import shutil
 
     shutil.copytree(trained, tmp_path / "run")
     index = tmp_path / "i.mmr"
     assert mmr("index", book, "--index", index, "--model", tmp_path / "run").exit_code == 0
     (tmp_path / "run").rename(tmp_path / "moved")
+    assert mmr("search", "a dog", "--index", index).exit_code == 0  # words need the cache alone
+    shutil.rmtree(cache / "query")
     fails(mmr("search", "a dog", "--index", index), 3, "which is gone", "--model RUN")
     assert mmr("search", "a dog", "--index", index, "--model", tmp_path / "moved").exit_code == 0
 
@@ -204,7 +206,9 @@ def test_pictures_that_do_not_decode_are_listed_and_exit_4(photos, trained):
 
 
 def test_a_caption_in_another_script_is_no_problem(photos, trained, tmp_path):
-    (photos / "p.csv").write_text("image,caption\nred.png,一只红色的狗\nmore/green.jpg,зелёное поле 🌿\n", encoding="utf-8")
+    (photos / "p.csv").write_text(
+        "image,caption\nred.png,一只红色的狗\nmore/green.jpg,зелёное поле 🌿\n", encoding="utf-8"
+    )
     assert mmr("eval", trained, photos / "p.csv", "--json").exit_code == 0
     assert mmr("index", photos / "p.csv", "--index", tmp_path / "i.mmr", "--model", trained).exit_code == 0
     result = mmr("search", "红色", "--index", tmp_path / "i.mmr", "--json")
@@ -247,9 +251,23 @@ def test_help_names_the_exit_codes():
 def test_ctrl_c_in_training_keeps_a_checkpoint(book, tmp_path, times):
     """Once: it stops after the step, with a checkpoint, and --resume goes on. Twice: at once. Both exit 130."""
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "cli.main", "train", str(book / "pairs.csv"), "--out", str(out), "--recipe", "smoke"]
+    command = [
+        sys.executable,
+        "-m",
+        "cli.main",
+        "train",
+        str(book / "pairs.csv"),
+        "--out",
+        str(out),
+        "--recipe",
+        "smoke",
+    ]
     run = subprocess.Popen(
-        [*command, "--set", "epochs=100000"], cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ, "HOME": str(tmp_path)}
+        [*command, "--set", "epochs=100000"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HOME": str(tmp_path)},
     )
     for line in run.stderr:
         if "chance" in line:

@@ -1,4 +1,4 @@
-"""Encoders: what is saved is what is loaded, open_clip's own pixels and vectors, and clear errors where weights are not."""
+"""Encoders: what is saved is what is loaded, open_clip's own vectors, clear errors where weights are missing."""
 
 import json
 
@@ -21,7 +21,9 @@ CAPTIONS = ["a dog runs", "two cats on a red sofa", "一只狗"]
 @pytest.fixture(scope="module")
 def small():
     torch.manual_seed(0)
-    return small_encoder(CAPTIONS * 3, dim=16, image_size=32, image={"width": 16}, text={"width": 64, "layers": 1}).eval()
+    return small_encoder(
+        CAPTIONS * 3, dim=16, image_size=32, image={"width": 16}, text={"width": 64, "layers": 1}
+    ).eval()
 
 
 def test_vectors_have_unit_length_and_either_tower_may_be_called_alone(small):
@@ -45,7 +47,11 @@ def test_a_picture_or_text_does_not_see_the_others_of_its_batch(small):
 def test_saved_and_loaded_it_is_the_same(small, tmp_path):
     small.save(tmp_path / "run")
     loaded = load_encoder(str(tmp_path / "run"))
-    assert loaded.fingerprint == small.fingerprint == json.loads((tmp_path / "run/encoder.json").read_text())["fingerprint"]
+    assert (
+        loaded.fingerprint
+        == small.fingerprint
+        == json.loads((tmp_path / "run/encoder.json").read_text())["fingerprint"]
+    )
     np.testing.assert_array_equal(loaded.encode_texts(CAPTIONS), small.encode_texts(CAPTIONS))
     np.testing.assert_array_equal(loaded.encode_images(PICTURES), small.encode_images(PICTURES))
 
@@ -107,7 +113,7 @@ def test_preprocess_equals_open_clips(size, mode):
 
 @pytest.fixture(scope="module")
 def tiny_open_clip(tmp_path_factory):
-    """A small open_clip architecture, registered under a name, with random weights saved as a person would have them."""
+    """A small open_clip architecture under a name of its own, and a file of random weights for it."""
     folder = tmp_path_factory.mktemp("open_clip")
     config = {
         "embed_dim": 32,

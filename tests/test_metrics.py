@@ -36,7 +36,8 @@ def test_a_collapsed_model_gets_no_credit():
 
 def test_measures_by_hand():
     assert metrics.measure(np.array([1, 2, 6, 11])) == {
-        "recall@1": 0.25, "recall@5": 0.5, "recall@10": 0.75, "mrr": (1 + 1 / 2 + 1 / 6 + 1 / 11) / 4, "median_rank": 4.0,
+        "recall@1": 0.25, "recall@5": 0.5, "recall@10": 0.75,
+        "mrr": (1 + 1 / 2 + 1 / 6 + 1 / 11) / 4, "median_rank": 4.0,
     }  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """Index and search with a toy encoder whose answers are known: increments, removals, skips, refusals."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -9,12 +8,12 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from toy import ToyEncoder
 from PIL import Image
 
 from indexes import Locked, NotAnIndex, Store, WrongEncoder
 from retrieval import Retriever, find_index, pipeline
 from retrieval.errors import BadRequest
+from toy import ToyEncoder
 
 
 def build(photos, toy, index=None):
@@ -160,7 +159,7 @@ def test_killed_while_indexing_it_goes_on(tmp_path):
 
 def test_what_is_written_is_a_plain_folder(photos, toy):
     build(photos, toy)
-    assert sorted(os.listdir(photos / ".mmr")) == ["lock", "mmr.db", "segments"]
+    assert sorted(path.name for path in (photos / ".mmr").iterdir()) == ["lock", "mmr.db", "segments"]
     with Store.open(photos / ".mmr") as store:
         assert store.manifest["encoder"] == {"name": "toy", "fingerprint": "toy-fingerprint", "folder": None}
         (record,) = [r for r in store.records(range(3)) if r.id == "more/green.jpg"]

@@ -31,7 +31,10 @@ def test_csv_rows_of_one_picture_share_an_item_and_filters_keep_rows(tmp_path):
     assert pairs[0].item is pairs[1].item
     assert pairs[0].item.content == tmp_path / "x" / "a.jpg"
     assert captions(f"{tmp_path}/p.csv?lang=zh") == [("x/a.jpg", "一")]
-    assert [(item.id, item.caption) for item in open_items(f"{tmp_path}/p.csv")] == [("x/a.jpg", "one"), ("b.jpg", "three")]
+    assert [(item.id, item.caption) for item in open_items(f"{tmp_path}/p.csv")] == [
+        ("x/a.jpg", "one"),
+        ("b.jpg", "three"),
+    ]
 
 
 def test_jsonl_takes_one_caption_or_several(tmp_path):
@@ -92,7 +95,9 @@ def test_an_empty_folder_is_said(tmp_path):
         list(open_items(str(tmp_path)))
 
 
-@pytest.mark.parametrize(("name", "scheme"), [("a.csv", "csv"), ("a.tsv", "csv"), ("a.jsonl", "jsonl"), ("a.parquet", "parquet")])
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("a.csv", "csv"), ("a.tsv", "csv"), ("a.jsonl", "jsonl"), ("a.parquet", "parquet")]
+)
 def test_a_plain_path_picks_its_scheme(tmp_path, name, scheme):
     (tmp_path / name).touch()
     assert parse_uri(str(tmp_path / name)).scheme == scheme

@@ -26,11 +26,6 @@ def unit(*numbers):
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def contents(store):
-    """id -> (stamp, the row it finds nearest to itself)."""
-    return {name: stamp for name, stamp in store.stamps().items()}
-
-
 @pytest.fixture
 def store(tmp_path):
     with Store.create(tmp_path / "index", DIM, encoder={"name": "toy"}) as made:
@@ -105,7 +100,7 @@ def test_a_reader_stays_on_the_state_it_opened(store):
         store.delete(["a"])
         store.add(unit(3), [Record("c")])
         store.compact()
-        assert contents(reader).keys() == {"a", "b"}
+        assert reader.stamps().keys() == {"a", "b"}
         found = reader.search(unit(1), 3)
         assert [record.id for record in reader.records(found.rows[0][:2])] == ["a", "b"]
         assert found.rows[0, 2] == -1
@@ -118,7 +113,7 @@ def test_compaction_drops_the_dead_and_the_files_go_with_the_next_one(store):
     store.compact()
     assert len(store) == 2
     assert len(list((store.path / "segments").iterdir())) == 2  # this one, and the one before for those who read it
-    assert contents(store).keys() == {"a", "b"}
+    assert store.stamps().keys() == {"a", "b"}
 
 
 @pytest.mark.parametrize(
@@ -140,8 +135,6 @@ def test_a_second_writer_is_told_to_wait(store):
 
 
 # ---------------------------------------------------------------- when the machine fails
-
-
 
 
 @pytest.mark.parametrize("point", range(6))
@@ -194,7 +187,7 @@ def test_a_full_disk_leaves_the_last_commit(store, monkeypatch, what):
             store.add(unit(2), [Record("b")])
     assert [file.name for file in (store.path / "segments").iterdir()] == ["000001.f16"]
     store.add(unit(3), [Record("c")])
-    assert contents(store).keys() == {"a", "c"}
+    assert store.stamps().keys() == {"a", "c"}
 
 
 def test_every_flipped_byte_of_a_segment_is_noticed(store):

@@ -77,14 +77,19 @@ def test_dropout_is_on_in_that_test(pairs):
 # ---------------------------------------------------------------- resume
 
 
+def _after(steps):
+    """A should_stop that says yes after so many steps."""
+    answers = iter([False] * (steps - 1) + [True])
+    return lambda: next(answers)
+
+
 def test_resumed_at_any_step_it_is_the_run_that_was_never_stopped(pairs, tmp_path):
     straight = train(pairs, tmp_path / "straight", SMALL)
     steps = straight.steps
     assert steps == 4  # 3 passes over 40 pictures in batches of 32
     for stop_at in range(1, steps):
         out = tmp_path / f"stopped{stop_at}"
-        seen = []
-        first = train(pairs, out, SMALL, on_step=lambda p: seen.append(p.step), should_stop=lambda: len(seen) >= stop_at)
+        first = train(pairs, out, SMALL, should_stop=_after(stop_at))
         assert (first.finished, first.steps) == (False, stop_at)
         second = train(pairs, out, SMALL, resume=True)
         assert second.finished
@@ -99,15 +104,13 @@ def test_resumed_at_any_step_it_is_the_run_that_was_never_stopped(pairs, tmp_pat
 def test_bfloat16_resumes_as_exactly(pairs, tmp_path):
     config = dataclasses.replace(SMALL, precision="bf16")
     straight = train(pairs, tmp_path / "a", config)
-    stop = iter([False, True])
-    train(pairs, tmp_path / "b", config, should_stop=lambda: next(stop))
+    train(pairs, tmp_path / "b", config, should_stop=_after(2))
     resumed = train(pairs, tmp_path / "b", config, resume=True)
     assert resumed.encoder.fingerprint == straight.encoder.fingerprint
 
 
 def test_another_run_is_not_resumed_and_not_overwritten(pairs, tmp_path):
-    stop = iter([True])
-    train(pairs, tmp_path / "run", SMALL, should_stop=lambda: next(stop))
+    train(pairs, tmp_path / "run", SMALL, should_stop=_after(1))
     with pytest.raises(BadRequest, match="holds a run already: go on with --resume"):
         train(pairs, tmp_path / "run", SMALL)
     with pytest.raises(BadRequest, match="other settings"):
@@ -133,11 +136,14 @@ def test_it_learns_to_tell_colours_apart(tmp_path):
         for i in range(2)
     ]
     # Batches of 4 of 8 pictures hold copies of a colour now and then, so the loss has a floor; the ranking has none.
-    config = dataclasses.replace(recipes.smoke(), batch_size=4, epochs=40, lr=3e-3, flip="no", checkpoints=0, evaluations=0)
+    config = dataclasses.replace(
+        recipes.smoke(), batch_size=4, epochs=40, lr=3e-3, flip="no", checkpoints=0, evaluations=0
+    )
     encoder = train(pairs, tmp_path / "run", config).encoder
-    scores = encoder.encode_texts([f"a {name} square" for name in colours]) @ encoder.encode_images(
-        [Image.new("RGB", (32, 32), rgb) for rgb in colours.values()]
-    ).T
+    scores = (
+        encoder.encode_texts([f"a {name} square" for name in colours])
+        @ encoder.encode_images([Image.new("RGB", (32, 32), rgb) for rgb in colours.values()]).T
+    )
     assert scores.argmax(1).tolist() == [0, 1, 2, 3]
 
 
