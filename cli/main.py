@@ -3,7 +3,7 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     "5 the machine failed, 130 interrupted. MMR_DEBUG=1 shows tracebacks.",
 )  # fmt: skip
 
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda. auto takes the GPU where there is one.")]
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes the GPU where there is one.")]
 IndexDir = Annotated[Path | None, typer.Option("--index", help="The index folder.", metavar="DIR")]
 Model = Annotated[
     str | None,

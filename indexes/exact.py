@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from indexes.errors import StoreError
+
 BLOCK_ROWS = 65_536
 MAX_SCORES = 1 << 24  # queries x rows scored at once: 64 MiB of float32
 FAISS_FROM_ROWS = 50_000  # below this, importing FAISS (about 0.1 s) costs more than it saves
@@ -94,6 +96,8 @@ def _faiss_top_k(device: str):  # noqa: ANN202 - a function with the contract of
     import faiss
 
     if device == "cuda":
+        if not hasattr(faiss, "StandardGpuResources") or not faiss.get_num_gpus():
+            raise StoreError("FAISS finds no GPU here: use --device cpu")
         resources = faiss.StandardGpuResources()
 
         def on_gpu(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

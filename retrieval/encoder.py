@@ -98,11 +98,12 @@ class DualEncoder(nn.Module):
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
 
     def to_fast_precision(self, precision: str = "auto") -> "DualEncoder":
-        """Put the towers' bodies in the fastest type that is right on this device (engine.resolve_precision)."""
+        """Put the image tower's body in the fastest type that is right on this device (engine.resolve_precision).
+
+        The text tower stays in float32: texts are few, and it is what a query is exported from.
+        """
         _ = self.fingerprint  # of the weights as they were loaded
-        dtype = engine.resolve_precision(precision, self.device)
-        for tower in (self.image_tower, self.text_tower):
-            tower.body.to(dtype)
+        self.image_tower.body.to(engine.resolve_precision(precision, self.device))
         return self
 
     # ---------------------------------------------------------------- identity

@@ -238,7 +238,7 @@ def test_a_full_disk(photos, trained, monkeypatch):
 
 
 def test_device_and_k_are_checked(indexed, trained, photos):
-    fails(mmr("search", "a", "--index", indexed, "--device", "gpu"), 2, "unknown device `gpu`", "auto, cpu, cuda")
+    fails(mmr("search", "a", "--index", indexed, "--device", "gpu"), 2, "'gpu' is not one of", "auto", "cpu", "cuda")
     fails(mmr("search", "a", "--index", indexed, "-k", "0"), 2, "k must be at least 1")
     assert mmr("search", "--index", indexed).exit_code == 2
 
