@@ -16,7 +16,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-bench: $(VENV)/.installed-dev
+bench: $(VENV)/.installed .venv-peers/.installed
 	$(BIN)/python -m eval.bench.training
 
 # The stamps are written last, so an interrupted install is taken up again.
@@ -28,6 +28,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv-peers/.installed: eval/bench/peers.txt constraints.txt
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --constraint constraints.txt --requirement eval/bench/peers.txt
 	touch $@
 
 clean:

@@ -42,7 +42,7 @@ class TrainingSet:
     ) -> None:  # fmt: skip
         self.config = config
         self.skipped: list[tuple[str, str]] = []
-        self._shown = encoder.preprocess.size
+        self._shown = config.train_size or encoder.preprocess.size
         self._kept = round(self._shown * MARGIN) if config.crop < 1 else self._shown
         self._keep = Preprocess(self._kept, encoder.preprocess.mode, interpolation=encoder.preprocess.interpolation)
         captions: dict[str, list[str]] = {}

@@ -19,7 +19,8 @@ class TrainConfig:
 
     # What is trained: "" is a small encoder from scratch, else any name that load_encoder takes.
     encoder: str = ""
-    image_size: int = 96
+    image_size: int = 96  # pixels of the square that the encoder sees; a multiple of 16
+    train_size: int = 0  # pixels of the crops in training; 0 is image_size. A crop magnifies, so fewer do (FixRes)
     resize: str = "squash"  # how a picture becomes a square (preprocess.py); from scratch only, as are the next six
     dim: int = 256
     image_width: int = 48  # channels of the CNN's first stage, a multiple of 16
@@ -75,6 +76,7 @@ class TrainConfig:
             _require(0 <= getattr(self, name) < 1, name, "must be at least 0 and below 1")
         _require(0 < self.crop <= 1, "crop", "must be above 0 and at most 1")
         _require(self.image_size % 16 == 0 and self.image_size > 0, "image_size", "must be a multiple of 16")
+        _require(self.train_size % 16 == 0 and self.train_size >= 0, "train_size", "must be a multiple of 16, or 0")
         _require(self.image_width % 16 == 0 and self.image_width > 0, "image_width", "must be a multiple of 16")
         _require(self.text_width % 64 == 0 and self.text_width > 0, "text_width", "must be a multiple of 64")
         _require(self.vocabulary >= 300, "vocabulary", "must be at least 300: bytes alone take 257")

@@ -4,6 +4,7 @@ Every tower has a `body`, which may run in bfloat16, and ends in float32. What a
 dict it was built from (`spec`), so that a run folder can hold it.
 """
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -109,7 +110,15 @@ class ConvTower(nn.Module):
         """pixels (b, 3, s, s), normalised; s a multiple of 16. Returns (b, dim)."""
         dtype = next(self.body.parameters()).dtype
         maps = self.body(pixels.to(dtype).contiguous(memory_format=torch.channels_last))
-        return self.project(self.dropout(maps.to(self.project.weight.dtype).mean((2, 3))))
+        return self.project(self.dropout(_generalized_mean(maps.to(self.project.weight.dtype))))
+
+
+def _generalized_mean(maps: Tensor) -> Tensor:
+    """(b, c, h, w) to (b, c): the cubic mean over places (GeM, Radenovic 2018), between the mean and the maximum.
+
+    A thing that fills a corner counts for more than its share of the area. The maps come out of a ReLU.
+    """
+    return maps.clamp(min=1e-4).pow(3).mean((2, 3)).pow(1 / 3)
 
 
 # ---------------------------------------------------------------- text
@@ -204,7 +213,12 @@ def open_clip_model(name: str, weights: str | None = None) -> nn.Module:
     """An open_clip model whose text side is a module of its own. weights: a tag, a local file, or None for random."""
     import open_clip
 
-    return open_clip.create_model(name, pretrained=weights, force_custom_text=True, precision="fp32")
+    level = logging.root.level
+    logging.root.setLevel(logging.ERROR)  # open_clip warns of random weights, which are wanted here
+    try:
+        return open_clip.create_model(name, pretrained=weights, force_custom_text=True, precision="fp32")
+    finally:
+        logging.root.setLevel(level)
 
 
 IMAGE_TOWERS: dict[str, Callable[..., nn.Module]] = {"conv": ConvTower}
