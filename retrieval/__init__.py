@@ -10,7 +10,7 @@ _WHERE = {
     "Hit": "datatypes", "Item": "datatypes", "Pair": "datatypes", "Features": "datatypes",
     "DualEncoder": "encoder", "load_encoder": "encoder", "small_encoder": "encoder",
     "open_items": "sources", "open_pairs": "sources",
-    "TrainConfig": "config", "train": "train", "recipes": "recipes", "RECIPES": "recipes",
+    "TrainConfig": "config", "recipes": "recipes", "RECIPES": "recipes",
     "Retriever": "retriever", "find_index": "retriever",
     "RetrievalError": "errors", "BadRequest": "errors", "MissingModel": "errors", "ImageError": "errors",
 }  # fmt: skip
@@ -22,4 +22,4 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
     if name not in _WHERE:
         raise AttributeError(f"module 'retrieval' has no attribute {name!r}")
     module = import_module(f"retrieval.{_WHERE[name]}")
-    return module if _WHERE[name] == name and name != "train" else getattr(module, name)
+    return module if _WHERE[name] == name else getattr(module, name)
