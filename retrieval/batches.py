@@ -90,8 +90,13 @@ class TrainingSet:
             rows = [_drop_words(row, self._word_dropout, rng) for row in rows]
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         pixels = torch.from_numpy(self._take(items))
-        shown = augment(pixels, self._shown, self.config.crop, self.flips, generator)
+        shown = augment(pixels, self._size_at(step), self.config.crop, self.flips, generator)
         return Batch(shown, torch.from_numpy(pad(rows)), items)
+
+    def _size_at(self, step: int) -> int:
+        """Pixels of the crops: small ones first, where the run begins so. Always a multiple of 16."""
+        small = step < self.config.small_share * self.steps
+        return max(16, round(self._shown * 2 / 3 / 16) * 16) if small else self._shown
 
     def batches(self, first: int) -> Iterator[Batch]:
         """The batches of steps `first`, `first + 1`, ... to the end, two of them prepared ahead in the background."""

@@ -37,8 +37,8 @@ _RELATIONS = {
     "above": ("above", "over"),
 }  # fmt: skip
 _SUPERSAMPLE = 2  # drawn larger and shrunk, for smooth edges
-_LARGEST = 0.2  # half the width of a large thing, as a share of the picture's
-_SMALLEST = 0.105
+_LARGEST = 0.25  # half the width of a large thing, as a share of the picture's
+_SMALLEST = 0.15
 
 
 def is_held_out(thing: str, colour: str) -> bool:
@@ -89,7 +89,7 @@ class Scene:
         relation = rng.choice(tuple(_RELATIONS)) if len(kinds) > 1 else None
         if relation == "above":
             kinds[:2] = sorted(kinds[:2], key=lambda kind: kind[0] not in FLYING)  # a bird over a house
-            if kinds[0][0] not in FLYING:
+            if kinds[0][0] not in FLYING or kinds[1][0] in FLYING:
                 relation = rng.choice(("left", "right"))
         groups = _arrange(rng, kinds, relation)
         return cls(rng.getrandbits(32), place, groups, relation)
@@ -111,10 +111,9 @@ class Scene:
         first, *others = self.groups
         captions = [rng.choice(self.groups).words(rng, 0)]
         if others:
-            captions.append(f"{first.words(rng, 0)} and {others[0].words(rng, 0)}")
-        captions.append(f"{first.words(rng, 1)} {self._where()}")
-        if others:
-            captions.append(" and ".join(group.words(rng, 1) for group in self.groups))
+            captions.append(" and ".join(group.words(rng, 0) for group in self.groups))
+        captions.append(f"{first.words(rng, 0)} {self._where()}")
+        captions.append(" and ".join(group.words(rng, 1) for group in self.groups))
         return [*captions, self.full_caption()]
 
     def full_caption(self) -> str:
@@ -167,7 +166,9 @@ def rows(path: str, where: dict[str, str]) -> Iterator[tuple[Item, str]]:
 def _choose_kinds(rng: random.Random, place: str, split: str) -> list[tuple[str, str]]:
     """One to three (thing, colour), all things different; held-out pairs as the split has them."""
     absent = {"moon"} if place in ("day", "beach") else {"sun"} if place == "night" else {"moon"}
-    things = rng.sample([thing for thing in THINGS if thing not in absent], rng.choice((1, 2, 2, 2, 2, 3, 3, 3)))
+    # A picture of one thing teaches its name; a picture of several can be asked for in many ways.
+    count = rng.choice((1, 1, 1, 2, 2, 3) if split == "train" else (1, 2, 2, 2, 2, 3, 3, 3))
+    things = rng.sample([thing for thing in THINGS if thing not in absent], count)
     if set(things) <= set(FIXED_COLOUR):  # the sky alone is no scene
         things[0] = rng.choice([thing for thing in THINGS if thing not in FIXED_COLOUR])
     kinds = [(thing, rng.choice([c for c in COLOURS if not is_held_out(thing, c)])) for thing in things]
@@ -208,7 +209,7 @@ def _group(rng: random.Random, thing: str, colour: str, column: tuple[float, flo
     for _ in range(200):
         x = rng.uniform(left + min(half, width / 2), left + max(width - half, width / 2))
         x = min(1 - half, max(half, x))
-        y = max(half, rng.uniform(low, high))
+        y = min(1 - half, max(half, rng.uniform(low, high)))
         # As the search goes on, less room is asked for, so that it always ends.
         gap = half * 2.0 * (1 - len(places) * 0.08)
         if all((x - px) ** 2 + (y - py) ** 2 > gap**2 for px, py in places):

@@ -86,56 +86,70 @@ def _legs(b: Brush, rng: random.Random, xs: Sequence[float], top: float, width: 
 
 
 def dog(b: Brush, rng: random.Random, c: Colour) -> None:
-    """Floppy ears, a snout, a tail that stands up; standing, running or sitting."""
+    """Dark floppy ears, spots, a tongue, a collar, a tail that stands up; standing, running or sitting."""
     sitting, nod = rng.random() < 0.3, rng.uniform(-0.08, 0.1)
     b.stroke([(-0.6, 0.1), (-0.88, -0.12), (-0.9 + rng.uniform(-0.1, 0.15), -0.45)], 0.13, shade(c, 0.9))
     if sitting:
         b.ellipse(-0.32, 0.5, 0.42, 0.46, c)
         b.polygon([(-0.55, 0.3), (0.3, -0.35), (0.52, 0.1), (0.25, 0.7)], c)
         b.stroke([(0.3, 0.2), (0.32, 0.95)], 0.16, shade(c, 0.92))
+        spots = [(-0.4, 0.42), (-0.18, 0.72), (0.12, 0.18)]
     else:
         _legs(b, rng, (-0.5, -0.34, 0.3, 0.46), 0.3, 0.15, c)
         b.ellipse(-0.05, 0.15, 0.68, rng.uniform(0.28, 0.36), c)
         b.polygon([(0.25, 0.1), (0.4, -0.4), (0.72, -0.2), (0.58, 0.25)], c, outline=False)
+        spots = [(-0.42, 0.08), (-0.1, 0.2), (0.18, 0.02)]
+    for x, y in spots:
+        b.ellipse(x, y, 0.13, 0.11, shade(c, 0.5), outline=False)
+    b.stroke([(0.36, -0.1), (0.68, 0.02)], 0.1, (250, 250, 250) if c[0] > 180 and c[1] < 120 else (200, 40, 44))
+    b.ellipse(1.0, -0.1 + nod, 0.08, 0.14, (236, 110, 130), outline=False)
     b.ellipse(0.62, -0.38 + nod, 0.3, 0.27, c)
     b.ellipse(0.9, -0.28 + nod, 0.22, 0.14, shade(c, 1.25))
     b.ellipse(1.08, -0.33 + nod, 0.065, 0.055, _DARK, outline=False)
-    b.ellipse(0.44, -0.33 + nod, 0.12, rng.uniform(0.26, 0.34), shade(c, 0.6), turn=rng.uniform(0.1, 0.5))
+    b.ellipse(0.44, -0.33 + nod, 0.12, rng.uniform(0.28, 0.36), shade(c, 0.45), turn=rng.uniform(0.1, 0.5))
     b.eye(0.7, -0.46 + nod)
 
 
 def cat(b: Brush, rng: random.Random, c: Colour) -> None:
-    """Pointed ears, whiskers, a long curling tail; standing or sitting."""
+    """Pointed ears, stripes, bright eyes, whiskers, a long curling tail; standing or sitting."""
     nod, curl = rng.uniform(-0.08, 0.06), rng.uniform(-0.2, 0.3)
     if rng.random() < 0.5:
         b.stroke([(-0.3, 0.85), (-0.8, 0.8), (-0.95, 0.45), (-0.75 + curl, 0.2)], 0.12, shade(c, 0.85))
         b.ellipse(0, 0.45, 0.42, 0.55, c)
         b.stroke([(0.16, 0.35), (0.18, 0.95)], 0.15, shade(c, 0.9))
+        for y in (0.2, 0.42, 0.64):
+            b.stroke([(-0.4, y), (-0.12, y + 0.05)], 0.08, shade(c, 0.5))
         hx, hy = 0.12, -0.3 + nod
     else:
         b.stroke([(-0.6, 0.1), (-0.95, -0.1), (-1.0, -0.5), (-0.75 + curl, -0.72)], 0.1, shade(c, 0.85))
         _legs(b, rng, (-0.5, -0.36, 0.28, 0.42), 0.35, 0.13, c)
         b.ellipse(-0.05, 0.22, 0.62, 0.27, c)
+        for x in (-0.45, -0.25, -0.05, 0.15):
+            b.stroke([(x, -0.01), (x - 0.03, 0.28)], 0.08, shade(c, 0.5))
         hx, hy = 0.58, -0.14 + nod
     for side in (-1, 1):
         x = hx + side * 0.2
-        b.polygon([(x - 0.13, hy - 0.18), (x + side * 0.06, hy - 0.56), (x + 0.13, hy - 0.16)], c)
+        b.polygon([(x - 0.15, hy - 0.16), (x + side * 0.08, hy - 0.64), (x + 0.15, hy - 0.14)], c)
     b.ellipse(hx, hy, 0.36, 0.3, c)
     b.ellipse(hx + 0.1, hy + 0.1, 0.16, 0.11, shade(c, 1.4), outline=False)
     for dy in (-0.03, 0.05):
         b.stroke([(hx + 0.2, hy + 0.1), (hx + 0.58, hy + 0.08 + dy * 3)], 0.018, _DARK)
         b.stroke([(hx, hy + 0.1), (hx - 0.38, hy + 0.08 + dy * 3)], 0.018, _DARK)
     b.polygon([(hx + 0.05, hy + 0.04), (hx + 0.15, hy + 0.04), (hx + 0.1, hy + 0.1)], (224, 120, 130), outline=False)
-    b.eye(hx - 0.05, hy - 0.07)
-    b.eye(hx + 0.22, hy - 0.07)
+    for x in (hx - 0.08, hx + 0.22):
+        b.ellipse(x, hy - 0.07, 0.1, 0.085, (236, 226, 90))
+        b.ellipse(x, hy - 0.07, 0.03, 0.075, _DARK, outline=False)
 
 
 def horse(b: Brush, rng: random.Random, c: Colour) -> None:
-    """Long legs, a long neck with a mane; grazing or with the head up."""
-    mane = shade(c, 0.5)
+    """Long legs with dark hooves, a long neck with a dark mane, a saddle; grazing or with the head up."""
+    mane = shade(c, 0.35)
     b.stroke([(-0.68, -0.15), (-0.92, 0.1), (-0.9 + rng.uniform(-0.08, 0.08), 0.5)], 0.16, mane)
     _legs(b, rng, (-0.55, -0.4, 0.32, 0.48), 0.15, 0.12, c)
+    for x in (-0.55, -0.4, 0.32, 0.48):
+        b.stroke([(x, 0.9), (x + 0.03, 0.97)], 0.15, _DARK)
     b.ellipse(-0.05, -0.05, 0.68, 0.3, c)
+    b.polygon([(-0.25, -0.36), (0.12, -0.36), (0.08, -0.02), (-0.2, -0.02)], (150, 84, 44))
     if rng.random() < 0.75:
         b.polygon([(0.25, -0.05), (0.55, -0.85), (0.85, -0.72), (0.62, 0.1)], c)
         b.stroke([(0.3, -0.18), (0.42, -0.55), (0.58, -0.88)], 0.13, mane)
@@ -169,11 +183,14 @@ def bird(b: Brush, rng: random.Random, c: Colour) -> None:
 
 
 def fish(b: Brush, rng: random.Random, c: Colour) -> None:
-    """A body, a tail, fins, scales."""
+    """A body with a light belly, a tail, fins, scales, bubbles."""
     deep = rng.uniform(0.34, 0.52)
     b.polygon([(-0.5, 0.2), (-1.0, -0.2), (-0.88, 0.2), (-1.0, 0.6)], shade(c, 0.75))
     b.polygon([(-0.25, 0.2 - deep * 0.8), (0.1, 0.1 - deep * 1.55), (0.3, 0.2 - deep * 0.8)], shade(c, 0.75))
     b.ellipse(0.1, 0.2, 0.72, deep, c)
+    b.ellipse(0.15, 0.2 + deep * 0.55, 0.5, deep * 0.34, shade(c, 1.6), outline=False)
+    for x, y, r in ((0.85, -0.3, 0.07), (0.98, -0.52, 0.1), (0.8, -0.75, 0.13)):
+        b.ellipse(x, y, r, r, (200, 232, 250))
     for x in (-0.2, 0.0, 0.2):
         b.stroke([(x, 0.2 - deep * 0.5), (x + 0.09, 0.2), (x, 0.2 + deep * 0.5)], 0.035, shade(c, 0.72))
     b.polygon([(0.1, 0.25), (-0.12, 0.5), (0.22, 0.42)], shade(c, 0.7))

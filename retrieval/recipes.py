@@ -27,7 +27,7 @@ def from_scratch(pictures: int) -> TrainConfig:
 def demo(pictures: int = 0) -> TrainConfig:
     """The drawn scenes of `mmr demo` at 64 pixels, in about two minutes on two cores."""
     return TrainConfig(
-        image_size=64, epochs=5, batch_size=128, lr=5e-4, crop=1.0, flip="no", checkpoints=2,
+        image_size=64, epochs=12, batch_size=128, lr=5e-4, crop=1.0, flip="no", checkpoints=2,
     )  # fmt: skip
 
 

@@ -68,7 +68,6 @@ class _Residual(nn.Module):
         self.first_norm = _norm(outside)
         self.second = _Conv(outside, outside, 3, 1, 1, bias=False)
         self.second_norm = _norm(outside)
-        nn.init.zeros_(self.second_norm.weight)  # starts as the skip alone
         self.skip = nn.Identity()
         if inside != outside or stride > 1:
             pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
@@ -85,22 +84,29 @@ def _norm(channels: int) -> nn.GroupNorm:
 
 
 class ConvTower(nn.Module):
-    """A small residual CNN on pixels (b, 3, s, s): a 4x4 patch stem, then stages at s/4, s/8 and s/16.
+    """A small residual CNN on pixels (b, 3, s, s): a patch stem, then stages at s/4, s/8 and s/16.
 
-    spec: {"width": channels of the first stage, a multiple of 16; "blocks": blocks of each stage}.
+    spec: {"width": channels of the first stage, a multiple of 32; "blocks": blocks of each stage; "patch": 4, or 2
+    for a stem that looks closer before the first stage}.
     """
 
-    def __init__(self, dim: int, width: int = 48, blocks: tuple[int, ...] = (1, 2, 1), dropout: float = 0.0) -> None:
+    def __init__(
+        self, dim: int, width: int = 48, blocks: tuple[int, ...] = (1, 2, 1), dropout: float = 0.0, patch: int = 4
+    ) -> None:
         super().__init__()
-        self.spec = {"type": "conv", "width": width, "blocks": list(blocks), "dropout": dropout}
+        self.spec = {"type": "conv", "width": width, "blocks": list(blocks), "dropout": dropout, "patch": patch}
+        inside = width if patch == 4 else width // 2
         layers: list[nn.Module] = [
-            nn.PixelUnshuffle(4), _Conv(48, width, 3, 1, 1, bias=False), _norm(width), nn.ReLU(),
-        ]  # fmt: skip
-        inside = width
+            nn.PixelUnshuffle(patch),
+            _Conv(3 * patch**2, inside, 3, 1, 1, bias=False),
+            _norm(inside),
+            nn.ReLU(),
+        ]
         for stage, count in enumerate(blocks):
             outside = width * (1, 3, 6, 8)[stage]
             for block in range(count):
-                layers.append(_Residual(inside, outside, 2 if stage and block == 0 else 1))
+                shrinks = block == 0 and (stage > 0 or patch == 2)
+                layers.append(_Residual(inside, outside, 2 if shrinks else 1))
                 inside = outside
         self.body = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         self.dropout = RowDropout(dropout)

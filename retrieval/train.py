@@ -159,7 +159,7 @@ def _new_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
         return encoder
     return small_encoder(
         [pair.caption for pair in pairs], dim=config.dim, image_size=config.image_size, resize=config.resize,
-        image={"width": config.image_width, "dropout": config.dropout},
+        image={"width": config.image_width, "patch": config.image_patch, "dropout": config.dropout},
         text={"width": config.text_width, "layers": config.text_layers, "dropout": config.dropout},
         vocabulary=config.vocabulary, context=config.context, logit_scale=config.logit_scale,
         logit_bias=-10.0 if config.loss == "sigmoid" else None,
