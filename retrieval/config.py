@@ -41,7 +41,7 @@ class TrainConfig:
     loss: str = "info_nce"
     logit_scale: float = 1 / 0.07  # where it starts; learned
     max_logit_scale: float = 100.0
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.0  # of info_nce
 
     # How the weights move.
     lr: float = 1e-3
@@ -55,7 +55,7 @@ class TrainConfig:
     crop: float = 0.85  # smallest share of a picture's area that is shown; 1 shows all of it
     flip: str = "auto"  # mirror half of the pictures: "yes", "no", or "auto": unless captions speak of left and right
     word_dropout: float = 0.0  # share of the tokens left out
-    dropout: float = 0.0  # of the towers' last features
+    dropout: float = 0.0  # of whole features: the towers' last ones, and the words' own
 
     # Where and how often.
     device: str = "auto"
@@ -74,6 +74,7 @@ class TrainConfig:
             _require(getattr(self, name) > 0, name, "must be above 0")
         for name in ("micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers"):
             _require(getattr(self, name) >= 0, name, "must not be negative")
+        _require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
         for name in ("small_share", "warmup", "ema", "word_dropout", "dropout", "label_smoothing", "beta2"):
             _require(0 <= getattr(self, name) < 1, name, "must be at least 0 and below 1")
         _require(0 < self.crop <= 1, "crop", "must be above 0 and at most 1")

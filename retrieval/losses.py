@@ -17,11 +17,12 @@ from retrieval.datatypes import Features
 Loss = Callable[[Features, Features, int], torch.Tensor]
 
 
-def info_nce(local: Features, world: Features, first_row: int = 0) -> torch.Tensor:
+def info_nce(local: Features, world: Features, first_row: int = 0, label_smoothing: float = 0.0) -> torch.Tensor:
     """Symmetric InfoNCE with in-batch negatives (van den Oord 2018; CLIP, Radford 2021), the mean of both directions.
 
     For b local rows: (CE(scale I_local T_world', row) + CE(scale T_local I_world', row)) / 2, in nats. Logits are
-    float32 whatever the features are. Features at chance give ln(batch size).
+    float32 whatever the features are. Features at chance give ln(batch size). label_smoothing: the share of a target's
+    probability that is spread over the whole batch (Szegedy 2016).
     """
     scale = local.logit_scale.float()
     target = torch.arange(first_row, first_row + len(local.image), device=local.image.device)
@@ -30,7 +31,8 @@ def info_nce(local: Features, world: Features, first_row: int = 0) -> torch.Tens
         per_text = per_image.T
     else:
         per_text = scale * (local.text.float() @ world.image.float().T)
-    return (F.cross_entropy(per_image, target) + F.cross_entropy(per_text, target)) / 2
+    both = (F.cross_entropy(logits, target, label_smoothing=label_smoothing) for logits in (per_image, per_text))
+    return sum(both) / 2
 
 
 def sigmoid(local: Features, world: Features, first_row: int = 0) -> torch.Tensor:

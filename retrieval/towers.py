@@ -169,6 +169,7 @@ class TextTransformer(nn.Module):
         nn.init.normal_(self.words.weight, std=0.05)
         nn.init.zeros_(self.words.weight[PAD])
         self.places = nn.Parameter(torch.randn(context, width) * 0.02)
+        self.word_dropout = RowDropout(dropout)
         self.body = nn.ModuleList(_Attention(width, max(1, width // 64)) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = RowDropout(dropout)
@@ -178,7 +179,7 @@ class TextTransformer(nn.Module):
         """tokens (b, l) integers, PAD at the end of a line; l at most `context`. Returns (b, dim)."""
         dtype = self.body[0].qkv.weight.dtype if len(self.body) else self.words.weight.dtype
         seen = tokens != PAD
-        x = (self.words(tokens) + self.places[: tokens.shape[1]]).to(dtype)
+        x = (self.word_dropout(self.words(tokens)) + self.places[: tokens.shape[1]]).to(dtype)
         bias = torch.zeros(seen.shape, dtype=dtype, device=x.device).masked_fill(~seen, -1e4)[:, None, None, :]
         for block in self.body:
             x = block(x, bias)

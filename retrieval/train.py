@@ -8,6 +8,7 @@ dropout depend on (seed, step) alone, and a checkpoint holds the rest.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -174,7 +175,10 @@ def _step(
 ) -> tuple[float, Features]:
     seed = config.seed * 1_000_003 + step
     torch.manual_seed(seed)  # for modules that draw from torch's own generator
-    features, value = backward(model, batch, LOSSES[config.loss], config.micro_batch_size, seed, optimizer.collect)
+    loss = LOSSES[config.loss]
+    if config.label_smoothing:
+        loss = functools.partial(loss, label_smoothing=config.label_smoothing)
+    features, value = backward(model, batch, loss, config.micro_batch_size, seed, optimizer.collect)
     if not math.isfinite(value):
         raise BadRequest(
             f"the loss is {value} at step {step}: lower the learning rate with --set lr={config.lr / 3:.1g}"
