@@ -67,7 +67,8 @@ def explain(error: BaseException) -> tuple[str, int]:
         return "mmr: out of memory: use a smaller --set batch_size=..., or close other programs", MACHINE
     if _is_full(error):
         return "mmr: the disk is full: free some space, then run the same command again", MACHINE
-    if isinstance(error, PermissionError) or "readonly database" in str(error):
+    read_only = getattr(error, "errno", None) == errno.EROFS or "readonly database" in str(error)
+    if isinstance(error, PermissionError) or read_only:
         where = getattr(error, "filename", None) or "the index"
         return f"mmr: no permission to write {where}: give another folder, or change its permissions", MACHINE
     if isinstance(error, OSError | sqlite3.Error):
