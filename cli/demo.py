@@ -11,7 +11,7 @@ from retrieval.errors import BadRequest
 from retrieval.picturebook import scenes
 from retrieval.train import train
 
-TRAINING, HELD_OUT, SIZE = 6000, 500, 192
+TRAINING, HELD_OUT, SIZE = 8000, 500, 192
 QUERIES = ("a dog", "a red car", "two birds", "a house at night", "a boat to the left of a tree")
 
 

@@ -94,9 +94,9 @@ class TrainingSet:
         return Batch(shown, torch.from_numpy(pad(rows)), items)
 
     def _size_at(self, step: int) -> int:
-        """Pixels of the crops: small ones first, where the run begins so. Always a multiple of 16."""
+        """Pixels of the crops: small ones first, where the run begins so."""
         small = step < self.config.small_share * self.steps
-        return max(16, round(self._shown * 2 / 3 / 16) * 16) if small else self._shown
+        return min(self.config.small_size, self._shown) if small else self._shown
 
     def batches(self, first: int) -> Iterator[Batch]:
         """The batches of steps `first`, `first + 1`, ... to the end, two of them prepared ahead in the background."""

@@ -21,7 +21,8 @@ class TrainConfig:
     encoder: str = ""
     image_size: int = 96  # pixels of the square that the encoder sees; a multiple of 16
     train_size: int = 0  # pixels of the crops in training; 0 is image_size. A crop magnifies, so fewer do (FixRes)
-    small_share: float = 0.0  # share of the steps, at the start, with crops of two thirds of that: twice as fast
+    small_size: int = 64  # pixels of the crops of the first steps, which cost less ...
+    small_share: float = 0.0  # ... as long as this share of the run
     resize: str = "squash"  # how a picture becomes a square (preprocess.py); from scratch only, as are the next six
     dim: int = 256
     image_width: int = 48  # channels of the CNN's first stage, a multiple of 16
@@ -80,6 +81,7 @@ class TrainConfig:
         _require(0 < self.crop <= 1, "crop", "must be above 0 and at most 1")
         _require(self.image_size % 16 == 0 and self.image_size > 0, "image_size", "must be a multiple of 16")
         _require(self.train_size % 16 == 0 and self.train_size >= 0, "train_size", "must be a multiple of 16, or 0")
+        _require(self.small_size % 16 == 0 and self.small_size > 0, "small_size", "must be a multiple of 16")
         _require(self.image_width % 16 == 0 and self.image_width > 0, "image_width", "must be a multiple of 16")
         _require(self.text_width % 64 == 0 and self.text_width > 0, "text_width", "must be a multiple of 64")
         _require(self.image_patch in (2, 4), "image_patch", "must be 2 or 4")

@@ -37,7 +37,7 @@ _RELATIONS = {
 }  # fmt: skip
 _SUPERSAMPLE = 2  # drawn larger and shrunk, for smooth edges
 _LARGEST = 0.25  # half the width of a large thing, as a share of the picture's
-_SMALLEST = 0.15
+_SMALLEST = 0.165
 
 
 def is_held_out(thing: str, colour: str) -> bool:
@@ -117,19 +117,21 @@ class Scene:
         if others:
             captions.append(" and ".join(group.words(rng, 0) for group in self.groups))
         captions.append(f"{first.words(rng, 0)} {self._where()}")
-        captions.append(" and ".join(group.words(rng, 1) for group in self.groups))
+        captions.append(self._arranged([group.words(rng, 0) for group in self.groups], rng))
         return [*captions, self.full_caption()]
 
     def full_caption(self) -> str:
         """Everything there is to say: things, colours, sizes, counts, where they are to each other, and the place."""
         rng = random.Random(self.seed + 2)
-        phrases = [group.words(rng, 2) for group in self.groups]
+        return f"{self._arranged([group.words(rng, 2) for group in self.groups], rng)} {self._where()}"
+
+    def _arranged(self, phrases: list[str], rng: random.Random) -> str:
+        """The phrases of the groups with how they stand to each other, or where a single one stands."""
         if len(phrases) == 1:
-            phrases = [f"{phrases[0]} {self.groups[0].side()}"]
+            return f"{phrases[0]} {self.groups[0].side()}"
         if self.relation:
-            link = rng.choice(_RELATIONS[self.relation])
-            phrases[:2] = [f"{phrases[0]} {link} {phrases[1]}"]
-        return f"{' with '.join(phrases)} {self._where()}"
+            phrases = [f"{phrases[0]} {rng.choice(_RELATIONS[self.relation])} {phrases[1]}", *phrases[2:]]
+        return " with ".join(phrases)
 
     def _where(self) -> str:
         names = PLACES[self.place]

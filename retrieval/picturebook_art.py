@@ -87,7 +87,7 @@ def _legs(b: Brush, rng: random.Random, xs: Sequence[float], top: float, width: 
 
 def dog(b: Brush, rng: random.Random, c: Colour) -> None:
     """Dark floppy ears, spots, a tongue, a collar, a tail that stands up; standing, running or sitting."""
-    sitting, nod = rng.random() < 0.3, rng.uniform(-0.08, 0.1)
+    sitting, nod = rng.random() < 0.1, rng.uniform(-0.08, 0.1)
     b.stroke([(-0.6, 0.1), (-0.88, -0.12), (-0.9 + rng.uniform(-0.1, 0.15), -0.45)], 0.13, shade(c, 0.9))
     if sitting:
         b.ellipse(-0.32, 0.5, 0.42, 0.46, c)
@@ -113,13 +113,13 @@ def dog(b: Brush, rng: random.Random, c: Colour) -> None:
 def cat(b: Brush, rng: random.Random, c: Colour) -> None:
     """Pointed ears, stripes, bright eyes, whiskers, a long curling tail; standing or sitting."""
     nod, curl = rng.uniform(-0.08, 0.06), rng.uniform(-0.2, 0.3)
-    if rng.random() < 0.5:
+    if rng.random() < 0.85:
         b.stroke([(-0.3, 0.85), (-0.8, 0.8), (-0.95, 0.45), (-0.75 + curl, 0.2)], 0.12, shade(c, 0.85))
         b.ellipse(0, 0.45, 0.42, 0.55, c)
         b.stroke([(0.16, 0.35), (0.18, 0.95)], 0.15, shade(c, 0.9))
         for y in (0.2, 0.42, 0.64):
             b.stroke([(-0.4, y), (-0.12, y + 0.05)], 0.08, shade(c, 0.5))
-        hx, hy = 0.12, -0.3 + nod
+        hx, hy = 0.08, -0.28 + nod
     else:
         b.stroke([(-0.6, 0.1), (-0.95, -0.1), (-1.0, -0.5), (-0.75 + curl, -0.72)], 0.1, shade(c, 0.85))
         _legs(b, rng, (-0.5, -0.36, 0.28, 0.42), 0.35, 0.13, c)
@@ -130,7 +130,7 @@ def cat(b: Brush, rng: random.Random, c: Colour) -> None:
     for side in (-1, 1):
         x = hx + side * 0.2
         b.polygon([(x - 0.15, hy - 0.16), (x + side * 0.08, hy - 0.64), (x + 0.15, hy - 0.14)], c)
-    b.ellipse(hx, hy, 0.36, 0.3, c)
+    b.ellipse(hx, hy, 0.42, 0.34, c)
     b.ellipse(hx + 0.1, hy + 0.1, 0.16, 0.11, shade(c, 1.4), outline=False)
     for dy in (-0.03, 0.05):
         b.stroke([(hx + 0.2, hy + 0.1), (hx + 0.58, hy + 0.08 + dy * 3)], 0.018, _DARK)
