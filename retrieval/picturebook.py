@@ -110,7 +110,7 @@ class Scene:
         return image.resize((size, size), Image.Resampling.BOX)
 
     def captions(self) -> list[str]:
-        """Three to five captions from terse to full. The last names everything: it singles the scene out."""
+        """Three to five captions from terse to full. The last names everything."""
         rng = random.Random(self.seed + 1)
         first, *others = self.groups
         captions = [rng.choice(self.groups).words(rng, 0)]
