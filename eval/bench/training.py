@@ -2,8 +2,9 @@
 
     python -m eval.bench.training            # figure `pairs-per-second`
 
-Ours is the default recipe at one resolution throughout. The peer is `open_clip_train` on csv with its small ResNet ([1, 1, 1, 1], width 32) and a
-4-layer text transformer, amp_bf16, two workers: what measures best for it on two cores. Start-up is not counted.
+Ours is the default recipe at one resolution throughout. The peer is `open_clip_train` on csv with its small ResNet
+([1, 1, 1, 1], width 32) and a 4-layer text transformer, amp_bf16, two workers: what measures best for it on two cores.
+Start-up is not counted.
 """
 
 import csv
