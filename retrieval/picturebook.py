@@ -175,7 +175,7 @@ def _choose_kinds(rng: random.Random, place: str, split: str) -> list[tuple[str,
     """One to three (thing, colour), all things different; held-out pairs as the split has them."""
     absent = {"moon"} if place in ("day", "beach") else {"sun"} if place == "night" else {"moon"}
     # A picture of one thing teaches its name; a picture of several can be asked for in many ways.
-    count = rng.choice((1, 1, 1, 2, 2, 3))
+    count = rng.choice((1, 1, 2, 2, 2, 3))
     things = rng.sample([thing for thing in THINGS if thing not in absent], count)
     if set(things) <= set(FIXED_COLOUR):  # the sky alone is no scene
         things[0] = rng.choice([thing for thing in THINGS if thing not in FIXED_COLOUR])

@@ -31,7 +31,7 @@ def from_scratch(pictures: int) -> TrainConfig:
 def demo(pictures: int = 0) -> TrainConfig:
     """The drawn scenes of `mmr demo` at 64 pixels, in about three minutes on two cores."""
     return TrainConfig(
-        image_size=64, epochs=11, batch_size=48, lr=5e-4, ema=0.99, crop=1.0, flip="no", checkpoints=2,
+        image_size=64, epochs=10, batch_size=48, lr=5e-4, ema=0.99, crop=1.0, flip="no", checkpoints=2,
     )  # fmt: skip
 
 
