@@ -100,13 +100,13 @@ def dog(b: Brush, rng: random.Random, c: Colour) -> None:
         b.polygon([(0.25, 0.1), (0.4, -0.4), (0.72, -0.2), (0.58, 0.25)], c, outline=False)
         spots = [(-0.42, 0.08), (-0.1, 0.2), (0.18, 0.02)]
     for x, y in spots:
-        b.ellipse(x, y, 0.13, 0.11, shade(c, 0.5), outline=False)
+        b.ellipse(x, y, 0.19, 0.15, shade(c, 0.4), outline=False)
     b.stroke([(0.36, -0.1), (0.68, 0.02)], 0.1, (250, 250, 250) if c[0] > 180 and c[1] < 120 else (200, 40, 44))
     b.ellipse(1.0, -0.1 + nod, 0.08, 0.14, (236, 110, 130), outline=False)
     b.ellipse(0.62, -0.38 + nod, 0.3, 0.27, c)
-    b.ellipse(0.9, -0.28 + nod, 0.22, 0.14, shade(c, 1.25))
-    b.ellipse(1.08, -0.33 + nod, 0.065, 0.055, _DARK, outline=False)
-    b.ellipse(0.44, -0.33 + nod, 0.12, rng.uniform(0.28, 0.36), shade(c, 0.45), turn=rng.uniform(0.1, 0.5))
+    b.ellipse(0.9, -0.27 + nod, 0.25, 0.17, (246, 242, 236))
+    b.ellipse(1.08, -0.33 + nod, 0.09, 0.075, _DARK, outline=False)
+    b.ellipse(0.44, -0.33 + nod, 0.15, rng.uniform(0.32, 0.4), shade(c, 0.4), turn=rng.uniform(0.1, 0.5))
     b.eye(0.7, -0.46 + nod)
 
 
