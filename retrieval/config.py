@@ -26,7 +26,7 @@ class TrainConfig:
     resize: str = "squash"  # how a picture becomes a square (preprocess.py); from scratch only, as are the next six
     dim: int = 256
     image_width: int = 48  # channels of the CNN's first stage, a multiple of 16
-    image_patch: int = 4  # 4, or 2: a stem that looks closer, for a quarter more time
+    image_patch: int = 4  # 4, or 2: a stem that looks closer (image_width a multiple of 32); tried in docs/log.md
     text_width: int = 256  # a multiple of 64
     text_layers: int = 2
     vocabulary: int = 8192
