@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mmr demo --force
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
+
+soak: $(VENV)/.installed-dev
+	MMR_SOAK=40 $(BIN)/python -m pytest tests/test_faults.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -17,6 +17,14 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, each name durable in the folder that holds it."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Create or replace `path` with what `write(file)` writes: written beside it, fsynced, renamed, folder fsynced.
 

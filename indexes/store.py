@@ -79,7 +79,7 @@ class Store:
             raise NotAnIndex(f"{path} is a file, not a folder: give another --index")
         if path.is_dir() and not _is_unborn(path):
             raise NotAnIndex(f"{path} exists and is not empty: give another --index")
-        (path / "segments").mkdir(parents=True, exist_ok=True)
+        durable.make_folder(path.absolute() / "segments")
         lock = _acquire(path)
         try:
             _write_empty_database(path / DATABASE, {"dim": dim, "generation": 0, "next_row": 0, **manifest})

@@ -1,0 +1,226 @@
+"""The store under power cuts, SIGKILL and a failing disk, at every system call of its life; and the instruments.
+
+The calls of one script (create, add, update, delete, compact, collect) are recorded as the kernel sees them, every
+folder that a power cut could have left is rebuilt from the record, and each is opened and compared with a dictionary.
+`make soak` adds random subsets (MMR_SOAK=40 states more a point).
+"""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eval.crashes import crashes, digest, read_files, write_files
+from eval.syscalls import KILL, acknowledge, watch, works_here
+from indexes import Record, Store
+
+pytestmark = [
+    pytest.mark.skipif(not works_here(), reason="tracing a child needs Linux on x86-64 and the right to ptrace"),
+    # The children of a process with threads do no more than write files.
+    pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
+]
+EXTRA = int(os.environ.get("MMR_SOAK", "0"))
+DIM = 8
+
+
+def unit(*numbers):
+    rows = np.stack([np.random.default_rng(n).standard_normal(DIM) for n in numbers])
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+VECTORS = unit(*range(16))
+# A step: what it does to a Store, and to a plain dictionary of id -> stamp. A stamp is the number of a row of VECTORS.
+STEPS = {
+    "add": (lambda store: put(store, a=0, b=1, c=2), lambda model: model | {"a": "0", "b": "1", "c": "2"}),
+    "update": (lambda store: put(store, c=3, d=4), lambda model: model | {"c": "3", "d": "4"}),
+    "delete": (lambda store: store.delete(["a"]), lambda model: {k: v for k, v in model.items() if k != "a"}),
+    "compact": (lambda store: store.compact(), lambda model: model),
+    "add again": (lambda store: put(store, e=5), lambda model: model | {"e": "5"}),
+    "collect": (lambda store: store.compact(), lambda model: model),  # removes what the first compaction replaced
+}
+
+
+def put(store, **numbers):
+    store.add(VECTORS[list(numbers.values())], [Record(name, str(n)) for name, n in numbers.items()])
+
+
+def models():
+    """What a dictionary holds after create and after each step; None: no index is there."""
+    held = [None, {}]
+    for _, change in STEPS.values():
+        held.append(change(held[-1]))
+    return held
+
+
+def live(root):
+    """The whole script, each step acknowledged."""
+    store = Store.create(root / "index", DIM, encoder={"name": "toy"})
+    acknowledge()
+    for step, _ in STEPS.values():
+        step(store)
+        acknowledge()
+    store.close()
+
+
+def check(root, allowed):
+    """The index holds one of the allowed states, whole; nothing else shows; and it goes on."""
+    if not (root / "index" / "mmr.db").exists():
+        assert None in allowed, "an acknowledged index is gone"
+        return
+    with Store.open(root / "index", write=True) as store:
+        held = store.stamps()
+        assert held in allowed
+        assert store.verify() == []
+        if held:
+            best = store.search(VECTORS[[int(stamp) for stamp in held.values()]], 1).rows[:, 0]
+            assert [record.id for record in store.records(best)] == list(held)
+        named = {f"{number:06d}.f16" for (number,) in store._database.execute("SELECT id FROM segments")}
+        assert {file.name for file in (store.path / "segments").iterdir()} == named  # no orphan is left
+        put(store, z=9)
+        assert store.stamps() == held | {"z": "9"}
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder in memory where there is one: a state is written and read, nothing more."""
+    memory = Path("/dev/shm")
+    made = memory / f"mmr-{os.getpid()}-{tmp_path.name}" if os.access(memory, os.W_OK) else tmp_path / "root"
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir()
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def test_whatever_a_power_cut_leaves_the_last_promise_holds(root, record_property):
+    calls = watch(lambda: live(root), root).calls
+    assert sum(call.kind == "acknowledge" for call in calls) == 1 + len(STEPS)
+    held, seen, count = models(), set(), 0
+    before = {}
+    for crash in crashes(before, calls, extra=EXTRA):
+        count += 1
+        state = (digest(crash.files), crash.acknowledged)
+        if state not in seen:
+            seen.add(state)
+            shutil.rmtree(root)
+            write_files(root, crash.files)
+            try:
+                check(root, held[crash.acknowledged : crash.acknowledged + 2])
+            except Exception as error:
+                raise AssertionError(
+                    f"after call {crash.point} ({calls[crash.point - 1]}), {crash.what}: {error}"
+                ) from error
+    record_property("crash states", count)
+    assert count >= 5000  # more than half of them differ
+
+
+def test_a_call_that_fails_costs_one_operation(root):
+    """ENOSPC and EIO at each call of each operation: an error, the state before or after, and the retry succeeds."""
+    held, tried = models(), 0
+    for number, (name, (step, _)) in enumerate(STEPS.items()):
+        shutil.rmtree(root)
+        root.mkdir()
+        store = Store.create(root / "index", DIM, encoder={"name": "toy"})
+        for earlier, _ in list(STEPS.values())[:number]:
+            earlier(store)
+        store.close()
+        start = read_files(root)
+        allowed = held[number + 1 : number + 3]
+
+        def work(step=step, allowed=allowed):
+            with Store.open(root / "index", write=True) as store:
+                try:
+                    step(store)
+                except Exception:
+                    assert store.stamps() in allowed
+                    step(store)  # what failed once may be done again, with the same Store
+                assert store.stamps() == allowed[1]
+
+        points = len(watch(work, root).calls)  # nothing is acknowledged in it
+        for fault in (errno.ENOSPC, errno.EIO):
+            for point in range(points):
+                shutil.rmtree(root)
+                write_files(root, start)
+                watched = watch(work, root, point, fault)
+                # 1: the error came when the index was opened, or from the retry; then nothing was promised.
+                assert watched.code in (0, 1), f"{name}, call {point}, {os.strerror(fault)}: {watched}"
+                check(root, allowed)
+                tried += 1
+    assert tried >= 300
+
+
+def comparable(files):
+    """A journal of SQLite's has random numbers in it; its length is what can be foretold."""
+    return {path: len(data) if path.endswith("-journal") else data for path, data in files.items()}
+
+
+def test_sigkill_leaves_what_the_record_says(root):
+    """The instrument itself: a child really killed before a call leaves the files that the record predicts."""
+    calls = watch(lambda: live(root), root).calls
+    predicted = {crash.point: crash.files for crash in crashes({}, calls) if crash.what == "killed"}
+    acknowledged = np.cumsum([call.kind == "acknowledge" for call in calls])
+    for point in range(0, len(calls), 11):
+        if calls[point].kind == "acknowledge":
+            continue
+        shutil.rmtree(root)
+        root.mkdir()
+        at = point - int(acknowledged[point])  # points count changes only
+        assert watch(lambda: live(root), root, at, KILL).code == -9
+        assert comparable(read_files(root)) == comparable(predicted[point])
+        check(root, models()[acknowledged[point] :][:2])
+
+
+# ---------------------------------------------------------------- the instruments
+
+
+def states(root, work):
+    return list(crashes({}, watch(work, root).calls))
+
+
+def test_a_rename_without_fsync_is_seen_to_lose_the_file(root):
+    def careless():
+        (root / "new").write_bytes(b"0123456789")
+        (root / "new").rename(root / "file")
+        acknowledge()
+
+    left = {crash.files.get("file") for crash in states(root, careless) if crash.acknowledged}
+    assert left == {None, b"", b"01234", bytes(10), b"0123456789"}  # lost, empty, torn, zeros, whole
+
+
+def test_fsync_of_file_and_folder_leaves_one_state(root):
+    def careful():
+        with (root / "new").open("wb") as file:
+            file.write(b"0123456789")
+            file.flush()
+            os.fsync(file.fileno())
+        (root / "new").rename(root / "file")
+        handle = os.open(root, os.O_RDONLY)
+        os.fsync(handle)
+        acknowledge()
+
+    assert [crash.files for crash in states(root, careful) if crash.acknowledged] == [{"file": b"0123456789"}]
+
+
+def test_a_refused_write_is_what_the_work_sees(root):
+    def work():
+        try:
+            (root / "file").write_bytes(b"x")
+        except OSError as error:
+            os._exit(error.errno)
+
+    assert watch(work, root, at=1, fault=errno.ENOSPC).code == errno.ENOSPC
+    assert (root / "file").read_bytes() == b""
+
+
+def test_what_is_not_understood_is_not_passed_over(root):
+    import mmap
+
+    def work():
+        with (root / "file").open("w+b") as file:
+            file.truncate(10)
+            mmap.mmap(file.fileno(), 10)
+
+    with pytest.raises(NotImplementedError, match="mmap on file"):
+        watch(work, root)
