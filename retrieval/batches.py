@@ -1,7 +1,7 @@
 """Batches: pairs to tensors. What is in the batch of a step depends on (seed, step) alone, so a run resumes anywhere.
 
-A batch holds distinct pictures, with one caption drawn of each: captions of one picture are never each other's
-negatives, because they never meet.
+A batch holds distinct pictures and one or more draws of captions, each with one caption of every picture. A draw meets
+the pictures, not the other draws: captions of one picture are never each other's negatives.
 """
 
 import re
@@ -26,7 +26,7 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 class Batch(NamedTuple):
-    """images: float (b, s, s, 3) in 0..255; tokens: int64 (b, l); items: (b,) positions in the training set."""
+    """images: float (b, s, s, 3) in 0..255; tokens: int64 (b, draws, l); items: (b,) positions in the training set."""
 
     images: torch.Tensor
     tokens: torch.Tensor
@@ -53,6 +53,7 @@ class TrainingSet:
         self._items = list(items.values())
         self._pixels = self._decode_all(on_progress)
         self._tokens = [_token_rows(encoder.tokenize, captions[item.id]) for item in self._items]
+        self.draws = min(config.captions, max(map(len, self._tokens), default=1))
         # A foreign tokenizer's rows carry marks that must stay where they are.
         self._word_dropout = config.word_dropout if isinstance(encoder.tokenize, CaptionTokenizer) else 0.0
         self.flips = config.flip == "yes" or (config.flip == "auto" and not speaks_of_sides(captions))
@@ -85,13 +86,14 @@ class TrainingSet:
         """The batch of that step, always the same one."""
         items = self.order(step)
         rng = np.random.default_rng([self.config.seed, 2, step])
-        rows = [self._tokens[i][rng.integers(len(self._tokens[i]))] for i in items]
+        rows = [row for i in items for row in _draw(self._tokens[i], self.draws, rng)]
         if self._word_dropout:
             rows = [_drop_words(row, self._word_dropout, rng) for row in rows]
+        tokens = torch.from_numpy(pad(rows)).unflatten(0, (len(items), self.draws))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         pixels = torch.from_numpy(self._take(items))
         shown = augment(pixels, self._size_at(step), self.config.crop, self.flips, generator)
-        return Batch(shown, torch.from_numpy(pad(rows)), items)
+        return Batch(shown, tokens, items)
 
     def _size_at(self, step: int) -> int:
         """Pixels of the crops: small ones first, where the run begins so."""
@@ -185,6 +187,12 @@ def speaks_of_sides(captions: dict[str, list[str]]) -> bool:
 
 def _token_rows(tokenize: Callable, texts: Sequence[str]) -> list[list[int]]:
     return tokenize.rows(texts) if isinstance(tokenize, CaptionTokenizer) else tokenize(texts).tolist()
+
+
+def _draw(rows: list[list[int]], count: int, rng: np.random.Generator) -> list[list[int]]:
+    """`count` of a picture's captions in random order; where it has fewer, they come again."""
+    order = rng.permutation(len(rows))
+    return [rows[order[i % len(rows)]] for i in range(count)]
 
 
 def _drop_words(row: list[int], share: float, rng: np.random.Generator) -> list[int]:

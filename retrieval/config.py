@@ -35,7 +35,8 @@ class TrainConfig:
     # Which pairs meet.
     batch_size: int = 256  # pairs that see each other; fewer pictures than that make one batch
     micro_batch_size: int = 0  # pairs in memory at once; 0 is the whole batch. Changes nothing but memory and time
-    epochs: float = 30.0  # passes over the pictures; one caption of each is drawn a pass
+    epochs: float = 30.0  # passes over the pictures
+    captions: int = 1  # drawn of each picture in a step; each draw is a batch of its own, so they never meet
     seed: int = 0
 
     # What is asked of them.
@@ -71,7 +72,7 @@ class TrainConfig:
         _one_of("resize", self.resize, MODES)
         _one_of("flip", self.flip, ("auto", "yes", "no"))
         _one_of("loss", self.loss, ("info_nce", "sigmoid"))
-        for name in ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "dim", "context"):
+        for name in ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "dim", "context", "captions"):
             _require(getattr(self, name) > 0, name, "must be above 0")
         for name in ("micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers"):
             _require(getattr(self, name) >= 0, name, "must not be negative")

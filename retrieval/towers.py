@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 PAD = 0  # the token that fills a line; every text tower must not see it
+_ALIKE = 128  # lines of like length that go through the text tower together on the CPU
 
 
 class RowDropout(nn.Module):
@@ -26,13 +27,17 @@ class RowDropout(nn.Module):
         self.share = share
         self.stream = torch.Generator()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x (b, ..., w): the same features are dropped at every position of a row."""
+    def draw(self, rows: int, width: int) -> Tensor | None:
+        """Factors (rows, width), on the CPU: 0 for what is dropped. None where nothing is."""
         if not self.training or self.share == 0:
-            return x
-        keep = torch.rand(len(x), x.shape[-1], generator=self.stream) >= self.share
-        mask = keep.to(x.device, x.dtype) / (1 - self.share)
-        return x * mask.view(len(x), *[1] * (x.ndim - 2), -1)
+            return None
+        keep = torch.rand(rows, width, generator=self.stream) >= self.share
+        return keep / (1 - self.share)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, w)"""
+        factors = self.draw(*x.shape)
+        return x if factors is None else x * factors.to(x.device, x.dtype)
 
 
 def reseed_dropout(model: nn.Module, seed: int) -> None:
@@ -177,16 +182,35 @@ class TextTransformer(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (b, l) integers, PAD at the end of a line; l at most `context`. Returns (b, dim)."""
+        factors = self.word_dropout.draw(len(tokens), self.words.embedding_dim)
+        if self.training and tokens.device.type == "cpu" and len(tokens) > _ALIKE:
+            return self.project(self.dropout(self._by_length(tokens, factors)))
+        return self.project(self.dropout(self._mean(tokens, factors)))
+
+    def _by_length(self, tokens: Tensor, factors: Tensor | None) -> Tensor:
+        """`_mean`, some lines of like length at a time, so that little of the work is padding."""
+        length = (tokens != PAD).sum(1)
+        order = length.argsort()
+        means = [
+            self._mean(tokens[rows, : length[rows[-1]]], None if factors is None else factors[rows])
+            for rows in order.split(_ALIKE)
+        ]
+        return torch.cat(means)[order.argsort()]
+
+    def _mean(self, tokens: Tensor, factors: Tensor | None) -> Tensor:
+        """What the transformer makes of the lines, (b, width): its mean over what is not padding."""
         dtype = self.body[0].qkv.weight.dtype if len(self.body) else self.words.weight.dtype
         seen = tokens != PAD
-        x = (self.word_dropout(self.words(tokens)) + self.places[: tokens.shape[1]]).to(dtype)
+        words = self.words(tokens)
+        if factors is not None:
+            words = words * factors.to(words)[:, None]
+        x = (words + self.places[: tokens.shape[1]]).to(dtype)
         bias = torch.zeros(seen.shape, dtype=dtype, device=x.device).masked_fill(~seen, -1e4)[:, None, None, :]
         for block in self.body:
             x = block(x, bias)
         x = self.norm(x.to(self.norm.weight.dtype))
         weight = seen.to(x.dtype)[..., None]
-        mean = (x * weight).sum(1) / weight.sum(1).clamp(min=1)
-        return self.project(self.dropout(mean))
+        return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 # ---------------------------------------------------------------- open_clip's own

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from retrieval import towers
 from retrieval.encoder import load_encoder, small_encoder
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.preprocess import Preprocess
@@ -42,6 +43,17 @@ def test_a_picture_or_text_does_not_see_the_others_of_its_batch(small):
     np.testing.assert_allclose(
         small.encode_texts(CAPTIONS), np.concatenate([small.encode_texts([c]) for c in CAPTIONS]), atol=1e-5
     )
+
+
+def test_texts_of_like_length_go_through_together_and_come_out_in_order(monkeypatch):
+    texts = torch.from_numpy(CaptionTokenizer.learn(CAPTIONS, 300, 64)([*CAPTIONS, "x", "", "a dog", "dogs " * 12]))
+    torch.manual_seed(0)
+    tower = towers.TextTransformer(8, 400, width=64, dropout=0.4).train()
+    towers.reseed_dropout(tower, 1)
+    whole = tower(texts)
+    monkeypatch.setattr(towers, "_ALIKE", 2)
+    towers.reseed_dropout(tower, 1)
+    torch.testing.assert_close(tower(texts), whole)
 
 
 def test_saved_and_loaded_it_is_the_same(small, tmp_path):

@@ -20,7 +20,7 @@ from retrieval.losses import info_nce, sigmoid
 from retrieval.optimizer import Optimizer
 from retrieval.train import _Watch, backward, train
 
-SMALL = dataclasses.replace(recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3)
+SMALL = dataclasses.replace(recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3, captions=2)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,26 @@ def test_dropout_is_on_in_that_test(pairs):
     data, model = data_and_model(pairs, dataclasses.replace(SMALL, batch_size=16))
     losses = {seed: backward(model.train(), data.batch(0), info_nce, 0, seed)[1] for seed in (1, 2, 1)}
     assert losses[1] != losses[2]
+
+
+def test_the_loss_of_several_draws_is_the_mean_of_their_losses(pairs):
+    data, model = data_and_model(pairs, dataclasses.replace(SMALL, batch_size=16, captions=3, dropout=0.0))
+    batch = data.batch(0)
+    assert batch.tokens.shape[:2] == (16, 3)
+    alone = [backward(model, batch._replace(tokens=batch.tokens[:, [i]]), info_nce)[1] for i in range(3)]
+    expected = [p.grad / 3 for p in model.parameters() if p.grad is not None]
+    model.zero_grad()
+    assert backward(model, batch, info_nce)[1] == pytest.approx(np.mean(alone), rel=1e-5)
+    got = [p.grad for p in model.parameters() if p.grad is not None]
+    for ours, theirs in zip(got, expected, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_the_draws_of_a_step_are_different_captions(pairs):
+    data, _ = data_and_model(pairs, dataclasses.replace(SMALL, batch_size=40, captions=3, word_dropout=0.0))
+    for lines in data.batch(0).tokens:
+        assert len({tuple(line.tolist()) for line in lines}) == 3
+    assert data_and_model(pairs, dataclasses.replace(SMALL, captions=99))[0].draws == 5  # no picture has more
 
 
 # ---------------------------------------------------------------- resume
@@ -156,12 +176,12 @@ def test_a_batch_holds_each_picture_once_and_an_epoch_holds_all(pairs):
 
 
 def test_every_caption_is_drawn_sometime(pairs):
-    data, _ = data_and_model(pairs, dataclasses.replace(SMALL, batch_size=40, word_dropout=0.0))
+    data, _ = data_and_model(pairs, dataclasses.replace(SMALL, batch_size=40, word_dropout=0.0, captions=1))
     drawn = set()
     for step in range(60):
         batch = data.batch(step)
         place = list(batch.items).index(0)
-        drawn.add(tuple(t for t in batch.tokens[place].tolist() if t))
+        drawn.add(tuple(t for t in batch.tokens[place, 0].tolist() if t))
     assert drawn == {tuple(row) for row in data._tokens[0]}
 
 
