@@ -20,7 +20,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 
 bench: $(VENV)/.installed .venv-peers/.installed
-	$(BIN)/python -m eval.bench.training
+	for name in training exact durability; do $(BIN)/python -m eval.bench.$$name || exit 1; done
 
 # The stamps are written last, so an interrupted install is taken up again.
 $(VENV)/.installed: pyproject.toml constraints.txt

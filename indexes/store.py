@@ -63,6 +63,7 @@ class Store:
         self.path = path
         self._database = database
         self._lock = lock
+        self._copies: dict[int, object] = {}  # of rows in low precision, by a segment's first row: exact.py fills it
         self._load()
 
     # ---------------------------------------------------------------- open, create, close
@@ -115,6 +116,7 @@ class Store:
     def close(self) -> None:
         """Let go of the files and of the lock."""
         self._segments = []
+        self._copies.clear()
         self._database.close()
         if self._lock:
             self._lock.release()
@@ -237,6 +239,8 @@ class Store:
             )
             self._segments = [self._map(*line) for line in lines.fetchall()]
             self._database.execute("COMMIT")
+            for gone in self._copies.keys() - {segment.first_row for segment in self._segments}:
+                del self._copies[gone]
         except (sqlite3.DatabaseError, KeyError, ValueError) as error:
             if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
                 raise
@@ -255,7 +259,7 @@ class Store:
             (first_row, first_row + count),
         )
         offsets = np.array([line[0] - first_row for line in dead], np.int64)
-        return exact.Segment(first_row, np.memmap(file, "<f2", "r", shape=(count, self.dim)), offsets)
+        return exact.Segment(first_row, np.memmap(file, "<f2", "r", shape=(count, self.dim)), offsets, self._copies)
 
     def _check(self, vectors: np.ndarray) -> np.ndarray:
         vectors = np.ascontiguousarray(vectors, np.float32)

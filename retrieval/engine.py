@@ -1,10 +1,8 @@
 """Where the computation runs: device and precision. The loop and the encoders ask here and know nothing else of it."""
 
-import functools
-from pathlib import Path
-
 import torch
 
+from indexes.cpu import has_fast_bf16
 from retrieval.errors import BadRequest
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -25,16 +23,6 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     if name not in PRECISIONS:
         raise BadRequest(f"unknown precision `{name}`: use one of {', '.join(PRECISIONS)}")
     if name == "auto":
-        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_has_fast_bf16()
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else has_fast_bf16()
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if name == "bf16" else torch.float32
-
-
-@functools.cache
-def cpu_has_fast_bf16() -> bool:
-    """True where the processor has AMX or AVX512 instructions for bfloat16 (seen on Linux only)."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False
-    return "amx_bf16" in flags or "avx512_bf16" in flags

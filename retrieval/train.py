@@ -194,9 +194,9 @@ def backward(
     """Loss and gradients of a batch; its features (detached, of the first draw of captions) and the loss.
 
     The loss is the mean over the draws, each against all pictures: one step sees several captions of a picture for the
-    price of one look at it. With a micro-batch size the towers see a few pairs at a time (gradient caching, Gao 2021): features without graph,
-    the loss on all of them once, then each piece again with its share of the gradient. Every random draw is replayed,
-    so nothing changes but memory and time. `collect` is called after each backward.
+    price of one look at it. With a micro-batch size the towers see a few pairs at a time (gradient caching, Gao 2021):
+    features without graph, the loss on all of them once, then each piece again with its share of the gradient. Every
+    random draw is replayed, so nothing changes but memory and time. `collect` is called after each backward.
     """
     device = model.device
     images, tokens = batch.images.to(device, non_blocking=True), batch.tokens.to(device, non_blocking=True)

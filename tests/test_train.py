@@ -20,7 +20,9 @@ from retrieval.losses import info_nce, sigmoid
 from retrieval.optimizer import Optimizer
 from retrieval.train import _Watch, backward, train
 
-SMALL = dataclasses.replace(recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3, captions=2)
+SMALL = dataclasses.replace(
+    recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3, captions=2
+)
 
 
 @pytest.fixture(scope="module")

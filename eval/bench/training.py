@@ -53,7 +53,7 @@ def ours(source: Path, out: Path) -> float:
     epochs = STEPS * BATCH / PICTURES
     config = dataclasses.replace(
         recipes.from_scratch(PICTURES), batch_size=BATCH, epochs=epochs, checkpoints=0, image_size=SIZE, train_size=0,
-        small_share=0.0,
+        small_share=0.0, captions=1,
     )  # fmt: skip
     marks = []
     train(open_pairs(f"csv:{source}"), out, config, on_step=lambda progress: marks.append(time.perf_counter()))

@@ -1,0 +1,158 @@
+"""What is left after a crash: the share of crash states in which the last acknowledged version, or the next, is whole.
+
+    python -m eval.bench.durability          # figures `survives-faiss`, `survives-usearch`
+
+Version 1 of 64 vectors is saved and acknowledged, then version 2 in its place, the way each library saves. Every
+system call is a point; at each, the states that SIGKILL and a power cut could leave are rebuilt (eval/crashes.py) and
+opened in a process of their own. `lost`: nothing opens. `wrong`: it opens, and what it holds is neither version.
+Linux on x86-64 only. usearch comes from the peers' environment.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from eval.bench import figure, peers_python
+from eval.crashes import crashes, digest, write_files
+from eval.syscalls import acknowledge, watch
+
+DIM, COUNT = 16, 64
+WHOLE, LOST, WRONG = 0, 10, 11
+
+
+def version(number: int) -> np.ndarray:
+    """The unit rows of a version."""
+    rows = np.random.default_rng(number).standard_normal((COUNT, DIM)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+class Mmr:
+    """Store.add, twice under the same ids."""
+
+    def save(self, folder: Path, number: int) -> None:  # noqa: D102
+        from indexes import Record, Store
+
+        records = [Record(str(i), str(number)) for i in range(COUNT)]
+        path = folder / "index"
+        with Store.open(path, write=True) if path.exists() else Store.create(path, DIM) as store:
+            store.add(version(number), records)
+
+    def load(self, folder: Path) -> np.ndarray:  # noqa: D102
+        from indexes import Store
+
+        with Store.open(folder / "index") as store:
+            if len(store) == 0:
+                raise FileNotFoundError
+            return np.concatenate([rows for segment in store._segments for _, rows in segment.blocks()])
+
+
+class Faiss:
+    """faiss.write_index to the same path."""
+
+    def save(self, folder: Path, number: int) -> None:  # noqa: D102
+        import faiss
+
+        index = faiss.IndexFlatIP(DIM)
+        index.add(version(number))
+        faiss.write_index(index, str(folder / "index.faiss"))
+
+    def load(self, folder: Path) -> np.ndarray:  # noqa: D102
+        import faiss
+
+        index = faiss.read_index(str(folder / "index.faiss"))
+        return index.reconstruct_n(0, index.ntotal)
+
+
+class Usearch:
+    """Index.save to the same path."""
+
+    def save(self, folder: Path, number: int) -> None:  # noqa: D102
+        from usearch.index import Index
+
+        index = Index(ndim=DIM, metric="ip", dtype="f32")
+        index.add(np.arange(COUNT), version(number), threads=1)
+        index.save(str(folder / "index.usearch"))
+
+    def load(self, folder: Path) -> np.ndarray:  # noqa: D102
+        from usearch.index import Index
+
+        index = Index.restore(str(folder / "index.usearch"))
+        if index is None:
+            raise FileNotFoundError
+        return np.asarray(index.get(np.arange(len(index))))
+
+
+LIBRARIES = {"mmr": Mmr, "faiss": Faiss, "usearch": Usearch}
+
+
+def outcomes(library: Mmr | Faiss | Usearch) -> dict[str, int]:
+    """How many crash states are whole, lost or wrong."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as scratch:
+        root = Path(scratch) / "live"
+        root.mkdir()
+
+        def work() -> None:
+            for number in (1, 2):
+                library.save(root, number)
+                acknowledge()
+
+        calls = watch(work, root).calls
+        seen: dict[tuple, int] = {}
+        count = Counter()
+        for number, crash in enumerate(crashes({}, calls)):
+            key = (digest(crash.files), crash.acknowledged)
+            if key not in seen:
+                folder = Path(scratch) / str(number)
+                write_files(folder, crash.files)
+                seen[key] = in_child(lambda folder=folder, crash=crash: judge(library, folder, crash.acknowledged))
+            count[seen[key]] += 1
+    return {
+        "states": sum(count.values()), "whole": count[WHOLE], "lost": count[LOST],
+        "wrong": sum(n for code, n in count.items() if code not in (WHOLE, LOST)),
+    }  # fmt: skip
+
+
+def judge(library: Mmr | Faiss | Usearch, folder: Path, acknowledged: int) -> int:
+    """WHOLE where one of the allowed versions is there; before the first promise nothing need be."""
+    allowed = [version(number).astype(np.float16) for number in (acknowledged, acknowledged + 1) if 0 < number < 3]
+    try:
+        held = library.load(folder).astype(np.float16)
+    except BaseException:  # noqa: BLE001 - each library has its own way to say that it cannot
+        return LOST if acknowledged else WHOLE
+    return WHOLE if any(np.array_equal(held, rows) for rows in allowed) else WRONG
+
+
+def in_child(work: Callable[[], int]) -> int:
+    """The exit status of work in a forked child: a file that takes the process down takes this one."""
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        os._exit(work())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def main() -> None:
+    """The figures; or, with a library's name, its counts alone."""
+    if len(sys.argv) > 1:
+        print(json.dumps(outcomes(LIBRARIES[sys.argv[1]]())))
+        return
+    ours = outcomes(Mmr())
+    print(f"mmr: {ours}", file=sys.stderr)
+    for name in ("faiss", "usearch"):
+        python = peers_python() if name == "usearch" else sys.executable
+        run = subprocess.run([python, "-m", "eval.bench.durability", name], capture_output=True, text=True, check=True)
+        theirs = json.loads(run.stdout.splitlines()[-1])
+        print(f"{name}: {theirs}", file=sys.stderr)
+        share = [counts["whole"] / counts["states"] for counts in (ours, theirs)]
+        figure(f"survives-{name}", [share[0]], [share[1]], name, 1, 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+"""Exact top-k, faster than float32 can be read: scan in low precision, keep what rounding could hide, score it again.
+
+Let a(q, x) be the low-precision score of a row and e a bound of |a(q, x) - <q, x>|. k rows with a - e >= t prove that
+the k-th best true score is at least t, so a row with a + e < t is not among the top k. All others are kept and scored
+in float32 on the stored rows: the result is that of float32 brute force, proven query by query. A query that keeps too
+many rows is named, and answered by brute force. The bound (Cauchy-Schwarz on the rounding errors; that of the sums):
+
+    e = |q - q~| |x| + |q~| |x - x~| + |q~| |x~| d 2^-23
+
+This module imports torch: import it late. Matrices run on AMX where the processor has it, or on a GPU.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from indexes.cpu import has_fast_bf16
+
+PIECE_ROWS = 1 << 18  # rows that are rounded, and kept, together
+QUERIES_AT_ONCE = 1024
+BLOCK_SCORES = 1 << 22  # scores of one matrix product: 8 MiB of bfloat16, which the caches hold
+GROUP = 64  # rows whose best score is compared first
+MOST_KEPT = 4096  # rows a query may keep, beyond which it is answered by brute force
+INT8_QUERIES = 2  # up to so many queries, reading the rows is all the work: int8 halves it
+COPY_BYTES = 6 << 30  # of low-precision rows kept in memory for all segments together; the rest is rounded each time
+_LOOSER = 1.0001  # the norms in the bounds are themselves float32
+
+
+@dataclass(frozen=True, slots=True)
+class Rounded:
+    """Low-precision rows (n, d). error: |x - x~|, length: |x~|, the greatest; or of each row where rows have a scale."""
+
+    rows: Tensor
+    error: Tensor
+    length: Tensor
+    scale: Tensor | None = None
+
+
+class Copies:
+    """The low-precision copies of a segment's rows, made piece by piece when they are first needed.
+
+    vectors: float16 (n, d), usually mapped. family: the copies of all segments of a store, which share COPY_BYTES.
+    Deletions change nothing in them, so a Store keeps them from one generation to the next.
+    """
+
+    def __init__(self, vectors: np.ndarray, family: "Mapping[int, Copies] | None" = None) -> None:
+        self.vectors = vectors
+        self.nbytes = 0
+        self._family = {0: self} if family is None else family
+        self._made: dict[tuple, Rounded] = {}
+
+    def pieces(self, device: torch.device, int8: bool = False) -> Iterator[tuple[int, Rounded]]:
+        """(first offset, rows) of PIECE_ROWS at a time."""
+        for start in range(0, len(self.vectors), PIECE_ROWS):
+            made = self._made.get((device, int8, start))
+            if made is None:
+                exact = torch.from_numpy(np.ascontiguousarray(self.vectors[start : start + PIECE_ROWS])).to(device)
+                made = _quantised(exact.float()) if int8 else _rounded(exact.float())
+                if sum(copies.nbytes for copies in self._family.values()) + made.rows.nbytes <= COPY_BYTES:
+                    self._made[device, int8, start] = made
+                    self.nbytes += made.rows.nbytes
+            yield start, made
+
+
+def _rounded(exact: Tensor) -> Rounded:
+    """In the type that matrices are fastest in."""
+    low = exact.to(torch.bfloat16) if exact.is_cuda or has_fast_bf16() else exact
+    return Rounded(low, (exact - low.float()).norm(dim=1).max(), low.float().norm(dim=1).max())
+
+
+def _quantised(exact: Tensor) -> Rounded:
+    """As whole numbers of -127..127, with a scale a row."""
+    scale = exact.abs().amax(1).clamp(min=1e-30) / 127
+    rows = (exact / scale[:, None]).round().to(torch.int8)
+    low = rows.float() * scale[:, None]
+    return Rounded(rows, (exact - low).norm(dim=1), low.norm(dim=1), scale)
+
+
+def search(
+    copies: Copies, dead: np.ndarray, queries: np.ndarray, k: int, device: str = "cpu"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k best offsets of each query in one segment, best first, ties to the lower one.
+
+    dead: offsets that may not answer, ascending. queries: float32 (q, d). Returns offsets int64 (q, k), -1 where there
+    is none, their float32 scores, -inf where there is none, and the numbers of the queries that were not answered.
+    """
+    offsets = np.full((len(queries), k), -1, np.int64)
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    unanswered = []
+    for start in range(0, len(queries), QUERIES_AT_ONCE):
+        part = slice(start, start + QUERIES_AT_ONCE)
+        kept = _scan(copies, torch.from_numpy(dead), torch.from_numpy(queries[part]), k, torch.device(device))
+        unanswered.append(start + kept.full())
+        _rank(copies.vectors, queries[part], *kept.candidates(), offsets[part], scores[part])
+    return offsets, scores, np.concatenate(unanswered)
+
+
+def _scan(copies: Copies, dead: Tensor, queries: Tensor, k: int, device: torch.device) -> "_Kept":
+    dead, queries = dead.to(device), queries.to(device)
+    kept = _Kept(len(queries), k, device)
+    int8 = len(queries) <= INT8_QUERIES and device.type == "cpu" and has_fast_bf16()
+    for start, low in copies.pieces(device, int8):
+        here = dead[(dead >= start) & (dead < start + len(low.rows))] - start
+        (_scan_int8 if int8 else _scan_blocks)(low, start, here, queries, kept)
+    return kept
+
+
+def _scan_blocks(low: Rounded, start: int, dead: Tensor, queries: Tensor, kept: "_Kept") -> None:
+    """Many queries: a matrix product for some rows at a time, its scores looked at while they are in the cache."""
+    rough = queries.to(low.rows.dtype)
+    bound = _bound(queries, rough.float(), low) * _LOOSER
+    transposed = rough.T.contiguous()
+    block = max(BLOCK_SCORES // len(queries) // GROUP, 2 * kept.k) * GROUP
+    for first in range(0, len(low.rows), block):
+        scores = low.rows[first : first + block] @ transposed  # (rows, q)
+        here = dead[(dead >= first) & (dead < first + block)] - first
+        if len(here):
+            scores.index_fill_(0, here, -torch.inf)
+        numbers, offsets, values = _above(scores, kept, bound)
+        if len(numbers):
+            # A score that is stored in bfloat16 was rounded once more.
+            error = bound[numbers] + (values.abs() * 2.0**-8 * 1.01 if scores.dtype == torch.bfloat16 else 0)
+            kept.take(numbers, offsets + (start + first), values - error, values + error)
+
+
+def _bound(queries: Tensor, rough: Tensor, low: Rounded) -> Tensor:
+    """e of each query, (q,), for all rows; or of each row, (n,), where rows have a scale and there is one query."""
+    lost, length = (queries - rough).norm(dim=-1), rough.norm(dim=-1)
+    return lost * (low.length + low.error) + length * (low.error + low.length * queries.shape[-1] * 2.0**-23)
+
+
+def _above(scores: Tensor, kept: "_Kept", bound: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(query, row, score) of all scores that may be of the top k. Whole groups are passed over at once.
+
+    Rounding keeps the order: if a + e >= t, the stored score is at least t - e rounded alike.
+    """
+    rows, count = scores.shape
+    whole = rows // GROUP * GROUP
+    groups = scores[:whole].view(-1, GROUP, count)
+    top = groups.amax(1)  # (groups, q)
+    if kept.young and len(top) >= kept.k:  # k groups hold k rows that are at least as good
+        last = top.float().topk(kept.k, 0).values[-1]
+        kept.raise_floor(last - bound - last.abs() * 2.0**-8 * 1.01)
+    least = (kept.floor - bound).to(scores.dtype)
+    group, number = (top >= least).nonzero(as_tuple=True)
+    inside = groups[group, :, number]  # (hits, GROUP)
+    hit, place = (inside >= least[number][:, None]).nonzero(as_tuple=True)
+    found = number[hit], group[hit] * GROUP + place, inside[hit, place].float()
+    if whole < rows:
+        place, number = (scores[whole:] >= least).nonzero(as_tuple=True)
+        rest = number, place + whole, scores[whole:][place, number].float()
+        found = tuple(torch.cat(both) for both in zip(found, rest, strict=True))
+    alive = ~torch.isneginf(found[2])
+    return tuple(part[alive] for part in found)
+
+
+def _scan_int8(low: Rounded, start: int, dead: Tensor, queries: Tensor, kept: "_Kept") -> None:
+    """A query or two: whole numbers multiply exactly, and each row has an error of its own."""
+    for number, query in enumerate(queries):
+        step = query.abs().max().clamp(min=1e-30) / 127
+        whole = (query / step).round()
+        scores = torch._int_mm(low.rows, whole.to(torch.int8)[:, None])[:, 0] * (low.scale * step)
+        bound = _bound(query, whole * step, low) * _LOOSER
+        scores[dead] = -torch.inf
+        lower = scores - bound
+        if len(lower) >= kept.k:
+            kept.raise_floor(lower.topk(kept.k).values[-1], number)
+        offsets = (scores + bound >= kept.floor[number]).nonzero()[:, 0]
+        offsets = offsets[~torch.isneginf(scores[offsets])]
+        if len(offsets):
+            upper = scores[offsets] + bound[offsets]
+            kept.take(torch.full_like(offsets, number), offsets + start, lower[offsets], upper)
+
+
+class _Kept:
+    """The rows that may be among each query's top k, and the floor: what its k-th best true score is at least."""
+
+    def __init__(self, queries: int, k: int, device: torch.device) -> None:
+        self.k = k
+        self.young = True  # the floor is not yet that of k rows
+        self.floor = torch.full((queries,), -torch.inf, device=device)
+        self._best = torch.full((queries, k), -torch.inf, device=device)  # lower bounds, best first
+        none = torch.empty(0, dtype=torch.int64, device=device)
+        self._parts: list[tuple[Tensor, Tensor, Tensor]] = [(none, none, none.float())]
+        self._count = torch.zeros(queries, dtype=torch.int64, device=device)
+
+    def raise_floor(self, floor: Tensor, number: int | slice = slice(None)) -> None:
+        self.floor[number] = torch.maximum(self.floor[number], floor)
+
+    def take(self, numbers: Tensor, offsets: Tensor, lower: Tensor, upper: Tensor) -> None:
+        """Rows, with bounds of their true scores."""
+        self._parts.append((numbers, offsets, upper))
+        self._count += torch.bincount(numbers, minlength=len(self.floor))
+        self._raise_by(numbers, lower)
+        if int(self._count.max()) > self._most():
+            self._parts = [self._still()]
+            self._count = torch.bincount(self._parts[0][0], minlength=len(self.floor))
+            self.floor[self._count > self._most()] = torch.inf  # a query that is given up keeps nothing more
+
+    def _most(self) -> int:
+        return max(MOST_KEPT, 8 * self.k)
+
+    def _raise_by(self, numbers: Tensor, lower: Tensor) -> None:
+        order = numbers.argsort(stable=True)
+        numbers, lower = numbers[order], lower[order]
+        count = torch.bincount(numbers, minlength=len(self.floor))
+        place = torch.arange(len(numbers), device=numbers.device) - (count.cumsum(0) - count)[numbers]
+        new = torch.full((len(self.floor), int(count.max())), -torch.inf, device=lower.device)
+        new[numbers, place] = lower
+        self._best = torch.cat([self._best, new], 1).topk(self.k, 1).values
+        self.raise_floor(self._best[:, -1])
+        self.young = bool(torch.isneginf(self._best[:, -1]).any())
+
+    def _still(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What was kept early on, less what later rows have shown to be too low."""
+        numbers, offsets, upper = (torch.cat(parts) for parts in zip(*self._parts, strict=True))
+        sound = upper >= self.floor[numbers]
+        return numbers[sound], offsets[sound], upper[sound]
+
+    def full(self) -> np.ndarray:
+        """The queries that were given up."""
+        return torch.isposinf(self.floor).nonzero()[:, 0].cpu().numpy()
+
+    def candidates(self) -> tuple[np.ndarray, np.ndarray]:
+        """(queries, offsets) of all that is kept."""
+        numbers, offsets, _ = self._still()
+        return numbers.cpu().numpy(), offsets.cpu().numpy()
+
+
+def _rank(
+    vectors: np.ndarray, queries: np.ndarray, numbers: np.ndarray, offsets: np.ndarray,
+    found: np.ndarray, scores: np.ndarray,
+) -> None:  # fmt: skip
+    """Score the candidates in float32 on the stored rows and write each query's best into found and scores (q, k)."""
+    exact = np.empty(len(numbers), np.float32)
+    for start in range(0, len(numbers), 65_536):
+        part = slice(start, start + 65_536)
+        rows = torch.from_numpy(vectors[offsets[part]]).float()
+        exact[part] = (rows * torch.from_numpy(queries[numbers[part]])).sum(1).numpy()
+    order = np.lexsort((offsets, -exact, numbers))
+    numbers, offsets, exact = numbers[order], offsets[order], exact[order]
+    place = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
+    within = place < found.shape[1]
+    found[numbers[within], place[within]] = offsets[within]
+    scores[numbers[within], place[within]] = exact[within]
