@@ -116,6 +116,9 @@ def search(
     query: Annotated[list[str], typer.Argument(help="Words, or the path of a picture.")],
     index_dir: IndexDir = None,
     k: Annotated[int, typer.Option("-k", help="How many answers.")] = 10,
+    where: Annotated[
+        str | None, typer.Option(help="Only items whose fields meet this: \"year >= 2011 and colour == 'Red'\".")
+    ] = None,
     as_json: AsJson = False,
     html: Annotated[
         Path | None, typer.Option(help="Also write a contact sheet of the answers.", metavar="FILE")
@@ -127,10 +130,38 @@ def search(
 
     mmr search "a dog running on grass" -k 5
     mmr search ./dog.jpg --json
+    mmr search shirt --where "year >= 2011 and baseColour == 'Red'"
     """
     from cli import searching
 
-    raise typer.Exit(searching.run(" ".join(query), index_dir, k, as_json, html, model, device))
+    raise typer.Exit(searching.run(" ".join(query), index_dir, k, where, as_json, html, model, device))
+
+
+@app.command()
+@show.guarded
+def info(index_dir: IndexDir = None, as_json: AsJson = False) -> None:
+    """What an index holds: rows, encoder, segments, bytes."""
+    from cli import upkeep
+
+    raise typer.Exit(upkeep.info(index_dir, as_json))
+
+
+@app.command()
+@show.guarded
+def verify(index_dir: IndexDir = None) -> None:
+    """Read the whole index and compare it with its checksums."""
+    from cli import upkeep
+
+    raise typer.Exit(upkeep.verify(index_dir))
+
+
+@app.command()
+@show.guarded
+def compact(index_dir: IndexDir = None) -> None:
+    """Rewrite an index as one segment, without what was deleted. Those who read it meanwhile are not disturbed."""
+    from cli import upkeep
+
+    raise typer.Exit(upkeep.compact(index_dir))
 
 
 @app.command()

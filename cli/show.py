@@ -14,7 +14,7 @@ from typing import TextIO
 
 import typer
 
-from indexes.errors import StoreError
+from indexes.errors import BadFilter, StoreError
 from retrieval.datatypes import Hit
 from retrieval.errors import MissingModel, RetrievalError
 
@@ -59,6 +59,8 @@ def explain(error: BaseException) -> tuple[str, int]:
     """One line that ends with the next thing to do, and the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted: run the same command again to go on", INTERRUPTED
+    if isinstance(error, BadFilter):
+        return f"mmr: {error}", USAGE
     if isinstance(error, StoreError | MissingModel):
         return f"mmr: {error}", MISSING
     if isinstance(error, RetrievalError):

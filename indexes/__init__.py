@@ -9,7 +9,7 @@ from typing import Any
 _WHERE = {
     "Store": "store", "Record": "store", "Neighbors": "exact",
     "StoreError": "errors", "NotAnIndex": "errors", "NewerFormat": "errors", "Locked": "errors", "Damaged": "errors",
-    "WrongEncoder": "errors",
+    "WrongEncoder": "errors", "BadFilter": "errors", "Condition": "filters",
 }  # fmt: skip
 
 __all__ = sorted(_WHERE)

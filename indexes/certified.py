@@ -21,7 +21,7 @@ from indexes.cpu import has_fast_bf16
 
 PIECE_ROWS = 1 << 18  # rows that are rounded, and kept, together
 QUERIES_AT_ONCE = 1024
-BLOCK_SCORES = 1 << 22  # scores of one matrix product: 8 MiB of bfloat16, which the caches hold
+BLOCK_SCORES = 1 << 23  # scores of one matrix product: 16 MiB of bfloat16
 GROUP = 64  # rows whose best score is compared first
 MOST_KEPT = 4096  # rows a query may keep, beyond which it is answered by brute force
 INT8_QUERIES = 2  # up to so many queries, reading the rows is all the work: int8 halves it
@@ -31,7 +31,7 @@ _LOOSER = 1.0001  # the norms in the bounds are themselves float32
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """Low-precision rows (n, d). error: |x - x~|, length: |x~|, the greatest; or of each row where rows have a scale."""
+    """Low-precision rows (n, d). error: |x - x~| and length: |x~|: the greatest or, with a scale, of each row."""
 
     rows: Tensor
     error: Tensor
@@ -57,7 +57,7 @@ class Copies:
         for start in range(0, len(self.vectors), PIECE_ROWS):
             made = self._made.get((device, int8, start))
             if made is None:
-                exact = torch.from_numpy(np.ascontiguousarray(self.vectors[start : start + PIECE_ROWS])).to(device)
+                exact = torch.from_numpy(np.array(self.vectors[start : start + PIECE_ROWS])).to(device)
                 made = _quantised(exact.float()) if int8 else _rounded(exact.float())
                 if sum(copies.nbytes for copies in self._family.values()) + made.rows.nbytes <= COPY_BYTES:
                     self._made[device, int8, start] = made

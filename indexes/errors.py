@@ -23,3 +23,7 @@ class Damaged(StoreError):
 
 class WrongEncoder(StoreError):
     """Vectors of one encoder meet an index of another."""
+
+
+class BadFilter(StoreError):
+    """A WHERE expression that cannot be read."""

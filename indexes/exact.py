@@ -9,7 +9,7 @@ same answer, several times as fast.
 import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from indexes.errors import StoreError
 BLOCK_ROWS = 65_536
 MAX_SCORES = 1 << 24  # queries x rows scored at once: 64 MiB of float32
 FAISS_FROM_ROWS = 50_000  # below this, importing FAISS (about 0.1 s) costs more than it saves
+GATHER_BELOW = 4  # a filter that leaves less than a quarter of the rows has them gathered
 TORCH_FROM_SCORES = 30_000_000  # below this, importing torch (about 1 s) costs more than it saves
 
 
@@ -36,13 +37,21 @@ class Neighbors:
 class Segment:
     """Rows `first_row .. first_row + len(vectors)`; `dead` are the offsets of those deleted, ascending.
 
-    copies: low-precision copies of rows (certified.py) by first row; one dict for all segments of a store.
+    copies: low-precision copies of rows (certified.py) by first row; one dict for all segments of a store. names: what
+    the rows are called where that is not their place, int64 ascending.
     """
 
     first_row: int
     vectors: np.ndarray  # (n, d) float16, usually mapped
     dead: np.ndarray  # (m,) int64
     copies: dict = field(default_factory=dict)
+    names: np.ndarray | None = None
+
+    def rows(self, offsets: np.ndarray) -> np.ndarray:
+        """The rows at these offsets; -1 stays -1."""
+        if self.names is not None:
+            return np.where(offsets < 0, -1, self.names[offsets])
+        return np.where(offsets < 0, -1, offsets + self.first_row)
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows, vectors float32) of what is alive, at most BLOCK_ROWS at a time."""
@@ -55,7 +64,29 @@ class Segment:
                 alive[self.dead[low:high] - start] = False
                 offsets, vectors = offsets[alive], vectors[alive]
             if len(vectors):
-                yield offsets + self.first_row, vectors
+                yield self.rows(offsets), vectors
+
+
+def restrict(segments: Iterable[Segment], rows: np.ndarray) -> list[Segment]:
+    """The segments with only `rows` (alive, ascending) left to answer.
+
+    Few are gathered into a segment of their own, which costs once what a scan over them costs each time; where they are
+    many, the others count as deleted.
+    """
+    segments = list(segments)
+    if len(rows) * GATHER_BELOW < sum(len(segment.vectors) for segment in segments):
+        parts = [segment.vectors[_within(segment, rows)] for segment in segments]
+        return [Segment(0, np.concatenate(parts), np.empty(0, np.int64), {}, rows)] if len(rows) else []
+    return [
+        replace(segment, dead=np.setdiff1d(np.arange(len(segment.vectors)), _within(segment, rows), True))
+        for segment in segments
+    ]
+
+
+def _within(segment: Segment, rows: np.ndarray) -> np.ndarray:
+    """The offsets of those rows that are in the segment."""
+    low, high = np.searchsorted(rows, [segment.first_row, segment.first_row + len(segment.vectors)])
+    return rows[low:high] - segment.first_row
 
 
 def search(segments: Iterable[Segment], queries: np.ndarray, k: int, device: str = "cpu") -> Neighbors:
@@ -92,7 +123,7 @@ def _certified(device: str):  # noqa: ANN202 - (segment, queries, k) -> rows, sc
         family = segment.copies
         copies = family.setdefault(segment.first_row, certified.Copies(segment.vectors, family))
         offsets, scores, unanswered = certified.search(copies, segment.dead, queries, k, device)
-        rows = np.where(offsets < 0, -1, offsets + segment.first_row)
+        rows = segment.rows(offsets)
         if len(unanswered):
             rest = _brute_force(len(segment.vectors))(segment, queries[unanswered], k)
             rows[unanswered], scores[unanswered] = rest

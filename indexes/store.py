@@ -12,6 +12,7 @@ transaction. Update is delete and add under one id, in one transaction.
 
 import hashlib
 import json
+import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
@@ -19,32 +20,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
 import filelock
 import numpy as np
 
-from indexes import durable, exact
-from indexes.errors import Damaged, Locked, NewerFormat, NotAnIndex, StoreError
+from indexes import database, durable, exact
+from indexes.database import DATABASE
+from indexes.errors import BadFilter, Damaged, Locked, NotAnIndex, StoreError
+from indexes.filters import Condition
 
-FORMAT_VERSION = 1
-APPLICATION_ID = 0x6D6D7201  # "mmr" in the header of mmr.db
-DATABASE = "mmr.db"
 COMPACT_FROM_SEGMENTS = 32
-
-_SCHEMA = f"""
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT_VERSION};
-CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE segments (
-  id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL UNIQUE, rows INTEGER NOT NULL, sha256 TEXT NOT NULL,
-  retired INTEGER);
-CREATE TABLE items (
-  row INTEGER PRIMARY KEY, id TEXT NOT NULL, stamp TEXT NOT NULL, fields TEXT NOT NULL,
-  born INTEGER NOT NULL, died INTEGER);
-CREATE UNIQUE INDEX items_alive ON items (id) WHERE died IS NULL;
-CREATE INDEX items_dead ON items (row, died) WHERE died IS NOT NULL;
-"""
+FILTERS_KEPT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +45,11 @@ class Record:
 class Store:
     """Rows and records in a folder. `create` makes one, `open` reads one, `open(write=True)` also changes it."""
 
-    def __init__(self, path: Path, database: sqlite3.Connection, lock: filelock.BaseFileLock | None) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection, lock: filelock.BaseFileLock | None) -> None:
         self.path = path
-        self._database = database
+        self._database = connection
         self._lock = lock
+        self._filtered: dict[Condition, list[exact.Segment]] = {}  # what the last filters let through
         self._copies: dict[int, object] = {}  # of rows in low precision, by a segment's first row: exact.py fills it
         self._load()
 
@@ -76,18 +63,13 @@ class Store:
         Raises NotAnIndex if the folder holds something else, Locked if another process is writing to it.
         """
         path = Path(path)
-        if path.exists() and not path.is_dir():
-            raise NotAnIndex(f"{path} is a file, not a folder: give another --index")
-        if path.is_dir() and not _is_unborn(path):
-            raise NotAnIndex(f"{path} exists and is not empty: give another --index")
-        durable.make_folder(path.absolute() / "segments")
-        lock = _acquire(path)
+        lock = _claim(path)
         try:
-            _write_empty_database(path / DATABASE, {"dim": dim, "generation": 0, "next_row": 0, **manifest})
+            database.create(path / DATABASE, {"dim": dim, "generation": 0, "next_row": 0, **manifest})
         except BaseException:
             lock.release()
             raise
-        return cls(path, _connect(path / DATABASE), lock)
+        return cls(path, database.connect(path / DATABASE), lock)
 
     @classmethod
     def open(cls, path: Path | str, write: bool = False) -> "Store":
@@ -99,16 +81,16 @@ class Store:
         if file.stat().st_size == 0:
             raise NotAnIndex(f"{file} is empty, so {path} is no index: remove the folder and run `mmr index` again")
         lock = _acquire(path) if write else None
-        database = None
+        connection = None
         try:
-            database = _connect(file)
-            store = cls(path, database, lock)
+            connection = database.connect(file)
+            store = cls(path, connection, lock)
             if write:
                 store._remove_orphans()
             return store
         except BaseException:
-            if database:
-                database.close()
+            if connection:
+                connection.close()
             if lock:
                 lock.release()
             raise
@@ -137,9 +119,27 @@ class Store:
         """Numbers in a row."""
         return self.manifest["dim"]
 
-    def search(self, queries: np.ndarray, k: int, device: str = "cpu") -> exact.Neighbors:
-        """The k rows nearest to each query by inner product. queries: float32 (q, dim) of unit length."""
-        return exact.search(self._segments, self._check(queries), k, device)
+    def search(
+        self, queries: np.ndarray, k: int, device: str = "cpu", where: Condition | None = None
+    ) -> exact.Neighbors:
+        """The k rows nearest to each query by inner product, of those whose fields meet the condition.
+
+        queries: float32 (q, dim) of unit length. where: what filters.parse made of an expression.
+        """
+        segments = self._segments if where is None else self._matching(where)
+        return exact.search(segments, self._check(queries), k, device)
+
+    def rows(self, where: Condition | None = None) -> np.ndarray:
+        """The rows of the state that was opened, int64, ascending; those whose fields meet the condition."""
+        sql = "SELECT row FROM items WHERE born <= ? AND (died IS NULL OR died > ?)"
+        values: tuple = (self.generation, self.generation)
+        if where is not None:
+            sql, values = f"{sql} AND {where.sql}", values + where.values
+        try:
+            found = self._database.execute(f"{sql} ORDER BY row", values)
+        except sqlite3.OperationalError as error:  # too many terms, say
+            raise BadFilter(f"the filter cannot be used ({error}): give a simpler --where") from error
+        return np.fromiter((line[0] for line in found), np.int64)
 
     def records(self, rows: Iterable[int]) -> list[Record]:
         """The records of `rows`, in their order. Raises KeyError for a row that never was or was collected."""
@@ -164,13 +164,26 @@ class Store:
         problems = [
             f"{DATABASE}: {line[0]}" for line in self._database.execute("PRAGMA integrity_check") if line[0] != "ok"
         ]
-        for number, sha256 in self._database.execute("SELECT id, sha256 FROM segments WHERE retired IS NULL"):
+        segments = self._database.execute(
+            "SELECT id, sha256, first_row, rows, records_sha256 FROM segments WHERE retired IS NULL"
+        )
+        for number, sha256, first, count, records in segments.fetchall():
             file = self._segment_file(number)
+            if self._digest_of_records(first, count) != records:
+                problems.append(f"{DATABASE}: the records of rows {first} to {first + count - 1} were changed")
             if not file.is_file():
                 problems.append(f"segments/{file.name} is missing")
             elif hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
                 problems.append(f"segments/{file.name} does not match its checksum")
         return problems
+
+    def describe(self) -> dict[str, int]:
+        """rows, deleted rows that compaction would drop, segments, bytes on disk."""
+        return {
+            "rows": len(self), "deleted": sum(len(segment.dead) for segment in self._segments),
+            "segments": len(self._segments),
+            "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
+        }  # fmt: skip
 
     # ---------------------------------------------------------------- write
 
@@ -201,7 +214,24 @@ class Store:
     def set_manifest(self, **values: object) -> None:
         """Commit values of the manifest."""
         with self._commit():
-            self._put(values)
+            database.put(self._database, values)
+
+    def snapshot(self, path: Path | str, **manifest: object) -> None:
+        """Write a consistent copy of the last committed state to another folder, durable when this returns.
+
+        manifest: values that are different there. Raises NotAnIndex if the folder holds something.
+        """
+        self._must_be_writer()  # so that no compaction removes a segment meanwhile
+        path = Path(path)
+        lock = _claim(path)
+        try:
+            for (number,) in self._database.execute("SELECT id FROM segments").fetchall():
+                with self._segment_file(number).open("rb") as source:
+                    copied = path / "segments" / self._segment_file(number).name
+                    durable.write_file(copied, lambda file, source=source: shutil.copyfileobj(source, file, 1 << 20))
+            database.copy(self._database, path / DATABASE, manifest)
+        finally:
+            lock.release()
 
     def compact(self) -> None:
         """Rewrite what is alive as one segment, and drop what the compaction before this one replaced.
@@ -239,6 +269,7 @@ class Store:
             )
             self._segments = [self._map(*line) for line in lines.fetchall()]
             self._database.execute("COMMIT")
+            self._filtered.clear()
             for gone in self._copies.keys() - {segment.first_row for segment in self._segments}:
                 del self._copies[gone]
         except (sqlite3.DatabaseError, KeyError, ValueError) as error:
@@ -260,6 +291,14 @@ class Store:
         )
         offsets = np.array([line[0] - first_row for line in dead], np.int64)
         return exact.Segment(first_row, np.memmap(file, "<f2", "r", shape=(count, self.dim)), offsets, self._copies)
+
+    def _matching(self, where: Condition) -> list[exact.Segment]:
+        """The segments as a filter leaves them; those of the last few filters are kept."""
+        if where not in self._filtered:
+            while len(self._filtered) >= FILTERS_KEPT:
+                del self._filtered[next(iter(self._filtered))]
+            self._filtered[where] = exact.restrict(self._segments, self.rows(where))
+        return self._filtered[where]
 
     def _check(self, vectors: np.ndarray) -> np.ndarray:
         vectors = np.ascontiguousarray(vectors, np.float32)
@@ -287,7 +326,7 @@ class Store:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             generation = self.generation + 1
-            self._put({"generation": generation})
+            database.put(self._database, {"generation": generation})
             yield generation
             self._database.execute("COMMIT")
         except BaseException:
@@ -300,11 +339,6 @@ class Store:
         if not self._lock:
             raise StoreError(f"{self.path} was opened for reading: open it with write=True")
 
-    def _put(self, values: dict[str, object]) -> None:
-        self._database.executemany(
-            "INSERT OR REPLACE INTO manifest VALUES (?, ?)", [(key, json.dumps(value)) for key, value in values.items()]
-        )
-
     def _bury(self, ids: Sequence[str], generation: int) -> None:
         self._database.executemany(
             "UPDATE items SET died = ? WHERE id = ? AND died IS NULL", [(generation, name) for name in ids]
@@ -312,7 +346,6 @@ class Store:
 
     def _insert(self, number: int, sha256: str, records: Sequence[Record], generation: int) -> None:
         first = self.manifest["next_row"]
-        self._database.execute("INSERT INTO segments VALUES (?, ?, ?, ?, NULL)", (number, first, len(records), sha256))
         self._database.executemany(
             "INSERT INTO items VALUES (?, ?, ?, ?, ?, NULL)",
             [
@@ -320,7 +353,19 @@ class Store:
                 for offset, record in enumerate(records)
             ],
         )
-        self._put({"next_row": first + len(records)})
+        self._database.execute(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, NULL)",
+            (number, first, len(records), sha256, self._digest_of_records(first, len(records))),
+        )
+        database.put(self._database, {"next_row": first + len(records)})
+
+    def _digest_of_records(self, first: int, count: int) -> str:
+        digest = hashlib.sha256()
+        for line in self._database.execute(
+            "SELECT row, id, stamp, fields FROM items WHERE row >= ? AND row < ? ORDER BY row", (first, first + count)
+        ):
+            digest.update("\0".join(map(str, line)).encode("utf-8", "surrogatepass"))
+        return digest.hexdigest()
 
     def _collect(self) -> None:
         """Forget the segments that an earlier compaction retired, and their items."""
@@ -338,6 +383,16 @@ class Store:
                 file.unlink()
 
 
+def _claim(path: Path) -> filelock.BaseFileLock:
+    """Make the folder of a new store and take its lock."""
+    if path.exists() and not path.is_dir():
+        raise NotAnIndex(f"{path} is a file, not a folder: give another --index")
+    if path.is_dir() and not _is_unborn(path):
+        raise NotAnIndex(f"{path} exists and is not empty: give another --index")
+    durable.make_folder(path.absolute() / "segments")
+    return _acquire(path)
+
+
 def _is_unborn(path: Path) -> bool:
     """True for an empty folder and for one whose making was interrupted before its database had its name."""
     made_first = {"segments", "lock", DATABASE + ".partial", DATABASE + ".partial-journal"}
@@ -351,50 +406,3 @@ def _acquire(path: Path) -> filelock.BaseFileLock:
     except filelock.Timeout:
         raise Locked(f"another process is writing to {path}: wait for it, then try again") from None
     return lock
-
-
-def _write_empty_database(file: Path, manifest: dict[str, object]) -> None:
-    """Build the database under another name, so that `file` is never seen half-made."""
-    beside = file.with_name(file.name + ".partial")
-    for leftover in (beside, Path(f"{beside}-journal")):
-        leftover.unlink(missing_ok=True)
-    database = sqlite3.connect(beside, isolation_level=None)
-    try:
-        database.execute("PRAGMA synchronous = EXTRA")
-        database.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
-        database.execute("BEGIN")
-        lines = [(key, json.dumps(value)) for key, value in manifest.items()]
-        database.executemany("INSERT INTO manifest VALUES (?, ?)", lines)
-        database.execute("COMMIT")
-    finally:
-        database.close()
-    beside.replace(file)
-    durable.sync_folder(file.parent)
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    """Open an existing database; mode=rw, so that a reader can roll back the journal of a crashed writer.
-
-    SQLite falls back to reading alone where the file system forbids writing.
-    """
-    database = sqlite3.connect(
-        f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, isolation_level=None, timeout=30
-    )
-    try:
-        (application,) = database.execute("PRAGMA application_id").fetchone()
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        database.execute("PRAGMA synchronous = EXTRA")
-    except sqlite3.DatabaseError as error:
-        database.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        raise Damaged(f"{file} is damaged ({error}): restore it, or remove {file.parent} and index again") from error
-    if application != APPLICATION_ID:
-        database.close()
-        raise NotAnIndex(f"{file} was not written by mmr: give another --index")
-    if version > FORMAT_VERSION:
-        database.close()
-        raise NewerFormat(
-            f"{file.parent} has format {version}, this mmr reads up to {FORMAT_VERSION}: run `pip install -U mmr`"
-        )
-    return database

@@ -92,6 +92,8 @@ class TrainingSet:
         tokens = torch.from_numpy(pad(rows)).unflatten(0, (len(items), self.draws))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         pixels = torch.from_numpy(self._take(items))
+        if self.config.color_jitter:
+            pixels = jitter(pixels, self.config.color_jitter, generator)
         shown = augment(pixels, self._size_at(step), self.config.crop, self.flips, generator)
         return Batch(shown, tokens, items)
 
@@ -171,6 +173,21 @@ def augment(pixels: torch.Tensor, size: int, crop: float, flips: bool, generator
     move[:, 0, 0], move[:, 0, 2], move[:, 1, 1], move[:, 1, 2] = width * mirror, right, height, down
     grid = F.affine_grid(move, [count, 3, size, size], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False).permute(0, 2, 3, 1)
+
+
+def jitter(pixels: torch.Tensor, amount: float, generator: torch.Generator) -> torch.Tensor:
+    """Change brightness, contrast and saturation of each picture by a factor of its own in 1 - amount .. 1 + amount.
+
+    pixels (b, s, s, 3) in 0..255, uint8 or float; float in 0..255 comes back.
+    """
+
+    def factors() -> torch.Tensor:
+        return 1 + amount * (2 * torch.rand(len(pixels), 1, 1, 1, generator=generator) - 1)
+
+    shown = pixels.float() * factors()
+    shown = torch.lerp(shown.mean((1, 2, 3), keepdim=True), shown, factors())  # towards the picture's mean
+    shown = torch.lerp(shown.mean(3, keepdim=True), shown, factors())  # towards grey
+    return shown.clamp_(0, 255)
 
 
 def _resize(images: torch.Tensor, size: int) -> torch.Tensor:

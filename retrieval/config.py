@@ -55,6 +55,7 @@ class TrainConfig:
 
     # What makes memorising harder.
     crop: float = 0.85  # smallest share of a picture's area that is shown; 1 shows all of it
+    color_jitter: float = 0.0  # brightness, contrast and saturation each change by up to this share
     flip: str = "auto"  # mirror half of the pictures: "yes", "no", or "auto": unless captions speak of left and right
     word_dropout: float = 0.0  # share of the tokens left out
     dropout: float = 0.0  # of whole features: the towers' last ones, and the words' own
@@ -77,7 +78,16 @@ class TrainConfig:
         for name in ("micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers"):
             _require(getattr(self, name) >= 0, name, "must not be negative")
         _require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
-        for name in ("small_share", "warmup", "ema", "word_dropout", "dropout", "label_smoothing", "beta2"):
+        for name in (
+            "small_share",
+            "warmup",
+            "ema",
+            "word_dropout",
+            "color_jitter",
+            "dropout",
+            "label_smoothing",
+            "beta2",
+        ):
             _require(0 <= getattr(self, name) < 1, name, "must be at least 0 and below 1")
         _require(0 < self.crop <= 1, "crop", "must be above 0 and at most 1")
         _require(self.image_size % 16 == 0 and self.image_size > 0, "image_size", "must be a multiple of 16")

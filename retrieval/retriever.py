@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from indexes import NotAnIndex, Store, WrongEncoder
+from indexes import NotAnIndex, Store, WrongEncoder, filters
 from retrieval import pipeline, query, runtime
 from retrieval.datatypes import Hit, Item
 from retrieval.errors import BadRequest, MissingModel
@@ -75,16 +75,18 @@ class Retriever:
             store.close()
             raise
 
-    def search(self, asked: str | Sequence[str], k: int = 10) -> list[Hit]:
+    def search(self, asked: str | Sequence[str], k: int = 10, where: str | None = None) -> list[Hit]:
         """The k items nearest to a query: words, or the path of a picture; fewer where the index holds fewer.
 
-        A picture that is itself in the index is not an answer to itself.
+        A picture that is itself in the index is not an answer to itself. where: an expression over the items' fields
+        (indexes/filters.py): what else their source said of them, `caption` and `uri`. Raises BadRequest, BadFilter.
         """
         if k < 1:
             raise BadRequest("k must be at least 1: give -k 10")
         text = asked if isinstance(asked, str) else " ".join(asked)
         asker = os.path.realpath(text) if query.is_picture(text) else None
-        found = self.store.search(query.encode([text], self.encoder), k + bool(asker), self.device)
+        condition = None if where is None else filters.parse(where, inside=("meta",))
+        found = self.store.search(query.encode([text], self.encoder), k + bool(asker), self.device, condition)
         hits = []
         for row, score in zip(found.rows[0], found.scores[0], strict=True):
             if row >= 0:

@@ -77,6 +77,40 @@ def test_search_again_finds_the_same_as_brute_force(indexed, book, trained):
     assert [json.loads(line)["uri"] for line in result.stdout.splitlines()][:1] == expected[:1]
 
 
+def test_where_leaves_what_meets_it(indexed, trained, tmp_path, book):
+    rows = [line.split(",", 1)[0] for line in (book / "pairs.csv").read_text().splitlines()[1:]]
+    names = sorted(set(rows))[:6]
+    table = "image,year,colour\n" + "".join(
+        f"{name},{2010 + i},{'Red' if i % 2 else 'Blue'}\n" for i, name in enumerate(names)
+    )
+    (book / "fields.csv").write_text(table)
+    assert mmr("index", f"csv:{book}/fields.csv", "--index", tmp_path / "i", "--model", trained).exit_code == 0
+    asked = ("search", "a dog", "--index", tmp_path / "i", "--json", "--where")
+    found = mmr(*asked, "year >= 2011 and colour == 'Red'")
+    assert {json.loads(line)["uri"] for line in found.stdout.splitlines()} == {names[1], names[3], names[5]}
+    nothing = mmr(*asked, "year > 3000")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+    fails(mmr(*asked, "year >="), 2, "--where 'year >='", "a value is expected at position 8", "write, say")
+
+
+def test_info_verify_and_compact(photos, trained, tmp_path):
+    index = tmp_path / "i"
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+    (photos / "red.png").unlink()
+    assert mmr("index", photos, "--index", index).exit_code == 0
+    held = json.loads(mmr("info", "--index", index, "--json").stdout)
+    assert (held["rows"], held["deleted"], held["segments"], held["dim"]) == (2, 1, 1, 32)
+    assert held["encoder"] == str(trained)
+    assert "rows        2" in mmr("info", "--index", index).stdout
+    assert "2 rows, all as they were written" in mmr("verify", "--index", index).stdout
+    assert "2 rows in 1 segment(s), before 1; 1 deleted rows dropped" in mmr("compact", "--index", index).stdout
+    (segment,) = [file for file in (index / "segments").iterdir() if file.name == "000002.f16"]
+    content = bytearray(segment.read_bytes())
+    content[5] ^= 4
+    segment.write_bytes(content)
+    fails(mmr("verify", "--index", index), 3, "000002.f16 does not match its checksum", "index again")
+
+
 def test_index_again_says_what_it_did(indexed, book):
     result = mmr("index", book, "--index", indexed)
     assert result.exit_code == 0

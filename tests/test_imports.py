@@ -23,7 +23,7 @@ ONLY_IN = {
     "tokenizers": {"retrieval/tokenizer.py"},
     "onnxruntime": {"retrieval/runtime.py"},
     "faiss": {"indexes/exact.py"},
-    "sqlite3": {"indexes/store.py", "cli/show.py"},
+    "sqlite3": {"indexes/store.py", "indexes/database.py", "cli/show.py"},
     "filelock": {"indexes/store.py"},
     "typer": {"cli/main.py", "cli/show.py"},
 }

@@ -1,12 +1,8 @@
-"""The store against a plain dictionary, a SIGKILL, a full disk, a second writer and damaged files."""
+"""The store against a plain dictionary, a full disk, a second writer, damaged files. Crashes are in test_faults.py."""
 
 import errno
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from indexes import Damaged, Locked, NewerFormat, NotAnIndex, Record, Store, StoreError, durable
+from indexes import Damaged, Locked, NewerFormat, NotAnIndex, Record, Store, StoreError, durable, filters
 
 DIM = 8
 
@@ -137,40 +133,6 @@ def test_a_second_writer_is_told_to_wait(store):
 # ---------------------------------------------------------------- when the machine fails
 
 
-@pytest.mark.parametrize("point", range(6))
-def test_killed_at_any_point_of_a_commit(tmp_path, point):
-    """SIGKILL before or after each durable step of the second add: the first add is whole, and the index goes on."""
-    script = f"""
-    import os, signal
-    import numpy as np
-    from indexes import Record, Store, durable
-    store = Store.create({str(tmp_path / "i")!r}, 2)
-    store.add(np.eye(2, dtype=np.float32), [Record("a"), Record("b")])
-    count = 0
-    def point():
-        global count
-        if count == {point}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        count += 1
-    write_bytes, put = durable.write_bytes, store._put
-    def killing_write(path, content):
-        point(); write_bytes(path, content); point()
-    def killing_put(values):
-        point(); put(values); point()
-    durable.write_bytes, store._put = killing_write, killing_put
-    store.add(np.eye(2, dtype=np.float32)[::-1].copy(), [Record("a", "new"), Record("c")])
-    point()
-    """
-    run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[1], check=False)
-    assert run.returncode == -signal.SIGKILL
-    with Store.open(tmp_path / "i", write=True) as store:
-        assert store.stamps() == {"a": "", "b": ""}
-        assert store.verify() == []
-        assert len(list((store.path / "segments").iterdir())) == 1  # the orphan is gone
-        store.add(np.eye(2, dtype=np.float32)[:1], [Record("d")])
-        assert store.stamps().keys() == {"a", "b", "d"}
-
-
 @pytest.mark.parametrize("what", ["fsync", "write"])
 def test_a_full_disk_leaves_the_last_commit(store, monkeypatch, what):
     store.add(unit(1), [Record("a")])
@@ -210,6 +172,56 @@ def test_a_truncated_or_missing_segment_is_named(store):
     file.unlink()
     with pytest.raises(Damaged, match="000001.f16 is missing"):
         Store.open(store.path)
+
+
+def test_a_changed_record_is_noticed(store):
+    store.add(unit(1, 2), [Record("a", "s", {"uri": "a.jpg"}), Record("b")])
+    assert store.verify() == []
+    store._database.execute("""UPDATE items SET fields = '{"uri": "b.jpg"}' WHERE id = 'a'""")
+    assert store.verify() == ["mmr.db: the records of rows 0 to 1 were changed"]
+
+
+# ---------------------------------------------------------------- snapshots and filters
+
+
+def test_a_snapshot_is_the_state_it_was_taken_of(store, tmp_path):
+    store.add(unit(1, 2), [Record("a"), Record("b")])
+    store.compact()
+    store.delete(["a"])
+    store.snapshot(tmp_path / "copies" / "monday", root="elsewhere")
+    store.add(unit(3), [Record("c")])
+    store.compact()
+    store.compact()
+    with Store.open(tmp_path / "copies" / "monday", write=True) as copy:
+        assert copy.stamps().keys() == {"b"}
+        assert copy.manifest == {**copy.manifest, "root": "elsewhere", "encoder": {"name": "toy"}}
+        assert copy.verify() == []
+        copy.add(unit(4), [Record("d")])
+        assert copy.stamps().keys() == {"b", "d"}
+    assert store.stamps().keys() == {"b", "c"}
+    with pytest.raises(NotAnIndex, match="not empty"):
+        store.snapshot(tmp_path / "copies" / "monday")
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("ways", [0, 10**9], ids=["masked", "gathered"])
+def test_a_filter_leaves_what_meets_it(store, monkeypatch, share, ways):
+    monkeypatch.setattr("indexes.exact.GATHER_BELOW", 1 / ways if ways else 10**9)
+    rng = np.random.default_rng(0)
+    years = rng.random(400)
+    for start in range(0, 400, 100):
+        records = [Record(str(i), fields={"year": float(years[i])}) for i in range(start, start + 100)]
+        store.add(unit(*range(start, start + 100)), records)
+    store.delete(["7", "8", "250"])
+    found = store.search(unit(*range(5)), 9, where=filters.parse(f"year < {share}"))
+    left = [i for i in range(400) if years[i] < share and i not in (7, 8, 250)]
+    scores = unit(*range(5)) @ np.stack([unit(i)[0] for i in left]).astype(np.float16).T if left else np.empty((5, 0))
+    for line, expected in zip(found.rows, scores, strict=True):
+        best = [left[i] for i in np.argsort(-expected, kind="stable")[:9]]
+        assert [int(record.id) for record in store.records(line[line >= 0])] == best
+    assert len(store.rows(filters.parse(f"year < {share}"))) == len(left)
+    store.add(unit(500), [Record("new", fields={"year": -1.0})])
+    assert "new" in {r.id for r in store.records(store.search(unit(500), 1, where=filters.parse("year < 0")).rows[0])}
 
 
 # ---------------------------------------------------------------- what is no index

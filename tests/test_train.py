@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from retrieval import open_pairs, recipes
-from retrieval.batches import TrainingSet, augment
+from retrieval.batches import TrainingSet, augment, jitter
 from retrieval.config import TrainConfig
 from retrieval.datatypes import Item, Pair
 from retrieval.encoder import load_encoder, small_encoder
@@ -208,6 +208,21 @@ def test_augment_shows_all_or_mirrors_all_where_told():
     got = augment(pixels, 4, 1.0, True, torch.Generator().manual_seed(0))
     for ours, original in zip(got, pixels.float(), strict=True):
         assert min((ours - o).abs().max() for o in (original, original.flip(1))) < 1e-3
+
+
+def test_color_jitter_by_hand():
+    pixels = torch.tensor([[100, 100, 100], [150, 50, 100]], dtype=torch.uint8).view(1, 1, 2, 3).expand(64, 2, 2, 3)
+    same = jitter(pixels, 0.0, torch.Generator())
+    assert torch.equal(same, pixels.float())
+    got = jitter(pixels, 0.3, torch.Generator().manual_seed(0))
+    grey, coloured = got[:, 0, 0], got[:, 0, 1]
+    assert (grey.max(1).values - grey.min(1).values).max() < 1e-3  # grey stays grey
+    assert ((grey.mean(1) / coloured.mean(1) - 1).abs() < 1e-3).all()  # both have the mean brightness of the picture
+    assert 70 <= grey.min() < 80  # three pictures in a hundred are darkened by more than a quarter
+    assert 120 < grey.max() <= 130
+    stretch = (coloured[:, 0] - coloured[:, 1]) / coloured[:, 2]  # contrast times saturation
+    assert 0.49 <= stretch.min() < 0.65
+    assert 1.4 < stretch.max() <= 1.69
 
 
 def test_too_many_pictures_for_memory_are_decoded_as_they_come(pairs):

@@ -1,0 +1,53 @@
+"""`mmr info`, `mmr verify`, `mmr compact`: what an index holds, whether it is whole, and making it small again."""
+
+import json
+from pathlib import Path
+
+from cli import show
+from indexes import Store
+from retrieval import find_index
+
+
+def info(index_dir: Path | None, as_json: bool) -> int:
+    """Show what is in an index; the exit code."""
+    path = index_dir or find_index()
+    with Store.open(path) as store:
+        encoder = store.manifest.get("encoder") or {}
+        held = {
+            "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder.get("name"),
+            "fingerprint": encoder.get("fingerprint"), "source": store.manifest.get("root") or store.manifest["source"],
+            "generation": store.generation,
+        }  # fmt: skip
+    if as_json:
+        show.out(json.dumps(held))
+    else:
+        for name, value in held.items():
+            show.out(f"{name:<12}{value:,}" if isinstance(value, int) else f"{name:<12}{value}")
+    return show.OK
+
+
+def verify(index_dir: Path | None) -> int:
+    """Read everything and compare it with its checksums; the exit code."""
+    path = index_dir or find_index()
+    with Store.open(path) as store:
+        problems = store.verify()
+        count = len(store)
+    for problem in problems:
+        show.note(f"mmr: {path}: {problem}: restore it, or remove {path} and index again")
+    if not problems:
+        show.out(f"{path}: {count} rows, all as they were written")
+    return show.MISSING if problems else show.OK
+
+
+def compact(index_dir: Path | None) -> int:
+    """Rewrite what is alive as one segment; the exit code."""
+    path = index_dir or find_index()
+    with Store.open(path, write=True) as store:
+        before = store.describe()
+        store.compact()
+        after = store.describe()
+    show.out(
+        f"{path}: {after['rows']} rows in {after['segments']} segment(s), before {before['segments']}; "
+        f"{before['deleted']} deleted rows dropped"
+    )
+    return show.OK

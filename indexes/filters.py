@@ -1,0 +1,214 @@
+"""A WHERE expression over the records' fields, as a condition that SQLite checks: parsed here, nothing pasted into SQL.
+
+    year >= 2011 and baseColour == 'Red'
+    season in ('Summer', 'Spring') or not (price < 20 or discontinued)
+    caption contains 'dog' and author is not null
+
+Names are fields (in backticks where they hold spaces or other signs); = is ==, <> is !=; keywords in any case. A number
+is compared with what looks like a number, a text with the text of whatever is there. A missing field answers no
+comparison, so `not` of one is true of it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from indexes.errors import BadFilter
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
+    | (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
+    | (?P<quoted>`[^`"\\]+`)
+    | (?P<word>[^\W\d][\w.]*)
+    | (?P<sign><=|>=|==|!=|<>|[=<>(),])
+    )""",
+    re.VERBOSE,
+)
+_COMPARE = {"==": "=", "=": "=", "!=": "<>", "<>": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
+_KEYWORDS = ("and", "or", "not", "in", "is", "null", "contains", "true", "false")
+_DEEPEST = 50  # parentheses in parentheses
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """An SQL condition on a table with a column `fields` of JSON, and the values for its question marks."""
+
+    sql: str
+    values: tuple
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: str  # number, text, name, keyword, sign, end
+    text: str
+    at: int
+
+
+def parse(where: str, inside: Sequence[str] = ()) -> Condition:
+    """The condition of an expression. inside: objects among the fields in which a name is looked for as well.
+
+    Raises BadFilter, which says where the expression stops making sense.
+    """
+    parser = _Parser(where, _tokens(where), inside)
+    condition = parser.either()
+    parser.expect_end()
+    return condition
+
+
+def _tokens(where: str) -> list[_Token]:
+    tokens, at = [], 0
+    while where[at:].strip():
+        match = _TOKEN.match(where, at)
+        if not match:
+            raise BadFilter(_message(where, at, "a name, a value or an operator is expected"))
+        kind, text = match.lastgroup, match.group(match.lastgroup)
+        at = match.end()
+        if kind == "word":
+            kind, text = ("keyword", text.lower()) if text.lower() in _KEYWORDS else ("name", text)
+        elif kind == "quoted":
+            kind, text = "name", text[1:-1]
+        elif kind == "text":
+            text = re.sub(r"\\(.)", r"\1", text[1:-1])
+        tokens.append(_Token(kind, text, match.start(match.lastgroup)))
+    return [*tokens, _Token("end", "", len(where))]
+
+
+def _message(where: str, at: int, what: str) -> str:
+    return f"--where {where!r}: {what} at position {at + 1}: write, say, --where \"year >= 2011 and colour == 'Red'\""
+
+
+def _truth(field: Condition, wanted: bool) -> Condition:
+    """True or false, as JSON and csv files write them."""
+    false = "IN (0, 'false', 'False', 'FALSE', '0', '')"
+    return Condition(f"ifnull({field.sql} {'NOT ' if wanted else ''}{false}, 0)", field.values)
+
+
+class _Parser:
+    """Recursive descent: either (or), both (and), one (not, parentheses, comparison)."""
+
+    def __init__(self, where: str, tokens: list[_Token], inside: Sequence[str]) -> None:
+        self._where, self._tokens, self._inside = where, tokens, inside
+        self._next, self._depth = 0, 0
+
+    def either(self) -> Condition:
+        return self._joined("or", self._both)
+
+    def _both(self) -> Condition:
+        return self._joined("and", self._one)
+
+    def _joined(self, word: str, part) -> Condition:  # noqa: ANN001
+        conditions = [part()]
+        while self._take("keyword", word):
+            conditions.append(part())
+        if len(conditions) == 1:
+            return conditions[0]
+        sql = f" {word.upper()} ".join(condition.sql for condition in conditions)
+        return Condition(f"({sql})", tuple(value for condition in conditions for value in condition.values))
+
+    def _one(self) -> Condition:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise self._error("no more parentheses are taken")
+        try:
+            if self._take("keyword", "not"):
+                inner = self._one()
+                return Condition(f"(NOT {inner.sql})", inner.values)
+            if self._take("sign", "("):
+                inner = self.either()
+                self._expect("sign", ")")
+                return inner
+            return self._comparison()
+        finally:
+            self._depth -= 1
+
+    def _comparison(self) -> Condition:
+        name = self._take("name")
+        if name is None:
+            raise self._error("the name of a field is expected")
+        field = self._field(name.text)
+        sign = self._take("sign")
+        if sign and sign.text in _COMPARE:
+            return self._compared(field, _COMPARE[sign.text], self._value())
+        if sign:
+            self._next -= 1
+        if self._take("keyword", "contains"):
+            return Condition(f"ifnull(instr(lower({field.sql}), lower(?)) > 0, 0)", (*field.values, str(self._value())))
+        if self._take("keyword", "is"):
+            negated = "NOT " if self._take("keyword", "not") else ""
+            self._expect("keyword", "null")
+            return Condition(f"({field.sql} IS {negated}NULL)", field.values)
+        negated = self._take("keyword", "not")
+        if self._take("keyword", "in"):
+            return self._among(field, bool(negated))
+        if negated:
+            raise self._error("`in` is expected")
+        return _truth(field, True)
+
+    def _among(self, field: Condition, negated: bool) -> Condition:
+        self._expect("sign", "(")
+        values = [self._value()]
+        while self._take("sign", ","):
+            values.append(self._value())
+        self._expect("sign", ")")
+        texts = tuple(value for value in values if isinstance(value, str))
+        marks = ", ".join("?" * len(texts))
+        options = [self._compared(field, "=", value) for value in values if not isinstance(value, str)]
+        if texts:
+            options.append(Condition(f"ifnull(CAST({field.sql} AS TEXT) IN ({marks}), 0)", (*field.values, *texts)))
+        sql = " OR ".join(option.sql for option in options)
+        values = tuple(value for option in options for value in option.values)
+        return Condition(f"({'NOT ' if negated else ''}({sql}))", values)
+
+    def _field(self, name: str) -> Condition:
+        paths = [f'$."{name}"', *(f'$."{object_}"."{name}"' for object_ in self._inside)]
+        if len(paths) == 1:
+            return Condition("json_extract(fields, ?)", tuple(paths))
+        return Condition(f"coalesce({', '.join(['json_extract(fields, ?)'] * len(paths))})", tuple(paths))
+
+    def _compared(self, field: Condition, sign: str, value: str | float | bool | None) -> Condition:
+        if value is None:
+            return Condition(f"({field.sql} IS {'NOT ' if sign == '<>' else ''}NULL)", field.values)
+        if isinstance(value, bool):
+            return _truth(field, value) if sign == "=" else Condition(f"(NOT {_truth(field, value).sql})", field.values)
+        if isinstance(value, str):
+            return Condition(f"ifnull(CAST({field.sql} AS TEXT) {sign} ?, 0)", (*field.values, value))
+        # Beside a NUMERIC value, SQLite compares a text that looks like a number as that number; any other text is
+        # above all numbers, infinity included.
+        compared = Condition(f"{field.sql} {sign} CAST(? AS NUMERIC)", (*field.values, value))
+        if sign in (">", ">="):
+            sql = f"{compared.sql} AND {field.sql} <= CAST(9e999 AS REAL)"
+            compared = Condition(sql, (*compared.values, *field.values))
+        return Condition(f"ifnull({compared.sql}, 0)", compared.values)
+
+    def _value(self) -> str | float | bool | None:
+        token = self._tokens[self._next]
+        self._next += 1
+        if token.kind == "text":
+            return token.text
+        if token.kind == "number":
+            whole = not re.search(r"[.eE]", token.text) and len(token.text) < 19  # what SQLite holds in an integer
+            return int(token.text) if whole else float(token.text)
+        if token.kind == "keyword" and token.text in ("true", "false", "null"):
+            return {"true": True, "false": False, "null": None}[token.text]
+        self._next -= 1
+        quotes = f": write it in quotes, '{token.text}'," if token.kind == "name" else ""
+        raise self._error(f"a value is expected{quotes}")
+
+    def _take(self, kind: str, text: str | None = None) -> _Token | None:
+        token = self._tokens[self._next]
+        if token.kind != kind or (text is not None and token.text != text):
+            return None
+        self._next += 1
+        return token
+
+    def _expect(self, kind: str, text: str) -> None:
+        if not self._take(kind, text):
+            raise self._error(f"`{text}` is expected")
+
+    def expect_end(self) -> None:
+        if self._tokens[self._next].kind != "end":
+            raise self._error("`and`, `or` or the end is expected")
+
+    def _error(self, what: str) -> BadFilter:
+        return BadFilter(_message(self._where, self._tokens[self._next].at, what))

@@ -1,0 +1,132 @@
+"""Filters: the same truth as plain Python on any record, and a clear line for what cannot be read."""
+
+import contextlib
+import json
+import operator
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from indexes import BadFilter, filters
+
+RECORDS = [
+    {"uri": "a.jpg", "meta": {"year": 2011, "colour": "Red", "price": "12.5", "old": True}},
+    {"uri": "b.jpg", "meta": {"year": "2012", "colour": "Navy Blue", "price": "cheap", "old": False}},
+    {"uri": "c.jpg", "caption": "A Dog runs", "meta": {"year": 1999.5, "colour": "red'; DROP TABLE items; --"}},
+    {"uri": "d.jpg", "caption": None, "meta": {"old": "false"}},
+]
+
+
+def matching(where, records=RECORDS, inside=("meta",)):
+    """The numbers of the records that the database lets through."""
+    condition = filters.parse(where, inside)
+    database = sqlite3.connect(":memory:")
+    database.execute("CREATE TABLE items (row INTEGER PRIMARY KEY, fields TEXT)")
+    database.executemany("INSERT INTO items VALUES (?, ?)", [(i, json.dumps(r)) for i, r in enumerate(records)])
+    found = database.execute(f"SELECT row FROM items WHERE {condition.sql} ORDER BY row", condition.values)
+    return [row for (row,) in found]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("year >= 2011", [0, 1]),
+        ("year >= 2011 and colour == 'Red'", [0]),
+        ("year<2000", [2]),
+        ("year == 2012", [1]),
+        ("year == '2012'", [1]),
+        ("price > 1", [0]),  # "cheap" is no number, though SQLite puts it above all
+        ("price < 100", [0]),
+        ("price != 12.5", [1]),
+        ("colour = 'Red' or colour = 'Navy Blue'", [0, 1]),
+        ("colour in ('Red', 'Navy Blue')", [0, 1]),
+        ("colour not in ('Red', 'Navy Blue')", [2, 3]),
+        ("year in (2012, 1999.5)", [1, 2]),
+        ("not colour == 'Red'", [1, 2, 3]),
+        ("NOT (year >= 2011 OR caption IS NOT NULL)", [3]),
+        ("caption contains 'dog'", [2]),
+        ("year is null", [3]),
+        ("year == null", [3]),
+        ("old", [0]),
+        ("old == true", [0]),
+        ("old == false", [1, 3]),
+        ('colour == "red\'; DROP TABLE items; --"', [2]),
+        ("`colour` == 'Red'", [0]),
+        ("uri >= 'c'", [2, 3]),
+        ("year > -1e999", [0, 1, 2]),
+        ("year < 99999999999999999999999", [0, 1, 2]),
+        ("nothing == 1", []),
+    ],
+)
+def test_by_hand(where, expected):
+    assert matching(where) == expected
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("", "the name of a field is expected at position 1"),
+        ("year >=", "a value is expected at position 8"),
+        ("year >= 2011 colour", "`and`, `or` or the end is expected at position 14"),
+        ("colour == Red", "write it in quotes, 'Red', at position 11"),
+        ("(year > 1", "`)` is expected at position 10"),
+        ("year in 3", "`(` is expected at position 9"),
+        ("year not 3", "`in` is expected at position 10"),
+        ("year > 1; DROP TABLE items", "an operator is expected at position 9"),
+        ("__import__('os').system('x')", "is expected at position 17"),
+        ("(" * 80 + "a" + ")" * 80, "no more parentheses"),
+    ],
+)
+def test_what_cannot_be_read_is_said_with_its_place(where, message):
+    with pytest.raises(BadFilter, match=r"--where") as caught:
+        filters.parse(where)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_read_or_refused(text):
+    with contextlib.suppress(BadFilter):
+        matching(text)
+
+
+OPERATORS = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+NUMBERS = st.integers(-3, 3) | st.sampled_from([0.5, -1.5])
+FIELDS = st.sampled_from(["a", "b", "c"])
+COMPARISON = st.tuples(FIELDS, st.sampled_from(sorted(OPERATORS)), NUMBERS)
+EXPRESSION = st.recursive(
+    COMPARISON,
+    lambda inner: (
+        st.tuples(st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3))
+        | st.tuples(st.just("not"), inner)
+    ),
+    max_leaves=8,
+)
+
+
+def written(tree):
+    if tree[0] in ("and", "or"):
+        return "(" + f" {tree[0]} ".join(map(written, tree[1])) + ")"
+    return f"not {written(tree[1])}" if tree[0] == "not" else f"{tree[0]} {tree[1]} {tree[2]}"
+
+
+def true_of(tree, record):
+    if tree[0] in ("and", "or"):
+        return (all if tree[0] == "and" else any)(true_of(part, record) for part in tree[1])
+    if tree[0] == "not":
+        return not true_of(tree[1], record)
+    return tree[0] in record and OPERATORS[tree[1]](record[tree[0]], tree[2])
+
+
+@given(EXPRESSION, st.lists(st.dictionaries(FIELDS, NUMBERS), max_size=5))
+def test_any_expression_means_what_python_says(tree, records):
+    assert matching(written(tree), records) == [i for i, record in enumerate(records) if true_of(tree, record)]
