@@ -1,10 +1,12 @@
 """`mmr index`: from parsed words to one call of Retriever.build, and what is shown meanwhile."""
 
+import re
 from pathlib import Path
 
 from cli import show
 from indexes import NotAnIndex, Store, durable
 from retrieval import Retriever, load_encoder
+from retrieval.errors import BadRequest
 from retrieval.presets import DEFAULT
 from retrieval.retriever import FOLDER, encoder_of
 from retrieval.sources import parse_uri
@@ -12,14 +14,19 @@ from retrieval.sources import parse_uri
 SKIPPED_FILE = "skipped.txt"
 
 
-def run(source: str, index_dir: Path | None, model: str | None, device: str) -> int:
+def run(
+    source: str, index_dir: Path | None, model: str | None, device: str, recall: float | None, memory: str | None
+) -> int:
     """Index and say what was done; the exit code."""
+    budget = None if memory is None else _bytes(memory)
     uri = parse_uri(source)
     path = index_dir or (uri.root or Path()) / FOLDER
     encoder = load_encoder(model or _recorded(path) or DEFAULT, device)
     encoder.to_fast_precision()
     with show.Meter("indexing", "pictures") as meter:
-        retriever, report = Retriever.build(source, path, encoder, device, meter)
+        retriever, report = Retriever.build(
+            source, path, encoder, device, meter, recall=recall, memory=budget, on_message=meter.say
+        )
     with retriever:
         listed = path / SKIPPED_FILE
         lines = "".join(f"{uri}\t{reason}\n" for uri, reason in report.skipped)
@@ -31,6 +38,14 @@ def run(source: str, index_dir: Path | None, model: str | None, device: str) -> 
             f"{report.removed} removed, {report.unchanged} as before, {len(report.skipped)} skipped)"
         )
     return show.SKIPPED if report.skipped else show.OK
+
+
+def _bytes(size: str) -> float:
+    """ "500M" or "4G" as bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)i?B?", size.strip(), re.IGNORECASE)
+    if not match:
+        raise BadRequest(f"--memory {size} is no size: write --memory 500M or --memory 4G")
+    return float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
 
 
 def _recorded(path: Path) -> str | None:

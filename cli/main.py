@@ -102,12 +102,19 @@ def index(
     source: Annotated[str, typer.Argument(help="A folder of pictures, or any source.")] = ".",
     index_dir: IndexDir = None,
     model: Model = None,
+    recall: Annotated[
+        float | None, typer.Option(min=0.5, max=0.999, help="Of approximate search, measured on text.")
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help="That it may take: 500M, 4G.", metavar="SIZE")] = None,
     device: Device = "auto",
 ) -> None:
-    """Index pictures: new and changed ones only; those that are gone disappear. Bare: this folder into ./.mmr."""
+    """Index pictures: new and changed ones only; those that are gone disappear. Bare: this folder into ./.mmr.
+
+    From 100,000 pictures on, an approximate index is made beside the exact one and tuned on text; --recall asks for it.
+    """
     from cli import indexing
 
-    raise typer.Exit(indexing.run(source, index_dir, model, device))
+    raise typer.Exit(indexing.run(source, index_dir, model, device, recall, memory))
 
 
 @app.command()
@@ -119,6 +126,7 @@ def search(
     where: Annotated[
         str | None, typer.Option(help="Only items whose fields meet this: \"year >= 2011 and colour == 'Red'\".")
     ] = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Do not use an approximate index.")] = False,
     as_json: AsJson = False,
     html: Annotated[
         Path | None, typer.Option(help="Also write a contact sheet of the answers.", metavar="FILE")
@@ -134,7 +142,7 @@ def search(
     """
     from cli import searching
 
-    raise typer.Exit(searching.run(" ".join(query), index_dir, k, where, as_json, html, model, device))
+    raise typer.Exit(searching.run(" ".join(query), index_dir, k, where, exact, as_json, html, model, device))
 
 
 @app.command()

@@ -8,13 +8,13 @@ from retrieval.query import is_picture
 
 
 def run(
-        query: str, index_dir: Path | None, k: int, where: str | None, as_json: bool, html: Path | None,
+        query: str, index_dir: Path | None, k: int, where: str | None, exact: bool, as_json: bool, html: Path | None,
     model: str | None, device: str,
 ) -> int:  # fmt: skip
     """Search and show; the exit code."""
     path = index_dir or find_index()
     with Retriever.open(path, _given(model, device), device) as retriever:
-        found = retriever.search(query, k, where)
+        found = retriever.search(query, k, where, exact)
     show.hits(found, as_json)
     if html:
         picture = Path(query) if is_picture(query) else None

@@ -16,14 +16,22 @@ def info(index_dir: Path | None, as_json: bool) -> int:
         held = {
             "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder.get("name"),
             "fingerprint": encoder.get("fingerprint"), "source": store.manifest.get("root") or store.manifest["source"],
-            "generation": store.generation,
+            "generation": store.generation, **_approximate(store),
         }  # fmt: skip
     if as_json:
         show.out(json.dumps(held))
     else:
         for name, value in held.items():
-            show.out(f"{name:<12}{value:,}" if isinstance(value, int) else f"{name:<12}{value}")
+            show.out(f"{name:<14}{value:,}" if isinstance(value, int) else f"{name:<14}{value}")
     return show.OK
+
+
+def _approximate(store: Store) -> dict:
+    recorded = store.derived.recorded
+    if recorded is None:
+        return {"search": "exact"}
+    points = ", ".join(f"{point['asked']:g}: {point['recall']:.3f}" for point in recorded["points"])
+    return {"search": recorded["spec"], "recall asked": recorded["asked"], "on text": points or "not reached"}
 
 
 def verify(index_dir: Path | None) -> int:

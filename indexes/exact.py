@@ -8,7 +8,7 @@ same answer, several times as fast.
 
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -53,6 +53,18 @@ class Segment:
             return np.where(offsets < 0, -1, self.names[offsets])
         return np.where(offsets < 0, -1, offsets + self.first_row)
 
+    def offsets(self, rows: np.ndarray) -> np.ndarray:
+        """Where these rows are; -1 for those that are not here, or deleted."""
+        if self.names is not None:
+            offsets = np.searchsorted(self.names, rows)
+            here = self.names[np.minimum(offsets, len(self.names) - 1)] == rows
+        else:
+            offsets = rows - self.first_row
+            here = (offsets >= 0) & (offsets < len(self.vectors)) & (rows >= 0)
+        if len(self.dead):
+            here &= ~np.isin(offsets, self.dead)
+        return np.where(here, offsets, -1)
+
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows, vectors float32) of what is alive, at most BLOCK_ROWS at a time."""
         for start in range(0, len(self.vectors), BLOCK_ROWS):
@@ -75,12 +87,17 @@ def restrict(segments: Iterable[Segment], rows: np.ndarray) -> list[Segment]:
     """
     segments = list(segments)
     if len(rows) * GATHER_BELOW < sum(len(segment.vectors) for segment in segments):
-        parts = [segment.vectors[_within(segment, rows)] for segment in segments]
-        return [Segment(0, np.concatenate(parts), np.empty(0, np.int64), {}, rows)] if len(rows) else []
+        return gather(segments, rows)
     return [
         replace(segment, dead=np.setdiff1d(np.arange(len(segment.vectors)), _within(segment, rows), True))
         for segment in segments
     ]
+
+
+def gather(segments: Sequence[Segment], rows: np.ndarray) -> list[Segment]:
+    """One segment of copies of these rows (ascending), which answer under their own numbers; none for no rows."""
+    parts = [segment.vectors[_within(segment, rows)] for segment in segments]
+    return [Segment(0, np.concatenate(parts), np.empty(0, np.int64), {}, rows)] if len(rows) else []
 
 
 def _within(segment: Segment, rows: np.ndarray) -> np.ndarray:
@@ -148,6 +165,12 @@ def _brute_force(total: int):  # noqa: ANN202 - (segment, queries, k) -> rows, s
         return rows, scores
 
     return one_segment
+
+
+def better(ones: Neighbors, others: Neighbors) -> Neighbors:
+    """Of two answers to the same queries the best rows, as many as the first has."""
+    merged = _merge((ones.rows, ones.scores), (others.rows, others.scores), ones.rows.shape[1])
+    return Neighbors(*merged)
 
 
 def _merge(best: tuple, more: tuple, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,7 @@
 """Store: a folder that holds vectors and their records, and survives anything.
 
     mmr.db                 SQLite (rollback journal, synchronous=EXTRA): the commit log and the records
+    derived/000001.faiss   an approximate index of the rows (ann.py): may be deleted at any time
     segments/000001.f16    immutable rows (n, d), little-endian float16; length and SHA-256 are in mmr.db
     lock                   held by the one writer
 
@@ -26,6 +27,7 @@ import numpy as np
 
 from indexes import database, durable, exact
 from indexes.database import DATABASE
+from indexes.derived import KEY, Derived
 from indexes.errors import BadFilter, Damaged, Locked, NotAnIndex, StoreError
 from indexes.filters import Condition
 
@@ -49,6 +51,7 @@ class Store:
         self.path = path
         self._database = connection
         self._lock = lock
+        self.derived = Derived(self)
         self._filtered: dict[Condition, list[exact.Segment]] = {}  # what the last filters let through
         self._copies: dict[int, object] = {}  # of rows in low precision, by a segment's first row: exact.py fills it
         self._load()
@@ -86,7 +89,7 @@ class Store:
             connection = database.connect(file)
             store = cls(path, connection, lock)
             if write:
-                store._remove_orphans()
+                store.remove_orphans()
             return store
         except BaseException:
             if connection:
@@ -97,7 +100,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the files and of the lock."""
-        self._segments = []
+        self.segments = []
         self._copies.clear()
         self._database.close()
         if self._lock:
@@ -112,7 +115,7 @@ class Store:
     # ---------------------------------------------------------------- read
 
     def __len__(self) -> int:
-        return sum(len(segment.vectors) - len(segment.dead) for segment in self._segments)
+        return sum(len(segment.vectors) - len(segment.dead) for segment in self.segments)
 
     @property
     def dim(self) -> int:
@@ -120,14 +123,21 @@ class Store:
         return self.manifest["dim"]
 
     def search(
-        self, queries: np.ndarray, k: int, device: str = "cpu", where: Condition | None = None
-    ) -> exact.Neighbors:
+        self, queries: np.ndarray, k: int, device: str = "cpu", where: Condition | None = None,
+        recall: float | None = None,
+    ) -> exact.Neighbors:  # fmt: skip
         """The k rows nearest to each query by inner product, of those whose fields meet the condition.
 
-        queries: float32 (q, dim) of unit length. where: what filters.parse made of an expression.
+        queries: float32 (q, dim) of unit length. where: what filters.parse made of an expression. recall: what the
+        approximate index, where there is one, must give (None: what it was built for); 1 asks for the exact answer.
         """
-        segments = self._segments if where is None else self._matching(where)
-        return exact.search(segments, self._check(queries), k, device)
+        queries = self._check(queries)
+        segments = self.segments if where is None else self._matching(where)
+        if device == "cpu" and recall != 1 and not any(segment.names is not None for segment in segments):
+            found = self.derived.search(segments, queries, k, recall)
+            if found is not None:
+                return found
+        return exact.search(segments, queries, k, device)
 
     def rows(self, where: Condition | None = None) -> np.ndarray:
         """The rows of the state that was opened, int64, ascending; those whose fields meet the condition."""
@@ -175,13 +185,13 @@ class Store:
                 problems.append(f"segments/{file.name} is missing")
             elif hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
                 problems.append(f"segments/{file.name} does not match its checksum")
-        return problems
+        return problems + self.derived.problems()
 
     def describe(self) -> dict[str, int]:
         """rows, deleted rows that compaction would drop, segments, bytes on disk."""
         return {
-            "rows": len(self), "deleted": sum(len(segment.dead) for segment in self._segments),
-            "segments": len(self._segments),
+            "rows": len(self), "deleted": sum(len(segment.dead) for segment in self.segments),
+            "segments": len(self.segments), "not merged": self.derived.unmerged(),
             "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
         }  # fmt: skip
 
@@ -238,7 +248,8 @@ class Store:
 
         The old rows stay readable for those who opened the store before; the next compaction collects them.
         """
-        alive = [(rows, vectors) for segment in self._segments for rows, vectors in segment.blocks()]
+        known, recorded = self.derived.index, self.derived.recorded
+        alive = [(rows, vectors) for segment in self.segments for rows, vectors in segment.blocks()]
         rows = np.concatenate([part for part, _ in alive]) if alive else np.empty(0, np.int64)
         records = self.records(rows)
         written = self._write_segment(np.concatenate([part for _, part in alive]).astype("<f2")) if alive else None
@@ -248,12 +259,16 @@ class Store:
             self._database.execute("UPDATE segments SET retired = ? WHERE retired IS NULL", (generation,))
             if written:
                 self._insert(*written, records, generation)
-        self._remove_orphans()
+            if recorded:  # the rows that it speaks of have new numbers
+                database.put(self._database, {KEY: None})
+        if recorded:
+            self.derived.renumber(known, recorded["asked"])
+        self.remove_orphans()
 
     def needs_compaction(self) -> bool:
         """True where many small segments, or more dead rows than living ones, slow down every search."""
-        dead = sum(len(segment.dead) for segment in self._segments)
-        return len(self._segments) >= COMPACT_FROM_SEGMENTS or dead > len(self)
+        dead = sum(len(segment.dead) for segment in self.segments)
+        return len(self.segments) >= COMPACT_FROM_SEGMENTS or dead > len(self)
 
     # ---------------------------------------------------------------- inside
 
@@ -267,10 +282,10 @@ class Store:
             lines = self._database.execute(
                 "SELECT id, first_row, rows FROM segments WHERE retired IS NULL ORDER BY first_row"
             )
-            self._segments = [self._map(*line) for line in lines.fetchall()]
+            self.segments = [self._map(*line) for line in lines.fetchall()]
             self._database.execute("COMMIT")
             self._filtered.clear()
-            for gone in self._copies.keys() - {segment.first_row for segment in self._segments}:
+            for gone in self._copies.keys() - {segment.first_row for segment in self.segments}:
                 del self._copies[gone]
         except (sqlite3.DatabaseError, KeyError, ValueError) as error:
             if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
@@ -297,7 +312,7 @@ class Store:
         if where not in self._filtered:
             while len(self._filtered) >= FILTERS_KEPT:
                 del self._filtered[next(iter(self._filtered))]
-            self._filtered[where] = exact.restrict(self._segments, self.rows(where))
+            self._filtered[where] = exact.restrict(self.segments, self.rows(where))
         return self._filtered[where]
 
     def _check(self, vectors: np.ndarray) -> np.ndarray:
@@ -375,12 +390,14 @@ class Store:
         )
         self._database.execute("DELETE FROM segments WHERE retired IS NOT NULL")
 
-    def _remove_orphans(self) -> None:
-        """Remove the segment files that no commit names: what a crash, or a compaction, left behind."""
+    def remove_orphans(self) -> None:
+        """Remove the files that no commit names: what a crash, a compaction or a newer index left behind."""
         known = {self._segment_file(number) for (number,) in self._database.execute("SELECT id FROM segments")}
-        for file in (self.path / "segments").iterdir():
-            if file not in known:
-                file.unlink()
+        known |= self.derived.files()
+        for folder in (self.path / "segments", self.path / "derived"):
+            for file in folder.iterdir() if folder.is_dir() else ():
+                if file not in known:
+                    file.unlink()
 
 
 def _claim(path: Path) -> filelock.BaseFileLock:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from indexes import NotAnIndex, Store, WrongEncoder, filters
-from retrieval import pipeline, query, runtime
+from retrieval import approximate, pipeline, query, runtime
 from retrieval.datatypes import Hit, Item
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.pipeline import IndexReport
@@ -40,12 +40,14 @@ class Retriever:
     @classmethod
     def build(
         cls, source: str, path: Path | str, encoder, device: str = "cpu",  # noqa: ANN001
-        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None, *, recall: float | None = None,
+        memory: float | None = None, on_message: Callable[[str], None] = lambda text: None,
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
-        Raises BadRequest for a source that cannot be read or another source than the index has, StoreError for an
-        index that cannot be written or has another encoder. Nothing is changed then.
+        recall: of approximate search on text, memory: the bytes it may take (approximate.py). Raises BadRequest for a
+        source that cannot be read or another source than the index has, StoreError for an index that cannot be written
+        or has another encoder. Nothing is changed then.
         """
         uri, path = parse_uri(source), Path(path)
         items = _first_now(open_items(uri))  # a bad source is answered before anything is written
@@ -53,6 +55,7 @@ class Retriever:
         try:
             retriever = cls(store, encoder, device)
             report = pipeline.update(store, items, encoder, on_progress)
+            approximate.keep(store, encoder, recall, memory, on_message)
             if hasattr(encoder, "export"):
                 encoder.export()  # so that the first query need not
             return retriever, report
@@ -75,18 +78,22 @@ class Retriever:
             store.close()
             raise
 
-    def search(self, asked: str | Sequence[str], k: int = 10, where: str | None = None) -> list[Hit]:
+    def search(
+        self, asked: str | Sequence[str], k: int = 10, where: str | None = None, exact: bool = False
+    ) -> list[Hit]:
         """The k items nearest to a query: words, or the path of a picture; fewer where the index holds fewer.
 
         A picture that is itself in the index is not an answer to itself. where: an expression over the items' fields
-        (indexes/filters.py): what else their source said of them, `caption` and `uri`. Raises BadRequest, BadFilter.
+        (indexes/filters.py): what else their source said of them, `caption` and `uri`. exact: do not use an approximate
+        index. Raises BadRequest, BadFilter.
         """
         if k < 1:
             raise BadRequest("k must be at least 1: give -k 10")
         text = asked if isinstance(asked, str) else " ".join(asked)
         asker = os.path.realpath(text) if query.is_picture(text) else None
         condition = None if where is None else filters.parse(where, inside=("meta",))
-        found = self.store.search(query.encode([text], self.encoder), k + bool(asker), self.device, condition)
+        vectors = query.encode([text], self.encoder)
+        found = self.store.search(vectors, k + bool(asker), self.device, condition, 1 if exact else None)
         hits = []
         for row, score in zip(found.rows[0], found.scores[0], strict=True):
             if row >= 0:

@@ -101,7 +101,7 @@ def test_info_verify_and_compact(photos, trained, tmp_path):
     held = json.loads(mmr("info", "--index", index, "--json").stdout)
     assert (held["rows"], held["deleted"], held["segments"], held["dim"]) == (2, 1, 1, 32)
     assert held["encoder"] == str(trained)
-    assert "rows        2" in mmr("info", "--index", index).stdout
+    assert "rows          2" in mmr("info", "--index", index).stdout
     assert "2 rows, all as they were written" in mmr("verify", "--index", index).stdout
     assert "2 rows in 1 segment(s), before 1; 1 deleted rows dropped" in mmr("compact", "--index", index).stdout
     (segment,) = [file for file in (index / "segments").iterdir() if file.name == "000002.f16"]

@@ -6,8 +6,10 @@ folder that a power cut could have left is rebuilt from the record, and each is 
 """
 
 import errno
+import functools
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 
 from eval.crashes import crashes, digest, read_files, write_files
 from eval.syscalls import KILL, acknowledge, watch, works_here
-from indexes import Record, Store
+from indexes import Record, Store, ann
 
 pytestmark = [
     pytest.mark.skipif(not works_here(), reason="tracing a child needs Linux on x86-64 and the right to ptrace"),
@@ -40,11 +42,31 @@ STEPS = {
     "compact": (lambda store: store.compact(), lambda model: model),
     "add again": (lambda store: put(store, e=5), lambda model: model | {"e": "5"}),
     "collect": (lambda store: store.compact(), lambda model: model),  # removes what the first compaction replaced
+    "derive": (lambda store: derive(store), lambda model: model),  # twice: the second replaces the first
+    "delete again": (lambda store: store.delete(["b", "e"]), lambda model: {k: model[k] for k in "cd"}),
 }
 
 
 def put(store, **numbers):
     store.add(VECTORS[list(numbers.values())], [Record(name, str(n)) for name, n in numbers.items()])
+
+
+@functools.cache
+def approximate():
+    """The approximate index of the rows before "derive": built here, for FAISS's threads do not survive a fork."""
+    with tempfile.TemporaryDirectory() as folder, Store.create(Path(folder) / "index", DIM) as store:
+        for name, (step, _) in STEPS.items():
+            if name == "derive":
+                break
+            step(store)
+        built = ann.build(store.segments, "IVF1,Flat", DIM, store.manifest["next_row"])
+        built.points = [ann.Point(0.9, 1, 10, 1.0, 1.0)]
+        return built
+
+
+def derive(store):
+    for _ in range(2):
+        store.derived.set(approximate(), 0.9)
 
 
 def models():
@@ -65,6 +87,11 @@ def live(root):
     store.close()
 
 
+@pytest.fixture(autouse=True)
+def built_before_any_fork():
+    approximate()
+
+
 def check(root, allowed):
     """The index holds one of the allowed states, whole; nothing else shows; and it goes on."""
     if not (root / "index" / "mmr.db").exists():
@@ -79,6 +106,7 @@ def check(root, allowed):
             assert [record.id for record in store.records(best)] == list(held)
         named = {f"{number:06d}.f16" for (number,) in store._database.execute("SELECT id FROM segments")}
         assert {file.name for file in (store.path / "segments").iterdir()} == named  # no orphan is left
+        assert set((store.path / "derived").glob("*")) == store.derived.files()
         put(store, z=9)
         assert store.stamps() == held | {"z": "9"}
 

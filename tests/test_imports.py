@@ -22,7 +22,7 @@ ONLY_IN = {
     "datasets": {"retrieval/sources.py"},
     "tokenizers": {"retrieval/tokenizer.py"},
     "onnxruntime": {"retrieval/runtime.py"},
-    "faiss": {"indexes/exact.py"},
+    "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/tune.py"},
     "sqlite3": {"indexes/store.py", "indexes/database.py", "cli/show.py"},
     "filelock": {"indexes/store.py"},
     "typer": {"cli/main.py", "cli/show.py"},

@@ -50,7 +50,7 @@ class Mmr:
         with Store.open(folder / "index") as store:
             if len(store) == 0:
                 raise FileNotFoundError
-            return np.concatenate([rows for segment in store._segments for _, rows in segment.blocks()])
+            return np.concatenate([rows for segment in store.segments for _, rows in segment.blocks()])
 
 
 class Faiss:

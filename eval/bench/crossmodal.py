@@ -1,0 +1,117 @@
+"""Real cross-modal vectors: crops of captioned pictures as rows, captions as queries, all by one trained run.
+
+    python -m eval.bench.crossmodal RUN CAPTIONS.csv            # makes crossmodal.npz in the cache, prints the gap
+
+Rows are crops of the train and dev pictures; queries are captions, of train for tuning and of test for measuring, and
+crops of the test pictures as pictures that ask. Crops of one picture are near-duplicates, so the gap is checked: how
+many more lists must an IVF index visit for words than for pictures to reach a recall of 0.95?
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+from pathlib import Path
+
+import faiss
+import numpy as np
+import torch
+
+from indexes import tune
+from retrieval import images, load_encoder, open_pairs
+from retrieval.batches import augment
+
+SIZE, KEPT, SMALLEST = 64, 128, 0.15  # pixels of a crop; pixels kept of a picture; least share of its area
+FILE = "crossmodal.npz"
+
+
+def cached() -> Path:
+    """Where the vectors are kept."""
+    root = os.environ.get("MMR_CACHE") or Path.home() / ".cache" / "mmr"
+    return Path(root) / "bench" / FILE
+
+
+def make(run: str, source: str, rows: int) -> dict[str, np.ndarray]:
+    """rows float16 (n, d), tune and test float32 captions, pictures float32: crops of pictures that are not in rows."""
+    encoder = load_encoder(run)
+    encoder.preprocess = dataclasses.replace(encoder.preprocess, size=SIZE)
+    split = {name: open_pairs(f"csv:{source}?split={name}&lang=en") for name in ("train", "dev", "test")}
+    base = {pair.item.id: pair.item for name in ("train", "dev") for pair in split[name]}
+    test = {pair.item.id: pair.item for pair in split["test"]}
+    rng = np.random.default_rng(0)
+
+    def texts(name: str, count: int) -> np.ndarray:
+        captions = sorted({pair.caption for pair in split[name]})
+        return encoder.encode_texts([captions[i] for i in rng.permutation(len(captions))[:count]])
+
+    queries = {"tune": texts("train", 4000), "test": texts("test", 4000)}
+    encoder.to_fast_precision()
+    pictures = crops(encoder, list(test.values()), 2)
+    each = -(-rows // len(base))
+    return {
+        **queries,
+        "pictures": pictures,
+        "rows": crops(encoder, list(base.values()), each)[:rows].astype(np.float16),
+    }
+
+
+@torch.inference_mode()
+def crops(encoder, items: list, each: int) -> np.ndarray:  # noqa: ANN001
+    """`each` random crops of every picture, float32 (n, d) of unit length, in random order."""
+    generator = torch.Generator().manual_seed(0)
+    keep = dataclasses.replace(encoder.preprocess, size=KEPT)
+    found = []
+    for number, item in enumerate(items):
+        pixels = torch.from_numpy(keep(images.load(item, at_least=2 * KEPT)))[None].expand(each, -1, -1, -1)
+        found.append(encoder(images=augment(pixels, SIZE, SMALLEST, True, generator)).image.float().numpy())
+        if number % 500 == 0:
+            print(f"{number}/{len(items)} pictures", file=sys.stderr, flush=True)
+    rows = np.concatenate(found)
+    return rows[np.random.default_rng(1).permutation(len(rows))]
+
+
+def load() -> dict[str, np.ndarray]:
+    """What `make` made."""
+    if not cached().is_file():
+        sys.exit("no vectors yet: run `python -m eval.bench.crossmodal RUN CAPTIONS.csv`")
+    with np.load(cached()) as kept:
+        return {name: kept[name] for name in kept.files}
+
+
+def gap(vectors: dict[str, np.ndarray]) -> dict[str, int]:
+    """Lists that IVF1024,Flat must visit for a recall@10 of 0.95, by kind of query."""
+    rows = vectors["rows"].astype(np.float32)
+    flat = faiss.IndexFlatIP(rows.shape[1])
+    flat.add(rows)
+    index = faiss.index_factory(rows.shape[1], "IVF1024,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(rows[:: max(1, len(rows) // 65_536)])
+    index.add(rows)
+    needed = {}
+    for kind in ("test", "pictures"):
+        queries = vectors[kind][:1000]
+        truth = flat.search(queries, tune.K)[1]
+        for probes in (2 ** (power / 4) for power in range(41)):
+            found = index.search(queries, tune.K, params=faiss.SearchParametersIVF(nprobe=round(probes)))[1]
+            if tune.hits(found, truth).mean() >= 0.95:
+                needed[kind] = round(probes)
+                break
+    return needed
+
+
+def main() -> None:
+    """Make the vectors, keep them, and say how wide the gap is."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run")
+    parser.add_argument("source")
+    parser.add_argument("--rows", type=int, default=504_000)
+    asked = parser.parse_args()
+    vectors = make(asked.run, asked.source, asked.rows)
+    cached().parent.mkdir(parents=True, exist_ok=True)
+    np.savez(cached(), **vectors)
+    needed = gap(vectors)
+    print(f"{len(vectors['rows'])} rows in {cached()}; lists visited for 0.95: {needed}", file=sys.stderr)
+    print(f"words need {needed['test'] / needed['pictures']:.1f} times the work of pictures", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""Approximate search: proposals are re-ranked by the truth, recall is measured, a damaged file is never believed."""
+
+import numpy as np
+import pytest
+
+from indexes import Record, Store, StoreError, ann, exact, filters, tune
+from indexes.ann import Point
+from indexes.exact import Segment
+
+DIM, COUNT = 32, 3000
+
+
+def unit_rows(count, seed):
+    """Rows around a hundred centres, as pictures of a hundred things are."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).standard_normal((100, DIM))
+    rows = centres[rng.integers(0, 100, count)] + 0.7 * rng.standard_normal((count, DIM))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+ROWS, QUERIES = unit_rows(COUNT, 0), unit_rows(400, 1)
+
+
+def segment(rows=ROWS, first=0, dead=()):
+    return Segment(first, rows.astype(np.float16), np.array(dead, np.int64))
+
+
+@pytest.fixture(scope="module")
+def index():
+    """IVF + PQ of the first 3,000 rows, measured on queries."""
+    return tune.choose([segment()], QUERIES, DIM, COUNT, 0.9, 1e9, ["IVF32,PQ16x4fsr"])
+
+
+@pytest.mark.parametrize(
+    "spec", ["Flat", "IVF16,Flat", "IVF16,PQ16x4fsr", "HNSW16", "IVF16,RaBitQ", "OPQ16,IVF16,PQ16x4fs"]
+)
+def test_looked_at_in_full_any_spec_gives_the_exact_answer(spec):
+    segments = [segment(ROWS[:1000], 5), segment(ROWS[1000:], 1005, [0, 7])]
+    built = ann.build(segments, spec, DIM, 5 + COUNT)
+    assert built.index.ntotal == COUNT - 2
+    everything = Point(1.0, 3000, COUNT, 1.0, 1.0)
+    found = ann.search(built, everything, segments, QUERIES[:50], 10)
+    truth = exact.search(segments, QUERIES[:50], 10)
+    np.testing.assert_array_equal(found.rows, truth.rows)
+    np.testing.assert_allclose(found.scores, truth.scores, atol=1e-6)
+
+
+def test_the_rerank_drops_what_was_deleted_and_pads_what_is_missing():
+    rows = np.array([[3, 1, -1, 2, 99_999]])
+    found = ann.rerank([segment(dead=[1])], QUERIES[:1], rows, 5)
+    scores = {row: float(QUERIES[0] @ ROWS[row].astype(np.float16).astype(np.float32)) for row in (2, 3)}
+    assert found.rows[0].tolist() == [*sorted(scores, key=scores.get, reverse=True), -1, -1, -1]
+    assert found.scores[0, 0] == pytest.approx(max(scores.values()), abs=1e-6)
+
+
+def test_points_rise_and_keep_their_promise_on_other_queries(index):
+    assert [point.asked for point in index.points] == [0.9, 0.95, 0.99]
+    assert sorted(point.effort * point.fetch for point in index.points) == [p.effort * p.fetch for p in index.points]
+    others = unit_rows(2000, 2)
+    truth = exact.search([segment()], others, 10).rows
+    for point in index.points:
+        found = ann.search(index, point, [segment()], others, 10).rows
+        recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)])
+        assert recall == pytest.approx(point.recall, abs=0.02)
+        assert recall >= point.asked - 0.01
+
+
+def test_the_point_for_a_recall_is_the_cheapest_that_gives_it(index):
+    assert index.point(0.93).asked == 0.95
+    assert index.point(0.99).asked == 0.99
+    assert index.point(0.999) is None
+
+
+def test_what_does_not_fit_or_cannot_be_measured_is_said():
+    with pytest.raises(StoreError, match=r"fits 1 MB: give --memory 24M"):
+        tune.candidates(1_000_000, 64, 2**20)
+    with pytest.raises(StoreError, match="3 text queries are too few"):
+        tune.choose([segment()], QUERIES[:3], DIM, COUNT, 0.9, 1e9)
+    assert all(each.bytes_per_row * 10**6 <= 2e8 for each in tune.candidates(10**6, 512, 2e8))
+
+
+def test_the_best_spec_is_chosen_by_measuring(monkeypatch):
+    monkeypatch.setattr(tune, "SAMPLE_ROWS", 1500)
+    said = []
+    built = tune.choose(
+        [segment()], QUERIES, DIM, COUNT, 0.9, 1e9, ["IVF16,PQ2x4fs", "IVF16,Flat", "nonsense"], said.append
+    )
+    assert built.spec in ("IVF16,PQ2x4fs", "IVF16,Flat")
+    assert any("nonsense: FAISS does not take it" in line for line in said)
+    assert sum("queries/s at 0.90" in line or "never" in line for line in said) == 2
+
+
+# ---------------------------------------------------------------- in a store
+
+
+@pytest.fixture
+def store(tmp_path, index):
+    with Store.create(tmp_path / "index", DIM) as made:
+        made.add(ROWS, [Record(str(i), fields={"n": i}) for i in range(COUNT)])
+        made.derived.set(ann.copy_of(index), 0.9)
+        yield made
+
+
+def asked_of_faiss(monkeypatch):
+    """How often FAISS is asked for proposals."""
+    asked = []
+    propose = ann.Ann.propose
+    monkeypatch.setattr(ann.Ann, "propose", lambda *args: asked.append(1) or propose(*args))
+    return asked
+
+
+def test_a_store_answers_from_it_after_opening_again(store, monkeypatch):
+    asked = asked_of_faiss(monkeypatch)
+    with Store.open(store.path) as reader:
+        found = reader.search(ROWS[:20], 1)
+        assert found.rows[:, 0].tolist() == list(range(20))
+        assert len(asked) == 1
+        assert reader.search(ROWS[:20], 1, recall=1).rows[:, 0].tolist() == list(range(20))
+        assert len(asked) == 1  # the exact answer was asked for
+        assert reader.verify() == []
+
+
+def test_new_rows_are_found_at_once_and_merged_later(store, monkeypatch):
+    new = unit_rows(50, 5)
+    store.add(new, [Record(f"new {i}") for i in range(50)])
+    store.delete(["3"])
+    assert store.derived.unmerged() == 50
+    with Store.open(store.path) as reader:
+        assert reader.search(new, 1).rows[:, 0].tolist() == list(range(COUNT, COUNT + 50))
+        assert store.derived.merge()
+        assert not store.derived.merge()
+        assert store.derived.unmerged() == 0
+        assert store.derived.index.index.ntotal == COUNT + 50
+        assert store.search(new, 1).rows[:, 0].tolist() == list(range(COUNT, COUNT + 50))
+        assert 3 not in store.search(ROWS[3:4], 5).rows
+        assert reader.search(new, 1).rows[:, 0].tolist() == list(range(COUNT, COUNT + 50))  # on the state it opened
+    assert [file.name for file in (store.path / "derived").iterdir()] == ["000002.faiss"]
+
+
+def test_a_compaction_keeps_it(store, monkeypatch):
+    store.delete([str(i) for i in range(0, COUNT, 3)])
+    points = store.derived.index.points
+    store.compact()
+    asked = asked_of_faiss(monkeypatch)
+    found = store.search(ROWS[1:2], 1)
+    assert store.records(found.rows[0])[0].id == "1"
+    assert len(asked) == 1
+    assert store.derived.index.points == points
+    assert store.verify() == []
+    assert store.derived.index.index.ntotal == len(store) == COUNT - COUNT // 3
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_file_is_not_believed(store, damage, monkeypatch):
+    (file,) = (store.path / "derived").iterdir()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 8
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(content if damage == "flipped" else content[:100])
+    asked = asked_of_faiss(monkeypatch)
+    with Store.open(store.path) as reader:
+        assert reader.search(ROWS[:5], 1).rows[:, 0].tolist() == list(range(5))
+        assert not asked
+        assert reader.derived.index is None
+        (problem,) = reader.verify()
+        assert "derived/000001.faiss" in problem
+        assert problem.endswith("`mmr index` makes it again")
+
+
+def test_every_flipped_byte_of_the_file_is_noticed(store):
+    (file,) = (store.path / "derived").iterdir()
+    good = file.read_bytes()
+    for place in np.random.default_rng(0).integers(0, len(good), 200):
+        file.write_bytes(good[:place] + bytes([good[place] ^ (1 << place % 8)]) + good[place + 1 :])
+        assert len(store.verify()) == 1
+    file.write_bytes(good)
+    assert store.verify() == []
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.99])
+def test_filtered_recall_is_not_below_what_was_tuned(store, share):
+    where = filters.parse(f"n < {int(share * COUNT)}")
+    found = store.search(QUERIES, 10, where=where).rows
+    truth = store.search(QUERIES, 10, where=where, recall=1).rows
+    recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)])
+    assert recall >= 0.9
+    assert found.max() < share * COUNT
