@@ -59,10 +59,16 @@ class Copies:
             if made is None:
                 exact = torch.from_numpy(np.array(self.vectors[start : start + PIECE_ROWS])).to(device)
                 made = _quantised(exact.float()) if int8 else _rounded(exact.float())
-                if sum(copies.nbytes for copies in self._family.values()) + made.rows.nbytes <= COPY_BYTES:
+                if made.rows.nbytes <= self._room(device):
                     self._made[device, int8, start] = made
                     self.nbytes += made.rows.nbytes
             yield start, made
+
+    def _room(self, device: torch.device) -> int:
+        """Bytes that may still be kept: of COPY_BYTES, or half of what is free on a GPU."""
+        if device.type == "cuda":
+            return torch.cuda.mem_get_info(device)[0] // 2
+        return COPY_BYTES - sum(copies.nbytes for copies in self._family.values())
 
 
 def _rounded(exact: Tensor) -> Rounded:

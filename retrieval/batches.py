@@ -213,5 +213,7 @@ def _draw(rows: list[list[int]], count: int, rng: np.random.Generator) -> list[l
 
 
 def _drop_words(row: list[int], share: float, rng: np.random.Generator) -> list[int]:
+    """Leave out a share of the words that is drawn for each caption, from 0 to twice `share`: people type few words."""
+    share *= 2 * rng.random()
     kept = [token for token, draw in zip(row, rng.random(len(row)), strict=True) if draw >= share]
     return kept or row

@@ -57,7 +57,7 @@ class TrainConfig:
     crop: float = 0.85  # smallest share of a picture's area that is shown; 1 shows all of it
     color_jitter: float = 0.0  # brightness, contrast and saturation each change by up to this share
     flip: str = "auto"  # mirror half of the pictures: "yes", "no", or "auto": unless captions speak of left and right
-    word_dropout: float = 0.0  # share of the tokens left out
+    word_dropout: float = 0.0  # share of the tokens left out; each caption draws its own, from 0 to twice this
     dropout: float = 0.0  # of whole features: the towers' last ones, and the words' own
 
     # Where and how often.

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from retrieval import open_pairs, recipes
-from retrieval.batches import TrainingSet, augment, jitter
+from retrieval.batches import TrainingSet, _drop_words, augment, jitter
 from retrieval.config import TrainConfig
 from retrieval.datatypes import Item, Pair
 from retrieval.encoder import load_encoder, small_encoder
@@ -185,6 +185,16 @@ def test_every_caption_is_drawn_sometime(pairs):
         place = list(batch.items).index(0)
         drawn.add(tuple(t for t in batch.tokens[place, 0].tolist() if t))
     assert drawn == {tuple(row) for row in data._tokens[0]}
+
+
+def test_each_caption_draws_its_own_share_of_dropped_words():
+    rng = np.random.default_rng(0)
+    kept = [len(_drop_words(list(range(1000)), 0.35, rng)) / 1000 for _ in range(500)]
+    assert np.mean(kept) == pytest.approx(0.65, abs=0.02)
+    assert np.histogram(kept, bins=[0.25, 0.4, 0.7, 0.9, 1.01])[0] / 500 == pytest.approx(
+        [0.17, 0.43, 0.28, 0.13], abs=0.06
+    )
+    assert _drop_words([7], 0.49, rng) == [7]  # something is always left
 
 
 def test_pictures_that_do_not_decode_are_left_out_with_their_reason(pairs, tmp_path):

@@ -1,0 +1,51 @@
+"""Exact search on a GPU: queries a second at 1M and 10M x 512, k = 10, as a share of what its memory and cores allow.
+
+    python -m eval.bench.gpu_search          # figures `gpu-1m`, `gpu-10m`: ours, the limit, the share
+
+Rows are bfloat16 on the device, candidates are re-scored in float32 with the same proof as on the CPU
+(indexes/certified.py). The limit is 2 N d operations a query at the bfloat16 peak (an H200: 790 TFLOP/s; give another
+with MMR_TFLOPS). It has not been run yet: no GPU was at hand.
+"""
+
+import os
+import sys
+import time
+
+import numpy as np
+import torch
+
+from eval.bench import figure
+from indexes import certified
+
+DIM, K, QUERIES, ROUNDS = 512, 10, 10_000, 3
+SIZES = {"gpu-1m": 1_000_000, "gpu-10m": 10_000_000}
+AIM = 0.58  # of the limit
+
+
+def main() -> None:
+    """The figures."""
+    if not torch.cuda.is_available():
+        sys.exit("no CUDA device is available here: run this where there is one")
+    limit = float(os.environ.get("MMR_TFLOPS", "790")) * 1e12
+    queries = unit_rows(QUERIES, 1).astype(np.float32)
+    for name, count in SIZES.items():
+        copies = certified.Copies(unit_rows(count, 0).astype(np.float16))
+        certified.search(copies, np.empty(0, np.int64), queries[:10], K, "cuda")  # makes the copies on the device
+        rates = []
+        for _ in range(ROUNDS):
+            torch.cuda.synchronize()
+            started = time.perf_counter()
+            certified.search(copies, np.empty(0, np.int64), queries, K, "cuda")
+            rates.append(QUERIES / (time.perf_counter() - started))
+        figure(name, rates, [limit / (2 * count * DIM)], "the device's limit", AIM, AIM)
+
+
+def unit_rows(count: int, seed: int) -> np.ndarray:
+    """Random directions."""
+    rows = np.random.default_rng(seed).standard_normal((count, DIM), np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
+if __name__ == "__main__":
+    main()
