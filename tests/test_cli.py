@@ -93,6 +93,26 @@ def test_where_leaves_what_meets_it(indexed, trained, tmp_path, book):
     fails(mmr(*asked, "year >="), 2, "--where 'year >='", "a value is expected at position 8", "write, say")
 
 
+def test_approximate_search_from_the_command_line(photos, trained, tmp_path, monkeypatch):
+    from retrieval import approximate
+
+    index = ("--index", tmp_path / "i")
+    small = mmr("index", photos, *index, "--model", trained, "--recall", "0.9")
+    assert small.exit_code == 0
+    assert "3 pictures are searched exactly" in small.stderr
+    fails(mmr("index", photos, *index, "--memory", "lots"), 2, "--memory lots is no size", "--memory 4G")
+    monkeypatch.setattr(approximate, "LEAST_ROWS", 3)
+    fails(mmr("index", photos, *index, "--memory", "10"), 3, "no index of 3 rows fits", "give --memory 1M")
+    monkeypatch.setattr("indexes.tune.candidates", lambda *asked: [type("Candidate", (), {"spec": "IVF1,Flat"})])
+    made = mmr("index", photos, *index, "--recall", "0.9")
+    assert made.exit_code == 0, made.stderr
+    assert "IVF1,Flat: recall@10 of 1.000 on text (0.9 asked)" in made.stderr
+    held = json.loads(mmr("info", *index, "--json").stdout)
+    assert (held["search"], held["recall asked"], held["not merged"]) == ("IVF1,Flat", 0.9, 0)
+    for words in ((), ("--exact",)):
+        assert len(mmr("search", "a dog", *index, *words, "--json").stdout.splitlines()) == 3
+
+
 def test_info_verify_and_compact(photos, trained, tmp_path):
     index = tmp_path / "i"
     assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
