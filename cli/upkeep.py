@@ -41,7 +41,8 @@ def verify(index_dir: Path | None) -> int:
         problems = store.verify()
         count = len(store)
     for problem in problems:
-        show.note(f"mmr: {path}: {problem}: restore it, or remove {path} and index again")
+        way_on = "" if problem.startswith("derived/") else f": restore it, or remove {path} and index again"
+        show.note(f"mmr: {path}: {problem}{way_on}")
     if not problems:
         show.out(f"{path}: {count} rows, all as they were written")
     return show.MISSING if problems else show.OK

@@ -105,6 +105,11 @@ class Derived:
         self._read = sha256, built
         self._store.remove_orphans()
 
+    def drop(self) -> None:
+        """Commit that there is no approximate index."""
+        self._store.set_manifest(**{KEY: None})
+        self._store.remove_orphans()
+
     def merge(self) -> bool:
         """Take in the rows that came since; what was learned, and the points, stay. False: there was nothing to do."""
         from indexes import ann

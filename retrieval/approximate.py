@@ -47,6 +47,8 @@ def keep(
     if len(store) < LEAST_ROWS:
         if recall is not None:
             say(f"{len(store)} pictures are searched exactly: fewer than {LEAST_ROWS} need no approximate index")
+        if recorded and store.derived.index is None:  # damaged
+            store.derived.drop()
         return
     if recall is None and memory is None and recorded and store.derived.index is not None:
         if store.derived.unmerged() < max(LEAST_ROWS, MERGE_SHARE * len(store)):

@@ -60,6 +60,19 @@ def test_one_is_made_when_asked_for_or_when_there_are_many(store):
     assert store.derived.recorded["asked"] == approximate.AUTO_RECALL
 
 
+def test_a_small_store_drops_a_damaged_one(store):
+    grow(store, 600)
+    approximate.keep(store, Encoder(), 0.9, 1e9)
+    (file,) = store.derived.files()
+    file.write_bytes(b"damaged")
+    store.delete([str(i) for i in range(200)])
+    store.derived._read = None
+    approximate.keep(store, Encoder())
+    assert store.derived.recorded is None
+    assert store.verify() == []
+    assert not file.exists()
+
+
 def test_without_captions_prompts_are_asked(store):
     grow(store, 600, caption=None)
     encoder = Encoder()
