@@ -199,7 +199,9 @@ def read(path: Path, sha256: str) -> object:
         raise Damaged(f"derived/{path.name} is missing: `mmr index` makes it again") from None
     if hashlib.sha256(content).hexdigest() != sha256:
         raise Damaged(f"derived/{path.name} does not match its checksum: `mmr index` makes it again")
-    limit = getattr(faiss, "set_deserialization_vector_byte_limit", None)
-    if limit:
-        limit(max(LEAST_LIMIT, 8 * len(content)))
-    return faiss.deserialize_index(np.frombuffer(content, np.uint8))
+    before = faiss.get_deserialization_vector_byte_limit()
+    faiss.set_deserialization_vector_byte_limit(max(LEAST_LIMIT, 8 * len(content)))
+    try:
+        return faiss.deserialize_index(np.frombuffer(content, np.uint8))
+    finally:
+        faiss.set_deserialization_vector_byte_limit(before)  # it is the whole process's

@@ -169,6 +169,15 @@ def test_a_damaged_file_is_not_believed(store, damage, monkeypatch):
         assert problem.endswith("`mmr index` makes it again")
 
 
+def test_reading_leaves_faiss_as_it_was(store):
+    import faiss
+
+    before = faiss.get_deserialization_vector_byte_limit()
+    with Store.open(store.path) as reader:
+        assert reader.derived.index is not None
+    assert faiss.get_deserialization_vector_byte_limit() == before
+
+
 def test_every_flipped_byte_of_the_file_is_noticed(store):
     (file,) = (store.path / "derived").iterdir()
     good = file.read_bytes()
