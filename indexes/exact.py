@@ -19,6 +19,7 @@ BLOCK_ROWS = 65_536
 MAX_SCORES = 1 << 24  # queries x rows scored at once: 64 MiB of float32
 FAISS_FROM_ROWS = 50_000  # below this, importing FAISS (about 0.1 s) costs more than it saves
 GATHER_BELOW = 4  # a filter that leaves less than a quarter of the rows has them gathered
+TORCH_FROM_ROWS = 10_000  # where torch is loaded anyway: below this NumPy is as fast
 TORCH_FROM_SCORES = 30_000_000  # below this, importing torch (about 1 s) costs more than it saves
 
 
@@ -124,7 +125,7 @@ def _torch_pays(scores: int, rows: int, device: str) -> bool:
     if device == "cuda":
         return True
     if "torch" in sys.modules:
-        return rows >= FAISS_FROM_ROWS
+        return rows >= TORCH_FROM_ROWS
     return scores >= TORCH_FROM_SCORES and importlib.util.find_spec("torch") is not None
 
 

@@ -147,7 +147,7 @@ def test_a_query_that_keeps_too_many_rows_is_given_to_brute_force(certified, mon
     queries = np.concatenate([np.eye(4), unit_rows(np.random.default_rng(0), 1, 4)]).astype(np.float32)
     _, _, unanswered = certified.search(certified.Copies(rows), np.empty(0, np.int64), queries, 5)
     assert set(range(4)) <= set(unanswered.tolist())
-    monkeypatch.setattr(exact, "FAISS_FROM_ROWS", 0)  # torch is imported, so it is asked first
+    monkeypatch.setattr(exact, "TORCH_FROM_ROWS", 0)  # torch is imported, so it is asked first
     got = exact.search([Segment(7, rows, np.array([0]))], queries[:4], 5)
     assert got.rows[0].tolist() == [7 + 4 * i for i in range(1, 6)]
     assert got.rows[1].tolist() == [8 + 4 * i for i in range(5)]
