@@ -297,13 +297,12 @@ def _wrap_open_clip(name: str, model: nn.Module) -> DualEncoder:
         mode=fields.get("resize_mode", "shortest"), mean=tuple(fields["mean"]), std=tuple(fields["std"]),
         interpolation=fields.get("interpolation", "bicubic"), fill=fields.get("fill_color", 0),
     )  # fmt: skip
-    tokenizer = open_clip.get_tokenizer(name)
     image, text = towers.OpenClipImageTower(model), towers.OpenClipTextTower(model)
     dim = open_clip.get_model_config(name)["embed_dim"]
     spec = {side: {"type": "open_clip", "name": name} for side in ("image", "text")}
     bias = getattr(model, "logit_bias", None)
     return DualEncoder(
-        image, text, preprocess, lambda texts: tokenizer(list(texts)).numpy(), dim, spec,
+        image, text, preprocess, towers.OpenClipTokenizer(open_clip.get_tokenizer(name)), dim, spec,
         logit_scale=model.logit_scale.exp().item(), logit_bias=None if bias is None else bias.item(),
     )  # fmt: skip
 

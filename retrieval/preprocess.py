@@ -1,10 +1,13 @@
 """Preprocess: a picture of any size to the square that a tower sees, and its normalisation."""
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
+
+if TYPE_CHECKING:
+    import torch
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 MODES = ("shortest", "squash", "longest")
@@ -43,8 +46,10 @@ class Preprocess:
         canvas.paste(image, (-left, -top))
         return canvas
 
-    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """uint8 or float (b, s, s, 3) in 0..255 to float32 (b, 3, s, s) with the mean taken off, on the same device."""
+        import torch  # late: a picture can be a query without it
+
         mean = torch.tensor(self.mean, device=pixels.device) * 255
         std = torch.tensor(self.std, device=pixels.device) * 255
         return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)

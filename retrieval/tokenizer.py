@@ -3,7 +3,7 @@
 It is Hugging Face `tokenizers`, which loads in milliseconds and needs no torch, so that a query can use it alone.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -61,6 +61,25 @@ class CaptionTokenizer:
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """int64 (n, length of the longest), filled with PAD; at least one column."""
         return pad(self.rows(texts))
+
+
+class HubTokenizer:
+    """What open_clip's HFTokenizer gives (SigLIP 2, say), without transformers. facts: context, pad, zeroed.
+
+    clean: applied to each text first. zeroed: a token that becomes 0, or None.
+    """
+
+    def __init__(self, text: str, clean: Callable[[str], str], facts: dict) -> None:
+        self._tokenizer = Tokenizer.from_str(text)
+        self._tokenizer.enable_truncation(facts["context"])
+        self._tokenizer.enable_padding(length=facts["context"], pad_id=facts["pad"])
+        self._clean, self._zeroed = clean, facts["zeroed"]
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """int64 (n, context)."""
+        encoded = self._tokenizer.encode_batch([self._clean(text) for text in texts])
+        rows = np.array([line.ids for line in encoded], np.int64).reshape(len(texts), -1)
+        return rows if self._zeroed is None else np.where(rows == self._zeroed, 0, rows)
 
 
 def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:

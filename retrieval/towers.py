@@ -5,8 +5,9 @@ dict it was built from (`spec`), so that a run folder can hold it.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -236,8 +237,58 @@ class OpenClipTextTower(nn.Module):
         self.body = model.text
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """tokens (b, context). Returns (b, dim)."""
-        return self.body(tokens).float()
+        """tokens (b, l), l up to the context. Returns (b, dim)."""
+        whole = getattr(self.body, "attn_mask", None)
+        if whole is None:
+            return self.body(tokens).float()
+        length = tokens.shape[1]
+        self.body.attn_mask = whole[:length, :length]  # open_clip's own forward takes full lines only
+        try:
+            return self.body(tokens).float()
+        finally:
+            self.body.attn_mask = whole
+
+
+class PlainAttention(nn.Module):
+    """What nn.MultiheadAttention computes, written out: ONNX lacks its fast path, and tracing it fixes the lengths."""
+
+    def __init__(self, attention: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.heads, self.out_proj = attention.num_heads, attention.out_proj
+        self.in_proj_weight, self.in_proj_bias = attention.in_proj_weight, attention.in_proj_bias
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
+    ) -> tuple[Tensor, None]:
+        """query (b, l, d), key and value (b, m, d), attn_mask added to the scores. Returns (b, l, d) and None."""
+        biases = self.in_proj_bias.chunk(3) if self.in_proj_bias is not None else (None,) * 3
+        q, k, v = (
+            F.linear(x, weight, bias).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for x, weight, bias in zip((query, key, value), self.in_proj_weight.chunk(3), biases, strict=True)
+        )
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        weights = (scores if attn_mask is None else scores + attn_mask).softmax(-1)
+        return self.out_proj((weights @ v).transpose(1, 2).flatten(2)), None
+
+
+def with_plain_attention(tower: nn.Module) -> nn.Module:
+    """The tower, changed: open_clip's attentions written out."""
+    for module in list(tower.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.MultiheadAttention) and child.batch_first and child.in_proj_weight is not None:
+                setattr(module, name, PlainAttention(child))
+    return tower
+
+
+class OpenClipTokenizer:
+    """open_clip's tokenizer of a model, giving NumPy."""
+
+    def __init__(self, tokenizer: Callable) -> None:
+        self.tokenizer = tokenizer
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """int64 (n, context)."""
+        return self.tokenizer(list(texts)).numpy()
 
 
 def open_clip_model(name: str, weights: str | None = None) -> nn.Module:

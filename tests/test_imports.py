@@ -23,7 +23,9 @@ ONLY_IN = {
     "tokenizers": {"retrieval/tokenizer.py"},
     "onnxruntime": {"retrieval/runtime.py"},
     "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/tune.py"},
-    "sqlite3": {"indexes/store.py", "indexes/database.py", "cli/show.py"},
+    "ftfy": {"retrieval/clip_tokenizer.py"},
+    "regex": {"retrieval/clip_tokenizer.py"},
+    "sqlite3": {"indexes/store.py", "indexes/database.py", "cli/show.py", "retrieval/clip_tokenizer.py"},
     "filelock": {"indexes/store.py"},
     "typer": {"cli/main.py", "cli/show.py"},
 }

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from retrieval import Retriever, load_encoder, runtime
+from retrieval.clip_tokenizer import ClipTokenizer, compile_tokenizer
 
 TEXTS = ["a dog", "two small red cats to the left of a house", "", "word " * 300, "一只狗 🐶"]
 
@@ -23,7 +27,103 @@ def test_equals_the_torch_tower(encoder):
     query = runtime.open_query_encoder(encoder.fingerprint, lambda: encoder)
     np.testing.assert_allclose(query.encode_texts(TEXTS), encoder.encode_texts(TEXTS), atol=1e-5)
     picture = [Image.new("RGB", (40, 40), "red")]
-    np.testing.assert_array_equal(query.encode_images(picture), encoder.encode_images(picture))
+    np.testing.assert_allclose(query.encode_images(picture), encoder.encode_images(picture), atol=1e-5)
+
+
+@pytest.fixture(scope="session")
+def open_clip_encoder(tmp_path_factory):
+    open_clip = pytest.importorskip("open_clip")
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "tiny.pt"
+    torch.save(open_clip.create_model("ViT-B-32-256").state_dict(), file)
+    return load_encoder(f"open_clip:ViT-B-32-256/{file}")
+
+
+def test_an_open_clip_encoder_without_torch(open_clip_encoder):
+    folder = runtime.export(open_clip_encoder)
+    query = runtime.open_query_encoder(open_clip_encoder.fingerprint, lambda: open_clip_encoder)
+    same = (query.encode_texts(TEXTS) * open_clip_encoder.encode_texts(TEXTS)).sum(1)
+    assert same.min() > 0.99999
+    alone = query.encode_texts(TEXTS[:1])  # a short line, cut to its four tokens
+    assert (alone @ open_clip_encoder.encode_texts(TEXTS[:1]).T).item() > 0.99999
+
+    noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    pictures = [Image.new("RGB", (300, 200), "red"), Image.fromarray(noise)]
+    expected = open_clip_encoder.encode_images(pictures)
+    assert not (folder / runtime.IMAGE).exists()  # with the first picture that asks
+    assert (query.encode_images(pictures) * expected).sum(1).min() > 0.99999
+
+    def never():
+        raise AssertionError("the whole encoder was loaded")
+
+    again = runtime.open_query_encoder(open_clip_encoder.fingerprint, never)
+    assert (again.encode_images(pictures) * expected).sum(1).min() > 0.99999
+
+
+@pytest.fixture(scope="session")
+def clip_tokenizers(tmp_path_factory):
+    open_clip = pytest.importorskip("open_clip")
+    file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.db"
+    theirs = open_clip.get_tokenizer("ViT-B-32-256")
+    compile_tokenizer(theirs, file)
+    return ClipTokenizer(file), theirs
+
+
+SCRIPTS = [
+    (32, 126),
+    (0, 0x24F),
+    (0x370, 0x5FF),
+    (0x900, 0xDFF),
+    (0x3040, 0x9FFF),
+    (0xAC00, 0xD7A3),
+    (0x1F300, 0x1FAFF),
+]
+TEXT = st.one_of(
+    st.text(max_size=80),
+    *(st.text(st.characters(min_codepoint=low, max_codepoint=high), max_size=80) for low, high in SCRIPTS),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXT)
+@example("it's DOGS'Ll &amp;amp; <start_of_text> x\x00\x1b[31mred\x1c y")
+@example("\ufb01ne \u201cq\u201d \uff46\uff55\uff4c\uff4c \u0130stanbul \u0391\u03a3 \u00df")
+@example("antidisestablishmentarianism" * 20)
+def test_clip_tokens_are_open_clips(clip_tokenizers, text):
+    ours, theirs = clip_tokenizers
+    np.testing.assert_array_equal(ours([text, text + " end"]), theirs([text, text + " end"]).numpy())
+
+
+@pytest.mark.parametrize("clean", ["lower", "whitespace", "canonicalize"])
+def test_clip_tokens_under_each_cleaning(tmp_path, clean):
+    tokenizer = pytest.importorskip("open_clip").tokenizer.SimpleTokenizer(context_length=16, clean=clean)
+    compile_tokenizer(tokenizer, tmp_path / "tokenizer.db")
+    texts = ["A dog's  life_time, &lt;b&gt;!", "under_score? " * 20, "É. 犬"]
+    np.testing.assert_array_equal(ClipTokenizer(tmp_path / "tokenizer.db")(texts), tokenizer(texts).numpy())
+
+
+def test_a_hub_tokenizer_without_transformers(tmp_path):
+    pytest.importorskip("transformers")
+    from open_clip.tokenizer import HFTokenizer
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from retrieval import tokenizers_on_disk
+    from retrieval.towers import OpenClipTokenizer
+
+    learned = Tokenizer(models.BPE(unk_token="<unk>"))
+    learned.pre_tokenizer = pre_tokenizers.Whitespace()
+    learned.train_from_iterator(
+        ["a dog runs on grass"] * 9, trainers.BpeTrainer(special_tokens=["<pad>", "<eos>", "<unk>"])
+    )
+    learned.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
+    PreTrainedTokenizerFast(
+        tokenizer_object=learned, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+    ).save_pretrained(tmp_path)
+    theirs = OpenClipTokenizer(HFTokenizer(str(tmp_path), context_length=8, clean="canonicalize"))
+    facts = tokenizers_on_disk.save(theirs, tmp_path)
+    texts = ["A dog!", "", "the grass runs " * 9]
+    np.testing.assert_array_equal(tokenizers_on_disk.load(tmp_path, facts)(texts), theirs(texts))
 
 
 def test_a_cold_text_query_imports_no_torch(encoder, photos, trained):
