@@ -23,9 +23,10 @@ ONLY_IN = {
     "tokenizers": {"retrieval/tokenizer.py"},
     "onnxruntime": {"retrieval/runtime.py"},
     "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/tune.py"},
-    "sqlite3": {"indexes/store.py", "indexes/database.py", "cli/show.py"},
+    "sqlite3": {"indexes/store.py", "indexes/database.py", "cli/show.py", "retrieval/exchange/rclip.py"},
+    "pyarrow": {"retrieval/exchange/tables.py"},
     "filelock": {"indexes/store.py"},
-    "typer": {"cli/main.py", "cli/show.py"},
+    "typer": {"cli/main.py", "cli/show.py", "cli/exchange.py"},
 }
 
 
