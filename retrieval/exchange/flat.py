@@ -185,9 +185,9 @@ def blocks_of(
     for rows, vectors in chain.from_iterable(segment.blocks() for segment in store.segments):
         for start in range(0, len(rows), BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
-            yield vectors[part], store.records(rows[part])
             done += len(rows[part])
             on_progress(done, len(store))
+            yield vectors[part], store.records(rows[part])
 
 
 def write_shard(

@@ -74,8 +74,9 @@ def import_into(
         "root": None if folder is None else os.path.relpath(folder, path.absolute().parent),
         "source": collection.source or ("folder" if folder else collection.kind),
     }  # fmt: skip
+    store = Store.create(beside, collection.dim, **manifest)
     try:
-        with Store.create(beside, collection.dim, **manifest) as store:
+        with store:
             _fill(store, collection, _Chooser(folder, keep_missing, report), on_progress)
             report.rows = len(store)
         if not report.rows:

@@ -135,7 +135,7 @@ class ParquetSink:
         import pyarrow
         import pyarrow.parquet
 
-        fields = [(name, getattr(pyarrow, kind)()) for name, kind in columns.items()]
+        fields = [(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()]
         if dim is not None:
             fields.append(("embedding", pyarrow.list_(pyarrow.float32())))
         self._schema = pyarrow.schema(fields, {FOOTER: json.dumps(footer)})
