@@ -27,7 +27,7 @@ HERE = Path(".mmr")
 @show.guarded
 def import_rclip(
     database: Annotated[
-        Path | None, typer.Argument(help="Its db.sqlite3; bare: your own.", metavar="[DB]", show_default=False)
+        Path | None, typer.Argument(help="Its db.sqlite3; bare: your own.", metavar="DB", show_default=False)
     ] = None,
     index_dir: NewIndex = HERE,
     root: Root = None,

@@ -30,11 +30,13 @@ def default_database() -> Path:
 
 
 def open_database(path: Path | None = None, root: Path | None = None, records: Path | None = None) -> Collection:
-    """The pictures of an rclip database; `path` None is the user's own. Its paths are absolute: `root` adds nothing.
+    """The pictures of an rclip database; `path`: the file, or its folder; None: the user's own.
 
-    Raises BadRequest where there is no file, it is not rclip's, or it is of a newer version.
+    Its paths are absolute: `root` adds nothing. Raises BadRequest where there is no file, it is not rclip's, or is of
+    a newer version.
     """
     path = path or default_database()
+    path = path / "db.sqlite3" if path.is_dir() else path
     if not path.is_file():
         raise BadRequest(f"no rclip database at {path}: give its path, as in mmr import rclip DB")
     version, total = _describe(path)
