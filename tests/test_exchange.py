@@ -530,3 +530,22 @@ def test_the_commands(rclip, photos, tmp_path, monkeypatch):
         assert back.exit_code == 0, back.stderr
         assert "encoder small (wide)" in back.stdout
     assert mmr("export", "npy", tmp_path / "npy" / "v.npy").exit_code == 2
+
+
+def test_vectors_of_ones_own_run_move_in_and_are_searched(trained, book, tmp_path):
+    """The encoder is a run folder: it is loaded by the name that was given, compared, then exported for queries."""
+    index, vectors = tmp_path / "i.mmr", tmp_path / "v.npy"
+    assert mmr("index", book, "--index", tmp_path / "x.mmr", "--model", trained).exit_code == 0
+    assert mmr("export", "npy", vectors, "--index", tmp_path / "x.mmr").exit_code == 0
+    table = tmp_path / "v.csv"
+    records = pyarrow.parquet.read_table(tmp_path / "v.parquet").to_pylist()
+    table.write_text("image\n" + "".join(f"{record['image_path']}\n" for record in records))
+    made = mmr("import", "npy", vectors, "--records", table, "--model", trained, "--index", index)
+    assert made.exit_code == 0, made.stderr
+    assert held(index)[2]["encoder"]["fingerprint"] is None
+    asked = ("search", "a dog", "-k", 3, "--json", "--index")
+    assert mmr(*asked, index).exit_code == 0  # by the whole encoder, later ones by what it exported
+    assert mmr(*asked, index).stdout == mmr(*asked, tmp_path / "x.mmr").stdout != ""
+    found = held(index)[2]
+    assert found["encoder"] == held(tmp_path / "x.mmr")[2]["encoder"]
+    assert found["imported"]["compared"] == 16
