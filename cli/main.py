@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli import show
+from cli import exchange, show
 
 app = typer.Typer(
     name="mmr", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -184,6 +184,10 @@ def models() -> None:
         recall = f"{preset.text_to_image:.1f} / {preset.image_to_text:.1f}"
         mark = " (default of mmr index)" if preset.name == DEFAULT else ""
         show.out(f"{preset.name:<14}{preset.megabytes:>9}  {recall:<16}{preset.licence:<24}{preset.model}{mark}")
+
+
+app.add_typer(exchange.importing, name="import")
+app.add_typer(exchange.exporting, name="export")
 
 
 class _StopOnSignal:

@@ -16,14 +16,29 @@ def info(index_dir: Path | None, as_json: bool) -> int:
         held = {
             "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder.get("name"),
             "fingerprint": encoder.get("fingerprint"), "source": store.manifest.get("root") or store.manifest["source"],
-            "generation": store.generation, **_approximate(store),
+            "generation": store.generation, **_imported(store), **_approximate(store),
         }  # fmt: skip
     if as_json:
         show.out(json.dumps(held))
     else:
         for name, value in held.items():
-            show.out(f"{name:<14}{value:,}" if isinstance(value, int) else f"{name:<14}{value}")
+            shown = "unknown: as imported" if name == "fingerprint" and value is None else value
+            show.out(f"{name:<14}{shown:,}" if isinstance(shown, int) else f"{name:<14}{shown}")
     return show.OK
+
+
+def _imported(store: Store) -> dict:
+    """Where an index was imported from, and whether its encoder has been compared with its vectors yet."""
+    imported = store.manifest.get("imported")
+    if imported is None:
+        return {}
+    if store.manifest["encoder"]["fingerprint"] is None:
+        compared = "not yet: it is when the encoder is first loaded"
+    elif imported.get("cosine") is None:
+        compared = "no: no picture was at hand" if "compared" in imported else "no: it was an index of mmr"
+    else:
+        compared = f"cosine {imported['cosine']:.3f}, of {imported['compared']} pictures"
+    return {"imported from": imported["from"], "compared": compared}
 
 
 def _approximate(store: Store) -> dict:

@@ -29,6 +29,8 @@ class Retriever:
     def __init__(self, store: Store, encoder, device: str = "cpu") -> None:  # noqa: ANN001
         self.store, self.encoder, self.device = store, encoder, device
         recorded = store.manifest["encoder"]
+        if recorded["fingerprint"] is None:  # as it was imported
+            recorded = _adopted(store, encoder)
         if recorded["fingerprint"] != encoder.fingerprint:
             name = encoder.name or "this encoder"
             store.close()
@@ -144,7 +146,18 @@ def _remembered(store: Store, device: str):  # noqa: ANN202 - a QueryEncoder or 
 
         return load_encoder(encoder_of(store), device)
 
-    return runtime.open_query_encoder(store.manifest["encoder"]["fingerprint"], load) or load()
+    fingerprint = store.manifest["encoder"]["fingerprint"]
+    return (fingerprint and runtime.open_query_encoder(fingerprint, load)) or load()
+
+
+def _adopted(store: Store, encoder) -> dict:  # noqa: ANN001
+    from retrieval import adoption
+
+    try:
+        return adoption.adopt(store, encoder, path_of(store, "."))
+    except BaseException:
+        store.close()
+        raise
 
 
 def _open_or_create(path: Path, uri: Uri, encoder) -> Store:  # noqa: ANN001

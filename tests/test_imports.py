@@ -25,9 +25,16 @@ ONLY_IN = {
     "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/tune.py"},
     "ftfy": {"retrieval/clip_tokenizer.py"},
     "regex": {"retrieval/clip_tokenizer.py"},
-    "sqlite3": {"indexes/store.py", "indexes/database.py", "cli/show.py", "retrieval/clip_tokenizer.py"},
+    "pyarrow": {"retrieval/exchange/tables.py"},
+    "sqlite3": {
+        "indexes/store.py",
+        "indexes/database.py",
+        "cli/show.py",
+        "retrieval/clip_tokenizer.py",
+        "retrieval/exchange/rclip.py",
+    },
     "filelock": {"indexes/store.py"},
-    "typer": {"cli/main.py", "cli/show.py"},
+    "typer": {"cli/main.py", "cli/show.py", "cli/exchange.py"},
 }
 
 

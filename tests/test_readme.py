@@ -39,7 +39,10 @@ def test_the_tree_names_every_module():
 def test_every_command_of_the_readme_exists():
     commands = set(re.findall(r"mmr ([a-z]+)\b", "\n".join(block("console")) + README[README.index("## Commands") :]))
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
-    assert known == {"demo", "train", "eval", "index", "search", "info", "verify", "compact", "models"}
+    known |= {group.name for group in app.registered_groups}
+    assert known == {
+        *("demo", "train", "eval", "index", "search", "info", "verify", "compact", "models", "import", "export")
+    }
     assert commands <= known | {"is"}
     for name in known:
         assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0

@@ -1,0 +1,48 @@
+"""What another tool left, in our words: Collection and Entry."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Block = tuple[np.ndarray, "list[Entry]"]
+BLOCK_ROWS = 16_384  # rows that are in memory at once while reading and writing
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What a row is of. name: what the other tool calls it: a path, an address, a key.
+
+    path: the absolute path, where it is a file. stamp: as in Item; None: that of the file as it is now. id, uri: as an
+    index of mmr had them, where it was one.
+    """
+
+    name: str
+    path: str | None = None
+    caption: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+    stamp: str | None = None
+    id: str | None = None
+    uri: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Vectors and their entries, read in blocks.
+
+    kind: a name in IMPORTERS. path: where it lies. dim: numbers in a row. total: rows. blocks: yields (vectors (n, dim)
+    of any float type and length, n entries). paths: yields the paths of the entries that are files. encoder: what made
+    the vectors, where that is known: {"name", "fingerprint"}. root, source: where it says so itself.
+    """
+
+    kind: str
+    path: Path
+    dim: int
+    total: int
+    blocks: Callable[[], Iterator[Block]]
+    paths: Callable[[], Iterator[str]]
+    encoder: dict[str, Any] | None = None
+    root: Path | None = None
+    source: str | None = None
