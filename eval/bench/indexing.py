@@ -72,7 +72,7 @@ print(json.dumps([time.perf_counter() - started, usage.ru_maxrss, os.waitstatus_
 
 
 def run(command: list[str], folder: Path, **settings: str) -> Finished:
-    """Run a command to its end in a folder, on THREADS cores, offline and without a GPU. Ends the benchmark if it fails.
+    """Run a command to its end in a folder: THREADS cores, offline, no GPU. Ends the benchmark if it fails.
 
     settings: further environment variables.
     """
