@@ -20,7 +20,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 
 bench: $(VENV)/.installed .venv-peers/.installed
-	for name in training exact durability; do $(BIN)/python -m eval.bench.$$name || exit 1; done
+	for name in training exact durability indexing cold_query; do $(BIN)/python -m eval.bench.$$name || exit 1; done
 
 # The stamps are written last, so an interrupted install is taken up again.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -37,6 +37,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet --requirement eval/bench/peers.txt
 	.venv-peers/bin/python -m pip install --quiet hnswlib || echo "hnswlib needs a C++ compiler: measured without it"
+	sed -n 's/^#@ //p' eval/bench/peers.txt | while read -r name packages; do \
+	  test -x .venv-peers/$$name/bin/python || $(PYTHON) -m venv .venv-peers/$$name || exit 1; \
+	  .venv-peers/$$name/bin/python -m pip install --quiet $$packages || exit 1; done
 	touch $@
 
 clean:
