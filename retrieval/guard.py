@@ -83,7 +83,7 @@ class _Worker:
         if isinstance(content, bytes):
             _write(self._process.stdin, {**request, "bytes": len(content)}, content)
         else:
-            _write(self._process.stdin, {**request, "path": os.path.abspath(content)})
+            _write(self._process.stdin, {**request, "path": str(content.absolute())})
 
     def _receive(self) -> tuple[list[Image.Image], dict] | str:
         answer = json.loads(self._process.stdout.readline())

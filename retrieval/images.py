@@ -147,7 +147,11 @@ def _decode_raw(file: BinaryIO, at_least: int | None) -> Decoded:
 
 
 def decode_here(
-    file: BinaryIO, at_least: int | None, formats: tuple[str, ...], guarded: bool = False, exif: Image.Exif | None = None
+    file: BinaryIO,
+    at_least: int | None,
+    formats: tuple[str, ...],
+    guarded: bool = False,
+    exif: Image.Exif | None = None,
 ) -> Decoded:
     """Decode in this process. guarded: this is a process of its own, so that large pictures may be tried.
 

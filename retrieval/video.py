@@ -16,6 +16,11 @@ _MAX_FRAMES = 20_000  # decoded at most to reach the frames that are wanted
 _FORMATS = {"mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "asf", "flv", "mpeg", "mpegts", "ogg"}
 
 
+def kind(path: Path) -> str:
+    """What `Item.kind` is for a file of this name: "clip" or "picture"."""
+    return "clip" if path.suffix.lower() in EXTENSIONS else "picture"
+
+
 class Clip(NamedTuple):
     """Frames in the order of their time, and what the file says: video, seconds, width, height, taken."""
 
