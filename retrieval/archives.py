@@ -23,6 +23,8 @@ _FIRST = ("jpg", "png", "jpeg", "webp")  # what is taken where a sample has seve
 _PICTURES = frozenset(ending[1:] for ending in EXTENSIONS)
 _MAX_TEXT = 1 << 20  # bytes of a caption or of a json
 _MAX_SHARDS = 1_000_000
+# tarfile raises ReadError and its kin on damage, and on hostile headers also what its parsing runs into.
+_DAMAGED = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError)
 _LEFT_OUT = ("caption", "exif", "error_message", "inside")
 
 
@@ -70,32 +72,42 @@ def _shard(path: Path, name: str, uri: Uri) -> Iterator[Row]:
     if path.suffix != ".tar":
         yield unreadable(name, "a compressed tar cannot be shown from: unpack it to a plain .tar"), None
         return
-    stamp = stamp_of(path)
+    damage: list[str] = []
     try:
         with tarfile.open(path, "r:") as tar:
-            for key, parts in itertools.groupby(_members(tar), lambda part: part[0]):
-                yield from _sample(tar, path, name, stamp, key, [(ending, member) for _, ending, member in parts], uri)
+            for key, parts in itertools.groupby(_members(tar, damage), lambda part: part[0]):
+                yield from _sample(tar, path, name, key, [(ending, member) for _, ending, member in parts], uri)
     except FileNotFoundError:
-        yield unreadable(name, "no such file"), None
-    # tarfile raises ReadError and its kin on damage, and on hostile headers also what its parsing runs into.
-    except (tarfile.TarError, OSError, ValueError, OverflowError, EOFError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        yield unreadable(name, f"the tar is damaged: {reason}"[:200]), None
+        damage.append("no such file")
+    except _DAMAGED as error:
+        damage.append(_damage(error))
+    for reason in damage:
+        yield unreadable(name, reason), None
 
 
-def _members(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
-    while (member := tar.next()) is not None:
-        tar.members = []  # tarfile would keep every header
-        match = _KEY.match(member.name)
-        if match and member.isreg() and not member.issparse() and not match[1].rsplit("/")[-1].startswith("__"):
-            yield match[1], match[2].lower(), member
+def _damage(error: Exception) -> str:
+    return f"the tar is damaged: {(str(error) or type(error).__name__).splitlines()[0]}"[:200]
+
+
+def _members(tar: tarfile.TarFile, damage: list[str]) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+    """Key, ending and header of each file, up to the end or to where the tar is damaged; then `damage` says how."""
+    try:
+        while (member := tar.next()) is not None:
+            tar.members = []  # tarfile would keep every header
+            match = _KEY.match(member.name)
+            if match and member.isreg() and not member.issparse() and not match[1].rsplit("/")[-1].startswith("__"):
+                yield match[1], match[2].lower(), member
+        tar.fileobj.seek(tar.offset)
+        if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes half a header for the end
+            raise tarfile.ReadError("a member's header cannot be read")
+    except _DAMAGED as error:
+        damage.append(_damage(error))
 
 
 def _sample(
     tar: tarfile.TarFile,
     path: Path,
     name: str,
-    stamp: str,
     key: str,
     parts: list[tuple[str, tarfile.TarInfo]],
     uri: Uri,
@@ -114,7 +126,7 @@ def _sample(
     inside = {"file": name, "member": member.name, "offset": member.offset_data, "size": member.size}
     item = Item(
         id_of(f"{name}/{key}"), f"{name}/{member.name}", lambda: places.read_tar(path, inside),
-        stamp=f"{stamp}:{member.offset_data}", meta={**_plain(fields), "inside": inside},
+        stamp=f"{stamp_of(path)}:{member.offset_data}", meta={**_plain(fields), "inside": inside},
     )  # fmt: skip
     yield item, None if text is None else str(text)
 

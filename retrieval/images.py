@@ -23,7 +23,7 @@ EXTENSIONS = raw.EXTENSIONS | frozenset(
     ".ppm .pgm .pbm .pnm .tga .ico .qoi".split()
 )
 MAX_PIXELS = 200_000_000  # above this a picture is taken for a bomb
-MAX_DECODED = 80_000_000  # pixels held at once, at up to 10 bytes each
+MAX_DECODED = 80_000_000  # pixels held at once, at 8 to 13 bytes each; guard.py limits the bytes as well
 MAX_IN_THREAD = 24_000_000  # of these several may be held at once, one a thread
 MAX_SCANS = 64  # of a progressive JPEG: each costs a pass over the whole picture, and a few bytes make one
 
@@ -232,7 +232,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
         return _from_deep(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")  # convert() would copy
         canvas = Image.new("RGB", image.size, "white")
         canvas.paste(image, mask=image.getchannel("A"))
         return canvas

@@ -11,9 +11,11 @@ Row = tuple[Item, str | None]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """exclude: globs, as in a .gitignore. include_hidden: also names that start with a dot. urls: pictures may be
-    fetched; local_urls: also from this machine and the network it is in.
-    """  # noqa: D205 - fields, not a summary
+    """What of a source is left out, and what it may do.
+
+    exclude: globs, as in a .gitignore. include_hidden: also names that start with a dot. urls: pictures may be fetched;
+    local_urls: also from this machine and the network it is in.
+    """
 
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
