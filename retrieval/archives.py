@@ -31,7 +31,7 @@ _LEFT_OUT = ("caption", "exif", "error_message", "inside")
 def webdataset(uri: Uri) -> Iterable[Row]:
     """`webdataset:shards/{00000..00041}.tar`, a glob, a folder of tars or one tar. Raises BadRequest."""
     shards = [Path(name) for pattern in braces(uri.path) for name in _files(pattern)]
-    if not shards:
+    if not any(shard.is_file() for shard in shards):
         raise BadRequest(f"no such tar: {uri.path}: check the path")
     root = pattern_root(uri.path)
     for shard in shards:

@@ -20,7 +20,7 @@ from PIL import Image
 from retrieval.errors import ImageError
 from retrieval.images import FORMATS, Decoded, decode_here, is_heif
 
-SECONDS = 30.0  # for one file
+SECONDS = 20.0  # for one file
 MEMORY = 900_000_000  # bytes that a worker may take beside what it has when it starts (on Linux)
 WORKERS = max(2, min(4, os.cpu_count() or 2))
 

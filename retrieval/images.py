@@ -1,8 +1,8 @@
 """Bytes to correct RGB pixels: orientation, transparency, 16 bits, animation, scaled decode, bombs, corrupt files.
 
 Common formats are decoded in the caller's thread. What is rare and read by large C libraries (TIFF, JPEG 2000, AVIF,
-HEIC), and whatever is large or suspicious, goes to a process of its own (guard.py), which may crash, hang or run out
-of memory at the cost of that one file.
+HEIC) or by slow Python (packed BMP, plain PPM), and whatever is large or suspicious, goes to a process of its own
+(guard.py), which may crash, hang or run out of memory at the cost of that one file.
 """
 
 import io
@@ -31,8 +31,7 @@ MAX_SCANS = 64  # of a progressive JPEG: each costs a pass over the whole pictur
 _WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "QOI")
 Image.init()
 FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)  # what this Pillow was built with
-_IN_THREAD = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"RIFF", "WEBP"), (b"BM", "BMP"),
-              *((b"P%d" % kind, "PPM") for kind in range(1, 7)))  # fmt: skip
+_IN_THREAD = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"RIFF", "WEBP"))
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _T = Image.Transpose
 _UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE, 6: _T.ROTATE_270,
@@ -139,8 +138,8 @@ def is_heif(head: bytes) -> bool:
 
 
 def _decode_raw(file: BinaryIO, at_least: int | None) -> Decoded:
-    preview, exif = raw.preview(file)
-    return decode_here(io.BytesIO(preview), at_least, ("JPEG",), exif=exif)
+    preview, tags = raw.preview(file)
+    return decode_here(io.BytesIO(preview), at_least, ("JPEG",), around=tags)
 
 
 # ---------------------------------------------------------------- decoding, in this process
@@ -151,11 +150,11 @@ def decode_here(
     at_least: int | None,
     formats: tuple[str, ...],
     guarded: bool = False,
-    exif: Image.Exif | None = None,
+    around: dict | None = None,
 ) -> Decoded:
     """Decode in this process. guarded: this is a process of its own, so that large pictures may be tried.
 
-    exif: of the file that the picture was found in, for what it does not say itself.
+    around: the tags of the file that the picture was found in, for what it does not say itself.
     """
     try:
         with warnings.catch_warnings():
@@ -165,9 +164,9 @@ def decode_here(
                 _scale(image, at_least)
                 _check_work(image, full, file, guarded)
                 image.load()
-                own = photo_fields.exif_of(image)
-                orientation = photo_fields.orientation(own) or photo_fields.orientation(exif) or 1
-                fields = {**photo_fields.fields_of(exif), **photo_fields.fields_of(own)}
+                tags = {**(around or {}), **photo_fields.tags_of(image)}
+                orientation = photo_fields.orientation(tags) or 1
+                fields = photo_fields.fields_of(tags)
                 width, height = full[::-1] if orientation >= 5 else full
                 rgb = _shrink(_to_rgb(image), at_least)
                 if orientation > 1:

@@ -4,8 +4,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from PIL import Image
-
+from retrieval import photo_fields
 from retrieval.errors import ImageError
 
 EXTENSIONS = frozenset(
@@ -13,14 +12,14 @@ EXTENSIONS = frozenset(
 )
 MAX_FILE = 400_000_000  # bytes
 _MAX_PREVIEW = 1 << 25
-_MAX_EXIF = 1 << 20  # the directories stand at the start of the file
+_MAX_TAGS = 1 << 20  # the directories stand at the start of the file
 _SMALLEST = 160  # pixels of the longer side: a smaller one is a thumbnail for the camera's own screen
 _CODED = (0xC0, 0xC1, 0xC2)  # start of frame: baseline, extended, progressive; C3, lossless, is the sensor's data
 _TIFF = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # the later ones are Panasonic's and Olympus's own
 
 
-def preview(file: BinaryIO) -> tuple[bytes, Image.Exif | None]:
-    """The largest JPEG in a raw file, and the file's EXIF, which has the orientation where the JPEG has none.
+def preview(file: BinaryIO) -> tuple[bytes, photo_fields.Tags]:
+    """The largest JPEG in a raw file, and the file's tags, which have the orientation where the JPEG has none.
 
     Raises ImageError where there is no preview.
     """
@@ -31,7 +30,7 @@ def preview(file: BinaryIO) -> tuple[bytes, Image.Exif | None]:
     if not found:
         raise ImageError("a raw file without a preview: save it as JPEG")
     _, at = max(found, key=lambda one: (one[0][0] * one[0][1], -one[1]))
-    return data[at : at + _MAX_PREVIEW], _exif(data[:_MAX_EXIF])
+    return data[at : at + _MAX_PREVIEW], _tags(data[:_MAX_TAGS])
 
 
 def _jpegs(data: bytes) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -60,17 +59,9 @@ def _size(data: bytes, start: int) -> tuple[int, int] | None:
     return None
 
 
-def _exif(data: bytes) -> Image.Exif | None:
-    """The EXIF that a raw file is (TIFF and its kin) or holds (CR3: the box CMT1)."""
+def _tags(data: bytes) -> photo_fields.Tags:
+    """The tags that a raw file has as the TIFF that it is, or holds (CR3: in the box CMT1)."""
     if data[4:12] == b"ftypcrx ":
         at = data.find(b"CMT1", 0, 1 << 16)
-        data = data[at + 4 : at + 4 + (1 << 16)] if at >= 0 else b""
-    if data[:4] not in _TIFF:
-        return None
-    exif = Image.Exif()
-    head = data[:2] + (b"*\0" if data[:2] == b"II" else b"\0*")
-    try:
-        exif.load(head + data[4:])
-    except Exception:  # hostile metadata raises anything; the preview is what counts
-        return None
-    return exif
+        data = data[at + 4 :] if at >= 0 else b""
+    return photo_fields.read(data) if data[:4] in _TIFF else {}
