@@ -14,7 +14,7 @@ MAX_FILE = 400_000_000  # bytes
 _MAX_PREVIEW = 1 << 25
 _MAX_TAGS = 1 << 20  # the directories stand at the start of the file
 _SMALLEST = 160  # pixels of the longer side: a smaller one is a thumbnail for the camera's own screen
-_CODED = (0xC0, 0xC1, 0xC2)  # start of frame: baseline, extended, progressive; C3, lossless, is the sensor's data
+_CODED = (0xC0, 0xC1, 0xC2)  # start of frame: baseline, extended, progressive
 _TIFF = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # the later ones are Panasonic's and Olympus's own
 
 
@@ -53,7 +53,7 @@ def _size(data: bytes, start: int) -> tuple[int, int] | None:
         if marker in _CODED:
             height, width = struct.unpack_from(">HH", data, at + 5)
             return (width, height) if width and height and data[at + 4] == 8 else None
-        if marker in (0xC3, 0xD9, 0xDA) or length < 2:
+        if marker in (0xD9, 0xDA) or length < 2:  # also behind C3, lossless: the sensor's data
             return None
         at += 2 + length
     return None
