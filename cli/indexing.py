@@ -9,23 +9,24 @@ from retrieval import Retriever, load_encoder
 from retrieval.errors import BadRequest
 from retrieval.presets import DEFAULT
 from retrieval.retriever import FOLDER, encoder_of
-from retrieval.sources import parse_uri
+from retrieval.sources import Options, parse_uri
 
 SKIPPED_FILE = "skipped.txt"
 
 
 def run(
-    source: str, index_dir: Path | None, model: str | None, device: str, recall: float | None, memory: str | None
-) -> int:
+    source: str, index_dir: Path | None, model: str | None, device: str, recall: float | None, memory: str | None,
+    options: Options = Options(),  # noqa: B008 - frozen
+) -> int:  # fmt: skip
     """Index and say what was done; the exit code."""
     budget = None if memory is None else _bytes(memory)
-    uri = parse_uri(source)
+    uri = parse_uri(source, options)
     path = index_dir or (uri.root or Path()) / FOLDER
     encoder = load_encoder(model or _recorded(path) or DEFAULT, device)
     encoder.to_fast_precision()
     with show.Meter("indexing", "pictures") as meter:
         retriever, report = Retriever.build(
-            source, path, encoder, device, meter, recall=recall, memory=budget, on_message=meter.say
+            uri, path, encoder, device, meter, recall=recall, memory=budget, on_message=meter.say
         )
     with retriever:
         listed = path / SKIPPED_FILE

@@ -106,15 +106,26 @@ def index(
         float | None, typer.Option(min=0.5, max=0.999, help="Of approximate search, measured on text.")
     ] = None,
     memory: Annotated[str | None, typer.Option(help="That it may take: 500M, 4G.", metavar="SIZE")] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="Left out of a folder, as in a .gitignore; repeatable.", metavar="GLOB")
+    ] = None,
+    include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Also names that start with a dot.")] = False,
+    urls: Annotated[bool, typer.Option("--urls", help="Pictures may be fetched from the URLs of SOURCE.")] = False,
+    local_urls: Annotated[
+        bool, typer.Option("--local-urls", help="Also from this machine and private networks.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Index pictures: new and changed ones only; those that are gone disappear. Bare: this folder into ./.mmr.
 
     From 100,000 pictures on, an approximate index is made beside the exact one and tuned on text; --recall asks for it.
+    A file .mmrignore in a folder leaves out what its globs name, as a .gitignore does.
     """
     from cli import indexing
+    from retrieval.sources import Options
 
-    raise typer.Exit(indexing.run(source, index_dir, model, device, recall, memory))
+    options = Options(tuple(exclude or ()), include_hidden, urls or local_urls, local_urls)
+    raise typer.Exit(indexing.run(source, index_dir, model, device, recall, memory, options))
 
 
 @app.command()

@@ -3,6 +3,7 @@
     year >= 2011 and baseColour == 'Red'
     season in ('Summer', 'Spring') or not (price < 20 or discontinued)
     caption contains 'dog' and author is not null
+    taken >= 2024-06-01 and taken < 2024-07
 
 Names are fields (in backticks where they hold spaces or other signs); = is ==, <> is !=; keywords in any case. A number
 is compared with what looks like a number, a text with the text of whatever is there. A missing field answers no
@@ -17,7 +18,8 @@ from indexes.errors import BadFilter
 
 _TOKEN = re.compile(
     r"""\s*(?:
-      (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
+      (?P<date>\d{4}-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\d)?)?)?(?![\w.:-]))
+    | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
     | (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
     | (?P<quoted>`[^`"\\]+`)
     | (?P<word>[^\W\d][\w.]*)
@@ -70,6 +72,8 @@ def _tokens(where: str) -> list[_Token]:
             kind, text = "name", text[1:-1]
         elif kind == "text":
             text = re.sub(r"\\(.)", r"\1", text[1:-1])
+        elif kind == "date":
+            kind = "text"  # ISO 8601 sorts as text does
         tokens.append(_Token(kind, text, match.start(match.lastgroup)))
     return [*tokens, _Token("end", "", len(where))]
 

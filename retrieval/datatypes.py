@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A thing that can be found: a picture.
+    """A thing that can be found: a picture, or a clip of moving ones.
 
     id: stable name, unique in its source. uri: where it is, relative to the source's root. content: a file, or a
     function that gives the encoded bytes or the picture itself. caption: one text for people to read. stamp: changes
-    when the content does. meta: whatever else the source said of it.
+    when the content does. meta: whatever else the source said of it; `inside` where it lies within another file
+    (places.py). kind: "picture", or "clip" (video.py).
     """
 
     id: str
@@ -28,6 +29,7 @@ class Item:
     caption: str | None = None
     stamp: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
+    kind: str = "picture"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,78 +1,240 @@
-"""Bytes to correct RGB pixels: orientation, transparency, 16 bits, animation, scaled decode, bombs, corrupt files."""
+"""Bytes to correct RGB pixels: orientation, transparency, 16 bits, animation, scaled decode, bombs, corrupt files.
+
+Common formats are decoded in the caller's thread. What is rare and read by large C libraries (TIFF, JPEG 2000, AVIF,
+HEIC) or by slow Python (packed BMP, plain PPM), and whatever is large or suspicious, goes to a process of its own
+(guard.py), which may crash, hang or run out of memory at the cost of that one file.
+"""
 
 import io
+import stat
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from retrieval import photo_fields, raw
 from retrieval.datatypes import Item
 from retrieval.errors import ImageError
 
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .webp .bmp .dib .tif .tiff .avif .jp2 .ppm .pgm .pbm .pnm .tga .ico .qoi".split()
+EXTENSIONS = raw.EXTENSIONS | frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .bmp .dib .tif .tiff .avif .heic .heif .hif .jp2 .j2k .jpx "
+    ".ppm .pgm .pbm .pnm .tga .ico .qoi".split()
 )
 MAX_PIXELS = 200_000_000  # above this a picture is taken for a bomb
+MAX_DECODED = 80_000_000  # pixels held at once, at 8 to 13 bytes each; guard.py limits the bytes as well
+MAX_IN_THREAD = 24_000_000  # of these several may be held at once, one a thread
+MAX_SCANS = 64  # of a progressive JPEG: each costs a pass over the whole picture, and a few bytes make one
 
 # Formats that start other programs (EPS), or that hold no photograph, are not opened whatever the file's name says.
 _WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "QOI")
 Image.init()
 FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)  # what this Pillow was built with
+_IN_THREAD = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"RIFF", "WEBP"))
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_T = Image.Transpose
+_UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE, 6: _T.ROTATE_270,
+            7: _T.TRANSVERSE, 8: _T.ROTATE_90}  # fmt: skip
 
 
-def decode(content: Path | bytes, at_least: int | None = None) -> Image.Image:
+class Decoded(NamedTuple):
+    """A picture, and what the file says of it (photo_fields.py)."""
+
+    image: Image.Image
+    fields: dict
+
+
+class _NeedsGuard(Exception):  # noqa: N818 - says where to go on, not what is wrong
+    """This file is not for a thread."""
+
+
+def decode(content: Path | bytes, at_least: int | None = None, name: str = "") -> Image.Image:
     """Decode a picture as a person sees it: an RGB image, upright, over white, the first frame of an animation.
 
-    at_least: where the shorter side may shrink to this many pixels, a JPEG is decoded at a fraction of its size,
-    never below it. Raises ImageError with the reason.
+    at_least: where the shorter side may shrink to this many pixels, the picture comes at a whole fraction of its size,
+    never below it. name: what bytes would be called as a file; its ending tells camera raw files, which are shown by
+    their embedded preview. Raises ImageError with the reason.
     """
-    source = io.BytesIO(content) if isinstance(content, bytes) else content
+    return decode_with_fields(content, at_least, name).image
+
+
+def decode_with_fields(content: Path | bytes, at_least: int | None = None, name: str = "") -> Decoded:
+    """What `decode` gives, and the fields of the file; it is opened once. Raises ImageError with the reason."""
+    from retrieval import guard
+
+    suffix = Path(name if isinstance(content, bytes) else content).suffix.lower()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises
-            with Image.open(source, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ImageError(f"too large: {image.width} x {image.height} pixels")
-                if at_least and image.format == "JPEG":
-                    image.draft(None, (at_least, at_least))
-                image.load()
-                return _to_rgb(ImageOps.exif_transpose(image))
-    except ImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ImageError("too large: a decompression bomb") from error
-    except Image.UnidentifiedImageError as error:
-        raise ImageError("not a picture of a known format") from error
-    except FileNotFoundError as error:
-        raise ImageError("no such file") from error
-    except MemoryError as error:
-        raise ImageError("too large for memory") from error
-    # Pillow's decoders raise almost anything on hostile bytes (struct.error, SyntaxError, IndexError, KeyError, ...):
-    # one file, one reason.
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageError(f"does not decode: {reason}"[:200]) from error
+        with _open(content) as file:
+            if suffix in raw.EXTENSIONS:
+                return _decode_raw(file, at_least)
+            kind = kind_of(file.read(64))
+            file.seek(0)
+            if kind != "guarded":
+                return decode_here(file, at_least, (kind,))
+    except _NeedsGuard:
+        pass
+    except OSError as error:
+        raise ImageError(_reason(error)) from error
+    return guard.decode(content, at_least)
 
 
 def load(item: Item, at_least: int | None = None) -> Image.Image:
-    """The picture of an item as `decode` gives it. Raises ImageError with the reason."""
-    if isinstance(item.content, Path):
-        return decode(item.content, at_least)
+    """The picture of an item as `decode` gives it; of a clip its middle frame. Raises ImageError with the reason."""
+    return load_with_fields(item, at_least).image
+
+
+def load_with_fields(item: Item, at_least: int | None = None) -> Decoded:
+    """`load`, and what the file says of itself: taken, camera, latitude, longitude, width, height.
+
+    The source's own columns are in `item.meta` and should win: `{**fields, **item.meta}`.
+    """
+    content = item.content
+    if not isinstance(content, Path):
+        try:
+            content = content()
+        except (OSError, ValueError, KeyError) as error:
+            raise ImageError(f"cannot be read: {error}"[:200]) from error
+    if isinstance(content, Image.Image):
+        return Decoded(content, {"width": content.width, "height": content.height})
+    if item.kind == "clip":
+        from retrieval import video
+
+        clip = video.clip(content, 1, at_least)
+        return Decoded(clip.frames[0], clip.fields)
+    return decode_with_fields(content, at_least, item.uri)
+
+
+# ---------------------------------------------------------------- which way
+
+
+def _open(content: Path | bytes) -> BinaryIO:
+    if isinstance(content, bytes):
+        return io.BytesIO(content)
     try:
-        content = item.content()
-    except (OSError, ValueError, KeyError) as error:
-        raise ImageError(f"cannot be read: {error}"[:200]) from error
-    return content if isinstance(content, Image.Image) else decode(content, at_least)
+        if not stat.S_ISREG(content.stat().st_mode):  # a pipe would wait for ever
+            raise ImageError("not a file")
+        return content.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError("no such file") from error
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def kind_of(head: bytes) -> str:
+    """The Pillow format that a thread may decode, by a file's first bytes, or "guarded"."""
+    for magic, name in _IN_THREAD:
+        if head.startswith(magic) and name in FORMATS and (name != "WEBP" or head[8:12] == b"WEBP"):
+            return name
+    if head[4:8] == b"ftyp" and is_heif(head) and find_spec("pillow_heif") is None:
+        raise ImageError("HEIC needs one more library: pip install 'mmr[heic]'")
+    return "guarded"
+
+
+def is_heif(head: bytes) -> bool:
+    """Are these the first bytes of a HEIC or HEIF file, other than AVIF?"""
+    brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(64, int.from_bytes(head[:4], "big")), 4))]
+    return head[4:8] == b"ftyp" and b"avif" not in brands and any(brand in _HEIF_BRANDS for brand in brands)
+
+
+def _decode_raw(file: BinaryIO, at_least: int | None) -> Decoded:
+    preview, tags = raw.preview(file)
+    return decode_here(io.BytesIO(preview), at_least, ("JPEG",), around=tags)
+
+
+# ---------------------------------------------------------------- decoding, in this process
+
+
+def decode_here(
+    file: BinaryIO,
+    at_least: int | None,
+    formats: tuple[str, ...],
+    guarded: bool = False,
+    around: dict | None = None,
+) -> Decoded:
+    """Decode in this process. guarded: this is a process of its own, so that large pictures may be tried.
+
+    around: the tags of the file that the picture was found in, for what it does not say itself.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises
+            with Image.open(file, formats=formats) as image:
+                full = image.size
+                _scale(image, at_least)
+                _check_work(image, full, file, guarded)
+                image.load()
+                tags = {**(around or {}), **photo_fields.tags_of(image)}
+                orientation = photo_fields.orientation(tags) or 1
+                fields = photo_fields.fields_of(tags)
+                width, height = full[::-1] if orientation >= 5 else full
+                rgb = _shrink(_to_rgb(image), at_least)
+                if orientation > 1:
+                    rgb = rgb.transpose(_UPRIGHT[orientation])
+                return Decoded(rgb, {**fields, "width": width, "height": height})
+    except (ImageError, _NeedsGuard):
+        raise
+    # Pillow's decoders raise almost anything on hostile bytes (struct.error, SyntaxError, IndexError, KeyError, ...):
+    # one file, one reason.
+    except Exception as error:
+        raise ImageError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return "too large: a decompression bomb"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not a picture of a known format"
+    if isinstance(error, MemoryError):
+        return "too large for memory"
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"does not decode: {reason}"[:200]
+
+
+def _scale(image: Image.Image, at_least: int | None) -> None:
+    """Ask a JPEG's decoder for a fraction of the size, also where the whole would not fit in memory."""
+    if image.width * image.height > MAX_PIXELS:
+        raise ImageError(f"too large: {image.width} x {image.height} pixels")
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more pictures behind it, as many phones write
+        if at_least:
+            image.draft(None, (at_least, at_least))
+        elif image.width * image.height > MAX_DECODED:
+            image.draft(None, ((image.width + 1) // 2, (image.height + 1) // 2))
+
+
+def _check_work(image: Image.Image, full: tuple[int, int], file: BinaryIO, guarded: bool) -> None:
+    """Refuse what would not fit in memory, and send away what is too much for a thread."""
+    pixels = image.width * image.height
+    if image.info.get("progressive"):  # all coefficients of the picture are held, whatever its scale
+        pixels = max(pixels, full[0] * full[1] * 6 // 10)
+    if pixels > MAX_DECODED:
+        raise ImageError(f"too large for memory: {image.width} x {image.height} pixels")
+    if not guarded and (pixels > MAX_IN_THREAD or (image.info.get("progressive") and _scans(file) > MAX_SCANS)):
+        raise _NeedsGuard
+
+
+def _scans(file: BinaryIO) -> int:
+    """About how many scans a JPEG has: this marker never stands in compressed data."""
+    at = file.tell()
+    file.seek(0)
+    count = file.read().count(b"\xff\xda")
+    file.seek(at)
+    return count
+
+
+def _shrink(image: Image.Image, at_least: int | None) -> Image.Image:
+    factor = min(image.size) // at_least if at_least else 1
+    return image.reduce(factor) if factor > 1 else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
         return _from_deep(image).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, image).convert("RGB")
+        image = image if image.mode == "RGBA" else image.convert("RGBA")  # convert() would copy
+        canvas = Image.new("RGB", image.size, "white")
+        canvas.paste(image, mask=image.getchannel("A"))
+        return canvas
     return image.convert("RGB")
 
 
@@ -82,13 +244,23 @@ def _from_deep(image: Image.Image) -> Image.Image:
     16-bit files span 0..65535; 32-bit integers and floats have no agreed range, so theirs is taken as it is found:
     up to 1 (a float picture), up to 255, up to 65535, else stretched.
     """
-    values = np.asarray(image).astype(np.float32)
-    values = np.nan_to_num(values, posinf=0, neginf=0)
-    top = float(values.max(initial=0))
+    import numpy as np
+
+    rows = max(1, (1 << 22) // image.width)  # in strips: as floats the whole would be several times the picture
+
+    def strip(y: int) -> np.ndarray:
+        values = np.asarray(image.crop((0, y, image.width, min(y + rows, image.height)))).astype(np.float32)
+        return np.nan_to_num(values, posinf=0, neginf=0)
+
+    starts = range(0, image.height, rows)
+    top = max(float(strip(y).max(initial=0)) for y in starts)
     if image.mode == "F" and top <= 1:
         scale = 255.0
     elif image.mode in ("I", "F") and top <= 255:
         scale = 1.0
     else:
         scale = 255.0 / max(65535.0, top)
-    return Image.fromarray((values * scale).round().clip(0, 255).astype(np.uint8))
+    grey = Image.new("L", image.size)
+    for y in starts:
+        grey.paste(Image.fromarray((strip(y) * scale).round().clip(0, 255).astype(np.uint8)), (0, y))
+    return grey

@@ -15,7 +15,7 @@ RECORDS = [
     {"uri": "a.jpg", "meta": {"year": 2011, "colour": "Red", "price": "12.5", "old": True}},
     {"uri": "b.jpg", "meta": {"year": "2012", "colour": "Navy Blue", "price": "cheap", "old": False}},
     {"uri": "c.jpg", "caption": "A Dog runs", "meta": {"year": 1999.5, "colour": "red'; DROP TABLE items; --"}},
-    {"uri": "d.jpg", "caption": None, "meta": {"old": "false"}},
+    {"uri": "d.jpg", "caption": None, "meta": {"old": "false", "taken": "2024-06-01T12:30:05"}},
 ]
 
 
@@ -57,6 +57,13 @@ def matching(where, records=RECORDS, inside=("meta",)):
         ("uri >= 'c'", [2, 3]),
         ("year > -1e999", [0, 1, 2]),
         ("year < 99999999999999999999999", [0, 1, 2]),
+        ("taken >= 2024-06-01", [3]),
+        ("taken >= 2024-06 and taken < 2024-07", [3]),
+        ("taken > 2024-06-01T12:30:05", []),
+        ("taken < 2024-06-01T12:30:06", [3]),
+        ("taken in (2024-06-01T12:30:05, 1)", [3]),
+        ("taken < 2024-06-01", []),
+        ("year >= 2011 and year < 2012", [0]),
         ("nothing == 1", []),
     ],
 )

@@ -2,14 +2,16 @@
 
 import csv
 import io
+import os
+import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from retrieval import images
+from retrieval import guard, images
 from retrieval.datatypes import Item
 from retrieval.errors import ImageError
 
@@ -55,6 +57,14 @@ def test_cmyk_is_no_negative():
     assert np.allclose(got, (255, 0, 0), atol=6)
 
 
+def test_cmyk_as_adobe_writes_it_is_no_negative():
+    """Adobe stores inverted CMYK and marks the file; Pillow writes the same with the marker left out."""
+    content = encoded(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "JPEG", quality=95)
+    marker = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+    plain = content[:2] + content[2 + 16 :] if content[2:4] == b"\xff\xee" else content
+    assert np.allclose(pixel(plain[:2] + marker + plain[2:]), (255, 0, 0), atol=6)
+
+
 def test_the_first_frame_of_an_animation():
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     assert pixel(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])) == (255, 0, 0)
@@ -79,6 +89,99 @@ def test_a_large_jpeg_is_decoded_small_but_never_below_what_is_asked():
 def test_a_bad_file_has_a_reason(content, reason):
     with pytest.raises(ImageError, match=reason):
         images.decode(content)
+
+
+def test_a_png_is_shrunk_by_a_whole_number_and_never_below_what_is_asked():
+    content = encoded(Image.new("RGB", (1000, 700), "red"))
+    assert images.decode(content, at_least=300).size == (500, 350)
+    assert images.decode(content, at_least=400).size == (1000, 700)
+
+
+def test_a_jpeg_with_more_pictures_behind_it_is_decoded_small_too():
+    first = Image.new("RGB", (1600, 1200), "red")
+    content = encoded(first, "MPO", save_all=True, append_images=[Image.new("RGB", (1600, 1200), "blue")])
+    got = images.decode(content, at_least=200)
+    assert (got.size, got.getpixel((9, 9))) == ((400, 300), pytest.approx((254, 0, 0), abs=2))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_every_orientation_of_every_format(kind, orientation):
+    """Against Pillow's own exif_transpose, and the fields tell the size as it is seen."""
+    image = Image.fromarray(np.kron([[0, 80, 160], [240, 40, 120]], np.ones((16, 16))).astype(np.uint8)).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(image, kind, exif=exif)
+    with Image.open(io.BytesIO(content)) as opened:
+        expected = ImageOps.exif_transpose(opened).convert("RGB")
+    got = images.decode_with_fields(content)
+    assert np.abs(np.asarray(got.image, int) - np.asarray(expected, int)).max() <= 2
+    assert (got.fields["width"], got.fields["height"]) == expected.size == ((48, 32) if orientation < 5 else (32, 48))
+
+
+def test_a_broken_exif_costs_no_picture():
+    good = encoded(Image.new("RGB", (16, 16), "red"), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40)
+    assert images.decode(good).size == (16, 16)
+
+
+@pytest.mark.parametrize("kind", ["zTXt", "iCCP", "iTXt"])
+def test_a_text_that_blows_up_is_not_unpacked(kind):
+    """64 MB of zeros behind 64 KB, in each compressed chunk of a PNG."""
+    packed = zlib.compress(bytes(64 << 20), 9)
+    middle = b"\0\0" if kind != "iTXt" else b"\0\1\0\0\0"
+    body = kind.encode() + b"key" + middle + packed
+    chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    content = encoded(Image.new("RGB", (4, 4)))
+    try:
+        assert images.decode(content[:33] + chunk + content[33:]).size == (4, 4)
+    except ImageError as error:
+        assert "too large" in str(error).lower()  # noqa: PT017 - either way is sound, nothing else is
+
+
+def test_a_pipe_is_no_picture(tmp_path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match="not a file"):
+        images.decode(tmp_path / "a.jpg")
+
+
+def test_large_and_many_scanned_pictures_leave_the_thread(monkeypatch):
+    sent = []
+    monkeypatch.setattr(guard, "decode", lambda content, at_least: sent.append(at_least))
+    noise = Image.effect_noise((64, 64), 50).convert("RGB")
+    images.decode_with_fields(encoded(noise, "JPEG", progressive=True))
+    assert sent == []
+    monkeypatch.setattr(images, "MAX_SCANS", 3)
+    images.decode_with_fields(encoded(noise, "JPEG", progressive=True), 1)
+    monkeypatch.setattr(images, "MAX_IN_THREAD", 64 * 64 - 1)
+    images.decode_with_fields(encoded(noise), 2)
+    assert sent == [1, 2]
+
+
+def test_what_would_not_fit_in_memory_is_refused_before_it_is_decoded(monkeypatch):
+    monkeypatch.setattr(images, "MAX_DECODED", 99)
+    with pytest.raises(ImageError, match="too large for memory: 10 x 10 pixels"):
+        images.decode(encoded(Image.new("RGB", (10, 10))))
+    assert images.decode(encoded(Image.new("RGB", (16, 16)), "JPEG")).size == (8, 8)  # a JPEG comes smaller instead
+
+
+def test_heic_names_what_to_install_or_is_decoded(monkeypatch):
+    head = b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic"
+    assert images.is_heif(head)
+    assert not images.is_heif(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif")
+    monkeypatch.setattr(images, "find_spec", lambda name: None)
+    with pytest.raises(ImageError, match=r"pip install 'mmr\[heic\]'"):
+        images.decode(head)
+
+
+def test_heic_is_upright(tmp_path):
+    heif = pytest.importorskip("pillow_heif", reason="pip install 'mmr[heic]'")
+    image = Image.new("RGB", (64, 32), "red")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    heif.from_pillow(image).save(tmp_path / "a.heic", exif=exif.tobytes())
+    got = images.decode_with_fields(tmp_path / "a.heic")
+    assert got.image.size == (got.fields["width"], got.fields["height"]) == (32, 64)
+    assert np.allclose(got.image.getpixel((5, 5)), (254, 0, 0), atol=6)
 
 
 def test_a_bomb_is_not_decoded(monkeypatch):

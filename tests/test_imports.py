@@ -19,7 +19,12 @@ MAY_IMPORT = {
 ONLY_IN = {
     "open_clip": {"retrieval/encoder.py", "retrieval/towers.py"},
     "huggingface_hub": {"retrieval/encoder.py"},
-    "datasets": {"retrieval/sources.py"},
+    "datasets": {"retrieval/tables.py"},
+    "pyarrow": {"retrieval/places.py"},
+    "pathspec": {"retrieval/folders.py"},
+    "pillow_heif": {"retrieval/guard.py"},
+    "av": {"retrieval/video.py"},
+    "http": {"retrieval/web.py"},
     "tokenizers": {"retrieval/tokenizer.py"},
     "onnxruntime": {"retrieval/runtime.py"},
     "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/tune.py"},

@@ -5,8 +5,8 @@ import json
 import pytest
 from PIL import Image
 
-from retrieval import images
-from retrieval.errors import BadRequest
+from retrieval import images, places
+from retrieval.errors import BadRequest, ImageError
 from retrieval.sources import open_items, open_pairs, parse_uri
 
 
@@ -56,6 +56,28 @@ def test_parquet_and_a_saved_dataset(tmp_path, photos):
         assert first.caption == "a red square"
         assert images.load(first.item).getpixel((0, 0)) == (255, 0, 0)
     assert len(open_pairs(f"parquet:{tmp_path}/p.parquet?split=train")) == 1
+
+
+@pytest.mark.parametrize("kind", ["binary", "struct", "path in a struct", "path"])
+def test_parquet_holds_pictures_in_many_ways_and_they_are_opened_again(tmp_path, photos, kind):
+    import pyarrow
+    import pyarrow.parquet
+
+    data = (photos / "red.png").read_bytes()
+    value = {"binary": data, "struct": {"bytes": data, "path": None}, "path": "photos/red.png",
+             "path in a struct": {"bytes": None, "path": "photos/red.png"}}[kind]  # fmt: skip
+    rows = [{"image": value, "caption": f"number {number}"} for number in range(5)]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "p.parquet", row_group_size=2)
+    items = list(open_items(str(tmp_path / "p.parquet")))
+    assert len(items) == 5
+    for number, item in enumerate(items):
+        assert item.meta["inside"] == {"file": "p.parquet", "row": number, "column": "image"}
+        assert images.load(item).getpixel((0, 0)) == (255, 0, 0)
+        assert places.open_again(item.uri, item.meta, tmp_path).getpixel((0, 0)) == (255, 0, 0)
+    with pytest.raises(ImageError, match="has changed"):
+        places.open_again("5", {"inside": {"file": "p.parquet", "row": 5, "column": "image"}}, tmp_path)
+    with pytest.raises(ImageError, match="cannot be read as parquet"):
+        places.open_again("5", {"inside": {"file": "p.parquet", "row": 0, "column": "gone"}}, tmp_path)
 
 
 def test_picturebook_is_a_source():

@@ -1,0 +1,88 @@
+"""What every kind of source shares: a source taken apart, what was allowed or left out, and a row."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retrieval.datatypes import Item
+from retrieval.errors import BadRequest, ImageError
+
+Row = tuple[Item, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What of a source is left out, and what it may do.
+
+    exclude: globs, as in a .gitignore. include_hidden: also names that start with a dot. urls: pictures may be fetched;
+    local_urls: also from this machine and the network it is in.
+    """
+
+    exclude: tuple[str, ...] = ()
+    include_hidden: bool = False
+    urls: bool = False
+    local_urls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Uri:
+    """`scheme:path?key=value`, taken apart. text: as it was typed."""
+
+    text: str
+    scheme: str
+    path: str
+    where: dict[str, str]
+    options: Options = field(default_factory=Options)
+
+    @property
+    def root(self) -> Path | None:
+        """The folder that the items' uris are relative to, if they are files or lie in files."""
+        if self.scheme in ("folder", "img2dataset"):
+            return Path(self.path)
+        if self.scheme == "webdataset":
+            return pattern_root(self.path)
+        return Path(self.path).parent if self.scheme in ("csv", "jsonl", "parquet") else None
+
+
+def pattern_root(pattern: str) -> Path:
+    """The folder above the first part of a path that is a pattern, or above the file."""
+    path = Path(pattern)
+    if path.is_dir():
+        return path
+    parts = path.parts[:-1]
+    fixed = next((n for n, part in enumerate(parts) if any(sign in part for sign in "{*?[")), len(parts))
+    return Path(*parts[:fixed])
+
+
+def existing_file(uri: Uri) -> Path:
+    """The file of a source. Raises BadRequest where there is none."""
+    if not Path(uri.path).is_file():
+        raise BadRequest(f"no such file: {uri.path}: check the path")
+    return Path(uri.path)
+
+
+def id_of(name: str) -> str:
+    """The name as proper Unicode: file names may hold bytes that are none."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def stamp_of(path: Path) -> str:
+    """Size and time of a file: changes when the file does. Empty where there is no file (decoding will say so)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ""
+    return f"{status.st_size}:{status.st_mtime_ns}"
+
+
+def matches(row: dict, where: dict[str, str]) -> bool:
+    """Does the row have every value that was asked for?"""
+    return all(str(row.get(column)) == value for column, value in where.items())
+
+
+def unreadable(name: str, reason: str) -> Item:
+    """An item that stands for what cannot be read, so that it is listed with what was skipped and the rest goes on."""
+
+    def content() -> bytes:
+        raise ImageError(reason)
+
+    return Item(id_of(name), name, content)
