@@ -1,6 +1,7 @@
 """Retriever: an encoder and a store. `build` makes one, `open` opens one, `search` answers."""
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -95,7 +96,9 @@ class Retriever:
         asker = os.path.realpath(text) if query.is_picture(text) else None
         condition = None if where is None else filters.parse(where, inside=("meta",))
         vectors = query.encode([text], self.encoder)
-        found = self.store.search(vectors, k + bool(asker), self.device, condition, 1 if exact else None)
+        found = self.store.search(
+            vectors, k + bool(asker), _search_device(self.device), condition, 1 if exact else None
+        )
         hits = []
         for row, score in zip(found.rows[0], found.scores[0], strict=True):
             if row >= 0:
@@ -119,6 +122,13 @@ class Retriever:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _search_device(device: str) -> str:
+    """ "auto" is the GPU only where torch is in use already: finding out must not cost more than the search."""
+    torch = sys.modules.get("torch")
+    on_gpu = device == "cuda" or (device == "auto" and torch is not None and torch.cuda.is_available())
+    return "cuda" if on_gpu else "cpu"
 
 
 def path_of(store: Store, uri: str) -> str | None:

@@ -94,6 +94,7 @@ def test_where_leaves_what_meets_it(indexed, trained, tmp_path, book):
 
 
 def test_approximate_search_from_the_command_line(photos, trained, tmp_path, monkeypatch):
+    from indexes.derived import Derived
     from retrieval import approximate
 
     index = ("--index", tmp_path / "i")
@@ -109,8 +110,13 @@ def test_approximate_search_from_the_command_line(photos, trained, tmp_path, mon
     assert "IVF1,Flat: recall@10 of 1.000 on text (0.9 asked)" in made.stderr
     held = json.loads(mmr("info", *index, "--json").stdout)
     assert (held["search"], held["recall asked"], held["not merged"]) == ("IVF1,Flat", 0.9, 0)
-    for words in ((), ("--exact",)):
+    asked = []
+    real = Derived.search
+    monkeypatch.setattr(Derived, "search", lambda *given: asked.append(1) or real(*given))
+    for words, approximately in ((), 1), (("--exact",), 0):
+        asked.clear()
         assert len(mmr("search", "a dog", *index, *words, "--json").stdout.splitlines()) == 3
+        assert len(asked) == approximately
 
 
 def test_info_verify_and_compact(photos, trained, tmp_path):

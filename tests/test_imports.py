@@ -20,7 +20,7 @@ ONLY_IN = {
     "open_clip": {"retrieval/encoder.py", "retrieval/towers.py"},
     "huggingface_hub": {"retrieval/encoder.py"},
     "datasets": {"retrieval/tables.py"},
-    "pyarrow": {"retrieval/places.py"},
+    "pyarrow": {"retrieval/places.py", "retrieval/exchange/tables.py"},
     "pathspec": {"retrieval/folders.py"},
     "pillow_heif": {"retrieval/guard.py"},
     "av": {"retrieval/video.py"},
@@ -30,7 +30,6 @@ ONLY_IN = {
     "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/tune.py"},
     "ftfy": {"retrieval/clip_tokenizer.py"},
     "regex": {"retrieval/clip_tokenizer.py"},
-    "pyarrow": {"retrieval/exchange/tables.py"},
     "sqlite3": {
         "indexes/store.py",
         "indexes/database.py",
