@@ -4,7 +4,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from indexes import durable
@@ -34,12 +34,12 @@ pre {{ background: #8881; padding: .8rem 1rem; border-radius: 8px; overflow-x: a
 
 @dataclass(frozen=True)
 class Section:
-    """A question and its answers. query: words, or the path of a picture. note: a line below the heading."""
+    """A question and its answers. note: a line below the heading. pictures: those that were asked with."""
 
     query: str
     hits: Sequence[Hit]
     note: str = ""
-    picture: Path | None = field(default=None)
+    pictures: Sequence[Path] = ()
 
 
 def write(path: Path, title: str, sections: Sequence[Section], preformatted: str = "") -> None:
@@ -51,18 +51,19 @@ def write(path: Path, title: str, sections: Sequence[Section], preformatted: str
 
 
 def _section(section: Section) -> str:
-    picture = f'<img alt="the query" src="{_thumbnail(str(section.picture))}">' if section.picture else ""
+    pictures = "".join(f'<img alt="the query" src="{_thumbnail(str(path))}">' for path in section.pictures)
     note = f"<p>{html.escape(section.note)}</p>" if section.note else ""
     figures = "".join(_figure(hit) for hit in section.hits)
-    return f'<h2>{html.escape(section.query)}{picture}</h2>{note}<div class="hits">{figures}</div>'
+    return f'<h2>{html.escape(section.query)}{pictures}</h2>{note}<div class="hits">{figures}</div>'
 
 
 def _figure(hit: Hit) -> str:
     source = _thumbnail(hit.path) if hit.path else ""
     words = html.escape(hit.caption or hit.uri)
+    sure = "" if hit.confidence is None else f" · {hit.confidence:.0%}"
     return (
         f'<figure><img loading="lazy" alt="{words}" title="{html.escape(hit.uri)}" src="{source}">'
-        f'<figcaption><span class="score">{hit.rank} · {hit.score:.3f}</span> {words}</figcaption></figure>'
+        f'<figcaption><span class="score">{hit.rank} · {hit.score:.3f}{sure}</span> {words}</figcaption></figure>'
     )
 
 

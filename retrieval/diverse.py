@@ -6,7 +6,7 @@ import numpy as np
 def pick(scores: np.ndarray, vectors: np.ndarray, k: int, diversity: float) -> np.ndarray:
     """The offsets of k candidates, in the order in which they are picked: int64 (min(k, n),).
 
-    Each is the best by (1 - diversity) * relevance - diversity * likeness to the nearest one picked before. scores: (n,)
+    Each is the best by (1 - diversity) * relevance - diversity * likeness to the nearest picked before. scores: (n,)
     descending. vectors: float32 (n, d), unit rows. diversity: 0 keeps the order of the scores, 1 forgets them after the
     first. Scores of pictures with words and with pictures have ranges of their own, so both are brought to 0..1.
     """

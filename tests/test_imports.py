@@ -23,9 +23,19 @@ ONLY_IN = {
     "tokenizers": {"retrieval/tokenizer.py"},
     "onnxruntime": {"retrieval/runtime.py"},
     "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/tune.py"},
-    "sqlite3": {"indexes/store.py", "indexes/database.py", "cli/show.py"},
+    "sqlite3": {"indexes/store.py", "indexes/database.py", "cli/show.py", "cli/complete.py"},
     "filelock": {"indexes/store.py"},
-    "typer": {"cli/main.py", "cli/show.py"},
+    "typer": {
+        "cli/main.py",
+        "cli/show.py",
+        "cli/options.py",
+        "cli/complete.py",
+        "cli/searching.py",
+        "cli/listing.py",
+    },
+    "textual_image": {"cli/preview.py"},
+    "rich": {"cli/preview.py"},
+    "urllib": {"retrieval/fetch.py", "retrieval/sources.py", "indexes/database.py", "cli/complete.py"},
 }
 
 

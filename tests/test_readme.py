@@ -39,7 +39,20 @@ def test_the_tree_names_every_module():
 def test_every_command_of_the_readme_exists():
     commands = set(re.findall(r"mmr ([a-z]+)\b", "\n".join(block("console")) + README[README.index("## Commands") :]))
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
-    assert known == {"demo", "train", "eval", "index", "search", "info", "verify", "compact", "models"}
+    assert known == {
+        "demo",
+        "train",
+        "eval",
+        "index",
+        "search",
+        "ls",
+        "rm",
+        "dups",
+        "info",
+        "verify",
+        "compact",
+        "models",
+    }
     assert commands <= known | {"is"}
     for name in known:
         assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
