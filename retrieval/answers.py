@@ -50,6 +50,8 @@ def items(
     parts = [query.parse(one) for one in queries]
     if not parts:
         return []
+    if asked.min_confidence is not None:
+        confidence.check(parts)
     vectors = query.encode(parts, encoder, lambda uri: _vector_of(store, uri), asked.urls)
     condition = selection.condition(store, asked.where, asked.inside)
     wide = max(_CANDIDATES * asked.k, _LEAST_CANDIDATES) if asked.diversity else asked.k

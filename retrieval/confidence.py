@@ -8,6 +8,7 @@ set off picture by picture against many captions were measured and told less (do
 
 import hashlib
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import numpy as np
 
 from indexes import Store, durable
 from retrieval import approximate, runtime
+from retrieval.errors import BadRequest
+from retrieval.query import Part
 
 FOLDER = "background"
 _TOGETHER = 128  # texts that are encoded at once
@@ -29,6 +32,12 @@ class Background:
     def confidence(self, scores: np.ndarray) -> np.ndarray:
         """The share of prompts whose best picture is farther than these scores, 0 to 1; 0 for an empty index."""
         return np.searchsorted(self.best, scores, "left") / max(1, len(self.best))
+
+
+def check(queries: Iterable[Iterable[Part]]) -> None:
+    """Raise BadRequest for a query that is more than words: what pictures get is of another range than prompts get."""
+    if any(part.kind != "words" for query in queries for part in query):
+        raise BadRequest("--min-confidence is measured for words alone: ask without pictures, or give --min-score")
 
 
 def background(store: Store, encoder, device: str = "cpu") -> Background:  # noqa: ANN001
