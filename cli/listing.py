@@ -83,9 +83,13 @@ def rm(index_dir: Path | None, names: Sequence[str], where: str | None, inside: 
 
 
 def _agreed(question: str) -> bool:
-    if not sys.stdin.isatty():
+    if not _here():
         raise BadRequest("nobody is here to be asked: add --yes to remove them")
     return typer.confirm(question, err=True)
+
+
+def _here() -> bool:
+    return sys.stdin.isatty()
 
 
 # ---------------------------------------------------------------- dups

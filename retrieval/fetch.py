@@ -43,4 +43,6 @@ def _read(answer, deadline: float) -> bytes:  # noqa: ANN001 - an HTTPResponse
             raise ImageError(f"larger than {MAX_BYTES >> 20} MB")
         if time.monotonic() > deadline:
             raise ImageError(f"not there within {ALL_SECONDS} seconds")
+    if answer.length:  # of what was announced, still to come
+        raise ImageError("not there whole: the connection was cut")
     return bytes(content)

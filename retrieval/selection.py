@@ -10,7 +10,9 @@ from indexes import Condition, Store, exact, filters
 from retrieval.errors import BadRequest
 
 _URI = "json_extract(fields, '$.uri')"
-_TEXT = "CAST(? AS TEXT)"  # bytes as a text: file names may hold what is no Unicode
+_TEXT = (
+    "CAST(? AS TEXT)"  # bytes as a text: SQLite reads half surrogates, which stand for odd bytes of names, out of JSON
+)
 
 
 def condition(store: Store, where: str | None = None, inside: str | None = None) -> Condition | None:
@@ -42,7 +44,7 @@ def below(store: Store, folder: str) -> list[Condition]:
         return []
     if root:
         names.add(Path(root, *names).as_posix())  # a table may name its pictures by absolute paths
-    prefixes = sorted(f"{name}/".encode("utf-8", "surrogateescape") for name in names)
+    prefixes = sorted(f"{name}/".encode("utf-8", "surrogatepass") for name in names)
     sql = " OR ".join(f"substr({_URI}, 1, length({_TEXT})) = {_TEXT}" for _ in prefixes)
     return [Condition(sql, tuple(prefix for prefix in prefixes for _ in range(2)))]
 
@@ -80,7 +82,7 @@ def named(store: Store, names: Iterable[str]) -> list[int]:
     """The rows of items by id or uri, in that order. Raises BadRequest for a name that the index does not hold."""
     rows = []
     for name in names:
-        text = name.encode("utf-8", "surrogateescape")
+        text = name.encode("utf-8", "surrogatepass")
         readable = name.encode("utf-8", "backslashreplace").decode()
         found = store.rows(Condition(f"(id = ? OR {_URI} = {_TEXT})", (readable, text)))
         if not len(found):
