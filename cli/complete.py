@@ -39,7 +39,9 @@ def models(incomplete: str) -> list[str]:
 
 def fields(ctx: typer.Context, incomplete: str) -> list[str]:
     """The expression so far, its last word grown to the name of a field of the index."""
-    begun = re.search(r"[^\W\d][\w.]*$|$", incomplete)
+    begun = re.search(r"(?:^|(?<=[\s(]))(?:[^\W\d][\w.]*)?$", incomplete)
+    if not begun:  # a value, say
+        return []
     stem, word = incomplete[: begun.start()], begun.group()
     names = sorted(_names(_index_of(ctx.params.get("index_dir"))))
     plain = [name if re.fullmatch(r"[^\W\d][\w.]*", name) else f"`{name}`" for name in names]

@@ -1,6 +1,7 @@
 """Pictures in the terminal, through textual-image: the terminal's own way (Sixel, Kitty), else coloured blocks."""
 
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ _WIDTH, _SIDE = 40, 640  # columns of a picture, and pixels that it is decoded t
 
 def check() -> None:
     """Raise BadRequest where no picture can be shown."""
-    if not sys.stdout.isatty():
+    if not (sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns):  # some have no size
         raise BadRequest("--preview draws on a terminal, and stdout is none: use --html FILE")
     if importlib.util.find_spec("textual_image") is None:
         raise BadRequest("--preview needs textual-image: pip install 'mmr[preview]', or use --html FILE")

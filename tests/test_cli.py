@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -428,7 +429,9 @@ def test_a_picture_finds_captions(trained, book, tmp_path):
 def test_answers_become_files_of_a_new_folder(indexed, tmp_path, way):
     asked = ("search", "a dog", "--index", indexed, "-k", 3)
     found = lines(mmr(*asked, "--json", way, tmp_path / "out"))
-    assert sorted(os.listdir(tmp_path / "out")) == [f"{hit['rank']:03d}_{hit['uri']}" for hit in found]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"{hit['rank']:03d}_{hit['uri']}" for hit in found
+    ]
     for hit in found:
         made = tmp_path / "out" / f"{hit['rank']:03d}_{hit['uri']}"
         assert made.read_bytes() == Path(hit["path"]).read_bytes()
@@ -462,12 +465,31 @@ def test_the_best_answer_is_opened(indexed, monkeypatch):
 
 def test_a_preview_needs_a_terminal_and_a_library(indexed, monkeypatch):
     from cli import preview
+    from retrieval.errors import BadRequest
 
     fails(mmr("search", "a dog", "--index", indexed, "--preview"), 2, "stdout is none", "--html")
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr(preview, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True, fileno=lambda: 1)))
     monkeypatch.setattr(preview.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(Exception, match=r"pip install 'mmr\[preview\]'"):
-        preview.check()
+    for columns, message in ((80, r"pip install 'mmr\[preview\]'"), (0, "stdout is none")):
+        size = SimpleNamespace(columns=columns)
+        monkeypatch.setattr(preview.os, "get_terminal_size", lambda handle, size=size: size)
+        with pytest.raises(BadRequest, match=message):
+            preview.check()
+
+
+def test_a_preview_draws_what_can_be_read(photos, capsys, monkeypatch):
+    from cli import preview
+    from retrieval.datatypes import Hit
+
+    drawn = []
+    library = SimpleNamespace(Image=lambda picture, width: drawn.append((picture.size, width)) or "(picture)")
+    monkeypatch.setitem(sys.modules, "textual_image.renderable", library)
+    monkeypatch.setitem(sys.modules, "textual_image", SimpleNamespace(renderable=library))
+    preview.draw([Hit(1, 0.5, "red.png", str(photos / "red.png"), None, "a"), Hit(2, 0.4, "x", "/x.png", None, "b")])
+    said = capsys.readouterr()
+    assert [size for size, _ in drawn] == [(20, 10)]
+    assert "(picture)" in said.out
+    assert said.err == "x: no such file\n"
 
 
 # ---------------------------------------------------------------- ls, rm, dups
