@@ -116,7 +116,7 @@ def test_every_sum_is_of_unit_length_or_nothing(terms):
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("words", [["red", "-", "red"], ["0:red"], ["2:red", "-", "red", "-", "red"]])
+@pytest.mark.parametrize("words", [["red", "-", "red"], ["0:red"], ["0.1:red", "+", "0.2:red", "-", "0.3:red"]])
 def test_parts_that_cancel_are_said(toy, words):
     with pytest.raises(BadRequest, match="cancel out"):
         encode(toy, words)
