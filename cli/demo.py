@@ -5,8 +5,9 @@ import time
 from pathlib import Path
 
 from cli import sheet, show
+from cli.hits import table
 from eval import evaluate
-from retrieval import Retriever, open_pairs, recipes
+from retrieval import Retriever, open_pairs, recipes, selection
 from retrieval.errors import BadRequest
 from retrieval.picturebook import scenes
 from retrieval.train import train
@@ -46,10 +47,11 @@ def run(out: Path, device: str, seed: int, force: bool) -> None:
 
 
 def _answer(retriever: Retriever, query: str) -> sheet.Section:
-    hits = retriever.search(query, 10)
+    found = retriever.search(query, 10)
     show.out(f"{query}")
-    show.hits(hits[:5])
-    return sheet.Section(query, hits, picture=Path(query) if query.endswith(".png") else None)
+    table(found[:5])
+    pictures = (Path(query),) if query.endswith(".png") else ()
+    return sheet.Section(query, found, pictures=pictures, root=selection.root_of(retriever.store))
 
 
 def _make_room(out: Path, force: bool) -> None:

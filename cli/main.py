@@ -3,11 +3,12 @@
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from cli import exchange, show
+from cli import exchange, options, show
+from cli.options import AsJson, Device, IndexDir, Model
 
 app = typer.Typer(
     name="mmr", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -16,14 +17,6 @@ app = typer.Typer(
     epilog="Exit codes: 0 answers, 1 none, 2 wrong usage, 3 index or model missing or unfit, 4 inputs skipped, "
     "5 the machine failed, 130 interrupted. MMR_DEBUG=1 shows tracebacks.",
 )  # fmt: skip
-
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes the GPU where there is one.")]
-IndexDir = Annotated[Path | None, typer.Option("--index", help="The index folder.", metavar="DIR")]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", "-m", help="A run folder, a preset (mmr models), or open_clip:NAME/TAG."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
 
 @app.command()
@@ -131,29 +124,96 @@ def index(
 @app.command()
 @show.guarded
 def search(
-    query: Annotated[list[str], typer.Argument(help="Words, or the path of a picture.")],
+    query: options.Query = None,
+    queries: options.Queries = None,
     index_dir: IndexDir = None,
-    k: Annotated[int, typer.Option("-k", help="How many answers.")] = 10,
-    where: Annotated[
-        str | None, typer.Option(help="Only items whose fields meet this: \"year >= 2011 and colour == 'Red'\".")
-    ] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Do not use an approximate index.")] = False,
+    k: options.TopK = 10,
+    where: options.Where = None,
+    inside: options.Inside = None,
+    min_score: options.MinScore = None,
+    min_confidence: options.MinConfidence = None,
+    diverse: options.Diverse = 0.0,
+    captions: options.Captions = False,
+    urls: options.Urls = False,
+    exact: options.Exact = False,
     as_json: AsJson = False,
-    html: Annotated[
-        Path | None, typer.Option(help="Also write a contact sheet of the answers.", metavar="FILE")
-    ] = None,
+    as_csv: options.AsCsv = False,
+    paths: options.Paths = False,
+    null: options.Null = False,
+    html: options.Html = None,
+    open_best: options.OpenBest = False,
+    preview: options.Preview = False,
+    copy_to: options.CopyTo = None,
+    link_to: options.LinkTo = None,
     model: Model = None,
     device: Device = "auto",
 ) -> None:
     """Print the K pictures nearest to QUERY. Bare: in the .mmr of this folder or a parent, like git.
 
     mmr search "a dog running on grass" -k 5
-    mmr search ./dog.jpg --json
+    mmr search ./dog.jpg --captions
+    mmr search "2:golden retriever" + ./pool.jpg - people --json
     mmr search shirt --where "year >= 2011 and baseColour == 'Red'"
     """
-    from cli import searching
+    from cli import hits, searching
+    from retrieval.answers import Asked
 
-    raise typer.Exit(searching.run(" ".join(query), index_dir, k, where, exact, as_json, html, model, device))
+    asked = Asked(
+        k=k, where=where, inside=inside, exact=exact, urls=urls, min_score=min_score, min_confidence=min_confidence,
+        diversity=diverse,
+    )  # fmt: skip
+    place = searching.Place(index_dir=index_dir, model=model, device=device, captions=captions)
+    output = searching.Output(
+        form=hits.form_of(as_json, as_csv, paths, null), html=html, open_best=open_best, preview=preview,
+        copy_to=copy_to, link_to=link_to,
+    )  # fmt: skip
+    raise typer.Exit(searching.run(query or [], queries, asked, place, output))
+
+
+@app.command()
+@show.guarded
+def ls(
+    index_dir: IndexDir = None,
+    where: options.Where = None,
+    inside: options.Inside = None,
+    details: Annotated[bool, typer.Option("-l", help="With captions and fields.")] = False,
+    as_json: AsJson = False,
+    null: Annotated[bool, typer.Option("--null", "-0", help="Names end in a NUL each.")] = False,
+) -> None:
+    """List what is indexed, by the names that `mmr rm` and id: take."""
+    from cli import listing
+
+    raise typer.Exit(listing.ls(index_dir, where, inside, details, as_json, null))
+
+
+@app.command()
+@show.guarded
+def rm(
+    names: Annotated[list[str] | None, typer.Argument(help="Items, as mmr ls names them.", metavar="ID")] = None,
+    index_dir: IndexDir = None,
+    where: options.Where = None,
+    inside: options.Inside = None,
+    sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove items from the index. Their files stay, and `mmr index` brings back those that are still there."""
+    from cli import listing
+
+    raise typer.Exit(listing.rm(index_dir, names or [], where, inside, sure))
+
+
+@app.command()
+@show.guarded
+def dups(
+    index_dir: IndexDir = None,
+    threshold: Annotated[float, typer.Option(help="The least cosine of two near-duplicates.")] = 0.97,
+    where: options.Where = None,
+    inside: options.Inside = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show pictures that are nearly the same, in groups. The work grows with the square of the pictures."""
+    from cli import listing
+
+    raise typer.Exit(listing.dups(index_dir, threshold, where, inside, as_json))
 
 
 @app.command()

@@ -4,11 +4,11 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from indexes import durable
-from retrieval import images
+from retrieval import places
 from retrieval.datatypes import Hit
 from retrieval.errors import ImageError
 
@@ -34,12 +34,16 @@ pre {{ background: #8881; padding: .8rem 1rem; border-radius: 8px; overflow-x: a
 
 @dataclass(frozen=True)
 class Section:
-    """A question and its answers. query: words, or the path of a picture. note: a line below the heading."""
+    """A question and its answers. note: a line below the heading. pictures: those that were asked with.
+
+    root: the folder that the answers' uris are relative to.
+    """
 
     query: str
     hits: Sequence[Hit]
     note: str = ""
-    picture: Path | None = field(default=None)
+    pictures: Sequence[Path] = ()
+    root: str | None = None
 
 
 def write(path: Path, title: str, sections: Sequence[Section], preformatted: str = "") -> None:
@@ -51,25 +55,28 @@ def write(path: Path, title: str, sections: Sequence[Section], preformatted: str
 
 
 def _section(section: Section) -> str:
-    picture = f'<img alt="the query" src="{_thumbnail(str(section.picture))}">' if section.picture else ""
+    pictures = "".join(
+        f'<img alt="the query" src="{_thumbnail(path.name, {}, path.parent)}">' for path in section.pictures
+    )
     note = f"<p>{html.escape(section.note)}</p>" if section.note else ""
-    figures = "".join(_figure(hit) for hit in section.hits)
-    return f'<h2>{html.escape(section.query)}{picture}</h2>{note}<div class="hits">{figures}</div>'
+    figures = "".join(_figure(hit, section.root) for hit in section.hits)
+    return f'<h2>{html.escape(section.query)}{pictures}</h2>{note}<div class="hits">{figures}</div>'
 
 
-def _figure(hit: Hit) -> str:
-    source = _thumbnail(hit.path) if hit.path else ""
+def _figure(hit: Hit, root: str | None) -> str:
+    source = _thumbnail(hit.uri, hit.meta, root)
     words = html.escape(hit.caption or hit.uri)
+    sure = "" if hit.confidence is None else f" · {hit.confidence:.0%}"
     return (
         f'<figure><img loading="lazy" alt="{words}" title="{html.escape(hit.uri)}" src="{source}">'
-        f'<figcaption><span class="score">{hit.rank} · {hit.score:.3f}</span> {words}</figcaption></figure>'
+        f'<figcaption><span class="score">{hit.rank} · {hit.score:.3f}{sure}</span> {words}</figcaption></figure>'
     )
 
 
-def _thumbnail(path: str) -> str:
-    """The picture as a data URI; an empty one where it cannot be read any more."""
+def _thumbnail(uri: str, meta: dict, root: Path | str | None) -> str:
+    """The picture of an item as a data URI; an empty one where it cannot be read any more."""
     try:
-        image = images.decode(Path(path), at_least=_SIDE)
+        image = places.open_again(uri, meta, root, at_least=_SIDE)
     except ImageError:
         return ""
     image.thumbnail((_SIDE, _SIDE))

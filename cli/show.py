@@ -1,8 +1,7 @@
-"""What people see: hits and reports on stdout, progress, skips and errors on stderr."""
+"""What people see beside answers: lines on stdout, progress, skips and errors on stderr."""
 
 import errno
 import functools
-import json
 import os
 import sqlite3
 import sys
@@ -15,7 +14,6 @@ from typing import TextIO
 import typer
 
 from indexes.errors import BadFilter, StoreError
-from retrieval.datatypes import Hit
 from retrieval.errors import MissingModel, RetrievalError
 
 OK, NONE, USAGE, MISSING, SKIPPED, MACHINE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -98,28 +96,6 @@ def note(text: str) -> None:
 def out(text: str) -> None:
     """A line on stdout."""
     print(text)  # noqa: T201
-
-
-# ---------------------------------------------------------------- results
-
-
-def hits(found: Sequence[Hit], as_json: bool = False) -> None:
-    """A table, or one JSON object a line: rank, score, uri, path, caption."""
-    for hit in found:
-        if as_json:
-            line = {"rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption}
-            out(json.dumps(line))
-        else:
-            caption = f"  {hit.caption}" if hit.caption else ""
-            out(f"{hit.rank:>4}  {hit.score:6.3f}  {_nearby(hit)}{caption}")
-
-
-def _nearby(hit: Hit) -> str:
-    """The path as one would type it here."""
-    if hit.path is None:
-        return hit.uri
-    relative = os.path.relpath(hit.path)
-    return hit.path if relative.startswith("..") else relative
 
 
 def skipped(pairs: Sequence[tuple[str, str]], listed_in: Path | None = None) -> None:

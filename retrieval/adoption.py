@@ -14,7 +14,7 @@ import numpy as np
 from indexes import Record, Store, StoreError, WrongEncoder
 from retrieval import images
 from retrieval.errors import ImageError
-from retrieval.sources import stamp_of
+from retrieval.uris import stamp_of
 
 PICTURES = 16
 SHARE = 0.25  # of the pictures, at least, that have to agree

@@ -91,5 +91,10 @@ def text_queries(store: Store, encoder) -> np.ndarray:  # noqa: ANN001
     captions = {record.fields.get("caption") for record in store.records(drawn)} - {None, ""}
     texts = sorted(captions)[:QUERIES]
     if len(texts) < QUERIES // 4:
-        texts += [template.format(thing) for template, thing in product(_TEMPLATES, _THINGS)]
+        texts += prompts()
     return encoder.encode_texts(texts)
+
+
+def prompts() -> list[str]:
+    """The bank: things that people photograph and look for, each in several wordings."""
+    return [template.format(thing) for template, thing in product(_TEMPLATES, _THINGS)]

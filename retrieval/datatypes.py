@@ -42,7 +42,10 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An answer. rank: from 1. score: cosine, higher is better. path: the file on this machine, if it is one."""
+    """An answer. rank: from 1. score: cosine, higher is better. path: the file on this machine, if it is one.
+
+    confidence: where it was asked for, the share of other queries that have no picture this near (confidence.py).
+    """
 
     rank: int
     score: float
@@ -51,6 +54,7 @@ class Hit:
     caption: str | None
     id: str
     meta: dict[str, Any] = field(default_factory=dict)
+    confidence: float | None = None
 
 
 class Features(NamedTuple):

@@ -4,9 +4,11 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from indexes import NotAnIndex, Store, WrongEncoder, filters
-from retrieval import approximate, pipeline, query, runtime
+from indexes import NotAnIndex, Store, WrongEncoder
+from retrieval import answers, approximate, pipeline, runtime, selection
+from retrieval.answers import Asked
 from retrieval.datatypes import Hit, Item
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.pipeline import IndexReport
@@ -29,6 +31,7 @@ class Retriever:
 
     def __init__(self, store: Store, encoder, device: str = "cpu") -> None:  # noqa: ANN001
         self.store, self.encoder, self.device = store, encoder, device
+        self._captions: answers.Captions | None = None
         recorded = store.manifest["encoder"]
         if recorded["fingerprint"] is None:  # as it was imported
             recorded = _adopted(store, encoder)
@@ -82,36 +85,31 @@ class Retriever:
             raise
 
     def search(
-        self, asked: str | Sequence[str], k: int = 10, where: str | None = None, exact: bool = False
-    ) -> list[Hit]:
-        """The k items nearest to a query: words, or the path of a picture; fewer where the index holds fewer.
+        self, asked: str | Sequence[str], k: int = 10, where: str | None = None, exact: bool = False,
+        **limits: Any,  # noqa: ANN401 - the other fields of Asked
+    ) -> list[Hit]:  # fmt: skip
+        """The k items nearest to words, a picture, an item, or a sum of them; fewer where the index holds fewer.
 
-        A picture that is itself in the index is not an answer to itself. where: an expression over the items' fields
-        (indexes/filters.py): what else their source said of them, `caption` and `uri`. exact: do not use an approximate
-        index. Raises BadRequest, BadFilter.
+        asked: one text, or arguments among which + and - stand alone (query.py). The pictures and items of a query are
+        not answers to it. where, exact and limits: as the fields of answers.Asked say. Raises BadRequest, BadFilter.
         """
-        if k < 1:
-            raise BadRequest("k must be at least 1: give -k 10")
-        text = asked if isinstance(asked, str) else " ".join(asked)
-        asker = os.path.realpath(text) if query.is_picture(text) else None
-        condition = None if where is None else filters.parse(where, inside=("meta",))
-        vectors = query.encode([text], self.encoder)
-        found = self.store.search(
-            vectors, k + bool(asker), _search_device(self.device), condition, 1 if exact else None
-        )
-        hits = []
-        for row, score in zip(found.rows[0], found.scores[0], strict=True):
-            if row >= 0:
-                hit = self._hit(int(row), float(score), len(hits) + 1)
-                if not (asker and hit.path and os.path.realpath(hit.path) == asker):
-                    hits.append(hit)
-        return hits[:k]
+        return self.search_many([asked], Asked(k=k, where=where, exact=exact, **limits))[0]
 
-    def _hit(self, row: int, score: float, rank: int) -> Hit:
-        (record,) = self.store.records([row])
-        uri = record.fields["uri"]
-        path = path_of(self.store, uri)
-        return Hit(rank, score, uri, path, record.fields.get("caption"), record.id, record.fields.get("meta", {}))
+    def search_many(self, queries: Sequence[str | Sequence[str]], asked: Asked | None = None) -> list[list[Hit]]:
+        """The answers to each query, as `search` gives them. All their texts are encoded in one call."""
+        return answers.items(self.store, self.encoder, _search_device(self.device), queries, asked or Asked())
+
+    def captions(self, query: str | Sequence[str], asked: Asked | None = None) -> list[Hit]:
+        """The captions nearest to a query, each once, with an item that has it: what words belong to a picture.
+
+        The first call for a filter encodes all distinct captions of the index; they are kept in memory until the next
+        filter. Raises BadRequest, BadFilter.
+        """
+        asked = asked or Asked()
+        condition = selection.condition(self.store, asked.where, asked.inside)
+        if self._captions is None or self._captions.condition != condition:
+            self._captions = answers.Captions.of(self.store, self.encoder, condition)
+        return answers.captions(self.store, self.encoder, self._captions, query, asked)
 
     def close(self) -> None:
         """Let go of the index."""
@@ -129,12 +127,6 @@ def _search_device(device: str) -> str:
     torch = sys.modules.get("torch")
     on_gpu = device == "cuda" or (device == "auto" and torch is not None and torch.cuda.is_available())
     return "cuda" if on_gpu else "cpu"
-
-
-def path_of(store: Store, uri: str) -> str | None:
-    """Where an item's file is on this machine: its root is kept relative to the folder that holds the index."""
-    root = store.manifest.get("root")
-    return None if root is None else os.path.normpath(store.path.absolute().parent / root / uri)
 
 
 def encoder_of(store: Store) -> str:
@@ -164,7 +156,7 @@ def _adopted(store: Store, encoder) -> dict:  # noqa: ANN001
     from retrieval import adoption
 
     try:
-        return adoption.adopt(store, encoder, path_of(store, "."))
+        return adoption.adopt(store, encoder, selection.path_of(store, "."))
     except BaseException:
         store.close()
         raise

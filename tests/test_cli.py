@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -355,3 +356,200 @@ def test_ctrl_c_while_indexing_loses_nothing(photos, trained, monkeypatch):
         patch.setattr(pipeline, "_commit", interrupted)
         fails(mmr("index", photos, "--model", trained), 130, "interrupted", "run the same command again")
     assert mmr("index", photos).exit_code == 0
+
+
+# ---------------------------------------------------------------- search: sums, forms, what is done with answers
+
+
+def lines(result, code=0):
+    assert result.exit_code == code, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_a_sum_leaves_its_pictures_out(indexed, book):
+    query = ("2:a dog", "+", book / "003.png", "-", "id:004.png")
+    found = lines(mmr("search", *query, "--index", indexed, "-k", 58, "--json"))
+    assert len(found) == 58
+    assert {"003.png", "004.png"} & {hit["uri"] for hit in found} == set()
+    fails(mmr("search", "a dog", "-", "--index", indexed), 2, "nothing follows `-`")
+    fails(mmr("search", "a", "-", "a", "--index", indexed), 2, "cancel out")
+    fails(mmr("search", "http://127.0.0.1:1/a.jpg", "--index", indexed), 2, "add --urls")
+    fails(mmr("search", "http://127.0.0.1:1/a.jpg", "--urls", "--index", indexed), 2, "cannot be fetched")
+
+
+def test_each_form_says_the_same(indexed):
+    import csv
+
+    asked = ("search", "a dog", "--index", indexed, "-k", 3)
+    found = lines(mmr(*asked, "--json"))
+    assert [row["path"] for row in csv.DictReader(mmr(*asked, "--csv").stdout.splitlines())] == [
+        hit["path"] for hit in found
+    ]
+    assert mmr(*asked, "--csv").stdout.splitlines()[0] == "rank,score,uri,path,caption"
+    assert mmr(*asked, "--paths").stdout == "".join(f"{hit['path']}\n" for hit in found)
+    assert mmr(*asked, "-0").stdout == mmr(*asked, "--paths", "--null").stdout
+    assert mmr(*asked, "-0").stdout == "".join(f"{hit['path']}\0" for hit in found)
+    fails(mmr(*asked, "--json", "--csv"), 2, "--json and --csv", "give one")
+
+
+def test_confidence_is_told_where_it_is_asked_for(indexed):
+    asked = ("search", "a dog", "--index", indexed, "-k", 3)
+    found = lines(mmr(*asked, "--json", "--min-confidence", 0))
+    assert list(found[0]) == ["rank", "score", "uri", "path", "caption", "confidence"]
+    assert all(0 <= hit["confidence"] <= 1 for hit in found)
+    assert "%" in mmr(*asked, "--min-confidence", 0).stdout
+    for limit in (("--min-confidence", 1), ("--min-score", 2)):
+        nothing = mmr(*asked, *limit)
+        assert (nothing.exit_code, nothing.stdout, nothing.stderr) == (1, "", "no good match\n")
+    fails(mmr(*asked, "--min-confidence", 3), 2, "not between 0 and 1")
+
+
+def test_queries_of_a_file(indexed, tmp_path):
+    from typer.testing import CliRunner
+
+    (tmp_path / "q.txt").write_text("a dog\n\ntwo cats - a dog\n")
+    asked = ("search", "--index", str(indexed), "-k", "2", "--json", "--queries")
+    found = lines(mmr(*asked, tmp_path / "q.txt"))
+    assert [hit["query"] for hit in found] == ["a dog"] * 2 + ["two cats - a dog"] * 2
+    alone = lines(mmr("search", "two cats", "-", "a dog", "--index", indexed, "-k", 2, "--json"))
+    assert [hit["uri"] for hit in found[2:]] == [hit["uri"] for hit in alone]
+    piped = CliRunner().invoke(app, [*asked, "-"], input="a dog\ntwo cats - a dog\n")
+    assert lines(piped) == found
+    table = mmr("search", "--index", indexed, "-k", 2, "--queries", tmp_path / "q.txt").stdout.splitlines()
+    assert (table[0], table[3], len(table)) == ("a dog", "two cats - a dog", 6)
+    fails(mmr(*asked, tmp_path / "none"), 2, "no such file", "--queries")
+    fails(mmr(*asked, tmp_path / "q.txt", "a", "query"), 2, "give one")
+    fails(mmr(*asked, tmp_path / "q.txt", "--open"), 2, "for one query")
+    (tmp_path / "bad.txt").write_text("a dog\na +\n")
+    fails(mmr(*asked, tmp_path / "bad.txt"), 2, "line 2 of", "nothing follows `+`")
+
+
+def test_a_picture_finds_captions(trained, book, tmp_path):
+    assert mmr("index", book / "pairs.csv", "--index", tmp_path / "i", "--model", trained).exit_code == 0
+    found = lines(mmr("search", book / "003.png", "--captions", "--index", tmp_path / "i", "-k", 4, "--json"))
+    assert len({hit["caption"] for hit in found}) == 4
+    assert found[0]["score"] >= found[3]["score"]
+
+
+@pytest.mark.parametrize("way", ["--copy-to", "--link-to"])
+def test_answers_become_files_of_a_new_folder(indexed, tmp_path, way):
+    asked = ("search", "a dog", "--index", indexed, "-k", 3)
+    found = lines(mmr(*asked, "--json", way, tmp_path / "out"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"{hit['rank']:03d}_{hit['uri']}" for hit in found
+    ]
+    for hit in found:
+        made = tmp_path / "out" / f"{hit['rank']:03d}_{hit['uri']}"
+        assert made.read_bytes() == Path(hit["path"]).read_bytes()
+        assert made.is_symlink() == (way == "--link-to")
+    before = sorted((tmp_path / "out").iterdir())
+    fails(mmr(*asked, way, tmp_path / "out"), 2, "is there already")
+    assert sorted((tmp_path / "out").iterdir()) == before
+    fails(mmr(*asked, way, tmp_path / "none" / "out"), 2, "no folder", "make it first")
+    (tmp_path / "empty").mkdir()
+    assert mmr(*asked, way, tmp_path / "empty").exit_code == 0
+
+
+def test_a_folder_is_made_whole_or_not_at_all(photos, trained, tmp_path):
+    assert mmr("index", photos, "--model", trained).exit_code == 0
+    (photos / "red.png").unlink()
+    asked = ("search", "a dog", "--index", photos / ".mmr", "--copy-to", tmp_path / "out")
+    result = mmr(*asked)
+    assert result.exit_code == 2
+    assert "is gone: run `mmr index` again" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_the_best_answer_is_opened(indexed, monkeypatch):
+    opened = []
+    monkeypatch.setattr("typer.launch", lambda path: opened.append(path) or 0)
+    (best,) = lines(mmr("search", "a dog", "--index", indexed, "-k", 1, "--json", "--open"))
+    assert opened == [best["path"]]
+    monkeypatch.setattr("typer.launch", lambda path: 1)
+    assert "nothing here opens pictures" in mmr("search", "a dog", "--index", indexed, "--open").stderr
+
+
+def test_a_preview_needs_a_terminal_and_a_library(indexed, monkeypatch):
+    from cli import preview
+    from retrieval.errors import BadRequest
+
+    fails(mmr("search", "a dog", "--index", indexed, "--preview"), 2, "stdout is none", "--html")
+    monkeypatch.setattr(preview, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True, fileno=lambda: 1)))
+    monkeypatch.setattr(preview.importlib.util, "find_spec", lambda name: None)
+    for columns, message in ((80, r"pip install 'mmr\[preview\]'"), (0, "stdout is none")):
+        size = SimpleNamespace(columns=columns)
+        monkeypatch.setattr(preview.os, "get_terminal_size", lambda handle, size=size: size)
+        with pytest.raises(BadRequest, match=message):
+            preview.check()
+
+
+def test_a_preview_draws_what_can_be_read(photos, capsys, monkeypatch):
+    from cli import preview
+    from retrieval.datatypes import Hit
+
+    drawn = []
+    library = SimpleNamespace(Image=lambda picture, width: drawn.append((picture.size, width)) or "(picture)")
+    monkeypatch.setitem(sys.modules, "textual_image.renderable", library)
+    monkeypatch.setitem(sys.modules, "textual_image", SimpleNamespace(renderable=library))
+    preview.draw([Hit(1, 0.5, "red.png", str(photos / "red.png"), None, "a"), Hit(2, 0.4, "x", "/x.png", None, "b")])
+    said = capsys.readouterr()
+    assert [size for size, _ in drawn] == [(20, 10)]
+    assert "(picture)" in said.out
+    assert said.err == "x: no such file\n"
+
+
+# ---------------------------------------------------------------- ls, rm, dups
+
+
+def test_ls_and_rm(trained, book, tmp_path):
+    index = ("--index", tmp_path / "i")
+    (book / "years.csv").write_text("image,caption,year\n001.png,one,2001\n002.png,two,2002\n003.png,,2003\n")
+    assert mmr("index", book / "years.csv", *index, "--model", trained).exit_code == 0
+    assert mmr("ls", *index).stdout == "001.png\n002.png\n003.png\n"
+    assert mmr("ls", *index, "-0").stdout == "001.png\x00002.png\x00003.png\x00"
+    assert mmr("ls", *index, "-l", "--where", "year >= 2002").stdout == "002.png  two  year=2002\n003.png  year=2003\n"
+    (first, *_) = lines(mmr("ls", *index, "--json"))
+    assert first == {"uri": "001.png", "path": str(book / "001.png"), "caption": "one", "fields": {"year": "2001"}}
+    assert mmr("ls", *index, "--in", "nowhere").exit_code == 1
+
+    fails(mmr("rm", *index), 2, "say which items")
+    fails(mmr("rm", "001.png", "--where", "year = 2001", *index), 2, "say which items")
+    fails(mmr("rm", "001.png", "none.png", "--yes", *index), 2, "holds no `none.png`", "mmr ls")
+    fails(mmr("rm", "001.png", *index), 2, "add --yes")
+    assert len(mmr("ls", *index).stdout.splitlines()) == 3
+    removed = mmr("rm", "001.png", "001.png", "--yes", *index)
+    assert removed.stdout == f"{tmp_path / 'i'}: 1 removed, 2 left\n"
+    assert "`mmr index` would bring" in removed.stderr
+    assert mmr("rm", "--where", "year > 2002", "-y", *index).exit_code == 0
+    assert mmr("rm", "--where", "year > 2002", "-y", *index).exit_code == 1
+    assert mmr("ls", *index).stdout == "002.png\n"
+    assert (book / "001.png").is_file()
+    assert "2 new" in mmr("index", book / "years.csv", *index).stdout
+
+
+@pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 59), ("n\n", 1, 60)])
+def test_rm_asks(indexed, tmp_path, monkeypatch, answer, code, left):
+    import shutil
+
+    from typer.testing import CliRunner
+
+    shutil.copytree(indexed, tmp_path / "i")
+    monkeypatch.setattr("cli.listing._here", lambda: True)
+    result = CliRunner().invoke(app, ["rm", "003.png", "--index", str(tmp_path / "i")], input=answer)
+    assert result.exit_code == code
+    assert "remove 1 of 60 items" in result.stderr
+    assert len(mmr("ls", "--index", tmp_path / "i").stdout.splitlines()) == left
+
+
+def test_dups_are_copies(photos, trained):
+    import shutil
+
+    shutil.copy(photos / "red.png", photos / "more" / "again.png")
+    assert mmr("index", photos, "--model", trained).exit_code == 0
+    index = ("--index", photos / ".mmr")
+    (group,) = lines(mmr("dups", "--threshold", 0.99999, "--json", *index))
+    assert (group["group"], sorted(item["uri"] for item in group["items"])) == (1, ["more/again.png", "red.png"])
+    assert [item["score"] for item in group["items"]] == pytest.approx([1, 1], abs=1e-5)
+    assert mmr("dups", "--threshold", 0.99999, *index).stdout.splitlines()[0] == "group 1: 2 pictures"
+    assert mmr("dups", "--threshold", 0.99999, "--in", "more", *index).exit_code == 1
+    fails(mmr("dups", "--threshold", 2, *index), 2, "no cosine")

@@ -34,11 +34,22 @@ ONLY_IN = {
         "indexes/store.py",
         "indexes/database.py",
         "cli/show.py",
+        "cli/complete.py",
         "retrieval/clip_tokenizer.py",
         "retrieval/exchange/rclip.py",
     },
     "filelock": {"indexes/store.py"},
-    "typer": {"cli/main.py", "cli/show.py", "cli/exchange.py"},
+    "typer": {
+        "cli/main.py",
+        "cli/show.py",
+        "cli/options.py",
+        "cli/complete.py",
+        "cli/searching.py",
+        "cli/listing.py",
+        "cli/exchange.py",
+    },
+    "textual_image": {"cli/preview.py"},
+    "rich": {"cli/preview.py"},
 }
 
 

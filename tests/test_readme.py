@@ -41,7 +41,8 @@ def test_every_command_of_the_readme_exists():
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}
     assert known == {
-        *("demo", "train", "eval", "index", "search", "info", "verify", "compact", "models", "import", "export")
+        *("demo", "train", "eval", "index", "search", "ls", "rm", "dups", "info", "verify", "compact", "models"),
+        *("import", "export"),
     }
     assert commands <= known | {"is"}
     for name in known:

@@ -19,7 +19,7 @@ from retrieval.exchange.collection import Collection, Entry
 from retrieval.exchange.columns import text_of
 from retrieval.presets import PRESETS
 from retrieval.retriever import FOLDER
-from retrieval.sources import stamp_of
+from retrieval.uris import stamp_of
 
 COMMIT_ROWS = 65_536
 UNIT = 9e-4  # a row whose length is nearer to 1 is kept bit by bit

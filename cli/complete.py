@@ -1,0 +1,89 @@
+"""What the shell offers for a word that is being typed: indexes, models, fields. It must answer at once: no NumPy here.
+
+Whatever is wrong with an index, the shell is offered nothing: an error has no place on the line that is being typed.
+"""
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import typer
+
+_DATABASE, _FOLDER, _RUN = "mmr.db", ".mmr", "encoder.json"
+_LOOKED_AT = 200  # items whose fields are offered
+
+
+def indexes(incomplete: str) -> list[str]:
+    """Folders that are indexes, and folders on the way to one."""
+    found = []
+    for folder in _folders(incomplete):
+        inside = Path(folder, _FOLDER)
+        found += [folder] if Path(folder, _DATABASE).is_file() else [f"{folder}/"]
+        found += [str(inside)] if Path(inside, _DATABASE).is_file() else []
+    hidden = Path(incomplete or ".", _FOLDER) if incomplete in ("", "./") or incomplete.endswith("/") else None
+    if hidden and Path(hidden, _DATABASE).is_file():
+        found.append(str(hidden))
+    return sorted(set(found))
+
+
+def models(incomplete: str) -> list[str]:
+    """Presets, run folders, and folders on the way to one."""
+    from retrieval.presets import PRESETS
+
+    named = [name for name in (*PRESETS, "open_clip:") if name.startswith(incomplete)]
+    return named + [folder if Path(folder, _RUN).is_file() else f"{folder}/" for folder in _folders(incomplete)]
+
+
+def fields(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The expression so far, its last word grown to the name of a field of the index."""
+    begun = re.search(r"(?:^|(?<=[\s(]))(?:[^\W\d][\w.]*)?$", incomplete)
+    if not begun:  # a value, say
+        return []
+    stem, word = incomplete[: begun.start()], begun.group()
+    names = sorted(_names(_index_of(ctx.params.get("index_dir"))))
+    plain = [name if re.fullmatch(r"[^\W\d][\w.]*", name) else f"`{name}`" for name in names]
+    return [stem + name for name in plain if name.startswith(word)]
+
+
+def _folders(incomplete: str) -> list[str]:
+    parent, slash, begun = incomplete.rpartition("/")
+    try:
+        found = sorted(path.name for path in Path(parent + slash or ".").iterdir() if path.is_dir())
+    except OSError:
+        return []
+    shown = begun.startswith(".")
+    return [parent + slash + name for name in found if name.startswith(begun) and (shown or not name.startswith("."))]
+
+
+def _index_of(given: Path | str | None) -> Path | None:
+    if given:
+        return Path(given)
+    here = Path.cwd()
+    return next((folder / _FOLDER for folder in (here, *here.parents) if (folder / _FOLDER).is_dir()), None)
+
+
+def _names(index: Path | None) -> set[str]:
+    file = index / _DATABASE if index else None
+    if not file or not file.is_file():
+        return set()
+    try:
+        database = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=0.2)
+        try:
+            return {name for (text,) in _some(database) for name in _flat(json.loads(text))}
+        finally:
+            database.close()
+    except (sqlite3.Error, ValueError):
+        return set()
+
+
+def _some(database: sqlite3.Connection) -> sqlite3.Cursor:
+    return database.execute("SELECT fields FROM items WHERE died IS NULL LIMIT ?", (_LOOKED_AT,))
+
+
+def _flat(fields: dict) -> Iterator[str]:
+    """As retrieval.answers looks names up: those of `meta` count as the item's own."""
+    yield from (name for name in fields if name != "meta")
+    yield from fields.get("meta", {})

@@ -1,0 +1,68 @@
+"""The options of the command line that several commands share, or that are many: types, help and completion."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cli import complete
+
+Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes the GPU where there is one.")]
+IndexDir = Annotated[
+    Path | None,
+    typer.Option("--index", help="The index folder.", metavar="DIR", autocompletion=complete.indexes),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", help="A run folder, a preset (mmr models), or open_clip:NAME/TAG.",
+        autocompletion=complete.models,
+    ),
+]  # fmt: skip
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+
+# ---------------------------------------------------------------- which items
+
+Where = Annotated[
+    str | None,
+    typer.Option(
+        help="Only items whose fields meet this: \"year >= 2011 and colour == 'Red'\".", metavar="EXPRESSION",
+        autocompletion=complete.fields,
+    ),
+]  # fmt: skip
+Inside = Annotated[str | None, typer.Option("--in", help="Only items below this folder.", metavar="FOLDER")]
+
+# ---------------------------------------------------------------- search: what is asked
+
+Query = Annotated[
+    list[str] | None,
+    typer.Argument(help="Words, a picture, id:ITEM, or a sum of them: 2:dog + ./pool.jpg - people", metavar="QUERY"),
+]
+Queries = Annotated[
+    str | None, typer.Option("--queries", help="A query a line from this file; - for stdin.", metavar="FILE")
+]
+TopK = Annotated[int, typer.Option("-k", help="How many answers.")]
+Exact = Annotated[bool, typer.Option("--exact", help="Do not use an approximate index.")]
+Urls = Annotated[bool, typer.Option("--urls", help="Fetch the pictures of http and https addresses in QUERY.")]
+MinScore = Annotated[float | None, typer.Option(help="The least cosine of an answer.", metavar="COSINE")]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(help="Answer only if fewer than 1 - P of other queries would find a picture as near.", metavar="P"),
+]
+Diverse = Annotated[float, typer.Option("--diverse", help="0 to 1: answers that differ from each other.")]
+Captions = Annotated[bool, typer.Option("--captions", help="Answer with the captions nearest to QUERY.")]
+
+# ---------------------------------------------------------------- search: what is shown
+
+AsCsv = Annotated[bool, typer.Option("--csv", help="A table with a header on stdout.")]
+Paths = Annotated[bool, typer.Option("--paths", help="Nothing but the path of each answer, a line each.")]
+Null = Annotated[bool, typer.Option("--null", "-0", help="The paths end in a NUL each, for xargs -0.")]
+Html = Annotated[Path | None, typer.Option(help="Also write a contact sheet of the answers.", metavar="FILE")]
+OpenBest = Annotated[bool, typer.Option("--open", help="Open the best answer with the desktop's program.")]
+Preview = Annotated[bool, typer.Option("--preview", help="Show the pictures in the terminal.")]
+CopyTo = Annotated[
+    Path | None, typer.Option("--copy-to", help="Copy the answers into a new folder, by rank.", metavar="DIR")
+]
+LinkTo = Annotated[
+    Path | None, typer.Option("--link-to", help="Link to the answers from a new folder, by rank.", metavar="DIR")
+]

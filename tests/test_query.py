@@ -1,0 +1,156 @@
+"""Queries as sums: what is parsed, what is encoded, what cancels out."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from retrieval import query
+from retrieval.errors import BadRequest
+from retrieval.query import Part
+
+WORDS = st.text("abc éß:.", min_size=1, max_size=8).filter(lambda text: text.strip() and "://" not in text)
+WEIGHTS = st.integers(1, 99).map(float)
+TERMS = st.lists(st.tuples(st.sampled_from("+-"), WEIGHTS, WORDS), min_size=1, max_size=5)
+
+
+def no_item(uri):
+    raise AssertionError(f"{uri} is not asked for")
+
+
+def encode(toy, *queries, vector_of=no_item):
+    return query.encode([query.parse(one) for one in queries], toy, vector_of)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["a dog"], [("words", "a dog", 1)]),
+        (["a", "dog"], [("words", "a dog", 1)]),
+        (["2:golden retriever", "+", "a", "pool", "-", "people"],
+         [("words", "golden retriever", 2), ("words", "a pool", 1), ("words", "people", -1)]),
+        (["-", ".5:people"], [("words", "people", -0.5)]),
+        (["+", "1.:x"], [("words", "x", 1)]),
+        (["0.25:id:more/green.jpg"], [("item", "more/green.jpg", 0.25)]),
+        (["a+b", "-c"], [("words", "a+b -c", 1)]),
+        (["3:HTTPS://a.b/c.jpg"], [("url", "HTTPS://a.b/c.jpg", 3)]),
+        (["1.2.3:x"], [("words", "1.2.3:x", 1)]),
+    ],
+)  # fmt: skip
+def test_parts_by_hand(words, parts):
+    assert [(part.kind, part.text, part.weight) for part in query.parse(words)] == parts
+
+
+@given(TERMS)
+def test_what_was_put_together_is_taken_apart(terms):
+    written = [word for sign, weight, text in terms for word in (sign, f"{weight:g}:{text}")]
+    expected = [Part("words", text, weight if sign == "+" else -weight) for sign, weight, text in terms]
+    assert list(query.parse(written)) == expected
+    assert list(query.parse(" ".join(written).split(" "))) == expected  # as a line of a file
+
+
+@given(st.lists(st.one_of(st.sampled_from(["+", "-", "", " ", "2:", "9" * 400 + ":x", "id:", "\0", "."]), st.text())))
+def test_any_arguments_are_parts_or_one_clear_error(words):
+    try:
+        parts = query.parse(words)
+    except BadRequest as error:
+        assert ": " in str(error)
+        return
+    assert parts
+    assert all(np.isfinite(part.weight) for part in parts)
+    assert len(parts) >= sum(word in ("+", "-") for word in words[1:])
+
+
+@pytest.mark.parametrize("words", [["+"], ["a", "-"], ["a", "+", "+", "b"], ["a", "+", " "], ["+", "-", "a"]])
+def test_an_operator_needs_something_to_work_on(words):
+    with pytest.raises(BadRequest, match="nothing follows `[+-]`"):
+        query.parse(words)
+
+
+@pytest.mark.parametrize("words", [[], [""], "", [" ", " "], "2: "])
+def test_an_empty_query_is_said(words):
+    with pytest.raises(BadRequest, match="query is empty"):
+        query.parse(words)
+
+
+def test_a_weight_that_is_no_number_is_said():
+    with pytest.raises(BadRequest, match="write, say, 2:dog"):
+        query.parse("9" * 400 + ":x")
+
+
+@pytest.mark.parametrize("text", ["none.jpg", "./none", "2:../none.png", "~/none.gif", "/none at all.jpg"])
+def test_what_can_only_be_a_path_must_be_there(text, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadRequest, match="no such picture"):
+        query.parse(text)
+
+
+def test_a_home_behind_a_weight_and_a_name_with_spaces_are_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    Image.new("RGB", (4, 4)).save(tmp_path / "my dog.png")
+    monkeypatch.chdir(tmp_path)
+    parts = query.parse(["2:~/my dog.png", "+", "my", "dog.png"])
+    assert [part.kind for part in parts] == ["picture", "picture"]
+    assert [file.resolve() for file in query.files(parts)] == [tmp_path / "my dog.png"] * 2
+
+
+def test_a_sum_is_that_of_unit_parts(toy):
+    ((red, green, blue, _),) = encode(toy, ["3:red", "+", "red green", "-", "blue"])
+    expected = 3 * np.array([1, 0, 0]) + np.array([1, 1, 0]) / 2**0.5 - np.array([0, 0, 1])
+    np.testing.assert_allclose([red, green, blue], expected / np.linalg.norm(expected), atol=0.02)
+
+
+@given(TERMS)
+def test_every_sum_is_of_unit_length_or_nothing(terms):
+    from toy import ToyEncoder
+
+    words = [word for sign, weight, text in terms for word in (sign, f"{weight:g}:red {text}")]
+    try:
+        rows = encode(ToyEncoder(), words)
+    except BadRequest as error:
+        assert "cancel out" in str(error)
+        assert any(sign == "-" for sign, _, _ in terms)
+        return
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("words", [["red", "-", "red"], ["0:red"], ["0.1:red", "+", "0.2:red", "-", "0.3:red"]])
+def test_parts_that_cancel_are_said(toy, words):
+    with pytest.raises(BadRequest, match="cancel out"):
+        encode(toy, words)
+
+
+def test_huge_weights_do_not_overflow(toy):
+    (row,) = encode(toy, ["9" * 300 + ":red", "+", "9" * 300 + ":red"])
+    np.testing.assert_allclose(row[:3], [1, 0, 0], atol=0.02)
+
+
+def test_all_texts_are_encoded_in_one_call_and_each_once(toy, photos, monkeypatch):
+    calls = []
+    texts, pictures = toy.encode_texts, toy.encode_images
+    monkeypatch.setattr(toy, "encode_texts", lambda batch: calls.append(list(batch)) or texts(batch))
+    monkeypatch.setattr(toy, "encode_images", lambda batch: calls.append(len(batch)) or pictures(batch))
+    asked = [["red", "-", "2:blue"], ["red", "+", str(photos / "red.png")], [str(photos / "red.png")]]
+    rows = encode(toy, *asked)
+    assert calls == [["red", "blue"], 1]
+    np.testing.assert_allclose(rows, np.concatenate([encode(toy, one) for one in asked]), atol=1e-6)
+
+
+def test_an_item_is_asked_for_by_its_uri(toy):
+    given = {"a.jpg": np.array([0, 1, 0, 0], np.float32)}
+    (row,) = encode(toy, ["red", "+", "id:a.jpg"], vector_of=given.__getitem__)
+    np.testing.assert_allclose(row[:2], [0.5**0.5] * 2, atol=0.01)
+
+
+def test_an_address_is_not_fetched_unasked(toy, monkeypatch):
+    monkeypatch.setattr("retrieval.web.fetch", no_item)
+    with pytest.raises(BadRequest, match="add --urls"):
+        encode(toy, "http://example.org/a.jpg")
+
+
+def test_a_damaged_picture_is_one_line(toy, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    with pytest.raises(BadRequest, match="bad.jpg: not a picture of a known format: give another"):
+        encode(toy, str(tmp_path / "bad.jpg"))
