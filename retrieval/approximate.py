@@ -61,6 +61,9 @@ def keep(
     elif recall is None and memory is None and not recorded and len(store) < AUTO_ROWS:
         return
     asked = recall or (recorded["asked"] if recorded else AUTO_RECALL)
+    if len(store.segments) > 1:
+        say(f"bringing {len(store.segments)} segments together")
+        store.compact()  # FAISS then re-ranks from the mapped rows itself
     budget = memory or _HNSW_SHARE * (4 * store.dim + 272) * len(store)
     built = tune.choose(
         store.segments, text_queries(store, encoder), store.dim, store.manifest["next_row"], asked, budget, say=say
