@@ -5,25 +5,125 @@
 `local` are my rows, `world` everyone's (on one process `world is local`), and my rows are
 `world[first_row : first_row + len(local)]`. The mean of the losses over ranks is the loss of the whole batch.
 To add one, write such a function and name it in LOSSES.
+
+A small plain batch is computed in one piece. Any other is computed in tiles (tiled.py): the square of the batch is
+never in memory, unless it fits in KEPT_BYTES, which saves making it again for the gradients.
+
+Both take, beside what is said of each, and always of the whole world:
+
+    ids       (B,) integers: pairs of one id belong to each other, as captions of one picture do. Or two vectors, the
+              pictures' (n,) and the captions' (m,): then n and m may differ (world is local), and one whose id has no
+              partner is only ever a wrong answer.
+    same      what a pair of equal ids off the diagonal is: a "positive", or "masked": neither right nor wrong.
+    weights   (B,) of each pair's loss, or one vector a side: the loss is the weighted mean.
+    teacher   Features of another encoder on the same pairs: its answers are teacher_share of the targets.
+    seen      a Seen, to be filled with what the pass saw.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the ecosystem's name for it
+from torch import Tensor
 
+from retrieval import tiled
 from retrieval.datatypes import Features
+from retrieval.tiles import Problem
 
-Loss = Callable[[Features, Features, int], torch.Tensor]
+Loss = Callable[[Features, Features, int], Tensor]
+Both = Tensor | tuple[Tensor, Tensor]
+
+WHOLE_PAIRS = 1024 * 1024  # a plain batch up to this is computed in one piece: 16 bytes a pair of pairs
+KEPT_BYTES = 128 * 2**20  # logits up to this are kept for the gradients
 
 
-def info_nce(local: Features, world: Features, first_row: int = 0, label_smoothing: float = 0.0) -> torch.Tensor:
+class Side(NamedTuple):
+    """What one side of a batch (pictures, or captions) met: logits, scale times cosine.
+
+    true (b,): the best of its true pairs. hardest (b, k): its best wrong ones, best first. at (b, k): which rows of the
+    world they are; -1 where there are fewer.
+    """
+
+    true: Tensor
+    hardest: Tensor
+    at: Tensor
+
+    def recall(self, k: int = 1) -> float:
+        """The share whose true pair is among the first k of the batch. Ties, but for rounding, count against it.
+
+        Raises ValueError where fewer than k hardest were asked for.
+        """
+        if k > self.hardest.shape[1]:
+            raise ValueError(f"recall at {k} needs the {k} hardest: Seen(hardest={k})")
+        slack = 1e-6 * self.true.abs()
+        return (self.hardest[:, k - 1] < self.true - slack).float().mean().item()
+
+
+@dataclass(slots=True)
+class Seen:
+    """What a loss saw of its batch, for the price of a look at each tile. hardest: how many wrong answers to keep.
+
+    pictures and captions are filled by the loss; the sigmoid loss of a part of the world fills pictures alone.
+    """
+
+    hardest: int = 1
+    pictures: Side | None = None
+    captions: Side | None = None
+
+
+def info_nce(
+    local: Features, world: Features, first_row: int = 0, label_smoothing: float = 0.0, *, ids: Both | None = None,
+    same: str = "positive", weights: Both | None = None, teacher: Features | None = None, teacher_share: float = 0.5,
+    seen: Seen | None = None,
+) -> Tensor:  # fmt: skip
     """Symmetric InfoNCE with in-batch negatives (van den Oord 2018; CLIP, Radford 2021), the mean of both directions.
 
     For b local rows: (CE(scale I_local T_world', row) + CE(scale T_local I_world', row)) / 2, in nats. Logits are
-    float32 whatever the features are. Features at chance give ln(batch size). label_smoothing: the share of a target's
-    probability that is spread over the whole batch (Szegedy 2016).
+    float32 whatever the features are (float64 of float64, in tiles). Features at chance give ln(batch size).
+    label_smoothing: the share of a target's probability that is spread over the whole batch (Szegedy 2016). Of several
+    positives each is asked for an equal share (SupCon, Khosla 2020). The teacher's targets are its own softmax.
+    Raises ValueError where ids or sizes do not fit.
     """
+    options = _Options(ids, same, weights, teacher, teacher_share, seen, label_smoothing)
+    if options.plain and len(local.image) * len(world.text) <= WHOLE_PAIRS:
+        return _info_nce_in_one_piece(local, world, first_row, label_smoothing)
+    if world is local:
+        made = tiled.info_nce(_problem("image", "text", local, world, first_row, options, 0.5, both=True))
+        _fill(seen, made, made)
+        return made.loss
+    pictures = tiled.info_nce(_problem("image", "text", local, world, first_row, options, 0.5))
+    captions = tiled.info_nce(_problem("text", "image", local, world, first_row, options, 0.5))
+    _fill(seen, pictures, captions)
+    return pictures.loss + captions.loss
+
+
+def sigmoid(
+    local: Features, world: Features, first_row: int = 0, *, ids: Both | None = None, same: str = "positive",
+    weights: Both | None = None, teacher: Features | None = None, teacher_share: float = 0.5, seen: Seen | None = None,
+) -> Tensor:  # fmt: skip
+    """Pairwise sigmoid loss (SigLIP, Zhai 2023): every picture-caption pair is a yes or no of its own.
+
+    Sum over all pairs of -log sigmoid(z (scale i.t + bias)), z = 1 for the true pair and -1 else, over the local rows;
+    divided by their number. weights are the pictures'. The teacher's targets are the sigmoids of its own logits.
+    Raises ValueError where ids or sizes do not fit.
+    """
+    options = _Options(ids, same, weights, teacher, teacher_share, seen)
+    if options.plain and len(local.image) * len(world.text) <= WHOLE_PAIRS:
+        return _sigmoid_in_one_piece(local, world, first_row)
+    made = tiled.sigmoid(_problem("image", "text", local, world, first_row, options, 1.0))
+    _fill(seen, made, made if world is local else None)
+    return made.loss
+
+
+LOSSES: dict[str, Loss] = {"info_nce": info_nce, "sigmoid": sigmoid}
+
+
+# ---------------------------------------------------------------- in one piece
+
+
+def _info_nce_in_one_piece(local: Features, world: Features, first_row: int, label_smoothing: float) -> Tensor:
     scale = local.logit_scale.float()
     target = torch.arange(first_row, first_row + len(local.image), device=local.image.device)
     per_image = scale * (local.image.float() @ world.text.float().T)  # (b, B)
@@ -35,11 +135,7 @@ def info_nce(local: Features, world: Features, first_row: int = 0, label_smoothi
     return sum(both) / 2
 
 
-def sigmoid(local: Features, world: Features, first_row: int = 0) -> torch.Tensor:
-    """Pairwise sigmoid loss (SigLIP, Zhai 2023): every picture-caption pair is a yes or no of its own.
-
-    Sum over all pairs of -log sigmoid(z (scale i.t + bias)), z = 1 for the true pair and -1 else, over the local rows.
-    """
+def _sigmoid_in_one_piece(local: Features, world: Features, first_row: int) -> Tensor:
     scale = local.logit_scale.float()
     bias = local.bias.float() if local.bias is not None else 0.0
     logits = scale * (local.image.float() @ world.text.float().T) + bias  # (b, B)
@@ -49,4 +145,86 @@ def sigmoid(local: Features, world: Features, first_row: int = 0) -> torch.Tenso
     return -F.logsigmoid(signs * logits).sum() / len(logits)
 
 
-LOSSES: dict[str, Loss] = {"info_nce": info_nce, "sigmoid": sigmoid}
+# ---------------------------------------------------------------- in tiles
+
+
+class _Options(NamedTuple):
+    ids: Both | None
+    same: str
+    weights: Both | None
+    teacher: Features | None
+    teacher_share: float
+    seen: Seen | None
+    label_smoothing: float = 0.0
+
+    @property
+    def plain(self) -> bool:
+        return self.ids is None and self.weights is None and self.teacher is None and self.seen is None
+
+
+def _problem(
+    rows: str, columns: str, local: Features, world: Features, first_row: int, options: _Options, share: float,
+    both: bool = False,
+) -> Problem:  # fmt: skip
+    """local's `rows` ("image" or "text") against the world's `columns`; `both`: and these against those.
+
+    share: of the whole loss, for each of the two directions.
+    """
+    _check(local, world, options)
+    x, y, teacher = getattr(local, rows), getattr(world, columns), options.teacher
+    mine, ids = slice(first_row, first_row + len(x)), _sides(options.ids)
+    return Problem(
+        x=x, y=y, scale=local.logit_scale, bias=local.bias,
+        row_weights=_weights(rows, columns, world, options)[mine] * (share / len(x)),
+        column_weights=_weights(columns, rows, world, options) * (share / len(y)) if both else None,
+        row_ids=None if ids is None else ids[rows][mine], column_ids=None if ids is None else ids[columns],
+        first=first_row, masked=ids is not None and options.same == "masked", smoothing=options.label_smoothing,
+        teacher_x=None if teacher is None else getattr(teacher, rows)[mine].detach(),
+        teacher_y=None if teacher is None else getattr(teacher, columns).detach(),
+        teacher_scale=None if teacher is None else teacher.logit_scale.detach(),
+        teacher_share=0.0 if teacher is None else options.teacher_share,
+        hardest=0 if options.seen is None else options.seen.hardest,
+        keep=len(x) * len(y) * (8 if x.dtype == torch.float64 else 4) <= KEPT_BYTES,
+    )  # fmt: skip
+
+
+def _sides(given: Both | None) -> dict[str, Tensor] | None:
+    if given is None:
+        return None
+    image, text = (given, given) if isinstance(given, Tensor) else given
+    return {"image": image, "text": text}
+
+
+def _weights(side: str, other: str, world: Features, options: _Options) -> Tensor:
+    """Of the world's rows of a side, one on average; nothing for those that have no partner."""
+    features = getattr(world, side)
+    given, ids = _sides(options.weights), _sides(options.ids)
+    weights = features.new_ones(len(features), dtype=torch.float32) if given is None else given[side].float()
+    if ids is not None and not isinstance(options.ids, Tensor):
+        weights = weights * torch.isin(ids[side], ids[other])
+    return weights / weights.mean() if given is not None or ids is not None else weights
+
+
+def _check(local: Features, world: Features, options: _Options) -> None:
+    counts = {"image": len(world.image), "text": len(world.text)}
+    if options.same not in ("positive", "masked"):
+        raise ValueError(f"same={options.same!r}: use 'positive' or 'masked'")
+    if counts["image"] != counts["text"]:
+        if world is not local or options.ids is None or options.same == "masked":
+            raise ValueError(f"{counts['image']} pictures and {counts['text']} captions need ids, as positives, at once")
+    teacher = None if options.teacher is None else {"image": options.teacher.image, "text": options.teacher.text}
+    for name, given in (("ids", _sides(options.ids)), ("weights", _sides(options.weights)), ("teacher", teacher)):
+        for side, count in counts.items():
+            if given is not None and len(given[side]) != count:
+                raise ValueError(f"{name} of {len(given[side])} for {count} of the world's {side} features")
+
+
+def _fill(seen: Seen | None, pictures: tiled.Made, captions: tiled.Made | None) -> None:
+    """captions: of their own pass, or of the columns of the pictures'."""
+    if seen is None:
+        return
+    seen.pictures = Side(pictures.row_true, pictures.row_hardest, pictures.row_at)
+    if captions is pictures:
+        seen.captions = Side(captions.column_true, captions.column_hardest, captions.column_at)
+    elif captions is not None:
+        seen.captions = Side(captions.row_true, captions.row_hardest, captions.row_at)
