@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cli import show
 from indexes import NotAnIndex, Store, durable
-from retrieval import Retriever, load_encoder
+from retrieval import Retriever, ahead, pipeline
 from retrieval.errors import BadRequest
 from retrieval.presets import DEFAULT
 from retrieval.retriever import FOLDER, encoder_of
@@ -22,11 +22,15 @@ def run(
     budget = None if memory is None else _bytes(memory)
     uri = parse_uri(source, options)
     path = index_dir or (uri.root or Path()) / FOLDER
-    encoder = load_encoder(model or _recorded(path) or DEFAULT, device)
-    encoder.to_fast_precision()
+    name = model or _recorded(path) or DEFAULT
+    with ahead.of_index(uri, path, name, pipeline.prepare) as prepared:
+        from retrieval import load_encoder  # torch takes seconds, in which the first pictures are decoded
+
+        encoder = load_encoder(name, device).to_fast_precision()
+        prepared.expect(encoder.preprocess)
     with show.Meter("indexing", "pictures") as meter:
         retriever, report = Retriever.build(
-            uri, path, encoder, device, meter, recall=recall, memory=budget, on_message=meter.say
+            uri, path, encoder, device, meter, recall=recall, memory=budget, on_message=meter.say, ahead=prepared
         )
     with retriever:
         listed = path / SKIPPED_FILE
@@ -36,7 +40,8 @@ def run(
         show.skipped(report.skipped, listed)
         show.out(
             f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
-            f"{report.removed} removed, {report.unchanged} as before, {len(report.skipped)} skipped)"
+            f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, "
+            f"{len(report.skipped)} skipped)"
         )
     return show.SKIPPED if report.skipped else show.OK
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from indexes import NotAnIndex, Store, WrongEncoder
 from retrieval import answers, approximate, pipeline, runtime, selection
+from retrieval.ahead import Ahead
 from retrieval.answers import Asked
 from retrieval.datatypes import Hit, Item
 from retrieval.errors import BadRequest, MissingModel
@@ -47,20 +48,20 @@ class Retriever:
     def build(
         cls, source: str, path: Path | str, encoder, device: str = "cpu",  # noqa: ANN001
         on_progress: Callable[[int, int], None] = lambda done, total: None, *, recall: float | None = None,
-        memory: float | None = None, on_message: Callable[[str], None] = lambda text: None,
+        memory: float | None = None, on_message: Callable[[str], None] = lambda text: None, ahead: Ahead | None = None,
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
-        recall: of approximate search on text, memory: the bytes it may take (approximate.py). Raises BadRequest for a
-        source that cannot be read or another source than the index has, StoreError for an index that cannot be written
-        or has another encoder. Nothing is changed then.
+        recall: of approximate search on text, memory: the bytes it may take (approximate.py). ahead: what was decoded
+        while the encoder was loaded. Raises BadRequest for a source that cannot be read or another source than the
+        index has, StoreError for an index that cannot be written or has another encoder. Nothing is changed then.
         """
         uri, path = parse_uri(source), Path(path)
         items = _first_now(open_items(uri))  # a bad source is answered before anything is written
         store = _open_or_create(path, uri, encoder)
         try:
             retriever = cls(store, encoder, device)
-            report = pipeline.update(store, items, encoder, on_progress)
+            report = pipeline.update(store, items, encoder, on_progress, ahead)
             approximate.keep(store, encoder, recall, memory, on_message)
             if hasattr(encoder, "export"):
                 encoder.export()  # so that the first query need not
