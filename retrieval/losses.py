@@ -6,8 +6,8 @@
 `world[first_row : first_row + len(local)]`. The mean of the losses over ranks is the loss of the whole batch.
 To add one, write such a function and name it in LOSSES.
 
-A small plain batch is computed in one piece. Any other is computed in tiles (tiled.py): the square of the batch is
-never in memory, unless it fits in KEPT_BYTES, which saves making it again for the gradients.
+The logits are made in tiles (tiled.py): the square of the batch is never in memory, unless it fits in `budget` bytes,
+which saves making it again for the gradients.
 
 Both take, beside what is said of each, and always of the whole world:
 
@@ -18,6 +18,7 @@ Both take, beside what is said of each, and always of the whole world:
     weights   (B,) of each pair's loss, or one vector a side: the loss is the weighted mean.
     teacher   Features of another encoder on the same pairs: its answers are teacher_share of the targets.
     seen      a Seen, to be filled with what the pass saw.
+    budget    bytes of logits that may be kept for the gradients.
 """
 
 from collections.abc import Callable
@@ -25,18 +26,17 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F  # noqa: N812 - the ecosystem's name for it
 from torch import Tensor
 
-from retrieval import tiled
+from retrieval import tiled_sigmoid, tiled_softmax
 from retrieval.datatypes import Features
-from retrieval.tiles import Problem
+from retrieval.tiled import Made
+from retrieval.tiles import FLOOR, Problem
 
 Loss = Callable[[Features, Features, int], Tensor]
 Both = Tensor | tuple[Tensor, Tensor]
 
-WHOLE_PAIRS = 1024 * 1024  # a plain batch up to this is computed in one piece: 16 bytes a pair of pairs
-KEPT_BYTES = 128 * 2**20  # logits up to this are kept for the gradients
+BUDGET = 128 * 2**20  # bytes of logits that are kept for the gradients, unless said
 
 
 class Side(NamedTuple):
@@ -51,14 +51,15 @@ class Side(NamedTuple):
     at: Tensor
 
     def recall(self, k: int = 1) -> float:
-        """The share whose true pair is among the first k of the batch. Ties, but for rounding, count against it.
+        """Of those with a true pair, the share that has one among the first k. Ties, but for rounding, do not count.
 
         Raises ValueError where fewer than k hardest were asked for.
         """
         if k > self.hardest.shape[1]:
             raise ValueError(f"recall at {k} needs the {k} hardest: Seen(hardest={k})")
-        slack = 1e-6 * self.true.abs()
-        return (self.hardest[:, k - 1] < self.true - slack).float().mean().item()
+        asked = self.true > FLOOR
+        found = self.hardest[:, k - 1] < self.true - 1e-6 * self.true.abs()
+        return ((found & asked).sum() / asked.sum()).item()
 
 
 @dataclass(slots=True)
@@ -76,25 +77,24 @@ class Seen:
 def info_nce(
     local: Features, world: Features, first_row: int = 0, label_smoothing: float = 0.0, *, ids: Both | None = None,
     same: str = "positive", weights: Both | None = None, teacher: Features | None = None, teacher_share: float = 0.5,
-    seen: Seen | None = None,
+    seen: Seen | None = None, budget: int = BUDGET,
 ) -> Tensor:  # fmt: skip
     """Symmetric InfoNCE with in-batch negatives (van den Oord 2018; CLIP, Radford 2021), the mean of both directions.
 
     For b local rows: (CE(scale I_local T_world', row) + CE(scale T_local I_world', row)) / 2, in nats. Logits are
-    float32 whatever the features are (float64 of float64, in tiles). Features at chance give ln(batch size).
+    float32 whatever the features are (float64 of float64). Features at chance give ln(batch size).
     label_smoothing: the share of a target's probability that is spread over the whole batch (Szegedy 2016). Of several
     positives each is asked for an equal share (SupCon, Khosla 2020). The teacher's targets are its own softmax.
     Raises ValueError where ids or sizes do not fit.
     """
-    options = _Options(ids, same, weights, teacher, teacher_share, seen, label_smoothing)
-    if options.plain and len(local.image) * len(world.text) <= WHOLE_PAIRS:
-        return _info_nce_in_one_piece(local, world, first_row, label_smoothing)
+    options = _Options(ids, same, weights, teacher, teacher_share, seen, budget, label_smoothing)
     if world is local:
-        made = tiled.info_nce(_problem("image", "text", local, world, first_row, options, 0.5, both=True))
+        made = tiled_softmax.info_nce(_problem("image", "text", local, world, first_row, options, 0.5, both=True))
         _fill(seen, made, made)
         return made.loss
-    pictures = tiled.info_nce(_problem("image", "text", local, world, first_row, options, 0.5))
-    captions = tiled.info_nce(_problem("text", "image", local, world, first_row, options, 0.5))
+    options = options._replace(budget=budget // 2)
+    pictures = tiled_softmax.info_nce(_problem("image", "text", local, world, first_row, options, 0.5))
+    captions = tiled_softmax.info_nce(_problem("text", "image", local, world, first_row, options, 0.5))
     _fill(seen, pictures, captions)
     return pictures.loss + captions.loss
 
@@ -102,6 +102,7 @@ def info_nce(
 def sigmoid(
     local: Features, world: Features, first_row: int = 0, *, ids: Both | None = None, same: str = "positive",
     weights: Both | None = None, teacher: Features | None = None, teacher_share: float = 0.5, seen: Seen | None = None,
+    budget: int = BUDGET,
 ) -> Tensor:  # fmt: skip
     """Pairwise sigmoid loss (SigLIP, Zhai 2023): every picture-caption pair is a yes or no of its own.
 
@@ -109,43 +110,13 @@ def sigmoid(
     divided by their number. weights are the pictures'. The teacher's targets are the sigmoids of its own logits.
     Raises ValueError where ids or sizes do not fit.
     """
-    options = _Options(ids, same, weights, teacher, teacher_share, seen)
-    if options.plain and len(local.image) * len(world.text) <= WHOLE_PAIRS:
-        return _sigmoid_in_one_piece(local, world, first_row)
-    made = tiled.sigmoid(_problem("image", "text", local, world, first_row, options, 1.0))
+    options = _Options(ids, same, weights, teacher, teacher_share, seen, budget, pairwise=True)
+    made = tiled_sigmoid.sigmoid(_problem("image", "text", local, world, first_row, options, 1.0))
     _fill(seen, made, made if world is local else None)
     return made.loss
 
 
 LOSSES: dict[str, Loss] = {"info_nce": info_nce, "sigmoid": sigmoid}
-
-
-# ---------------------------------------------------------------- in one piece
-
-
-def _info_nce_in_one_piece(local: Features, world: Features, first_row: int, label_smoothing: float) -> Tensor:
-    scale = local.logit_scale.float()
-    target = torch.arange(first_row, first_row + len(local.image), device=local.image.device)
-    per_image = scale * (local.image.float() @ world.text.float().T)  # (b, B)
-    if world is local:
-        per_text = per_image.T
-    else:
-        per_text = scale * (local.text.float() @ world.image.float().T)
-    both = (F.cross_entropy(logits, target, label_smoothing=label_smoothing) for logits in (per_image, per_text))
-    return sum(both) / 2
-
-
-def _sigmoid_in_one_piece(local: Features, world: Features, first_row: int) -> Tensor:
-    scale = local.logit_scale.float()
-    bias = local.bias.float() if local.bias is not None else 0.0
-    logits = scale * (local.image.float() @ world.text.float().T) + bias  # (b, B)
-    rows = torch.arange(len(logits), device=logits.device)
-    signs = -torch.ones_like(logits)
-    signs[rows, rows + first_row] = 1
-    return -F.logsigmoid(signs * logits).sum() / len(logits)
-
-
-# ---------------------------------------------------------------- in tiles
 
 
 class _Options(NamedTuple):
@@ -155,11 +126,9 @@ class _Options(NamedTuple):
     teacher: Features | None
     teacher_share: float
     seen: Seen | None
+    budget: int
     label_smoothing: float = 0.0
-
-    @property
-    def plain(self) -> bool:
-        return self.ids is None and self.weights is None and self.teacher is None and self.seen is None
+    pairwise: bool = False
 
 
 def _problem(
@@ -182,9 +151,10 @@ def _problem(
         teacher_x=None if teacher is None else getattr(teacher, rows)[mine].detach(),
         teacher_y=None if teacher is None else getattr(teacher, columns).detach(),
         teacher_scale=None if teacher is None else teacher.logit_scale.detach(),
+        teacher_bias=None if teacher is None or teacher.bias is None else teacher.bias.detach(),
         teacher_share=0.0 if teacher is None else options.teacher_share,
         hardest=0 if options.seen is None else options.seen.hardest,
-        keep=len(x) * len(y) * (8 if x.dtype == torch.float64 else 4) <= KEPT_BYTES,
+        keep=len(x) * len(y) * torch.finfo(_dtype(x)).bits // 8 <= options.budget,
     )  # fmt: skip
 
 
@@ -196,22 +166,26 @@ def _sides(given: Both | None) -> dict[str, Tensor] | None:
 
 
 def _weights(side: str, other: str, world: Features, options: _Options) -> Tensor:
-    """Of the world's rows of a side, one on average; nothing for those that have no partner."""
+    """Of the world's rows of a side, one on average; nothing for those that have no partner and ask for none."""
     features = getattr(world, side)
-    given, ids = _sides(options.weights), _sides(options.ids)
-    weights = features.new_ones(len(features), dtype=torch.float32) if given is None else given[side].float()
-    if ids is not None and not isinstance(options.ids, Tensor):
+    given, ids, dtype = _sides(options.weights), _sides(options.ids), _dtype(features)
+    weights = features.new_ones(len(features), dtype=dtype) if given is None else given[side].to(dtype)
+    if ids is not None and ids[side] is not ids[other] and not options.pairwise:
         weights = weights * torch.isin(ids[side], ids[other])
     return weights / weights.mean() if given is not None or ids is not None else weights
+
+
+def _dtype(features: Tensor) -> torch.dtype:
+    return torch.float64 if features.dtype == torch.float64 else torch.float32
 
 
 def _check(local: Features, world: Features, options: _Options) -> None:
     counts = {"image": len(world.image), "text": len(world.text)}
     if options.same not in ("positive", "masked"):
         raise ValueError(f"same={options.same!r}: use 'positive' or 'masked'")
-    if counts["image"] != counts["text"]:
-        if world is not local or options.ids is None or options.same == "masked":
-            raise ValueError(f"{counts['image']} pictures and {counts['text']} captions need ids, as positives, at once")
+    fits = world is local and options.ids is not None and options.same == "positive"
+    if counts["image"] != counts["text"] and not fits:
+        raise ValueError(f"{counts['image']} pictures and {counts['text']} captions need ids, as positives, at once")
     teacher = None if options.teacher is None else {"image": options.teacher.image, "text": options.teacher.text}
     for name, given in (("ids", _sides(options.ids)), ("weights", _sides(options.weights)), ("teacher", teacher)):
         for side, count in counts.items():
@@ -219,12 +193,16 @@ def _check(local: Features, world: Features, options: _Options) -> None:
                 raise ValueError(f"{name} of {len(given[side])} for {count} of the world's {side} features")
 
 
-def _fill(seen: Seen | None, pictures: tiled.Made, captions: tiled.Made | None) -> None:
+def _fill(seen: Seen | None, pictures: Made, captions: Made | None) -> None:
     """captions: of their own pass, or of the columns of the pictures'."""
     if seen is None:
         return
-    seen.pictures = Side(pictures.row_true, pictures.row_hardest, pictures.row_at)
+    seen.pictures = _side(pictures.row_true, pictures.row_hardest, pictures.row_at)
     if captions is pictures:
-        seen.captions = Side(captions.column_true, captions.column_hardest, captions.column_at)
+        seen.captions = _side(captions.column_true, captions.column_hardest, captions.column_at)
     elif captions is not None:
-        seen.captions = Side(captions.row_true, captions.row_hardest, captions.row_at)
+        seen.captions = _side(captions.row_true, captions.row_hardest, captions.row_at)
+
+
+def _side(true: Tensor, hardest: Tensor, at: Tensor) -> Side:
+    return Side(true.detach(), hardest.detach(), at)

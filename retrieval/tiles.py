@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 FLOOR = -1e30  # a logit that is left out: finite, so that a tile of nothing else makes no nan
-TILE_ROWS = {"cpu": 1024, "cuda": 4096}  # the workspace is three or four tiles of four bytes an entry
+# Rows and columns of a tile; the workspace is three or four tiles of four bytes an entry.
+TILES = {"cpu": (512, 512), "cuda": (4096, 2048)}
 
 
 class Problem(NamedTuple):
     """Rows against columns, and which of them belong together.
 
-    Row i belongs to column first + i, or, with ids, to each column of its id. masked: to column first + i alone, and the
-    others of its id are left out. weights: of each row's loss, and of each column's (None: rows are asked alone).
+    Row i belongs to column first + i, or, with ids, to each column of its id. masked: to column first + i alone, and
+    the others of its id are left out. weights: of each row's loss, and of each column's (None: rows are asked alone).
     smoothing and teacher_share: of the targets, the share spread evenly and the share that the teacher gives.
     """
 
@@ -37,6 +38,7 @@ class Problem(NamedTuple):
     teacher_x: Tensor | None
     teacher_y: Tensor | None
     teacher_scale: Tensor | None
+    teacher_bias: Tensor | None
     teacher_share: float
     hardest: int
     keep: bool
@@ -46,10 +48,13 @@ class Problem(NamedTuple):
         """What is added up in: float32, or float64 where the features are."""
         return torch.float64 if self.x.dtype == torch.float64 else torch.float32
 
-    def spans(self, count: int) -> Iterator[slice]:
-        """0..count in pieces of a tile."""
-        size = TILE_ROWS.get(self.x.device.type, TILE_ROWS["cpu"])
-        return (slice(start, min(start + size, count)) for start in range(0, count, size))
+    def row_spans(self) -> Iterator[slice]:
+        """The rows in pieces of a tile's height."""
+        return _spans(len(self.x), TILES.get(self.x.device.type, TILES["cpu"])[0])
+
+    def column_spans(self) -> Iterator[slice]:
+        """The columns in pieces of a tile's width."""
+        return _spans(len(self.y), TILES.get(self.x.device.type, TILES["cpu"])[1])
 
     def logits(self, rows: slice, columns: slice) -> Tensor:
         """A tile, with what is left out at FLOOR."""
@@ -60,6 +65,8 @@ class Problem(NamedTuple):
         if self.teacher_x is None:
             return None
         tile = product(self.teacher_x[rows], self.teacher_y[columns], self.teacher_scale, self.dtype)
+        if self.teacher_bias is not None:
+            tile += self.teacher_bias
         return self._without(tile, rows, columns)
 
     def left_out(self, rows: slice, columns: slice) -> Tensor | None:
@@ -91,16 +98,20 @@ class Problem(NamedTuple):
         return tile if out is None else tile.masked_fill_(out, FLOOR)
 
 
+def _spans(count: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))
+
+
 def product(x: Tensor, y: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """scale x y', added up in `dtype`: on a GPU, half precision is multiplied as it is."""
-    if x.is_cuda and x.dtype in (torch.bfloat16, torch.float16):
+    """scale x y', added up in `dtype`: a GPU multiplies half precision as it is."""
+    if x.is_cuda and x.dtype == y.dtype and x.dtype in (torch.bfloat16, torch.float16):
         return torch.mm(x, y.T, out_dtype=dtype).mul_(scale)
     return (x.to(dtype) * scale.to(dtype)) @ y.to(dtype).T
 
 
 def add_product(out: Tensor, tile: Tensor, rows: Tensor) -> None:
-    """out += tile @ rows, added up in out's type."""
-    if rows.is_cuda and rows.dtype in (torch.bfloat16, torch.float16):
+    """out += tile @ rows, added up in out's type. Slopes are rounded to bfloat16, never to float16: it has no 1e-9."""
+    if rows.is_cuda and rows.dtype == torch.bfloat16:
         out += torch.mm(tile.to(rows.dtype), rows, out_dtype=out.dtype)
     else:
         out.addmm_(tile, rows.to(out.dtype))
