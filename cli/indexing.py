@@ -1,44 +1,98 @@
 """`mmr index`: from parsed words to one call of Retriever.build, and what is shown meanwhile."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from cli import show
 from indexes import NotAnIndex, Store, durable
-from retrieval import Retriever, load_encoder
+from retrieval import Retriever, load_encoder, roots
 from retrieval.errors import BadRequest
+from retrieval.freshness import SKIPPED_FILE
+from retrieval.pipeline import IndexReport
 from retrieval.presets import DEFAULT
 from retrieval.retriever import FOLDER, encoder_of
 from retrieval.sources import Options, parse_uri
+from retrieval.uris import Uri
 
-SKIPPED_FILE = "skipped.txt"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be indexed. None, and no sources: what the index remembers."""
+
+    sources: tuple[str, ...] = ()
+    only: bool = False
+    exclude: list[str] | None = None
+    include_hidden: bool | None = None
+    urls: bool = False
+    local_urls: bool = False
+
+    def uri(self, recorded: Uri | None) -> Uri:
+        """The source. recorded: what the index that is there is of, if it is of folders. Raises BadRequest."""
+        before = recorded.options if recorded else Options()
+        exclude = before.exclude if self.exclude is None else tuple(glob for glob in self.exclude if glob.strip())
+        hidden = before.include_hidden if self.include_hidden is None else self.include_hidden
+        options = Options(exclude, hidden, self.urls, self.local_urls)
+        return parse_uri(self.sources or recorded or ".", options)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an index that is there remembers: the name of its encoder, and its folders."""
+
+    encoder: str | None = None
+    uri: Uri | None = None
 
 
 def run(
-    source: str, index_dir: Path | None, model: str | None, device: str, recall: float | None, memory: str | None,
-    options: Options = Options(),  # noqa: B008 - frozen
+    asked: Asked, index_dir: Path | None, model: str | None, device: str, recall: float | None, memory: str | None
 ) -> int:  # fmt: skip
     """Index and say what was done; the exit code."""
     budget = None if memory is None else _bytes(memory)
-    uri = parse_uri(source, options)
-    path = index_dir or (uri.root or Path()) / FOLDER
-    encoder = load_encoder(model or _recorded(path) or DEFAULT, device)
+    path = index_dir or _place(asked.sources)
+    known = _known(path)
+    uri = asked.uri(known.uri)
+    if known.uri and asked.exclude is None and uri.options.exclude:
+        show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
+    encoder = load_encoder(model or known.encoder or DEFAULT, device)
     encoder.to_fast_precision()
     with show.Meter("indexing", "pictures") as meter:
         retriever, report = Retriever.build(
-            uri, path, encoder, device, meter, recall=recall, memory=budget, on_message=meter.say
-        )
+            uri, path, encoder, device, meter, recall=recall, memory=budget, on_message=meter.say, only=asked.only,
+            another_encoder=model is not None,
+        )  # fmt: skip
     with retriever:
-        listed = path / SKIPPED_FILE
-        lines = "".join(f"{uri}\t{reason}\n" for uri, reason in report.skipped)
-        if lines or listed.exists():
-            durable.write_bytes(listed, lines.encode("utf-8", "backslashreplace"))
-        show.skipped(report.skipped, listed)
-        show.out(
-            f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
-            f"{report.removed} removed, {report.unchanged} as before, {len(report.skipped)} skipped)"
-        )
+        _list_skipped(path, report)
+        show.out(_told(path, retriever, report))
     return show.SKIPPED if report.skipped else show.OK
+
+
+def refresh(path: Path, uri: Uri, device: str) -> None:
+    """Bring the index of these folders up to date before a search, and say on stderr what was done."""
+    with Store.open(path) as store:
+        name = encoder_of(store)
+    encoder = load_encoder(name, device)
+    encoder.to_fast_precision()
+    with show.Meter("indexing", "pictures") as meter:
+        retriever, report = Retriever.build(uri, path, encoder, device, meter, on_message=meter.say)
+    with retriever:
+        _list_skipped(path, report)
+        show.note(_told(path, retriever, report))
+
+
+def _list_skipped(path: Path, report: IndexReport) -> None:
+    listed = path / SKIPPED_FILE
+    lines = "".join(f"{uri}\t{reason}\n" for uri, reason in report.skipped)
+    if lines or listed.exists():
+        durable.write_bytes(listed, lines.encode("utf-8", "backslashreplace"))
+    show.skipped(report.skipped, listed)
+
+
+def _told(path: Path, retriever: Retriever, report: IndexReport) -> str:
+    return (
+        f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
+        f"{report.removed} removed, {report.unchanged} as before, {len(report.skipped)} skipped)"
+    )
 
 
 def _bytes(size: str) -> float:
@@ -49,12 +103,22 @@ def _bytes(size: str) -> float:
     return float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
 
 
-def _recorded(path: Path) -> str | None:
-    """The encoder of an index that is there already."""
+def _place(sources: tuple[str, ...]) -> Path:
+    """Where the index of a source is, if nothing is said."""
+    if not sources:
+        return Path(FOLDER)
+    uri = parse_uri(sources)
+    if uri.roots:
+        raise BadRequest(f"{uri.text} are several folders: say where their index is, with --index photos.mmr")
+    return (uri.root or Path()) / FOLDER
+
+
+def _known(path: Path) -> _Known:
+    """What an index remembers, if it is there already."""
     if not (path / "mmr.db").exists():
-        return None
+        return _Known()
     try:
         with Store.open(path) as store:
-            return encoder_of(store)
+            return _Known(encoder_of(store), roots.recorded(store))
     except NotAnIndex:
-        return None  # Retriever.build says what is wrong
+        return _Known()  # Retriever.build says what is wrong
