@@ -3,10 +3,11 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cli import show
 from indexes import NotAnIndex, Store, durable
-from retrieval import Retriever, load_encoder, roots
+from retrieval import Retriever, ahead, pipeline, roots
 from retrieval.errors import BadRequest
 from retrieval.freshness import SKIPPED_FILE
 from retrieval.pipeline import IndexReport
@@ -54,16 +55,11 @@ def run(
     uri = asked.uri(known.uri)
     if known.uri and asked.exclude is None and uri.options.exclude:
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
-    encoder = load_encoder(model or known.encoder or DEFAULT, device)
-    encoder.to_fast_precision()
-    with show.Meter("indexing", "pictures") as meter:
-        retriever, report = Retriever.build(
-            uri, path, encoder, device, meter, recall=recall, memory=budget, on_message=meter.say, only=asked.only,
-            another_encoder=model is not None,
-        )  # fmt: skip
-    with retriever:
-        _list_skipped(path, report)
-        show.out(_told(path, retriever, report))
+    told, report = _build(
+        uri, path, model or known.encoder or DEFAULT, device, recall=recall, memory=budget, only=asked.only,
+        another_encoder=model is not None,
+    )  # fmt: skip
+    show.out(told)
     return show.SKIPPED if report.skipped else show.OK
 
 
@@ -71,13 +67,23 @@ def refresh(path: Path, uri: Uri, device: str) -> None:
     """Bring the index of these folders up to date before a search, and say on stderr what was done."""
     with Store.open(path) as store:
         name = encoder_of(store)
-    encoder = load_encoder(name, device)
-    encoder.to_fast_precision()
+    show.note(_build(uri, path, name, device)[0])
+
+
+def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[str, IndexReport]:  # noqa: ANN401
+    """Index with the encoder of that name; how: as Retriever.build has it. A line on what was done, and the report."""
+    with ahead.of_index(uri, path, name, pipeline.prepare) as prepared:
+        from retrieval import load_encoder  # torch takes seconds, in which the first pictures are decoded
+
+        encoder = load_encoder(name, device).to_fast_precision()
+        prepared.expect(encoder.preprocess)
     with show.Meter("indexing", "pictures") as meter:
-        retriever, report = Retriever.build(uri, path, encoder, device, meter, on_message=meter.say)
+        retriever, report = Retriever.build(
+            uri, path, encoder, device, meter, on_message=meter.say, ahead=prepared, **how
+        )
     with retriever:
         _list_skipped(path, report)
-        show.note(_told(path, retriever, report))
+        return _told(path, retriever, report), report
 
 
 def _list_skipped(path: Path, report: IndexReport) -> None:
@@ -91,7 +97,8 @@ def _list_skipped(path: Path, report: IndexReport) -> None:
 def _told(path: Path, retriever: Retriever, report: IndexReport) -> str:
     return (
         f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
-        f"{report.removed} removed, {report.unchanged} as before, {len(report.skipped)} skipped)"
+        f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, "
+        f"{len(report.skipped)} skipped)"
     )
 
 

@@ -73,6 +73,16 @@ class DualEncoder(nn.Module):
         """Where the weights are."""
         return self.log_logit_scale.device
 
+    @property
+    def lanes(self) -> int:
+        """How many threads may encode pictures beside each other: one a core on a CPU, one on a GPU or in training."""
+        return 1 if self.training or self.device.type != "cpu" else torch.get_num_threads()
+
+    @property
+    def bulk(self) -> int:
+        """Pictures that are best encoded together."""
+        return 32 if self.device.type == "cpu" else 256
+
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
         """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
@@ -103,7 +113,8 @@ class DualEncoder(nn.Module):
         The text tower stays in float32: texts are few, and it is what a query is exported from.
         """
         _ = self.fingerprint  # of the weights as they were loaded
-        self.image_tower.body.to(engine.resolve_precision(precision, self.device))
+        dtype = engine.resolve_precision(precision, self.device)
+        self.image_tower.body.to(dtype, memory_format=torch.channels_last)  # as pictures lie in memory
         return self
 
     # ---------------------------------------------------------------- identity

@@ -1,5 +1,9 @@
 """Where the computation runs: device and precision. The loop and the encoders ask here and know nothing else of it."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import torch
 
 from indexes.cpu import has_fast_bf16
@@ -26,3 +30,15 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else has_fast_bf16()
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if name == "bf16" else torch.float32
+
+
+@contextmanager
+def lanes(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute beside each other, one core each; what has not begun when this is left never does."""
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # the lanes' number became that of threads to come

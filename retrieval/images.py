@@ -89,12 +89,7 @@ def load_with_fields(item: Item, at_least: int | None = None) -> Decoded:
 
     The source's own columns are in `item.meta` and should win: `{**fields, **item.meta}`.
     """
-    content = item.content
-    if not isinstance(content, Path):
-        try:
-            content = content()
-        except (OSError, ValueError, KeyError) as error:
-            raise ImageError(f"cannot be read: {error}"[:200]) from error
+    content = content_of(item)
     if isinstance(content, Image.Image):
         return Decoded(content, {"width": content.width, "height": content.height})
     if item.kind == "clip":
@@ -103,6 +98,16 @@ def load_with_fields(item: Item, at_least: int | None = None) -> Decoded:
         clip = video.clip(content, 1, at_least)
         return Decoded(clip.frames[0], clip.fields)
     return decode_with_fields(content, at_least, item.uri)
+
+
+def content_of(item: Item) -> Path | bytes | Image.Image:
+    """The file of an item, its bytes, or the picture itself. Raises ImageError with the reason."""
+    if isinstance(item.content, Path):
+        return item.content
+    try:
+        return item.content()
+    except (OSError, ValueError, KeyError) as error:
+        raise ImageError(f"cannot be read: {error}"[:200]) from error
 
 
 # ---------------------------------------------------------------- which way

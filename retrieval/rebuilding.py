@@ -12,6 +12,7 @@ from typing import Any
 
 from indexes import Locked, Store, StoreError
 from retrieval import beside, pipeline
+from retrieval.ahead import Ahead
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.pipeline import IndexReport
@@ -29,6 +30,14 @@ def described(encoder, index: Path) -> dict[str, Any]:  # noqa: ANN001
 def is_other(store: Store, encoder) -> bool:  # noqa: ANN001
     """Is this not the encoder of the index? That of an imported one is not known before it is compared."""
     return store.manifest["encoder"]["fingerprint"] not in (None, encoder.fingerprint)
+
+
+def announcement(store: Store, encoder) -> str:  # noqa: ANN001
+    """What is about to be done, in a line."""
+    return (
+        f"{store.path} was made with {store.manifest['encoder']['name']}: its {len(store)} pictures are encoded again "
+        f"with {encoder.name}, and until that is done it answers as before"
+    )
 
 
 def tidy(store: Store) -> str | None:
@@ -49,7 +58,7 @@ def tidy(store: Store) -> str | None:
 
 def rebuild(
     store: Store, items: Iterable[Item], encoder, source: dict[str, Any],  # noqa: ANN001
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None, ahead: Ahead | None = None,
 ) -> IndexReport:  # fmt: skip
     """Make the store, open for writing, hold these items as this encoder sees them. source: for its manifest.
 
@@ -58,7 +67,7 @@ def rebuild(
     place = beside.name_beside(store.path, MAKING)
     manifest = {"encoder": described(encoder, store.path), **source}
     with _begun(place, encoder.dim, manifest) as new:
-        report = pipeline.update(new, items, encoder, on_progress)
+        report = pipeline.update(new, items, encoder, on_progress, ahead)
         if not len(new):
             raise BadRequest(f"no picture could be used, so {store.path} stays as it was: check its source")
         blocks = ((vectors, new.records(rows)) for segment in new.segments for rows, vectors in segment.blocks())
@@ -67,7 +76,7 @@ def rebuild(
     shutil.rmtree(place)
     now = store.stamps().keys()
     report.added, report.changed, report.removed = len(now - before), len(now & before), len(before - now)
-    report.unchanged = 0
+    report.moved = report.unchanged = 0
     return report
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from indexes import NotAnIndex, Store, WrongEncoder
 from retrieval import answers, approximate, pipeline, rebuilding, roots, runtime, selection
+from retrieval.ahead import Ahead
 from retrieval.answers import Asked
 from retrieval.datatypes import Hit, Item
 from retrieval.errors import MissingModel
@@ -48,16 +49,16 @@ class Retriever:
     def build(
         cls, source: str | Sequence[str] | Uri, path: Path | str, encoder, device: str = "cpu",  # noqa: ANN001
         on_progress: Callable[[int, int], None] = lambda done, total: None, *, recall: float | None = None,
-        memory: float | None = None, on_message: Callable[[str], None] = lambda text: None, only: bool = False,
-        another_encoder: bool = False,
+        memory: float | None = None, on_message: Callable[[str], None] = lambda text: None, ahead: Ahead | None = None,
+        only: bool = False, another_encoder: bool = False,
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
         source: also several folders. recall: of approximate search on text, memory: the bytes it may take
-        (approximate.py). only: of the folders of an index, those that are not named are let go of. another_encoder: an
-        index of another encoder is encoded again (rebuilding.py). Raises BadRequest for a source that cannot be read or
-        another source than the index has, StoreError for an index that cannot be written or has another encoder.
-        Nothing is changed then.
+        (approximate.py). ahead: what was decoded while the encoder was loaded. only: of the folders of an index, those
+        that are not named are let go of. another_encoder: an index of another encoder is encoded again (rebuilding.py).
+        Raises BadRequest for a source that cannot be read or another source than the index has, StoreError for an index
+        that cannot be written or has another encoder. Nothing is changed then.
         """
         uri, path, started = parse_uri(source), Path(path), time.time()
         items = _first_now(open_items(uri))  # a bad source is answered before anything is written
@@ -66,18 +67,15 @@ class Retriever:
             roots.check(store, uri, only)
             if another_encoder and rebuilding.is_other(store, encoder):
                 recall = recall or (store.derived.recorded or {}).get("asked")
-                on_message(
-                    f"{path} was made with {store.manifest['encoder']['name']}: its {len(store)} pictures are encoded "
-                    f"again with {encoder.name}, and until that is done it answers as before"
-                )
-                report = rebuilding.rebuild(store, items, encoder, roots.described(uri, path), on_progress)
+                on_message(rebuilding.announcement(store, encoder))
+                report = rebuilding.rebuild(store, items, encoder, roots.described(uri, path), on_progress, ahead)
                 retriever = cls(store, encoder, device)
             else:
                 retriever = cls(store, encoder, device)
                 if left := rebuilding.tidy(store):
                     on_message(left)
                 roots.settle(store, uri)
-                report = pipeline.update(store, items, encoder, on_progress)
+                report = pipeline.update(store, items, encoder, on_progress, ahead)
             store.set_manifest(walked=started)
             approximate.keep(store, encoder, recall, memory, on_message)
             if hasattr(encoder, "export"):

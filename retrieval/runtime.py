@@ -91,6 +91,19 @@ def _session(file: Path):  # noqa: ANN202 - onnxruntime.InferenceSession
     return onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
 
 
+def preprocess_of(name: str) -> Preprocess | None:
+    """How an encoder of that name prepares pictures, as far as it is known without loading it."""
+    manifests = [Path(name) / "encoder.json", *sorted(cache_folder().glob(f"*/{MANIFEST}"))]
+    for file in manifests:
+        try:
+            manifest = json.loads(file.read_text())
+            if file == manifests[0] or manifest["name"] == name:
+                return Preprocess.from_json(manifest["preprocess"])
+        except (OSError, ValueError, KeyError, TypeError):  # not there, damaged, or of another version
+            continue
+    return None
+
+
 def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> QueryEncoder | None:
     """The exported encoder of that fingerprint, or None where there is none, or it cannot be used."""
     folder = cache_folder() / fingerprint

@@ -141,7 +141,10 @@ def test_info_verify_and_compact(photos, trained, tmp_path):
 def test_index_again_says_what_it_did(indexed, book):
     result = mmr("index", book, "--index", indexed)
     assert result.exit_code == 0
-    assert result.stdout.strip() == f"{indexed}: 60 pictures (0 new, 0 changed, 0 removed, 60 as before, 0 skipped)"
+    assert (
+        result.stdout.strip()
+        == f"{indexed}: 60 pictures (0 new, 0 changed, 0 moved, 0 removed, 60 as before, 0 skipped)"
+    )
 
 
 def test_bare_index_and_search_work_in_the_folder(trained, book, tmp_path, monkeypatch):
@@ -262,7 +265,7 @@ def test_pictures_that_do_not_decode_are_listed_and_exit_4(photos, trained):
     assert result.exit_code == 4
     assert "1 skipped:\n  bad.jpg: not a picture of a known format" in result.stderr
     assert (photos / ".mmr" / "skipped.txt").read_text() == "bad.jpg\tnot a picture of a known format\n"
-    assert "3 pictures (3 new, 0 changed, 0 removed, 0 as before, 1 skipped)" in result.stdout
+    assert "3 pictures (3 new, 0 changed, 0 moved, 0 removed, 0 as before, 1 skipped)" in result.stdout
 
 
 def test_a_caption_in_another_script_is_no_problem(photos, trained, tmp_path):
@@ -506,9 +509,12 @@ def test_ls_and_rm(trained, book, tmp_path):
     assert mmr("index", book / "years.csv", *index, "--model", trained).exit_code == 0
     assert mmr("ls", *index).stdout == "001.png\n002.png\n003.png\n"
     assert mmr("ls", *index, "-0").stdout == "001.png\x00002.png\x00003.png\x00"
-    assert mmr("ls", *index, "-l", "--where", "year >= 2002").stdout == "002.png  two  year=2002\n003.png  year=2003\n"
+    assert mmr("ls", *index, "-l", "--where", "year >= 2002").stdout == (
+        "002.png  two  year=2002  width=48  height=48\n003.png  year=2003  width=48  height=48\n"
+    )
     (first, *_) = lines(mmr("ls", *index, "--json"))
-    assert first == {"uri": "001.png", "path": str(book / "001.png"), "caption": "one", "fields": {"year": "2001"}}
+    fields = {"year": "2001", "width": 48, "height": 48}
+    assert first == {"uri": "001.png", "path": str(book / "001.png"), "caption": "one", "fields": fields}
     assert mmr("ls", *index, "--in", "nowhere").exit_code == 1
 
     fails(mmr("rm", *index), 2, "say which items")

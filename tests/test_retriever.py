@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from indexes import Locked, NotAnIndex, Store, WrongEncoder
-from retrieval import Retriever, find_index, pipeline
+from retrieval import Retriever, find_index
 from retrieval.errors import BadRequest
 from toy import ToyEncoder
 
@@ -142,8 +142,6 @@ def test_killed_while_indexing_it_goes_on(tmp_path):
     from toy import ToyEncoder
     from retrieval import Retriever, pipeline
     pipeline.BATCH, pipeline.COMMIT_SECONDS = 5, -1.0
-    pipeline.encode.__defaults__ = (5,)
-    done = []
     def progress(count, total):
         if count > 10:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -164,11 +162,3 @@ def test_what_is_written_is_a_plain_folder(photos, toy):
         assert store.manifest["encoder"] == {"name": "toy", "fingerprint": "toy-fingerprint", "folder": None}
         (record,) = [r for r in store.records(range(3)) if r.id == "more/green.jpg"]
         assert json.dumps(record.fields)
-
-
-def test_a_batch_is_decoded_while_another_is_encoded(toy):
-    from retrieval.datatypes import Item
-
-    items = [Item(str(i), str(i), lambda: Image.new("RGB", (8, 8), (255, 0, 0))) for i in range(10)]
-    batches = list(pipeline.encode(items, toy, batch_size=4))
-    assert [[item.id for item in batch.items] for batch in batches] == [list("0123"), list("4567"), list("89")]

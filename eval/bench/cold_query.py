@@ -69,7 +69,7 @@ def fill_ours(folder: Path, model: str) -> None:
     names = [Path(path).relative_to(photos).as_posix() for path in (folder / "paths").read_text().split("\n")]
     items = [Item(name, name, photos / name, stamp=f"{60_000 + at}:{at}") for at, name in enumerate(names)]
     with retriever._open_or_create(folder / "index", parse_uri(f"folder:{photos}"), encoder) as store:
-        store.add(np.load(folder / "vectors.npy"), [pipeline._record(item) for item in items])
+        store.add(np.load(folder / "vectors.npy"), [pipeline.record_of(item) for item in items])
         said: list[str] = []
         approximate.keep(store, encoder, say=said.append)
         encoder.export()
