@@ -159,7 +159,8 @@ def test_what_was_decoded_for_another_preprocess_is_not_used(toy):
     assert prepared.take(plain(1)[0]) is None
 
 
-def test_the_preprocess_of_an_encoder_is_known_without_it(trained):
+def test_the_preprocess_of_an_encoder_is_known_without_it(trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMR_CACHE", str(tmp_path))  # elsewhere it may lie exported already, under its own name
     assert runtime.preprocess_of("none such") is None
     encoder = load_encoder(str(trained))
     assert runtime.preprocess_of(str(trained)) == encoder.preprocess
