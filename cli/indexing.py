@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from cli import show
-from indexes import NotAnIndex, Store, durable
-from retrieval import Retriever, ahead, pipeline, roots
+from indexes import NotAnIndex, Store
+from retrieval import Retriever, ahead, pipeline, roots, skipped
 from retrieval.errors import BadRequest
-from retrieval.freshness import SKIPPED_FILE
 from retrieval.pipeline import IndexReport
 from retrieval.presets import DEFAULT
 from retrieval.retriever import FOLDER, encoder_of
@@ -28,13 +27,17 @@ class Asked:
     urls: bool = False
     local_urls: bool = False
 
-    def uri(self, recorded: Uri | None) -> Uri:
-        """The source. recorded: what the index that is there is of, if it is of folders. Raises BadRequest."""
+    def uri(self, recorded: Uri | None, whole: bool) -> Uri:
+        """The source. recorded: what the index that is there is of, if it is of folders. Raises BadRequest.
+
+        whole: of an index of several folders all are meant.
+        """
         before = recorded.options if recorded else Options()
         exclude = before.exclude if self.exclude is None else tuple(glob for glob in self.exclude if glob.strip())
         hidden = before.include_hidden if self.include_hidden is None else self.include_hidden
         options = Options(exclude, hidden, self.urls, self.local_urls)
-        return parse_uri(self.sources or recorded or ".", options)
+        uri = parse_uri(self.sources or recorded or ".", options)
+        return uri if self.only else roots.seen_from(recorded, uri, whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ def run(
     budget = None if memory is None else _bytes(memory)
     path = index_dir or _place(asked.sources)
     known = _known(path)
-    uri = asked.uri(known.uri)
+    uri = asked.uri(known.uri, whole=model is not None)
     if known.uri and asked.exclude is None and uri.options.exclude:
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
     told, report = _build(
@@ -82,16 +85,8 @@ def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[st
             uri, path, encoder, device, meter, on_message=meter.say, ahead=prepared, **how
         )
     with retriever:
-        _list_skipped(path, report)
+        show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
         return _told(path, retriever, report), report
-
-
-def _list_skipped(path: Path, report: IndexReport) -> None:
-    listed = path / SKIPPED_FILE
-    lines = "".join(f"{uri}\t{reason}\n" for uri, reason in report.skipped)
-    if lines or listed.exists():
-        durable.write_bytes(listed, lines.encode("utf-8", "backslashreplace"))
-    show.skipped(report.skipped, listed)
 
 
 def _told(path: Path, retriever: Retriever, report: IndexReport) -> str:

@@ -1,6 +1,7 @@
 """`mmr search`: from parsed words to one call of the Retriever, and its answers in every form."""
 
 import itertools
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from retrieval import Retriever, find_index, freshness, query, roots, selection
 from retrieval.answers import Asked
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest
+from retrieval.retriever import FOLDER
 
 _TOGETHER = 256  # queries of a file that are asked at once
 
@@ -72,8 +74,8 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
             pictures = tuple(query.files(query.parse(given)))
             sections.append(sheet.Section(title, found, pictures=pictures, root=selection.root_of(retriever.store)))
         _keep(sections, output)
-        if not (place.update or output.quiet):
-            _say_what_is_new(retriever.store, place.index_dir)
+        if not (place.update or output.quiet or queries or output.form != "table"):
+            _say_what_is_new(retriever.store)
     if any(section.hits for section in sections):
         return show.OK
     if asked.min_confidence is not None or asked.min_score is not None:
@@ -95,12 +97,13 @@ def _update(path: Path, device: str) -> None:
         indexing.refresh(path, uri, device)
 
 
-def _say_what_is_new(store: Store, index_dir: Path | None) -> None:
+def _say_what_is_new(store: Store) -> None:
     changes = freshness.glance(store)
     if changes:
         sys.stdout.flush()
-        command = "mmr index" if index_dir is None else f"mmr index --index {index_dir}"
-        show.note(f"{changes} since the last indexing: run `{command}`, or search with --update")
+        here = store.path.absolute() == Path(FOLDER).absolute()
+        command = "mmr index" if here else f"mmr index --index {shlex.quote(str(store.path))}"
+        show.note(f"pictures since the last indexing: {changes}: run `{command}`, or search with --update")
 
 
 def preview_writer(title: str, found: Sequence[Hit]) -> None:

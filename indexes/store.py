@@ -179,6 +179,11 @@ class Store:
             found.update(self._database.execute(sql, some))
         return found
 
+    def ids_between(self, first: str, end: str) -> list[str]:
+        """The first LOOKED_UP ids of the last commit from `first` on and before `end`, in order of code points."""
+        sql = "SELECT id FROM items WHERE died IS NULL AND id >= ? AND id < ? ORDER BY id LIMIT ?"
+        return [line[0] for line in self._database.execute(sql, (first, end, LOOKED_UP))]
+
     def verify(self) -> list[str]:
         """Read everything and compare it with its checksum; the problems found, one line each."""
         problems = [

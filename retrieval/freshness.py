@@ -14,13 +14,15 @@ from pathlib import Path
 
 from indexes import Store
 from retrieval import roots
+from retrieval.datatypes import Item
 from retrieval.folders import Rules
+from retrieval.skipped import Skipped
 from retrieval.sources import open_items
 from retrieval.uris import Uri, id_of, stamp_of
 
-SKIPPED_FILE = "skipped.txt"  # in an index's folder: what could not be indexed, a line each, and why
 WALKED = "walked"  # in its manifest: when its folders were last looked through, in seconds since 1970
-SECONDS, ENTRIES = 0.05, 20_000
+SECONDS, ENTRIES = 0.03, 20_000
+_LAST = "\U0010ffff"
 _SLACK = 3.0  # seconds: some file systems count the time in twos
 
 
@@ -43,22 +45,31 @@ class Changes:
 
 def count(store: Store, uri: Uri) -> Changes:
     """Exactly what `mmr index` would find. Reads every folder. Raises BadRequest for one that is not there."""
-    known, skipped = store.stamps(), _skipped(store)
+    known, skipped, since = store.stamps(), Skipped(store.path), _since(store)
     found, present = Changes(), set()
     for item in open_items(uri):
         present.add(item.id)
         if item.id not in known:
-            found.new += item.id not in skipped
+            found.new += item.id not in skipped or _time_in(item) > since
         elif known[item.id] != item.stamp:
             found.changed += 1
     found.gone = len(known.keys() - present)
     return found
 
 
+def _since(store: Store) -> float:
+    return store.manifest.get(WALKED, 0.0) - _SLACK
+
+
+def _time_in(item: Item) -> float:
+    """When the item's file was last changed; 0 where that is not known."""
+    return int(item.stamp.partition(":")[2] or 0) / 1e9
+
+
 def glance(store: Store, seconds: float = SECONDS, entries: int = ENTRIES) -> Changes | None:
-    """New and changed pictures, as far as they are seen in that time; None where the index could not be renewed."""
+    """What has come, changed or gone, as far as it is seen in that time; None where the index could not be renewed."""
     uri = roots.recorded(store)
-    if uri is None or not all(os.access(folder, os.W_OK) for folder in (store.path, *uri.folders)):
+    if uri is None or not os.access(store.path, os.W_OK) or not all(os.access(one, os.R_OK) for one in uri.folders):
         return None
     look = _Look(store, uri, time.monotonic() + seconds, entries)
     look.at_everything()
@@ -70,8 +81,7 @@ class _Look:
 
     def __init__(self, store: Store, uri: Uri, until: float, entries: int) -> None:
         self._store, self._root, self._until, self._entries = store, Path(uri.path), until, entries
-        self._since = store.manifest.get(WALKED, 0.0) - _SLACK
-        self._skipped = _skipped(store)
+        self._since, self._skipped = _since(store), Skipped(store.path)
         self._waiting = [(-_time_of(folder), str(folder), Rules(folder, uri.options)) for folder in uri.folders]
         heapq.heapify(self._waiting)
         self.found = Changes()
@@ -79,20 +89,23 @@ class _Look:
     def at_everything(self) -> None:
         while self._waiting:
             if self._is_enough():
-                self.found.whole = False
                 return
             modified, folder, rules = heapq.heappop(self._waiting)
             self._at(Path(folder), rules, fresh=-modified > self._since)
 
     def _is_enough(self) -> bool:
-        return self._entries <= 0 or time.monotonic() > self._until
+        """Must it end here? Then not everything was looked at."""
+        enough = self._entries <= 0 or time.monotonic() > self._until
+        self.found.whole &= not enough
+        return enough
 
     def _at(self, folder: Path, rules: Rules, fresh: bool) -> None:
         rules.read(folder)
-        names = []
+        names, subfolders = [], set()
         for entry in self._entries_of(folder):
             if entry.is_dir(follow_symlinks=False):
                 if rules.wants_folder(folder, entry.name):
+                    subfolders.add(id_of(entry.name))
                     heapq.heappush(self._waiting, (-_time_of(entry.path), entry.path, rules))
             elif rules.wants_file(folder, entry.name):
                 names.append(entry.name)
@@ -100,6 +113,8 @@ class _Look:
         ids = {item: name for name in names if (item := start + id_of(name)) not in self._skipped}
         if fresh or not self._store.stamps_of([min(ids)] if ids else []):
             self._compare(folder, ids)
+        if fresh and self.found.whole:
+            self._miss(start, ids, subfolders)
 
     def _entries_of(self, folder: Path) -> Iterator[os.DirEntry]:
         try:
@@ -108,19 +123,30 @@ class _Look:
                     self._entries -= 1
                     yield entry
                     if self._is_enough():
-                        self.found.whole = False
                         return
         except OSError:  # gone, or not for us
             return
 
     def _compare(self, folder: Path, ids: dict[str, str]) -> None:
+        """Count what is new and changed of these files of a folder."""
         known = self._store.stamps_of(list(ids))
         self.found.new += len(ids) - len(known)
         for number, (item, stamp) in enumerate(known.items()):
             if number % 100 == 99 and self._is_enough():
-                self.found.whole = False
                 return
             self.found.changed += stamp_of(folder / ids[item]) != stamp
+
+    def _miss(self, start: str, ids: dict[str, str], subfolders: set[str]) -> None:
+        """Count what the index has of a folder and the folder has not; its subfolders are looked at by themselves."""
+        at = start
+        while (found := self._store.ids_between(at, start + _LAST)) and not self._is_enough():
+            for item in found:
+                name, slash, _ = item[len(start) :].partition("/")
+                if slash and name in subfolders:
+                    at = f"{start}{name}0"  # what follows "/"
+                    break
+                self.found.gone += item not in ids
+                at = item + "\0"
 
 
 def _time_of(folder: Path | str) -> float:
@@ -128,12 +154,3 @@ def _time_of(folder: Path | str) -> float:
         return os.stat(folder).st_mtime  # noqa: PTH116 - often
     except OSError:
         return 0.0
-
-
-def _skipped(store: Store) -> set[str]:
-    """The ids of what could not be indexed the last time: it is not new."""
-    try:
-        lines = (store.path / SKIPPED_FILE).read_text("utf-8", "replace").split("\n")
-    except OSError:
-        return set()
-    return {line.rpartition("\t")[0] for line in lines}

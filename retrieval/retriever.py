@@ -54,19 +54,22 @@ class Retriever:
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
-        source: also several folders. recall: of approximate search on text, memory: the bytes it may take
+        source: also several folders; some of those of the index leave the pictures of the others as they are. recall: of approximate search on text, memory: the bytes it may take
         (approximate.py). ahead: what was decoded while the encoder was loaded. only: of the folders of an index, those
         that are not named are let go of. another_encoder: an index of another encoder is encoded again (rebuilding.py).
         Raises BadRequest for a source that cannot be read or another source than the index has, StoreError for an index
         that cannot be written or has another encoder. Nothing is changed then.
         """
-        uri, path, started = parse_uri(source), Path(path), time.time()
+        path, started = Path(path), time.time()
+        uri = parse_uri(source)
+        if not only:
+            uri = roots.seen_from(roots.known(path), uri, whole=another_encoder)
         items = _first_now(open_items(uri))  # a bad source is answered before anything is written
         store = _open_or_create(path, uri, encoder)
         try:
             roots.check(store, uri, only)
+            asked_before = (store.derived.recorded or {}).get("asked")
             if another_encoder and rebuilding.is_other(store, encoder):
-                recall = recall or (store.derived.recorded or {}).get("asked")
                 on_message(rebuilding.announcement(store, encoder))
                 report = rebuilding.rebuild(store, items, encoder, roots.described(uri, path), on_progress, ahead)
                 retriever = cls(store, encoder, device)
@@ -74,9 +77,12 @@ class Retriever:
                 retriever = cls(store, encoder, device)
                 if left := rebuilding.tidy(store):
                     on_message(left)
-                roots.settle(store, uri)
-                report = pipeline.update(store, items, encoder, on_progress, ahead)
-            store.set_manifest(walked=started)
+                starts = roots.settle(store, uri, only)
+                report = pipeline.update(store, items, encoder, on_progress, ahead, starts)
+            if report.starts == pipeline.EVERYTHING:
+                store.set_manifest(walked=started)
+            if store.derived.recorded is None:  # its rows were written anew
+                recall = recall or asked_before
             approximate.keep(store, encoder, recall, memory, on_message)
             if hasattr(encoder, "export"):
                 encoder.export()  # so that the first query need not

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from indexes import Record, Store
+from indexes import Record, Store, StoreError
 from retrieval.errors import BadRequest
+from retrieval.pipeline import EVERYTHING
 from retrieval.selection import root_of
 from retrieval.uris import Options, Uri, id_of
 
@@ -44,6 +45,36 @@ def recorded(store: Store) -> Uri | None:
     return replace(uri, text=", ".join(map(str, uri.folders)))
 
 
+def known(path: Path) -> Uri | None:
+    """The folders that the index at a path is of; None where there is none that can be read."""
+    try:
+        with Store.open(path) as store:
+            return recorded(store)
+    except (StoreError, OSError):
+        return None
+
+
+def seen_from(held: Uri | None, uri: Uri, whole: bool = False) -> Uri:
+    """A source as the index of `held` names it: some of its several folders are a part of it, the others stay.
+
+    whole: all of it is wanted. So it is where something else is to be left out than before.
+    """
+    if held is None or uri.scheme != "folder" or uri.where:
+        return uri
+    names = dict(zip(_absolute(held), held.roots, strict=False))
+    asked = _absolute(uri)
+    if not names or not set(asked) < names.keys():
+        return uri
+    if whole or _walk(replace(uri, roots=())) != _walk(replace(held, roots=())):
+        return replace(held, options=uri.options)
+    return replace(uri, path=held.path, roots=tuple(sorted(names[folder] for folder in asked)))
+
+
+def is_part(held: Uri | None, uri: Uri) -> bool:
+    """Is a source, as `seen_from` gives it, some of the folders of an index and not all?"""
+    return held is not None and held.path == uri.path and bool(uri.roots) and set(uri.roots) < set(held.roots)
+
+
 def check(store: Store, uri: Uri, only: bool = False) -> None:
     """Raise BadRequest where an index is of something else: one of folders may get more of them, or hold only some.
 
@@ -55,34 +86,36 @@ def check(store: Store, uri: Uri, only: bool = False) -> None:
             return
         was = store.manifest["root"] or store.manifest["source"]
         raise _not_of(store, was, uri)
-    held, asked = _absolute(before), _absolute(uri)
-    if only or held <= asked:
+    if only or is_part(before, uri) or set(_absolute(before)) <= set(_absolute(uri)):
         return
-    if len(held) > 1:
-        raise BadRequest(
-            f"{store.path} is the index of {before.text}, not of {uri.text} alone: run "
-            f"`mmr index --index {store.path}` for all of them, or add --only to let go of the others"
-        )
-    raise _not_of(store, store.manifest["root"], uri)
+    raise _not_of(store, before.text if before.roots else store.manifest["root"], uri)
 
 
 def _not_of(store: Store, was: str, uri: Uri) -> BadRequest:
-    both = ", or name both folders" if uri.scheme == store.manifest["source"] == "folder" else ""
+    both = ""
+    if uri.scheme == store.manifest["source"] == "folder":
+        both = ", name them all to have them in one, or add --only to let go of the others"
     return BadRequest(f"{store.path} is the index of {was}, not of {uri.text}: give another --index{both}")
 
 
-def _absolute(uri: Uri) -> set[str]:
-    return {os.path.normpath(folder.absolute()) for folder in uri.folders}
+def _absolute(uri: Uri) -> list[str]:
+    return [os.path.normpath(folder.absolute()) for folder in uri.folders]
 
 
-def settle(store: Store, uri: Uri) -> None:
-    """Commit that an index is of these folders. Where uris start from another folder now, all are written anew."""
+def settle(store: Store, uri: Uri, only: bool = False) -> tuple[str, ...]:
+    """Commit that an index is of these folders. Where uris start from another folder now, all are written anew.
+
+    Returns how the ids of all items of these folders start: they may be a part of the index, which stays as it is.
+    """
+    if not only and is_part(recorded(store), uri):
+        return tuple(id_of(f"{root}/") for root in uri.roots)
     said = described(uri, store.path)
     if store.manifest["root"] != said["root"]:
         move = _Move(root_of(store), os.path.normpath(uri.root.absolute()))
         store.replace(move.blocks(store), **({WALK: None} | said))
     elif (store.manifest.get(WALK) or {}) != said.get(WALK, {}):
         store.set_manifest(**{WALK: said.get(WALK)})
+    return EVERYTHING
 
 
 class _Move:

@@ -46,7 +46,7 @@ def _together(texts: Sequence[str]) -> Uri:
     if other and len(uris) > 1:
         raise BadRequest(f"{other.text} is no folder: several sources must be folders: give it an --index of its own")
     outermost = [uri for uri in uris if not any(_lies_in(uri, one) for one in uris)]
-    kept = list({os.path.realpath(uri.path): uri for uri in outermost}.values())
+    kept = list({os.path.realpath(uri.path): uri for uri in reversed(outermost)}.values())[::-1]
     if len(kept) == 1:
         return kept[0]
     paths = [os.path.normpath(Path(uri.path).absolute()) for uri in kept]
