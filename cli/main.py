@@ -268,16 +268,19 @@ def compact(index_dir: IndexDir = None) -> None:
 
 @app.command()
 @show.guarded
-def models() -> None:
-    """List the pretrained encoders with their licence, size and published recall."""
-    from retrieval.presets import DEFAULT, PRESETS
+def models(
+    as_json: AsJson = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove exported encoders that were not used for --days.")
+    ] = False,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="With --prune: 30 if not given; 0 removes all of them.")
+    ] = None,
+) -> None:
+    """List the pretrained encoders with licence, size and published recall, and what the cache holds."""
+    from cli import cache
 
-    show.out(f"{'name':<14}{'download':>9}  {'COCO recall@1':<16}{'licence':<24}model")
-    show.out(f"{'':<14}{'MB':>9}  {'words / picture':<16}")
-    for preset in PRESETS.values():
-        recall = f"{preset.text_to_image:.1f} / {preset.image_to_text:.1f}"
-        mark = " (default of mmr index)" if preset.name == DEFAULT else ""
-        show.out(f"{preset.name:<14}{preset.megabytes:>9}  {recall:<16}{preset.licence:<24}{preset.model}{mark}")
+    raise typer.Exit(cache.prune(30 if days is None else days) if prune else cache.models(as_json, days))
 
 
 app.add_typer(exchange.importing, name="import")

@@ -42,7 +42,8 @@ class Retriever:
             store.close()
             raise WrongEncoder(
                 f"{store.path} was made with encoder {recorded['name']} ({recorded['fingerprint']}), and {name} is "
-                f"{encoder.fingerprint}: index into another --index, or give --model {recorded['name']}"
+                f"{encoder.fingerprint}: give --model {recorded['name']}, or encode all again with "
+                f"`mmr index --model {name}`"
             )
 
     @classmethod
@@ -54,9 +55,10 @@ class Retriever:
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
-        source: also several folders; some of those of the index leave the pictures of the others as they are. recall: of approximate search on text, memory: the bytes it may take
-        (approximate.py). ahead: what was decoded while the encoder was loaded. only: of the folders of an index, those
-        that are not named are let go of. another_encoder: an index of another encoder is encoded again (rebuilding.py).
+        source: also several folders; some of those of the index leave the pictures of the others as they are. recall:
+        of approximate search on text, memory: the bytes it may take (approximate.py). ahead: what was decoded while the
+        encoder was loaded. only: the folders of the index that are not named are let go of. another_encoder: an index
+        of another encoder is encoded again (rebuilding.py).
         Raises BadRequest for a source that cannot be read or another source than the index has, StoreError for an index
         that cannot be written or has another encoder. Nothing is changed then.
         """

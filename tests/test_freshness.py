@@ -128,7 +128,7 @@ def test_what_was_skipped_is_not_new_until_it_is_mended(root):
 
 def test_odd_names_are_known_again(root):
     for name in (b"caf\xe9.png", "новый.png".encode(), b"new\nline.png", b"per%cent.png"):
-        shutil.copy(root / "a.png", os.path.join(os.fsencode(root / "x"), name))
+        shutil.copy(root / "a.png", root / "x" / os.fsdecode(name))
     assert seen(root)[1] == Changes(new=4)
     index(root)
     assert seen(root) == (Changes(), Changes())
