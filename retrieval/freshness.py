@@ -113,7 +113,7 @@ class _Look:
         ids = {item: name for name in names if (item := start + id_of(name)) not in self._skipped}
         if fresh or not self._store.stamps_of([min(ids)] if ids else []):
             self._compare(folder, ids)
-        if fresh and self.found.whole:
+        if fresh:  # where its listing was cut short, it is enough by now
             self._miss(start, ids, subfolders)
 
     def _entries_of(self, folder: Path) -> Iterator[os.DirEntry]:

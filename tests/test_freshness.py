@@ -160,6 +160,7 @@ def test_a_glance_ends_in_time_and_says_that_it_did(root):
     assert 0 < found.new <= 101
     assert found.gone == 0  # what was not read is not gone
     assert str(found) == f"at least {found.new} new"
+    assert seen(root, entries=2)[1].gone == 0
     assert seen(root, seconds=-1.0)[1] == Changes(whole=False)
     # The folder that changed last comes first.
     os.utime(root / "many", (1e9, 1e9))

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from indexes import Locked, Store, WrongEncoder
-from retrieval import Retriever
+from retrieval import Retriever, approximate
 from retrieval.errors import BadRequest
 from retrieval.sources import Options, parse_uri
 from toy import ToyEncoder
@@ -135,6 +136,15 @@ def test_what_the_folders_and_the_search_were_is_kept(photos, tmp_path):
         assert store.manifest["walk"] == {"exclude": ["0*.png"]}
         assert store.manifest["walked"] > 0
         assert len(store) == 10
+
+
+def test_the_approximate_index_is_made_again_as_it_was_asked_for(photos, monkeypatch):
+    monkeypatch.setattr(approximate, "LEAST_ROWS", 3)
+    monkeypatch.setattr("indexes.tune.candidates", lambda *asked: [SimpleNamespace(spec="IVF1,Flat")])
+    build(photos, ToyEncoder(), recall=0.8)
+    build(photos, Wide(), another_encoder=True)
+    with Store.open(photos / ".mmr") as store:
+        assert (store.derived.recorded["asked"], store.dim, store.verify()) == (0.8, 7, [])
 
 
 # ---------------------------------------------------------------- killed

@@ -54,6 +54,7 @@ def test_a_folder_in_another_and_one_given_twice_are_walked_once(here):
     (here / "link").symlink_to(here / "a")
     assert parse_uri([str(here / "a"), str(here / "a" / "deep"), str(here / "link")]).path == str(here / "a")
     items = open_items(parse_uri([str(here / "b"), str(here / "a" / "deep"), str(here / "a"), str(here / "b")]))
+    assert parse_uri([str(here / "a" / "deep"), str(here / "b"), str(here / "a")]).roots == ("a", "b")
     assert sorted(item.uri for item in items) == ["a/deep/two.png", "a/one.png", "b/one.png"]
 
 
