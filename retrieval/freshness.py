@@ -101,20 +101,27 @@ class _Look:
 
     def _at(self, folder: Path, rules: Rules, fresh: bool) -> None:
         rules.read(folder)
-        names, subfolders = [], set()
+        start = id_of((folder / "_").relative_to(self._root).as_posix()).removesuffix("_")
+        ids, subfolders = self._list(folder, start, rules, every=fresh)
+        if not fresh and ids and not self._store.stamps_of(list(ids)):  # it was moved here, with its old time
+            ids, subfolders = self._list(folder, start, rules, every=True)
+            self._compare(folder, ids)
+        for path in subfolders.values():
+            heapq.heappush(self._waiting, (-_time_of(path), path, rules))
+        if fresh:  # where its listing was cut short, it is enough by now, and nothing is missed
+            self._compare(folder, ids)
+            self._miss(start, ids, {id_of(name) for name in subfolders})
+
+    def _list(self, folder: Path, start: str, rules: Rules, every: bool) -> tuple[dict[str, str], dict[str, str]]:
+        """id -> name of the files, every one or the first; name -> path of the subfolders."""
+        ids, subfolders = {}, {}
         for entry in self._entries_of(folder):
             if entry.is_dir(follow_symlinks=False):
                 if rules.wants_folder(folder, entry.name):
-                    subfolders.add(id_of(entry.name))
-                    heapq.heappush(self._waiting, (-_time_of(entry.path), entry.path, rules))
-            elif rules.wants_file(folder, entry.name):
-                names.append(entry.name)
-        start = id_of((folder / "_").relative_to(self._root).as_posix()).removesuffix("_")
-        ids = {item: name for name in names if (item := start + id_of(name)) not in self._skipped}
-        if fresh or not self._store.stamps_of([min(ids)] if ids else []):
-            self._compare(folder, ids)
-        if fresh:  # where its listing was cut short, it is enough by now
-            self._miss(start, ids, subfolders)
+                    subfolders[entry.name] = entry.path
+            elif (every or not ids) and rules.wants_file(folder, entry.name):
+                ids[start + id_of(entry.name)] = entry.name
+        return {item: name for item, name in ids.items() if item not in self._skipped}, subfolders
 
     def _entries_of(self, folder: Path) -> Iterator[os.DirEntry]:
         try:
@@ -122,7 +129,7 @@ class _Look:
                 for entry in entries:
                     self._entries -= 1
                     yield entry
-                    if self._is_enough():
+                    if (self._entries <= 0 or self._entries % 32 == 0) and self._is_enough():
                         return
         except OSError:  # gone, or not for us
             return
