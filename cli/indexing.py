@@ -66,10 +66,13 @@ def run(
     return show.SKIPPED if report.skipped else show.OK
 
 
-def refresh(path: Path, uri: Uri, device: str) -> None:
-    """Bring the index of these folders up to date before a search, and say on stderr what was done."""
+def refresh(path: Path, uri: Uri, model: str | None, device: str) -> None:
+    """Bring the index of these folders up to date before a search, and say on stderr what was done.
+
+    model: where its encoder is, if that is not where it was.
+    """
     with Store.open(path) as store:
-        name = encoder_of(store)
+        name = model or encoder_of(store)
     show.note(_build(uri, path, name, device)[0])
 
 

@@ -67,7 +67,7 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     sections = []
     path = place.index_dir or find_index()
     if place.update:
-        _update(path, place.device)
+        _update(path, place)
     with Retriever.open(path, _given(place.model, place.device), place.device) as retriever:
         for title, given, found in _answers(retriever, _asked(words, queries), asked, place.captions):
             write(title, found)
@@ -83,7 +83,7 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     return show.NONE
 
 
-def _update(path: Path, device: str) -> None:
+def _update(path: Path, place: Place) -> None:
     """Index what is new or changed; an encoder is loaded only where something is."""
     with Store.open(path) as store:
         uri = roots.recorded(store)
@@ -94,7 +94,7 @@ def _update(path: Path, device: str) -> None:
     if changes:
         from cli import indexing
 
-        indexing.refresh(path, uri, device)
+        indexing.refresh(path, uri, place.model, place.device)
 
 
 def _say_what_is_new(store: Store) -> None:

@@ -146,6 +146,16 @@ def test_search_update_indexes_first(two):
     assert mmr("search", "a dog", "--index", index, "--update").stderr == ""
 
 
+def test_search_update_with_a_model_that_was_moved(photos, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    assert mmr("index", photos, "--model", tmp_path / "run").exit_code == 0
+    (tmp_path / "run").rename(tmp_path / "moved")
+    picture(photos / "new.png")
+    asked = ("search", photos / "red.png", "--index", photos / ".mmr", "--update")
+    assert (mmr(*asked).exit_code, names("--index", photos / ".mmr") & {"new.png"}) == (3, set())
+    assert "4 pictures (1 new" in mmr(*asked, "--model", tmp_path / "moved").stderr
+
+
 def test_search_update_of_what_is_no_folder(photos, trained, tmp_path):
     (photos / "p.csv").write_text("image,caption\nred.png,a red one\n")
     assert mmr("index", photos / "p.csv", "--index", tmp_path / "i", "--model", trained).exit_code == 0
