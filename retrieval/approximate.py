@@ -14,7 +14,7 @@ LEAST_ROWS = 10_000  # below this, exact search is as fast
 AUTO_ROWS = 100_000  # from here on one is made without being asked for
 AUTO_RECALL = 0.95
 MERGE_SHARE = 0.02  # of the rows, and at least LEAST_ROWS: newer ones are scanned at each search until they are so many
-QUERIES = 2000
+QUERIES = 3000
 _HNSW_SHARE = 1 / 8  # of the memory that HNSW32 would take, if none is asked for
 
 _TEMPLATES = (
