@@ -20,6 +20,7 @@ BATCH = 32
 COMMIT_SECONDS = 5.0  # at most about this much work is lost when the process is killed
 COMMIT_ROWS = 20_000
 DECODERS = 4  # threads, where one encoder takes all pictures
+EVERYTHING = ("",)  # how the ids of all items start
 FRAMES = 8  # of a clip, whose vectors are pooled
 
 
@@ -133,7 +134,10 @@ def _pooled(vectors: np.ndarray, counts: Sequence[int]) -> np.ndarray:
 
 @dataclass
 class IndexReport:
-    """What `update` did. moved: with another name or time, whose vectors were kept. skipped: (uri, reason)."""
+    """What `update` did. moved: with another name or time, whose vectors were kept. skipped: (uri, reason).
+
+    starts: it was about the items whose ids start so.
+    """
 
     added: int = 0
     changed: int = 0
@@ -141,6 +145,7 @@ class IndexReport:
     removed: int = 0
     unchanged: int = 0
     skipped: list[tuple[str, str]] | None = None
+    starts: tuple[str, ...] = EVERYTHING
 
 
 def update(
@@ -149,14 +154,15 @@ def update(
     encoder,  # noqa: ANN001
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     ahead: Ahead | None = None,
+    starts: tuple[str, ...] = EVERYTHING,
 ) -> IndexReport:
     """Make the store hold exactly these items: new and changed ones are encoded, those that are gone are deleted.
 
     A file that has another name now, or another time, with the same content keeps its vector. Commits every few
     seconds, so killed at any moment and run again it goes on. A picture that used to decode and no longer does is
-    deleted and listed.
+    deleted and listed. starts: where the items are a part of what it holds, how their ids start; the others stay.
     """
-    known = store.stamps()
+    known = {name: stamp for name, stamp in store.stamps().items() if name.startswith(starts)}
     present: set[str] = set()
     todo: list[Item] = []
     for item in items:
@@ -164,7 +170,7 @@ def update(
         if known.get(item.id) != item.stamp or not item.stamp:
             todo.append(item)
     gone = [name for name in known if name not in present]
-    report = IndexReport(unchanged=len(present) - len(todo), skipped=[])
+    report = IndexReport(unchanged=len(present) - len(todo), skipped=[], starts=starts)
     kept = moved.keep(store, todo, gone, known)
     todo = [item for item in todo if item.id not in kept]
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())

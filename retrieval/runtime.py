@@ -9,6 +9,7 @@ mapped, not read: a query touches a few rows of the token table only.
     text.onnx  text.bin   image.onnx  image.bin   tokenizer.json or tokenizer.db
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MANIFEST, TEXT, IMAGE = "manifest.json", "text.onnx", "image.onnx"
 IMAGES_AT_ONCE = 16
+PARTIAL = ".partial-"  # how the names of folders in the making start
 
 
 def cache_folder() -> Path:
@@ -109,6 +111,8 @@ def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> Q
     folder = cache_folder() / fingerprint
     if not (folder / MANIFEST).is_file():
         return None
+    with contextlib.suppress(OSError):  # of another user, say
+        os.utime(folder / MANIFEST)  # when it was last used: cached.py
     try:
         return QueryEncoder(folder, load)
     # A damaged cache must never stop a query: onnxruntime, JSON and the tokenizers each raise their own.
@@ -127,7 +131,7 @@ def export(encoder: "DualEncoder") -> Path | None:
     if open_query_encoder(encoder.fingerprint, lambda: encoder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=PARTIAL))
     try:
         _export_text_tower(encoder, beside)
         manifest = {
@@ -209,7 +213,7 @@ def _write(module, example, file: Path, name: str, axes: dict[int, str]) -> None
     """Export, let onnxruntime rewrite the graph once, and keep graph and weights in two files: FILE.onnx, FILE.bin."""
     import onnxruntime
 
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".partial-") as folder:
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=PARTIAL) as folder:
         _trace(module, example, Path(folder) / "traced.onnx", name, axes)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

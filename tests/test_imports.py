@@ -18,7 +18,7 @@ MAY_IMPORT = {
 # One module per outside dependency: where it may be imported, at any depth of the file.
 ONLY_IN = {
     "open_clip": {"retrieval/encoder.py", "retrieval/towers.py"},
-    "huggingface_hub": {"retrieval/encoder.py"},
+    "huggingface_hub": {"retrieval/encoder.py", "retrieval/cached.py"},
     "datasets": {"retrieval/tables.py"},
     "pyarrow": {"retrieval/places.py", "retrieval/exchange/tables.py"},
     "pathspec": {"retrieval/folders.py"},
