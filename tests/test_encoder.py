@@ -124,23 +124,6 @@ def test_preprocess_equals_open_clips(size, mode):
     torch.testing.assert_close(got, theirs, rtol=1e-5, atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def tiny_open_clip(tmp_path_factory):
-    """A small open_clip architecture under a name of its own, and a file of random weights for it."""
-    folder = tmp_path_factory.mktemp("open_clip")
-    config = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16, "head_width": 32},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1},
-    }
-    (folder / "mmr-tiny.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder / "mmr-tiny.json")
-    torch.manual_seed(0)
-    model = open_clip.create_model("mmr-tiny")
-    torch.save(model.state_dict(), folder / "weights.pt")
-    return model.eval(), folder / "weights.pt"
-
-
 def test_a_local_checkpoint_gives_open_clips_own_vectors(tiny_open_clip):
     model, weights = tiny_open_clip
     encoder = load_encoder(f"open_clip:mmr-tiny/{weights}")

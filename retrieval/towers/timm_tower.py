@@ -78,13 +78,7 @@ def timm_model(name: str, size: int, channels: int, pretrained: str = "no") -> t
     """A timm model that gives pooled features, and what timm knows of it: mean, std, fixed_input_size."""
     import timm
 
-    if not timm.is_model(name):
-        base = name.partition(".")[0]
-        if not timm.is_model(base):
-            near = difflib.get_close_matches(name, timm.list_models(), 3)
-            raise BadRequest(f"timm has no model `{name}`: {hub.did_you_mean(near, 'see timm.list_models()')}")
-        tags = timm.list_pretrained(f"{base}.*")
-        raise BadRequest(f"{base} has no weights of that name: {hub.did_you_mean(tags[:3], 'leave out the tag')}")
+    _check_name(name)
     facts = (timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()).to_dict()
     more = {"img_size": size} if facts.get("fixed_input_size") else {}
     overlay = _overlay(name, facts, pretrained)
@@ -102,6 +96,19 @@ def timm_model(name: str, size: int, channels: int, pretrained: str = "no") -> t
         raise _not_built(name, size, pretrained, error) from error
     model.pretrained_cfg = model.default_cfg = {}  # with the weights of a local file in it
     return model, facts
+
+
+def _check_name(name: str) -> None:
+    import timm
+
+    base, _, tag = name.partition(".")
+    if not timm.is_model(base):
+        near = difflib.get_close_matches(base, timm.list_models(), 3)
+        raise BadRequest(f"timm has no model `{base}`: {hub.did_you_mean(near, 'see timm.list_models()')}")
+    tags = timm.list_pretrained(f"{base}.*")
+    if tag and name not in tags:
+        near = difflib.get_close_matches(name, tags, 3, 0) or tags
+        raise BadRequest(f"{base} has no weights `{tag}`: {hub.did_you_mean(near, 'leave out what follows the point')}")
 
 
 def _overlay(name: str, facts: dict, pretrained: str) -> dict:
