@@ -1,4 +1,4 @@
-"""Towers by their invariances: padding, the batch and its statistics change nothing; what is pooled is what by hand is."""
+"""Towers by their invariances: padding and the rest of the batch change nothing; pooled is what it is by hand."""
 
 import numpy as np
 import pytest

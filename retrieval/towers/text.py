@@ -68,9 +68,9 @@ class TextTransformer(nn.Module):
         return self.pool(self.norm(x.to(self.norm.weight.dtype)), seen)
 
 
-def word_table(vocabulary: int, width: int) -> nn.Embedding:
-    """A vector for each token, small at the start; that of padding is zero and stays so."""
+def word_table(vocabulary: int, width: int, std: float = 0.05) -> nn.Embedding:
+    """A vector for each token, of numbers around `std` at the start; that of padding is zero and stays so."""
     table = nn.Embedding(vocabulary, width, padding_idx=PAD)
-    nn.init.normal_(table.weight, std=0.05)
+    nn.init.normal_(table.weight, std=std)
     nn.init.zeros_(table.weight[PAD])
     return table
