@@ -6,6 +6,7 @@ import pytest
 from indexes import Record, Store, StoreError, ann, exact, filters, tune
 from indexes.ann import Point
 from indexes.exact import Segment
+from indexes.rerank import rerank
 
 DIM, COUNT = 32, 3000
 
@@ -47,7 +48,7 @@ def test_looked_at_in_full_any_spec_gives_the_exact_answer(spec):
 
 def test_the_rerank_drops_what_was_deleted_and_pads_what_is_missing():
     rows = np.array([[3, 1, -1, 2, 99_999]])
-    found = ann.rerank([segment(dead=[1])], QUERIES[:1], rows, 5)
+    found = rerank([segment(dead=[1])], QUERIES[:1], rows, 5)
     scores = {row: float(QUERIES[0] @ ROWS[row].astype(np.float16).astype(np.float32)) for row in (2, 3)}
     assert found.rows[0].tolist() == [*sorted(scores, key=scores.get, reverse=True), -1, -1, -1]
     assert found.scores[0, 0] == pytest.approx(max(scores.values()), abs=1e-6)
