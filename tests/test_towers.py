@@ -336,3 +336,10 @@ def test_group_norm_takes_the_place_of_batch_norm_with_its_scale():
     assert [type(body[1]), type(body[2][0])] == [nn.GroupNorm, nn.GroupNorm]
     assert (body[1].num_groups, body[2][0].num_groups) == (2, 4)
     assert body[1].weight.abs().max() == 0
+
+
+def test_random_weights_of_timm_are_normalised_by_groups():
+    tower = towers.build(towers.IMAGE_TOWERS, 8, IMAGE_SPECS["resnet"])
+    kinds = {type(module) for module in tower.modules()}
+    assert nn.GroupNorm in kinds
+    assert nn.BatchNorm2d not in kinds
