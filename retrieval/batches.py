@@ -30,12 +30,14 @@ class Batch(NamedTuple):
     """What a step sees.
 
     images: float (b, s, s, c) in 0..255, of clips (b, frames, s, s, c); tokens: int64 (b, draws, l); items: (b,)
-    positions in the training set.
+    positions in the training set; alike: int64 (b, draws), the same number for captions of the same words; None where
+    such are negatives as others.
     """
 
     images: torch.Tensor
     tokens: torch.Tensor
     items: np.ndarray
+    alike: torch.Tensor | None = None
 
 
 class TrainingSet:
@@ -94,6 +96,7 @@ class TrainingSet:
         items = self.order(step)
         rng = np.random.default_rng([self.config.seed, 2, step])
         rows = [row for i in items for row in _draw(self._tokens[i], self.draws, rng)]
+        alike = None if self.config.duplicates == "negative" else _alike(rows).unflatten(0, (len(items), self.draws))
         if self._word_dropout:
             rows = [_drop_words(row, self._word_dropout, rng) for row in rows]
         tokens = torch.from_numpy(pad(rows)).unflatten(0, (len(items), self.draws))
@@ -103,7 +106,7 @@ class TrainingSet:
             stacked = pixels.flatten(1, -3)  # the frames of a clip as one high picture: all are changed alike
             pixels = jitter(stacked, self.config.color_jitter, generator).view_as(pixels)
         shown = self._augmented(pixels, self._size_at(step), generator)
-        return Batch(shown, tokens, items)
+        return Batch(shown, tokens, items, alike)
 
     def _augmented(self, pixels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
         """`augment`, with the frames of a clip cut alike: they go through as channels of one picture."""
@@ -230,6 +233,12 @@ def _draw(rows: list[list[int]], count: int, rng: np.random.Generator) -> list[l
     """`count` of a picture's captions in random order; where it has fewer, they come again."""
     order = rng.permutation(len(rows))
     return [rows[order[i % len(rows)]] for i in range(count)]
+
+
+def _alike(rows: list[list[int]]) -> torch.Tensor:
+    """A number of each row: the same where rows are."""
+    numbers: dict[tuple[int, ...], int] = {}
+    return torch.tensor([numbers.setdefault(tuple(row), len(numbers)) for row in rows])
 
 
 def _drop_words(row: list[int], share: float, rng: np.random.Generator) -> list[int]:

@@ -2,6 +2,7 @@
 
     python -m eval.bench.crossmodal RUN CAPTIONS.csv        # once
     python -m eval.bench.ann                                # figures below
+    python -m eval.bench.ann --made                         # the same on `crossmodal --made`
     python -m eval.bench.ann --quick                        # 50,000 rows: does everything run?
 
 `qps@0.95`    queries a second at a text recall@10 of 0.95, beside the best peer; `qps-autofaiss`: at its own recall
@@ -231,13 +232,13 @@ def open_flat(rows: np.ndarray, query: np.ndarray, folder: Path) -> float:
     return time.perf_counter() - started
 
 
-def prepare(quick: bool) -> dict[str, np.ndarray]:
+def prepare(name: str, quick: bool) -> dict[str, np.ndarray]:
     """The vectors with the exact answers to the words."""
     import faiss
 
     from eval.bench import crossmodal
 
-    data = crossmodal.load()
+    data = crossmodal.load(name)
     if quick:
         data["rows"] = data["rows"][:50_000]
     faiss.omp_set_num_threads(THREADS)
@@ -250,6 +251,7 @@ def main() -> None:
     """The figures; or, with --peer, one peer's numbers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--made", action="store_true")
     parser.add_argument("--only", default="", help="peers whose names begin like this")
     parser.add_argument("--peer", choices=PEERS)
     parser.add_argument("--data")
@@ -257,7 +259,7 @@ def main() -> None:
     if asked.peer:
         print(json.dumps(peer(asked.peer, asked.data)))
         return
-    data = prepare(asked.quick)
+    data = prepare("made" if asked.made else "crossmodal", asked.quick)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "data.npz"
         np.savez(file, **data)
