@@ -11,7 +11,9 @@ from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusu
 from retrieval.towers.pooling import POOLINGS
 from retrieval.towers.text import word_table
 
-_WORD_STD = 0.5  # no norm stands before the gates: at the transformer's 0.05 an LSTM learned a third slower
+# No norm stands before the gates. One seed on drawn scenes: an LSTM's recall@10 was 0.29 from 0.05, the transformer's
+# start, 0.39 from 0.3 and 0.44 from 1; a GRU's 0.42 from 0.3 and 0.38 from 1.
+_WORD_STD = 0.5
 _CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
