@@ -1,5 +1,6 @@
 """The Typer app: each command parses, makes one call, shows. torch is imported by the commands that need it."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -309,6 +310,7 @@ def main() -> None:
     """The `mmr` of the command line."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its exporter warns of packed lines, which it can do
     try:
         app()
     except KeyboardInterrupt:

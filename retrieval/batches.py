@@ -4,6 +4,8 @@ A batch holds distinct pictures and one or more draws of captions, each with one
 the pictures, not the other draws: captions of one picture are never each other's negatives.
 """
 
+import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +20,6 @@ from retrieval.config import TrainConfig
 from retrieval.datatypes import Item, Pair
 from retrieval.encoder import DualEncoder
 from retrieval.errors import BadRequest, ImageError
-from retrieval.preprocess import Preprocess
 from retrieval.tokenizer import CaptionTokenizer, pad
 
 MARGIN = 7 / 6  # pictures are kept this much larger than the tower sees them, so that a crop keeps its sharpness
@@ -26,9 +27,11 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 class Batch(NamedTuple):
-    """images: float (b, s, s, 3) in 0..255; tokens: int64 (b, draws, l); items: (b,) positions in the training set.
+    """What a step sees.
 
-    alike: int64 (b, draws), the same number for captions of the same words; None where such are negatives as others.
+    images: float (b, s, s, c) in 0..255, of clips (b, frames, s, s, c); tokens: int64 (b, draws, l); items: (b,)
+    positions in the training set; alike: int64 (b, draws), the same number for captions of the same words; None where
+    such are negatives as others.
     """
 
     images: torch.Tensor
@@ -48,7 +51,9 @@ class TrainingSet:
         self.skipped: list[tuple[str, str]] = []
         self._shown = config.train_size or encoder.preprocess.size
         self._kept = round(self._shown * MARGIN) if config.crop < 1 else self._shown
-        self._keep = Preprocess(self._kept, encoder.preprocess.mode, interpolation=encoder.preprocess.interpolation)
+        self._keep = dataclasses.replace(encoder.preprocess, size=self._kept)
+        frames = (config.frames,) if config.frames > 1 else ()
+        self._shape = (*frames, self._kept, self._kept, encoder.preprocess.channels)
         captions: dict[str, list[str]] = {}
         items: dict[str, Item] = {}
         for pair in pairs:
@@ -98,9 +103,18 @@ class TrainingSet:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         pixels = torch.from_numpy(self._take(items))
         if self.config.color_jitter:
-            pixels = jitter(pixels, self.config.color_jitter, generator)
-        shown = augment(pixels, self._size_at(step), self.config.crop, self.flips, generator)
+            stacked = pixels.flatten(1, -3)  # the frames of a clip as one high picture: all are changed alike
+            pixels = jitter(stacked, self.config.color_jitter, generator).view_as(pixels)
+        shown = self._augmented(pixels, self._size_at(step), generator)
         return Batch(shown, tokens, items, alike)
+
+    def _augmented(self, pixels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+        """`augment`, with the frames of a clip cut alike: they go through as channels of one picture."""
+        if pixels.ndim == 4:
+            return augment(pixels, size, self.config.crop, self.flips, generator)
+        count, channels = pixels.shape[1], pixels.shape[-1]
+        shown = augment(pixels.movedim(1, 3).flatten(3), size, self.config.crop, self.flips, generator)
+        return shown.unflatten(3, (count, channels)).movedim(3, 1)
 
     def _size_at(self, step: int) -> int:
         """Pixels of the crops: small ones first, where the run begins so."""
@@ -123,11 +137,11 @@ class TrainingSet:
     # ---------------------------------------------------------------- pixels
 
     def _decode_all(self, on_progress: Callable[[int, int], None]) -> np.ndarray | None:
-        """All pictures as uint8 (n, s, s, 3), or None where that is more than pixel_cache_gb. Drops the undecodable."""
-        size = len(self._items) * self._kept**2 * 3
+        """All pictures as uint8 (n, s, s, c), or None where that is more than pixel_cache_gb. Drops the undecodable."""
+        size = len(self._items) * math.prod(self._shape)
         if size > self.config.pixel_cache_gb * 2**30:
             return None
-        pixels = np.empty((len(self._items), self._kept, self._kept, 3), np.uint8)
+        pixels = np.empty((len(self._items), *self._shape), np.uint8)
         good = []
         with ThreadPoolExecutor(4) as pool:
             for number, result in enumerate(pool.map(self._decode, self._items)):
@@ -142,7 +156,11 @@ class TrainingSet:
 
     def _decode(self, item: Item) -> np.ndarray | ImageError:
         try:
-            return self._keep(images.load(item, at_least=2 * self._kept))
+            if len(self._shape) == 3:
+                return self._keep(images.load(item, at_least=2 * self._kept))
+            seen = images.load_frames(item, self._shape[0], 2 * self._kept)
+            kept = [self._keep(frame) for frame in seen]
+            return np.stack([kept[i * len(kept) // self._shape[0]] for i in range(self._shape[0])])
         except ImageError as error:
             return error
 
@@ -156,12 +174,12 @@ class TrainingSet:
                 known = (self._items[items[position]].uri, str(result))
                 if known not in self.skipped:
                     self.skipped.append(known)
-                results[position] = np.full((self._kept, self._kept, 3), 127, np.uint8)
+                results[position] = np.full(self._shape, 127, np.uint8)
         return np.stack(results)
 
 
 def augment(pixels: torch.Tensor, size: int, crop: float, flips: bool, generator: torch.Generator) -> torch.Tensor:
-    """Random resized crops, mirrored half of the time. pixels uint8 (b, s, s, 3) to float (b, size, size, 3) in 0..255.
+    """Random resized crops, mirrored half of the time. pixels uint8 (b, s, s, c) to float (b, size, size, c) in 0..255.
 
     crop: the smallest share of the area that is kept; the aspect varies by up to a sixth either way.
     """
@@ -176,14 +194,14 @@ def augment(pixels: torch.Tensor, size: int, crop: float, flips: bool, generator
     mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0) if flips else torch.ones(count)
     move = torch.zeros(count, 2, 3)
     move[:, 0, 0], move[:, 0, 2], move[:, 1, 1], move[:, 1, 2] = width * mirror, right, height, down
-    grid = F.affine_grid(move, [count, 3, size, size], align_corners=False)
+    grid = F.affine_grid(move, [count, images.shape[1], size, size], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False).permute(0, 2, 3, 1)
 
 
 def jitter(pixels: torch.Tensor, amount: float, generator: torch.Generator) -> torch.Tensor:
     """Change brightness, contrast and saturation of each picture by a factor of its own in 1 - amount .. 1 + amount.
 
-    pixels (b, s, s, 3) in 0..255, uint8 or float; float in 0..255 comes back.
+    pixels (b, s, s, c) in 0..255, uint8 or float; float in 0..255 comes back.
     """
 
     def factors() -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -117,16 +117,28 @@ def _encoded(batch: list[Item], results: Iterable, encoder) -> Encoded:  # noqa:
         else:
             good.append(result)
     vectors = encoder.encode_images([picture for done in good for picture in done.pixels])
-    return Encoded([done.item for done in good], _pooled(vectors, [len(done.pixels) for done in good]), skipped)
+    counts = np.array([len(done.pixels) for done in good])
+    return Encoded(
+        [done.item for done in good], _pooled(vectors, counts, getattr(encoder, "pool_frames", _mean)), skipped
+    )
 
 
-def _pooled(vectors: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """The mean of each item's vectors, of unit length."""
+def _pooled(vectors: np.ndarray, counts: np.ndarray, pool: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """One unit row for each item, of as many rows as it has frames. pool: (b, frames, d) to (b, d)."""
     if len(vectors) == len(counts):
         return vectors
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    sums = np.add.reduceat(vectors, starts, axis=0)
-    return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    first = np.cumsum(counts) - counts
+    pooled = np.empty((len(counts), vectors.shape[1]), np.float32)
+    for count in np.unique(counts):
+        (items,) = np.nonzero(counts == count)
+        rows = vectors[first[items, None] + np.arange(count)]
+        pooled[items] = rows[:, 0] if count == 1 else pool(rows)
+    return pooled
+
+
+def _mean(vectors: np.ndarray) -> np.ndarray:
+    means = vectors.mean(1)
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
 # ---------------------------------------------------------------- into a store

@@ -6,7 +6,9 @@ is there may be deleted at any time: a query then loads the encoder itself. Weig
 mapped, not read: a query touches a few rows of the token table only.
 
     manifest.json   name, dim, fingerprint, preprocess, tokenizer, trim
-    text.onnx  text.bin   image.onnx  image.bin   tokenizer.json or tokenizer.db
+    text.onnx  text.bin   image.onnx  image.bin   frames.onnx  frames.bin   tokenizer.json or tokenizer.db
+
+frames.onnx pools the frames of clips, where that is learned.
 """
 
 import contextlib
@@ -27,7 +29,7 @@ from retrieval.preprocess import Preprocess
 if TYPE_CHECKING:
     from retrieval.encoder import DualEncoder
 
-MANIFEST, TEXT, IMAGE = "manifest.json", "text.onnx", "image.onnx"
+MANIFEST, TEXT, IMAGE, FRAMES = "manifest.json", "text.onnx", "image.onnx", "frames.onnx"
 IMAGES_AT_ONCE = 16
 PARTIAL = ".partial-"  # how the names of folders in the making start
 
@@ -68,6 +70,15 @@ class QueryEncoder:
             pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in part])
             parts.append(self._image.run(None, {"pixels": pixels})[0])
         return np.concatenate(parts)
+
+    def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
+        """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
+        if self._image is None and not self._find_image_tower():
+            return self._load().pool_frames(vectors)
+        if not (self._folder / FRAMES).is_file():
+            means = vectors.mean(1)
+            return means / np.linalg.norm(means, axis=1, keepdims=True)
+        return _session(self._folder / FRAMES).run(None, {"frames": vectors})[0]
 
     def _find_image_tower(self) -> bool:
         """Open the picture tower, exporting it first where it is not there; False where it cannot be had as ONNX."""
@@ -148,8 +159,15 @@ def export(encoder: "DualEncoder") -> Path | None:
 
 
 def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
-    """Write the picture tower into an exported encoder's folder; it takes uint8 pixels (n, s, s, 3)."""
+    """Write the picture tower into an exported encoder's folder; it takes uint8 pixels (n, s, s, c).
+
+    Before it, what pools the frames of clips, where that is learned: with image.onnx both are there.
+    """
     import torch
+
+    if encoder.frame_pool:
+        frames = torch.nn.functional.normalize(torch.randn(2, 3, encoder.dim), dim=-1)
+        _write(_copy(encoder.frame_pool), frames, folder / FRAMES, "frames", {0: "clips", 1: "frames"})
 
     class Image(torch.nn.Module):
         def __init__(self) -> None:
@@ -160,7 +178,7 @@ def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
             return torch.nn.functional.normalize(self.tower(encoder.preprocess.normalize(pixels)), dim=-1)
 
     size = encoder.preprocess.size
-    pixels = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    pixels = torch.zeros(2, size, size, encoder.preprocess.channels, dtype=torch.uint8)
     _write(Image(), pixels, folder / IMAGE, "pixels", {0: "pictures"})
 
 
@@ -204,9 +222,9 @@ def _may_be_trimmed(encoder: "DualEncoder") -> bool:
 def _copy(tower):  # noqa: ANN001, ANN202 - an nn.Module
     import copy
 
-    from retrieval import towers
+    from retrieval.towers import open_clip_towers
 
-    return towers.with_plain_attention(copy.deepcopy(tower).cpu().float().eval())
+    return open_clip_towers.with_plain_attention(copy.deepcopy(tower).cpu().float().eval())
 
 
 def _write(module, example, file: Path, name: str, axes: dict[int, str]) -> None:  # noqa: ANN001

@@ -127,7 +127,7 @@ def test_the_best_spec_is_chosen_by_measuring(monkeypatch):
 def store(tmp_path, index):
     with Store.create(tmp_path / "index", DIM) as made:
         made.add(ROWS, [Record(str(i), fields={"n": i}) for i in range(COUNT)])
-        made.derived.set(ann.copy_of(index), 0.9)
+        made.derived.set(ann.copy_of(index), 0.99)
         yield made
 
 
