@@ -13,11 +13,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from indexes import mapped
 from indexes.errors import StoreError
 
 BLOCK_ROWS = 65_536
 MAX_SCORES = 1 << 24  # queries x rows scored at once: 64 MiB of float32
 FAISS_FROM_ROWS = 50_000  # below this, importing FAISS (about 0.1 s) costs more than it saves
+FEW_QUERIES = 8  # so many are scored from the mapped rows: more are worth the conversion of blocks
 GATHER_BELOW = 4  # a filter that leaves less than a quarter of the rows has them gathered
 TORCH_FROM_ROWS = 10_000  # where torch is loaded anyway: below this NumPy is as fast
 TORCH_FROM_SCORES = 30_000_000  # below this, importing torch (about 1 s) costs more than it saves
@@ -163,9 +165,14 @@ def _certified(device: str):  # noqa: ANN202 - (segment, queries, k) -> rows, sc
 
 def _brute_force(total: int):  # noqa: ANN202 - (segment, queries, k) -> rows, scores
     """Score all rows in float32, with FAISS where `total` rows are worth its import."""
-    top_k = _faiss_top_k() if total >= FAISS_FROM_ROWS else _numpy_top_k
+    by_faiss = total >= FAISS_FROM_ROWS
+    top_k = _faiss_top_k() if by_faiss else _numpy_top_k
 
     def one_segment(segment: Segment, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        if by_faiss and len(queries) <= FEW_QUERIES:
+            offsets, scores = mapped.search(segment.vectors, segment.dead, queries, k + 1)
+            if not ((scores[:, k - 1] == scores[:, k]) & (offsets[:, k] >= 0)).any():  # else FAISS picks any of a tie
+                return segment.rows(offsets[:, :k]), scores[:, :k]
         rows = np.full((len(queries), k), -1, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
         step = max(1, MAX_SCORES // BLOCK_ROWS)

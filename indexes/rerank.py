@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from indexes import mapped
 from indexes.exact import Neighbors, Segment, as_float32
 
 QUERIES_AT_ONCE = 256  # their rows fit the caches
@@ -32,7 +33,7 @@ def refined(index: object, parameters: object, segment: Segment, queries: np.nda
     """
     import faiss
 
-    view = _view(segment)
+    view = mapped.index(segment.vectors, segment.first_row)
     view.ntotal = index.ntotal  # FAISS asks for as many in both
     refine = faiss.IndexRefine(index, view)
     refine.ntotal = segment.first_row + len(segment.vectors)  # ids from here on are an error of FAISS's
@@ -44,21 +45,6 @@ def refined(index: object, parameters: object, segment: Segment, queries: np.nda
     order = np.argsort(rows, axis=1, kind="stable")
     rows, scores = np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
     return _best(rows, np.where(rows < 0, -np.inf, scores).astype(np.float32), k)
-
-
-def _view(segment: Segment) -> object:
-    """The segment's rows, where they lie, as a FAISS index whose ids are row numbers."""
-    import faiss
-
-    count, dim = segment.vectors.shape
-    index = faiss.IndexScalarQuantizer(dim, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT)
-    row_bytes = dim * segment.vectors.itemsize
-    codes, start = index.codes, segment.vectors.ctypes.data - segment.first_row * row_bytes
-    # SWIG cannot call MaybeOwnedVector.create_view, so this sets what it sets: memory that FAISS reads and never frees.
-    codes.is_owned = False
-    codes.view_data = codes.c_ptr = faiss.cast_integer_to_uint8_ptr(start)
-    codes.view_size = codes.c_size = (segment.first_row + count) * row_bytes
-    return index
 
 
 def _best(rows: np.ndarray, scores: np.ndarray, k: int) -> Neighbors:

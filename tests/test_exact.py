@@ -1,5 +1,7 @@
 """Exact search is exact: against float64 brute force, with ties, deletions, several segments and both back ends."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,8 +26,9 @@ def brute_force(rows, dead, queries, k):
     return [line + [-1] * (k - len(line)) for line in found]
 
 
+@pytest.mark.parametrize("faiss_from", [exact.FAISS_FROM_ROWS, 0], ids=["numpy", "mapped"])
 @given(st.data())
-def test_equals_brute_force(data):
+def test_equals_brute_force(faiss_from, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     count, k = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 12))
     # Small whole numbers: products are exact in every type, so ties are real and the order must be that of the rows.
@@ -33,16 +36,18 @@ def test_equals_brute_force(data):
     queries = rng.integers(-2, 3, (data.draw(st.integers(1, 5)), 3)).astype(np.float32)
     cuts = sorted(data.draw(st.sets(st.integers(0, count), max_size=3)))
     dead = data.draw(st.sets(st.integers(0, count - 1)))
-    got = exact.search(segments_of(rows, cuts, dead), queries, k)
+    with mock.patch.object(exact, "FAISS_FROM_ROWS", faiss_from):
+        got = exact.search(segments_of(rows, cuts, dead), queries, k)
     assert got.rows.tolist() == brute_force(rows, dead, queries, k)
     assert np.isneginf(got.scores[got.rows < 0]).all()
 
 
+@pytest.mark.parametrize("count", [3, 40])
 @pytest.mark.parametrize("way", ["faiss", "torch"])
-def test_every_way_gives_the_same_answers(monkeypatch, way):
+def test_every_way_gives_the_same_answers(monkeypatch, way, count):
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((5000, 32)).astype(np.float16)
-    queries = rng.standard_normal((40, 32)).astype(np.float32)
+    queries = rng.standard_normal((count, 32)).astype(np.float32)
     segments = segments_of(rows, [1000, 1001], {3, 4, 4999})
     by_numpy = exact.search(segments, queries, 10)
     monkeypatch.setattr(exact, "FAISS_FROM_ROWS", 0)
