@@ -171,7 +171,7 @@ def _brute_force(total: int):  # noqa: ANN202 - (segment, queries, k) -> rows, s
     def one_segment(segment: Segment, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         if by_faiss and len(queries) <= FEW_QUERIES:
             offsets, scores = mapped.search(segment.vectors, segment.dead, queries, k + 1)
-            if not ((scores[:, k - 1] == scores[:, k]) & (offsets[:, k] >= 0)).any():  # else FAISS picks any of a tie
+            if not _tied(scores, k).any():
                 return segment.rows(offsets[:, :k]), scores[:, :k]
         rows = np.full((len(queries), k), -1, np.int64)
         scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -219,7 +219,18 @@ def _faiss_top_k():  # noqa: ANN202 - a function with the contract of _numpy_top
     import faiss
 
     def top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        scores, found = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
+        scores, found = faiss.knn(queries, vectors, min(k + 1, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
+        again = _tied(scores, k)
+        scores, found = scores[:, :k], found[:, :k]
+        if again.any():
+            found[again], scores[again] = _numpy_top_k(queries[again], vectors, k)
         return found, scores
 
     return top_k
+
+
+def _tied(scores: np.ndarray, k: int) -> np.ndarray:
+    """Which lines of (q, k or k + 1) best scores have a k-th that equals the next: FAISS then kept any of them."""
+    if scores.shape[1] == k:
+        return np.zeros(len(scores), bool)
+    return (scores[:, k - 1] == scores[:, k]) & ~np.isneginf(scores[:, k])

@@ -26,9 +26,10 @@ def brute_force(rows, dead, queries, k):
     return [line + [-1] * (k - len(line)) for line in found]
 
 
-@pytest.mark.parametrize("faiss_from", [exact.FAISS_FROM_ROWS, 0], ids=["numpy", "mapped"])
+@pytest.mark.parametrize("few", [8, 0], ids=["mapped", "blocks"])
+@pytest.mark.parametrize("faiss_from", [exact.FAISS_FROM_ROWS, 0], ids=["numpy", "faiss"])
 @given(st.data())
-def test_equals_brute_force(faiss_from, data):
+def test_equals_brute_force(faiss_from, few, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     count, k = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 12))
     # Small whole numbers: products are exact in every type, so ties are real and the order must be that of the rows.
@@ -36,7 +37,7 @@ def test_equals_brute_force(faiss_from, data):
     queries = rng.integers(-2, 3, (data.draw(st.integers(1, 5)), 3)).astype(np.float32)
     cuts = sorted(data.draw(st.sets(st.integers(0, count), max_size=3)))
     dead = data.draw(st.sets(st.integers(0, count - 1)))
-    with mock.patch.object(exact, "FAISS_FROM_ROWS", faiss_from):
+    with mock.patch.multiple(exact, FAISS_FROM_ROWS=faiss_from, FEW_QUERIES=few):
         got = exact.search(segments_of(rows, cuts, dead), queries, k)
     assert got.rows.tolist() == brute_force(rows, dead, queries, k)
     assert np.isneginf(got.scores[got.rows < 0]).all()
