@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli import exchange, options, show
+from cli import exchange, heads, options, show
 from cli.options import AsJson, Device, IndexDir, Model
 
 app = typer.Typer(
@@ -257,6 +257,7 @@ def models() -> None:
         show.out(f"{preset.name:<14}{preset.megabytes:>9}  {recall:<16}{preset.licence:<24}{preset.model}{mark}")
 
 
+app.add_typer(heads.heads, name="head")
 app.add_typer(exchange.importing, name="import")
 app.add_typer(exchange.exporting, name="export")
 
