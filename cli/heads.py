@@ -52,7 +52,7 @@ def train(
     config = HeadConfig(fusion=fusion).settings(settings or [])
     check_out(out, force)
     loaded = _encoder(encoder, device)
-    prepared = _prepare(source, label, _task(multilabel, regression), loaded, vectors, learn=True)
+    prepared = _prepare(source, label, _task(multilabel, regression), loaded, vectors, True, config.inputs)
     with show.Meter("fitting", "epochs") as meter:
         head, score = train_head(prepared, loaded, config, meter)
     head.save(out, force)
@@ -88,7 +88,7 @@ def evaluate(
     from eval.classification import evaluate_head
 
     head, loaded = _head(folder, model, device)
-    prepared = _prepare(source, head.column, head.task, loaded, vectors)
+    prepared = _prepare(source, head.column, head.task, loaded, vectors, inputs=list(head.dims))
     report = evaluate_head(head, prepared)
     if confusion:
         matrix.save(report, confusion)
@@ -115,7 +115,9 @@ def predict(
     from retrieval.heads.training import one_row
 
     head, loaded = _head(folder, model, device)
-    for rank, (name, score) in enumerate(head.answers(one_row(picture, text, loaded, _named(vectors)), k)[0], 1):
+    for rank, (name, score) in enumerate(
+        head.answers(one_row(picture, text, loaded, head.dims, _named(vectors)), k)[0], 1
+    ):
         if head.task == "number":
             show.out(json.dumps({head.column: score}) if as_json else f"{score:g}")
         elif as_json:
@@ -158,8 +160,8 @@ def compare(
     config = HeadConfig().settings(settings or [])
     loaded = _encoder(encoder, device)
     task = _task(multilabel, regression)
-    prepared = _prepare(source, label, task, loaded, vectors, learn=True)
-    held = _prepare(test, label, task, loaded, test_vectors) if test else None
+    prepared = _prepare(source, label, task, loaded, vectors, True, config.inputs)
+    held = _prepare(test, label, task, loaded, test_vectors, inputs=list(prepared.inputs.dims)) if test else None
     names = [name.strip() for name in fusions.split(",") if name.strip()]
     with show.Meter("fitting", "heads") as meter:
         result = fusion.compare(prepared, held, loaded, names, config, seeds,
@@ -204,11 +206,11 @@ def _named(vectors: list[str] | None) -> dict[str, Path]:
     return {name: Path(file) for name, _, file in pairs}
 
 
-def _prepare(source: str, label: str, task: str, loaded, vectors: list[str] | None, learn: bool = False):  # noqa: ANN001, ANN202
+def _prepare(source: str, label: str, task: str, loaded, vectors: list[str] | None, learn: bool = False, inputs=""):  # noqa: ANN001, ANN202
     from retrieval.heads.training import prepare, remarks
 
     with show.Meter("encoding", "pictures") as meter:
-        prepared = prepare(source, label, task, loaded, _named(vectors), meter, learn)
+        prepared = prepare(source, label, task, loaded, _named(vectors), meter, learn, inputs)
     show.skipped(prepared.inputs.skipped)
     for line in remarks(prepared):
         show.note(line)

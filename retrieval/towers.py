@@ -120,9 +120,16 @@ class ConvTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels (b, 3, s, s), normalised; s a multiple of 16. Returns (b, dim)."""
+        return self.project(self.dropout(_generalized_mean(self._maps(pixels))))
+
+    def patches(self, pixels: Tensor) -> Tensor:
+        """pixels as for `forward`. What the body makes of each place, (b, places, channels), row by row."""
+        return self._maps(pixels).flatten(2).transpose(1, 2)
+
+    def _maps(self, pixels: Tensor) -> Tensor:
         dtype = next(self.body.parameters()).dtype
         maps = self.body(pixels.to(dtype).contiguous(memory_format=torch.channels_last))
-        return self.project(self.dropout(_generalized_mean(maps.to(self.project.weight.dtype))))
+        return maps.to(self.project.weight.dtype)
 
 
 def _generalized_mean(maps: Tensor) -> Tensor:
@@ -188,6 +195,10 @@ class TextTransformer(nn.Module):
             return self.project(self.dropout(self._by_length(tokens, factors)))
         return self.project(self.dropout(self._mean(tokens, factors)))
 
+    def word_vectors(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens as for `forward`. Each word before it has seen the others, (b, l, width), and which are words."""
+        return self.words(tokens), tokens != PAD
+
     def _by_length(self, tokens: Tensor, factors: Tensor | None) -> Tensor:
         """`_mean`, some lines of like length at a time, so that little of the work is padding."""
         length = (tokens != PAD).sum(1)
@@ -247,6 +258,10 @@ class OpenClipTextTower(nn.Module):
             return self.body(tokens).float()
         finally:
             self.body.attn_mask = whole
+
+    def word_vectors(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens as for `forward`. Each word before it has seen the others, (b, l, width), and which are words."""
+        return self.body.token_embedding(tokens).float(), tokens != PAD
 
 
 class PlainAttention(nn.Module):

@@ -15,6 +15,7 @@ class HeadConfig:
     """How a head is fitted. Change it with `dataclasses.replace`, or `settings` (`--set width=128`)."""
 
     fusion: str = "concat"
+    inputs: str = ""  # image,text,words,patches and your own; "": all but patches that the encoder and the rows have
     head: str = "fusion"  # "fusion" trains the fusion itself; others are heads on its one vector (HEADS)
     width: int = 256
     dropout: float = 0.5

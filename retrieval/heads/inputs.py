@@ -19,7 +19,7 @@ from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.runtime import cache_folder
 
-IMAGE, TEXT = "image", "text"
+IMAGE, TEXT, WORDS, PATCHES = "image", "text", "words", "patches"
 
 
 @dataclass(frozen=True)
@@ -59,39 +59,87 @@ class Inputs:
         return {name: v.shape[-1] for name, v in self.vectors.items()}
 
 
+def known_to(encoder) -> tuple[str, ...]:  # noqa: ANN001
+    """The modalities that an encoder gives."""
+    return (IMAGE, TEXT, *getattr(encoder, "sequences", ()))
+
+
+def chosen(asked: str, encoder, own: Sequence[str]) -> tuple[str, ...]:  # noqa: ANN001
+    """The modalities of `HeadConfig.inputs`; "" is all but patches, which are many. Raises BadRequest."""
+    known = (*known_to(encoder), *own)
+    names = tuple(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            raise BadRequest(f"no input `{name}`: use --set inputs= with some of {', '.join(known)}")
+    return names or tuple(name for name in known if name != PATCHES)
+
+
 def encode(
-    items: Sequence[Item], encoder, texts: Sequence[str] | None = None,  # noqa: ANN001 - anything that encodes
+    items: Sequence[Item], encoder, names: Sequence[str] = (IMAGE, TEXT),  # noqa: ANN001 - anything that encodes
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inputs:  # fmt: skip
-    """Pictures and texts of items as an encoder sees them. texts: instead of the captions.
+    """Pictures and texts of items as an encoder sees them: the modalities in `names` that it knows.
 
     A picture that does not decode is missing and listed in `skipped`; a blank text is missing.
     """
-    texts = [(item.caption or "").strip() for item in items] if texts is None else [t.strip() for t in texts]
-    key = _key(items, encoder)
-    cached = _load(key) if key else None
-    if cached is None:
-        pictures, seen, skipped = _pictures(items, encoder, on_progress)
-        if key and not skipped:
-            _keep(key, {"vectors": pictures, "seen": seen})
-    else:
-        pictures, seen, skipped = cached["vectors"], cached["seen"], []
-    words = np.zeros((len(items), encoder.dim), np.float32)
+    found, skipped = Inputs({}, {}), []
+    for name in names:
+        if name in (IMAGE, PATCHES):
+            vectors, seen, lost = _pictures(items, encoder, name, on_progress)
+            skipped = lost
+        elif name in (TEXT, WORDS):
+            vectors, seen = of_texts([item.caption or "" for item in items], encoder, name)
+        else:
+            continue
+        found = Inputs({**found.vectors, name: vectors}, {**found.present, name: seen})
+    return Inputs(found.vectors, found.present, skipped)
+
+
+def of_texts(texts: Sequence[str], encoder, name: str = TEXT) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
+    """Texts as unit vectors (n, d), or as the vectors of their words (n, l, w); which are there. Blank ones are not."""
+    texts = [text.strip() for text in texts]
     written = np.array([bool(text) for text in texts], bool)
+    if name == WORDS:
+        vectors, seen = encoder.encode_words([text or "." for text in texts])
+        return np.where(written[:, None, None], vectors, 0.0), seen & written[:, None]
+    vectors = np.zeros((len(texts), encoder.dim), np.float32)
     if written.any():
-        words[written] = encoder.encode_texts([text for text in texts if text])
-    return Inputs({IMAGE: pictures, TEXT: words}, {IMAGE: seen, TEXT: written}, skipped)
+        vectors[written] = encoder.encode_texts([text for text in texts if text])
+    return vectors, written
 
 
-def _pictures(items: Sequence[Item], encoder, on_progress: Callable) -> tuple[np.ndarray, np.ndarray, list]:  # noqa: ANN001
-    vectors, seen, skipped = np.zeros((len(items), encoder.dim), np.float32), np.zeros(len(items), bool), []
+def _pictures(
+    items: Sequence[Item], encoder, name: str, on_progress: Callable,  # noqa: ANN001
+) -> tuple[np.ndarray, np.ndarray, list]:  # fmt: skip
+    key = _key(items, encoder, name)
+    kept = _load(key) if key else None
+    if kept is not None:
+        return kept["vectors"], kept["seen"], []
+    vectors, seen, skipped = None, np.zeros(len(items), bool), []
     place = {item.id: row for row, item in enumerate(items)}
-    for batch in pipeline.encode(items, encoder):
+    view = encoder if name == IMAGE else _Patches(encoder)
+    for batch in pipeline.encode(items, view):
+        if vectors is None and len(batch.vectors):
+            vectors = np.zeros((len(items), *batch.vectors.shape[1:]), np.float32)
         rows = [place[item.id] for item in batch.items]
-        vectors[rows], seen[rows] = batch.vectors, True
+        if rows:
+            vectors[rows], seen[rows] = batch.vectors, True
         skipped += batch.skipped
         on_progress(int(seen.sum()) + len(skipped), len(items))
+    if vectors is None:
+        vectors = np.zeros((len(items), encoder.dim), np.float32)
+    if vectors.ndim == 3:
+        seen = np.repeat(seen[:, None], vectors.shape[1], 1)
+    if key and not skipped:
+        _keep(key, {"vectors": vectors, "seen": seen})
     return vectors, seen, skipped
+
+
+class _Patches:
+    """An encoder whose vectors of pictures are those of their places."""
+
+    def __init__(self, encoder) -> None:  # noqa: ANN001
+        self.preprocess, self.encode_images = encoder.preprocess, encoder.encode_patches
 
 
 def read_vectors(name: str, file: Path, total: int) -> np.ndarray:
@@ -126,11 +174,11 @@ def with_vectors(inputs: Inputs, name: str, vectors: np.ndarray) -> Inputs:
 # ---------------------------------------------------------------- the cache
 
 
-def _key(items: Sequence[Item], encoder) -> str | None:  # noqa: ANN001
+def _key(items: Sequence[Item], encoder, name: str) -> str | None:  # noqa: ANN001
     """Changes when a picture or the encoder does; None where a source does not say when a picture changes."""
     if not items or not all(item.stamp for item in items):
         return None
-    digest = hashlib.sha256(encoder.fingerprint.encode())
+    digest = hashlib.sha256(f"{name} {encoder.fingerprint}".encode())
     for item in items:
         where = item.content.absolute() if isinstance(item.content, Path) else item.id
         digest.update(f"{where}\0{item.stamp}\n".encode("utf-8", "backslashreplace"))

@@ -1,13 +1,13 @@
 """From a source and an encoder to a head: what `mmr head train` and `mmr head compare` call."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from retrieval import pipeline, video
+from retrieval import video
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, ImageError
 from retrieval.heads import examples as labelled
@@ -16,7 +16,7 @@ from retrieval.heads.config import HeadConfig
 from retrieval.heads.examples import Examples
 from retrieval.heads.fit import fit
 from retrieval.heads.head import Head
-from retrieval.heads.inputs import IMAGE, TEXT, Inputs
+from retrieval.heads.inputs import IMAGE, PATCHES, Inputs
 from retrieval.uris import id_of
 
 
@@ -38,10 +38,10 @@ class Prepared:
 def prepare(
     source: str, column: str, task: str, encoder,  # noqa: ANN001 - anything that encodes
     vectors: dict[str, Path] | None = None, on_progress: Callable[[int, int], None] = lambda done, total: None,
-    learn: bool = False,
+    learn: bool = False, inputs: str | Sequence[str] = "",
 ) -> Prepared:  # fmt: skip
     """The labelled rows of a source as an encoder sees them. vectors: modalities of your own, as .npy files.
-    learn: a head will be fitted to them.
+    learn: a head will be fitted to them. inputs: of HeadConfig, or the names themselves.
 
     Raises BadRequest: no such column, no labels, or none to tell apart, a vector file that does not fit, nothing left.
     """
@@ -49,9 +49,10 @@ def prepare(
     if learn:
         labelled.classes_of(examples)
     own = {name: features.read_vectors(name, file, examples.total) for name, file in (vectors or {}).items()}
-    inputs = features.encode(examples.items, encoder, None, on_progress)
-    for name, rows in own.items():
-        inputs = features.with_vectors(inputs, name, rows[examples.rows])
+    names = features.chosen(inputs, encoder, list(own)) if isinstance(inputs, str) else inputs
+    inputs = features.encode(examples.items, encoder, names, on_progress)
+    for name in own.keys() & set(names):
+        inputs = features.with_vectors(inputs, name, own[name][examples.rows])
     there = np.flatnonzero(inputs.anything)
     if not len(there):
         raise BadRequest(f"{source}: no labelled row has a picture that decodes, or a text: check the source")
@@ -68,27 +69,24 @@ def _take(examples: Examples, rows: np.ndarray) -> Examples:
 
 
 def one_row(
-    picture: Path | None, text: str, encoder, vectors: dict[str, Path] | None = None,  # noqa: ANN001
+    picture: Path | None, text: str, encoder, dims: dict[str, int], vectors: dict[str, Path] | None = None,  # noqa: ANN001
 ) -> Inputs:  # fmt: skip
     """A picture, a text and vectors of your own (.npy with one row), as one row. None and "" are missing.
 
-    Raises BadRequest where there is nothing, ImageError where the picture cannot be read.
+    dims: of the head that is asked. Raises BadRequest where there is nothing, ImageError for a bad picture.
     """
-    seen, words = np.zeros((1, encoder.dim), np.float32), np.zeros((1, encoder.dim), np.float32)
-    if picture is not None:
-        item = Item(id_of(str(picture)), str(picture), picture, kind=video.kind(picture))
-        (batch,) = pipeline.encode([item], encoder)
-        if batch.skipped:
-            raise ImageError(f"{picture} {batch.skipped[0][1]}: give another picture")
-        seen = batch.vectors
-    if text.strip():
-        words = encoder.encode_texts([text.strip()])
     if picture is None and not text.strip() and not vectors:
         raise BadRequest("nothing to go by: give a picture, --text, or both")
-    inputs = features.with_vectors(Inputs({}, {}), IMAGE, seen)
-    inputs = features.with_vectors(inputs, TEXT, words)
+    name = str(picture or "none")
+    item = Item(id_of(name), name, Path(name), caption=text, kind=video.kind(Path(name)))
+    seen = [m for m in dims if picture is not None or m not in (IMAGE, PATCHES)]
+    inputs = features.encode([item], encoder, seen)
+    if inputs.skipped:
+        raise ImageError(f"{picture}: {inputs.skipped[0][1]}: give another picture")
     for name, file in (vectors or {}).items():
         inputs = features.with_vectors(inputs, name, features.read_vectors(name, file, 1))
+    for name in dims.keys() - inputs.vectors.keys():
+        inputs = features.with_vectors(inputs, name, np.zeros((1, dims[name]), np.float32))
     return inputs
 
 
