@@ -34,6 +34,9 @@ def train(
     label: Label,
     out: Annotated[Path, typer.Option(help="The head folder to make.", metavar="HEAD")],
     fusion: Annotated[str, typer.Option(help="image, text, concat, attention, ...: see mmr head compare.")] = "concat",
+    kind: Annotated[
+        str, typer.Option("--head", help="On one vector: zero_shot, knn, ridge, logistic, prototypes, tip, tip_f, ...")
+    ] = "fusion",
     multilabel: Multilabel = False,
     regression: Regression = False,
     vectors: Vectors = None,
@@ -49,7 +52,7 @@ def train(
     from retrieval.heads.head import check_out
     from retrieval.heads.training import train_head
 
-    config = HeadConfig(fusion=fusion).settings(settings or [])
+    config = HeadConfig(fusion=fusion, head=kind).settings(settings or [])
     check_out(out, force)
     loaded = _encoder(encoder, device)
     prepared = _prepare(source, label, _task(multilabel, regression), loaded, vectors, True, config.inputs)
@@ -58,7 +61,8 @@ def train(
     head.save(out, force)
     what = f"{len(head.names)} classes of {label}" if head.names else label
     sure = "" if score is None else f"; on rows held out: {_score(head.task, score)}"
-    show.out(f"{out}  {config.fusion} of {', '.join(head.dims)}: {what}, {len(prepared)} rows{sure}")
+    shown = config.fusion if config.head == "fusion" else f"{config.head} on {config.fusion}"
+    show.out(f"{out}  {shown} of {', '.join(head.dims)}: {what}, {len(prepared)} rows{sure}")
     show.note(f"next: mmr head eval {out} SOURCE")
     raise typer.Exit(_code(prepared))
 

@@ -16,7 +16,7 @@ class HeadConfig:
 
     fusion: str = "concat"
     inputs: str = ""  # image,text,words,patches and your own; "": all but patches that the encoder and the rows have
-    head: str = "fusion"  # "fusion" trains the fusion itself; others are heads on its one vector (HEADS)
+    head: str = "fusion"  # trains the fusion; others stand on one vector: knn, ridge, tip, ... (one_vector.py)
     width: int = 256
     dropout: float = 0.5
     weights: str = ""  # of --fusion weighted, as 0.7,0.3: fixed instead of learned

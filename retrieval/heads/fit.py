@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
-from retrieval.heads import balance, examples, fusions
+from retrieval.heads import balance, examples, fusions, one_vector
 from retrieval.heads.blocks import Criterion, Fusion, Vectors
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.inputs import Inputs
@@ -30,7 +30,7 @@ class Batch:
     def __len__(self) -> int:
         return len(self.target)
 
-    def __getitem__(self, rows: Tensor) -> "Batch":
+    def __getitem__(self, rows: Tensor | slice) -> "Batch":
         return Batch(
             {k: v[rows] for k, v in self.vectors.items()}, {k: v[rows] for k, v in self.present.items()},
             self.target[rows],
@@ -61,11 +61,12 @@ def batch_of(inputs: Inputs, target: np.ndarray) -> Batch:
 
 def fit(
     inputs: Inputs, labels: Sequence, names: Sequence[str], task: str, config: HeadConfig,
-    on_epoch: Callable[[int, int], None] = lambda done, total: None,
+    on_epoch: Callable[[int, int], None] = lambda done, total: None, words: np.ndarray | None = None,
 ) -> Fitted:  # fmt: skip
-    """Fit the fusion that `config` names. labels: as in Examples; names: examples.classes_of(...).
+    """Fit the fusion that `config` names. labels: as in Examples; names: examples.classes_of(...). words: unit
+    vectors of the names, for the heads that compare with them.
 
-    Rows with nothing in them must not be there. Raises BadRequest for a fusion that is not known.
+    Rows with nothing in them must not be there. Raises BadRequest for a fusion or head that is not known.
     """
     target = examples.targets(labels, names, task)
     center, spread = (float(target.mean()), float(target.std()) or 1.0) if task == "number" else (0.0, 1.0)
@@ -73,6 +74,8 @@ def fit(
     outputs = len(names) or 1
     with torch.random.fork_rng(devices=[]):
         learn, held = (torch.from_numpy(rows) for rows in examples.split(labels, config.validation, config.seed))
+        if config.head not in one_vector.TRAINED:
+            return _probe(data[learn], data[held], inputs.dims, outputs, task, config, words)
         module, criterion = _new(data[learn], inputs.dims, outputs, task, config)
         if not len(held):
             _train(module, data[learn], criterion, config, config.epochs, on_epoch)
@@ -85,6 +88,23 @@ def fit(
             module, criterion = _new(data, inputs.dims, outputs, task, config)
             _train(module, data, criterion, config, config.epochs, on_epoch, stop=best.epoch)
         return Fitted(module.eval(), heat, best.epoch, best.score, center, spread)
+
+
+def _probe(
+    learn: Batch, held: Batch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig,
+    words: np.ndarray | None,
+) -> Fitted:  # fmt: skip
+    """A head on one vector. Its score and surety are those of the same head without the rows held out."""
+    if task != "single":
+        raise BadRequest(f"--head {config.head} knows one label a row: leave out --head")
+    texts = None if words is None else torch.from_numpy(words)
+    parts = [(batch.vectors, batch.present, batch.target) for batch in (learn, held)]
+    module, before = one_vector.fit_probe(config, dims, *parts, outputs, texts)
+    if not len(held):
+        return Fitted(module, 1.0, 0, None)
+    logits = _logits(before, held)
+    score = float((logits.argmax(1) == held.target).float().mean())
+    return Fitted(module, temperature(logits, held.target), 0, score)
 
 
 def _new(data: Batch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig) -> tuple[Fusion, Criterion]:

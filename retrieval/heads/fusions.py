@@ -10,7 +10,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from retrieval.errors import BadRequest
-from retrieval.heads import pooled, sequences, structure
+from retrieval.heads import one_vector, pooled, sequences, structure
 from retrieval.heads.blocks import Fusion
 from retrieval.heads.config import HeadConfig
 
@@ -53,6 +53,8 @@ def build(config: HeadConfig, dims: dict[str, int], outputs: int) -> Fusion:
 
 def rebuild(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dict[str, Tensor]) -> Fusion:
     """The fusion that was saved: built from its config and filled. Raises what torch raises where they do not fit."""
+    if config.head not in one_vector.TRAINED:
+        return one_vector.rebuild(config, dims, outputs, tensors)
     module = build(config, dims, outputs)
     module.load_state_dict(tensors)
     return module

@@ -17,6 +17,8 @@ from retrieval.heads.examples import Examples
 from retrieval.heads.fit import fit
 from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, PATCHES, Inputs
+from retrieval.heads.one_vector import WITH_WORDS
+from retrieval.heads.zero_shot import class_vectors
 from retrieval.uris import id_of
 
 
@@ -119,7 +121,8 @@ def train_head(
     examples = prepared.examples
     names = labelled.classes_of(examples)
     inputs = prepared.inputs.there()
-    fitted = fit(inputs, examples.labels, names, examples.task, config, on_epoch)
+    words = class_vectors(encoder, names) if config.head in WITH_WORDS else None
+    fitted = fit(inputs, examples.labels, names, examples.task, config, on_epoch, words)
     where = str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name
     head = Head(
         module=fitted.module, config=config, names=names, task=examples.task, column=examples.column,
