@@ -121,7 +121,10 @@ def test_gates_follow_what_can_be_trusted(name):
 def made(name, dims=None, outputs=3, seed=0):
     torch.manual_seed(seed)
     dims = dims or {"image": 5, "text": 4}
-    return fusions.build(HeadConfig(fusion=name, width=16, dropout=0.0), dims, outputs).eval()
+    module = fusions.build(HeadConfig(fusion=name, width=16, dropout=0.0), dims, outputs)
+    if outputs == 3:
+        module.remember(*batch(9, dims, seed=5), torch.arange(9) % 3)
+    return module.eval()
 
 
 def batch(rows=6, dims=None, lengths=None, seed=0):

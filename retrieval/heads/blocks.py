@@ -64,6 +64,12 @@ class Fusion(nn.Module):
             if present[name].any():
                 standardize.fit(vectors[name][present[name]])
 
+    def remember(self, vectors: Vectors, present: Vectors, target: Tensor) -> None:
+        """Keep what is needed of the rows that are fitted to: nothing, for most."""
+
+    def like(self, tensors: dict[str, Tensor]) -> None:
+        """Make room for tensors whose shape the config does not tell: none, for most."""
+
     def objective(self, vectors: Vectors, present: Vectors, target: Tensor, criterion: Criterion) -> Tensor:
         """What is made small in training: the criterion of the answer, unless a fusion asks for more."""
         return criterion(self(vectors, present), target)

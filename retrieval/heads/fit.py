@@ -111,6 +111,7 @@ def _new(data: Batch, dims: dict[str, int], outputs: int, task: str, config: Hea
     torch.manual_seed(config.seed)
     module = fusions.build(config, dims, outputs)
     module.fit_statistics(data.vectors, data.present)
+    module.remember(data.vectors, data.present, data.target)
     return module, balance.criterion(task, data.target, outputs, config)
 
 

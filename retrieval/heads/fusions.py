@@ -10,7 +10,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from retrieval.errors import BadRequest
-from retrieval.heads import one_vector, pooled, sequences, structure
+from retrieval.heads import graph, one_vector, pooled, sequences, structure
 from retrieval.heads.blocks import Fusion
 from retrieval.heads.config import HeadConfig
 
@@ -30,6 +30,7 @@ FUSIONS: dict[str, Callable[..., Fusion]] = {
     "align": structure.Align,
     "ensemble": structure.Ensemble,
     "experts": structure.Experts,
+    "graph": graph.Graph,
 }
 
 
@@ -56,5 +57,6 @@ def rebuild(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dic
     if config.head not in one_vector.TRAINED:
         return one_vector.rebuild(config, dims, outputs, tensors)
     module = build(config, dims, outputs)
+    module.like(tensors)
     module.load_state_dict(tensors)
     return module
