@@ -124,10 +124,8 @@ def predict(
     ):
         if head.task == "number":
             show.out(json.dumps({head.column: score}) if as_json else f"{score:g}")
-        elif as_json:
-            show.out(json.dumps({"rank": rank, "label": name, "probability": round(score, 6)}))
         else:
-            show.out(f"{rank:>4}  {score:6.1%}  {name}")
+            _answer(rank, name, score, as_json)
 
 
 @heads.command("compare")
@@ -172,6 +170,54 @@ def compare(
                                 lambda done, total, name: meter(done, total, f" {name}"))  # fmt: skip
     show.out(result.to_json() if as_json else str(result))
     raise typer.Exit(_code(prepared))
+
+
+# ---------------------------------------------------------------- mmr classify, mmr label
+
+
+def classify(
+    picture: Path, labels: str, templates: list[str] | None, model: str | None, as_json: bool, device: str
+) -> None:
+    """Zero-shot: each name with its probability, best first."""
+    from retrieval.errors import BadRequest
+    from retrieval.heads import zero_shot
+    from retrieval.heads.training import one_row
+    from retrieval.presets import DEFAULT
+
+    names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
+    if len(names) < 2:
+        raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
+    loaded = _encoder(model or DEFAULT, device)
+    seen = one_row(picture, "", loaded, {"image": loaded.dim}).vectors["image"]
+    words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
+    shares = zero_shot.classify(seen, words, float(loaded.log_logit_scale.detach().exp()))[0]
+    for rank, place in enumerate((-shares).argsort(kind="stable"), 1):
+        _answer(rank, names[place], float(shares[place]), as_json)
+
+
+def label(index: Path, folder: Path, field: str, model: str | None, device: str) -> None:
+    """Fields into an index; the exit code says whether any item had nothing to go by."""
+    from indexes import Store
+    from retrieval import approximate
+    from retrieval.heads.labelling import label as write
+
+    head, loaded = _head(folder, model, device)
+    with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
+        name, done, left = write(store, head, loaded, field, meter)
+        approximate.keep(store, loaded, None, None, meter.say)
+        if store.needs_compaction():
+            store.compact()
+    show.out(f"{index}: {name} of {done} items")
+    if left:
+        show.note(f"{left} items have nothing of {', '.join(head.dims)}: left out")
+    raise typer.Exit(show.SKIPPED if left else show.OK)
+
+
+def _answer(rank: int, name: str, share: float, as_json: bool) -> None:
+    if as_json:
+        show.out(json.dumps({"rank": rank, "label": name, "probability": round(share, 6)}))
+    else:
+        show.out(f"{rank:>4}  {share:6.1%}  {name}")
 
 
 # ---------------------------------------------------------------- what they share

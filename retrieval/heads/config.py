@@ -18,13 +18,13 @@ class HeadConfig:
     inputs: str = ""  # image,text,words,patches and your own; "": all but patches that the encoder and the rows have
     head: str = "fusion"  # trains the fusion; others stand on one vector: knn, ridge, tip, ... (one_vector.py)
     width: int = 256
-    dropout: float = 0.5
+    dropout: float = 0.2
     weights: str = ""  # of --fusion weighted, as 0.7,0.3: fixed instead of learned
 
     epochs: int = 40
     batch_size: int = 128
-    lr: float = 1e-3
-    weight_decay: float = 0.05
+    lr: float = 5e-3
+    weight_decay: float = 0.3
     modality_dropout: float = 0.0  # chance that a row loses a modality in a step; never its last one
     balance: str = "none"  # "weights": rare classes count for more; "sampling": they are drawn as often as the others
     focal: float = 0.0  # gamma of the focal loss; 0 is cross-entropy

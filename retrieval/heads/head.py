@@ -16,7 +16,7 @@ from torch import nn
 
 from indexes import durable
 from retrieval.errors import BadRequest, MissingModel
-from retrieval.heads import fusions
+from retrieval.heads import examples, fusions
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.inputs import Inputs
 
@@ -79,6 +79,16 @@ class Head:
             return [[(self.column, float(row[0]))] for row in scores]
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return [[(self.names[i], float(row[i])) for i in order] for row, order in zip(scores, best, strict=True)]
+
+    def labels(self, inputs: Inputs) -> list[tuple[str | float, float | None]]:
+        """Each row's answer and how sure it is: a class, several joined by `|` (the least sure counts), a number."""
+        if self.task == "number":
+            return [(round(answer[0][1], 6), None) for answer in self.answers(inputs)]
+        if self.task == "single":
+            return [answer[0] for answer in self.answers(inputs)]
+        scores = self.scores(inputs)
+        named = [[(self.names[i], float(row[i])) for i in np.flatnonzero(row >= 0.5)] for row in scores]
+        return [(examples.SEPARATOR.join(n for n, _ in row), min((s for _, s in row), default=0.0)) for row in named]
 
     def require(self, fingerprint: str, name: str) -> None:
         """Raises MissingModel where vectors come from another encoder than those it was fitted on."""
