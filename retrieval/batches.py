@@ -26,11 +26,15 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 class Batch(NamedTuple):
-    """images: float (b, s, s, 3) in 0..255; tokens: int64 (b, draws, l); items: (b,) positions in the training set."""
+    """images: float (b, s, s, 3) in 0..255; tokens: int64 (b, draws, l); items: (b,) positions in the training set.
+
+    alike: int64 (b, draws), the same number for captions of the same words; None where such are negatives as others.
+    """
 
     images: torch.Tensor
     tokens: torch.Tensor
     items: np.ndarray
+    alike: torch.Tensor | None = None
 
 
 class TrainingSet:
@@ -87,6 +91,7 @@ class TrainingSet:
         items = self.order(step)
         rng = np.random.default_rng([self.config.seed, 2, step])
         rows = [row for i in items for row in _draw(self._tokens[i], self.draws, rng)]
+        alike = None if self.config.duplicates == "negative" else _alike(rows).unflatten(0, (len(items), self.draws))
         if self._word_dropout:
             rows = [_drop_words(row, self._word_dropout, rng) for row in rows]
         tokens = torch.from_numpy(pad(rows)).unflatten(0, (len(items), self.draws))
@@ -95,7 +100,7 @@ class TrainingSet:
         if self.config.color_jitter:
             pixels = jitter(pixels, self.config.color_jitter, generator)
         shown = augment(pixels, self._size_at(step), self.config.crop, self.flips, generator)
-        return Batch(shown, tokens, items)
+        return Batch(shown, tokens, items, alike)
 
     def _size_at(self, step: int) -> int:
         """Pixels of the crops: small ones first, where the run begins so."""
@@ -210,6 +215,12 @@ def _draw(rows: list[list[int]], count: int, rng: np.random.Generator) -> list[l
     """`count` of a picture's captions in random order; where it has fewer, they come again."""
     order = rng.permutation(len(rows))
     return [rows[order[i % len(rows)]] for i in range(count)]
+
+
+def _alike(rows: list[list[int]]) -> torch.Tensor:
+    """A number of each row: the same where rows are."""
+    numbers: dict[tuple[int, ...], int] = {}
+    return torch.tensor([numbers.setdefault(tuple(row), len(numbers)) for row in rows])
 
 
 def _drop_words(row: list[int], share: float, rng: np.random.Generator) -> list[int]:

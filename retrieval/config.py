@@ -44,6 +44,10 @@ class TrainConfig:
     logit_scale: float = 1 / 0.07  # where it starts; learned
     max_logit_scale: float = 100.0
     label_smoothing: float = 0.0  # of info_nce
+    duplicates: str = "negative"  # captions of the same words, of other pictures: "negative", "masked" or "positive"
+    loss_budget_mb: int = (
+        128  # of logits kept for their gradients; a larger batch makes them twice, at a third more work
+    )
 
     # How the weights move.
     lr: float = 1e-3
@@ -73,9 +77,18 @@ class TrainConfig:
         _one_of("resize", self.resize, MODES)
         _one_of("flip", self.flip, ("auto", "yes", "no"))
         _one_of("loss", self.loss, ("info_nce", "sigmoid"))
+        _one_of("duplicates", self.duplicates, ("negative", "masked", "positive"))
         for name in ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "dim", "context", "captions"):
             _require(getattr(self, name) > 0, name, "must be above 0")
-        for name in ("micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers"):
+        for name in (
+            "micro_batch_size",
+            "weight_decay",
+            "evaluations",
+            "checkpoints",
+            "pixel_cache_gb",
+            "text_layers",
+            "loss_budget_mb",
+        ):
             _require(getattr(self, name) >= 0, name, "must not be negative")
         _require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
         for name in (

@@ -175,16 +175,20 @@ def _step(
 ) -> tuple[float, Features]:
     seed = config.seed * 1_000_003 + step
     torch.manual_seed(seed)  # for modules that draw from torch's own generator
-    loss = LOSSES[config.loss]
-    if config.label_smoothing:
-        loss = functools.partial(loss, label_smoothing=config.label_smoothing)
-    features, value = backward(model, batch, loss, config.micro_batch_size, seed, optimizer.collect)
+    features, value = backward(model, batch, _loss(config), config.micro_batch_size, seed, optimizer.collect)
     if not math.isfinite(value):
         raise BadRequest(
             f"the loss is {value} at step {step}: lower the learning rate with --set lr={config.lr / 3:.1g}"
         )
     optimizer.step(step)
     return value, features
+
+
+def _loss(config: TrainConfig) -> Loss:
+    loss = functools.partial(LOSSES[config.loss], budget=config.loss_budget_mb * 2**20)
+    if config.duplicates != "negative":
+        loss = functools.partial(loss, same=config.duplicates)
+    return functools.partial(loss, label_smoothing=config.label_smoothing) if config.label_smoothing else loss
 
 
 def backward(
@@ -194,16 +198,17 @@ def backward(
     """Loss and gradients of a batch; its features (detached, of the first draw of captions) and the loss.
 
     The loss is the mean over the draws, each against all pictures: one step sees several captions of a picture for the
-    price of one look at it. With a micro-batch size the towers see a few pairs at a time (gradient caching, Gao 2021):
-    features without graph, the loss on all of them once, then each piece again with its share of the gradient. Every
-    random draw is replayed, so nothing changes but memory and time. `collect` is called after each backward.
+    price of one look at it. What `batch.alike` says of captions goes to the loss as ids. With a micro-batch size the
+    towers see a few pairs at a time (gradient caching, Gao 2021): features without graph, the loss on all of them once,
+    then each piece again with its share of the gradient. Every random draw is replayed, so nothing changes but memory
+    and time. `collect` is called after each backward.
     """
     device = model.device
     images, tokens = batch.images.to(device, non_blocking=True), batch.tokens.to(device, non_blocking=True)
     reseed_dropout(model, seed)
     if not 0 < micro_batch_size < len(images):
         features = _features(model, images, tokens)
-        value = _mean_loss(loss, features)
+        value = _mean_loss(loss, features, batch.alike)
         value.backward()
         collect()
         return _detached(features), value.item()
@@ -218,7 +223,7 @@ def backward(
     text = torch.cat([part.text for part in cached]).requires_grad_()
     # The scale and the bias are in this graph once, so they receive their gradient once.
     whole = Features(image, text, model.log_logit_scale.exp(), model.logit_bias)
-    value = _mean_loss(loss, whole)
+    value = _mean_loss(loss, whole, batch.alike)
     value.backward()
     collect()
     reseed_dropout(model, seed)
@@ -236,9 +241,10 @@ def _features(model: DualEncoder, images: torch.Tensor, tokens: torch.Tensor) ->
     return features._replace(text=features.text.unflatten(0, tokens.shape[:2]))
 
 
-def _mean_loss(loss: Loss, features: Features) -> torch.Tensor:
+def _mean_loss(loss: Loss, features: Features, alike: torch.Tensor | None) -> torch.Tensor:
     draws = [features._replace(text=text) for text in features.text.unbind(1)]
-    return sum(loss(draw, draw, 0) for draw in draws) / len(draws)
+    ids = [{}] * len(draws) if alike is None else [{"ids": column} for column in alike.to(features.text.device).T]
+    return sum(loss(draw, draw, 0, **which) for draw, which in zip(draws, ids, strict=True)) / len(draws)
 
 
 def _detached(features: Features) -> Features:

@@ -18,7 +18,7 @@ from retrieval.encoder import load_encoder, small_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses import info_nce, sigmoid
 from retrieval.optimizer import Optimizer
-from retrieval.train import _Watch, backward, train
+from retrieval.train import _loss, _Watch, backward, train
 
 SMALL = dataclasses.replace(
     recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3, captions=2
@@ -57,8 +57,7 @@ def test_micro_batches_change_no_loss_and_no_gradient(pairs, loss, size):
     assert got == pytest.approx(expected, rel=1e-6)
     for (name, ours), theirs in zip(model.named_parameters(), whole.parameters(), strict=True):
         if theirs.grad is not None:
-            # The loss is taken in float32, so its gradient carries float32's rounding.
-            torch.testing.assert_close(ours.grad, theirs.grad, rtol=2e-4, atol=1e-8, msg=name)
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=name)
     assert model.log_logit_scale.grad is not None
 
 
@@ -94,6 +93,37 @@ def test_the_draws_of_a_step_are_different_captions(pairs):
     for lines in data.batch(0).tokens:
         assert len({tuple(line.tolist()) for line in lines}) == 3
     assert data_and_model(pairs, dataclasses.replace(SMALL, captions=99))[0].draws == 5  # no picture has more
+
+
+# ---------------------------------------------------------------- captions of the same words
+
+
+@pytest.mark.parametrize("duplicates", ["negative", "masked", "positive"])
+@pytest.mark.parametrize("micro", [0, 7])
+def test_captions_of_the_same_words_are_what_the_config_says(pairs, duplicates, micro):
+    said = [Pair(pair.item, f"scene {n % 15}") for n, pair in enumerate(pairs)]  # 15 texts, drawn for 40 pictures
+    config = dataclasses.replace(SMALL, batch_size=40, captions=2, dropout=0.0, duplicates=duplicates)
+    data, model = data_and_model(said, config)
+    batch = data.batch(0)
+    features, value = backward(model, batch, _loss(config), micro)
+    whole = data_and_model(said, config)[1](batch.images, batch.tokens.flatten(0, 1))
+    draws = [whole._replace(text=whole.text[i::2].detach(), image=whole.image.detach()) for i in (0, 1)]
+    options = [{} if duplicates == "negative" else {"ids": batch.alike[:, i], "same": duplicates} for i in (0, 1)]
+    expected = [info_nce(draw, draw, **asked).item() for draw, asked in zip(draws, options, strict=True)]
+    assert value == pytest.approx(np.mean(expected), rel=1e-5)
+    plain = np.mean([info_nce(draw, draw).item() for draw in draws])
+    assert (value == pytest.approx(plain, rel=1e-5)) == (duplicates == "negative")
+
+
+def test_captions_are_alike_where_their_words_are_whatever_is_dropped(pairs):
+    said = [Pair(pair.item, f"a scene of {n % 15} dogs and a cat") for n, pair in enumerate(pairs)]
+    data, _ = data_and_model(said, dataclasses.replace(SMALL, batch_size=40, duplicates="masked", word_dropout=0.4))
+    plain, _ = data_and_model(said, dataclasses.replace(SMALL, batch_size=40, word_dropout=0.0))
+    tokens, batch = plain.batch(0).tokens, data.batch(0)
+    for draw in (0, 1):
+        same = (tokens[:, None, draw] == tokens[:, draw]).all(-1)
+        assert torch.equal(batch.alike[:, None, draw] == batch.alike[:, draw], same)
+    assert plain.batch(0).alike is None
 
 
 # ---------------------------------------------------------------- resume
