@@ -165,12 +165,14 @@ def test_several_labels_and_numbers(coloured):
 def test_figures_are_scikit_learns_and_an_unseen_label_is_wrong():
     rng = np.random.default_rng(0)
     scores = rng.dirichlet(np.ones(3), 200)
-    names, labels = ["a", "b", "c"], rng.choice(["a", "b", "c", "new"], 200).tolist()
+    scores = np.hstack([scores, np.zeros((200, 1))])
+    names, labels = ["a", "b", "c", "never"], rng.choice(["a", "b", "c", "new"], 200).tolist()
     report = classification.report("single", scores, labels, names)
     answers = [names[i] for i in scores.argmax(1)]
     assert report.figures["macro_f1"] == pytest.approx(f1_score(labels, answers, average="macro"))
     assert report.figures["accuracy"] == np.mean([x == y for x, y in zip(answers, labels, strict=True)])
     assert report.unseen == labels.count("new")
+    assert report.classes == ["a", "b", "c", "new"]
     assert report.confusion.sum() == 200
     assert report.per_class["new"]["recall"] == 0.0
     low, high = report.interval

@@ -79,7 +79,6 @@ class Fusion(nn.Module):
         x, mask = vectors[name], present[name]
         if x.ndim == 2:
             x, mask = x[:, None], mask[:, None]
-        x = torch.where(mask[..., None], x, 0.0)
         return torch.where(mask[..., None], self.standardize[name](x), 0.0), mask
 
     def elements(self, vectors: Vectors, present: Vectors, name: str) -> tuple[Tensor, Tensor]:
