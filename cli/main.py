@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli import exchange, options, show
+from cli import exchange, heads, options, show
 from cli.options import AsJson, Device, IndexDir, Model
 
 app = typer.Typer(
@@ -284,6 +284,42 @@ def models(
     raise typer.Exit(cache.prune(30 if days is None else days) if prune else cache.models(as_json, days))
 
 
+@app.command()
+@show.guarded
+def classify(
+    picture: Annotated[Path, typer.Argument(help="A picture or a clip.")],
+    labels: Annotated[str, typer.Option(help='What it may be: "a dog,a cat,a car".', metavar="NAMES")],
+    template: Annotated[
+        list[str] | None, typer.Option(help="A sentence with {} for the name; repeatable.", metavar="TEXT")
+    ] = None,
+    model: Model = None,
+    as_json: AsJson = False,
+    device: Device = "auto",
+) -> None:
+    """Say which of some names fits a picture best, with no training (zero-shot).
+
+    mmr classify dog.jpg --labels "a dog,a cat,a car"
+    """
+    heads.classify(picture, labels, template, model, as_json, device)
+
+
+@app.command()
+@show.guarded
+def label(
+    index_dir: Annotated[Path, typer.Argument(help="The index folder.", metavar="INDEX")],
+    head: heads.HeadDir,
+    field: Annotated[str, typer.Option(help="Bare: predicted_COLUMN.", metavar="NAME")] = "",
+    model: heads.Moved = None,
+    device: Device = "auto",
+) -> None:
+    """Write what a head says of every item into the index, as a field that --where understands.
+
+    mmr label photos.mmr heads/article; mmr search shoe --index photos.mmr --where "predicted_articleType == 'Heels'"
+    """
+    heads.label(index_dir, head, field, model, device)
+
+
+app.add_typer(heads.heads, name="head")
 app.add_typer(exchange.importing, name="import")
 app.add_typer(exchange.exporting, name="export")
 

@@ -130,20 +130,33 @@ class TrainConfig:
 
     def settings(self, assignments: Iterable[str]) -> "TrainConfig":
         """A copy with `field=value` texts applied. Raises BadRequest, with the nearest name for an unknown field."""
-        kinds = {field.name: type(getattr(self, field.name)) for field in dataclasses.fields(self)}
-        changes = {}
-        for text in assignments:
-            name, equals, value = text.partition("=")
-            if name not in kinds:
-                near = difflib.get_close_matches(name, kinds, 1)
-                hint = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(kinds)}"
-                raise BadRequest(f"no setting `{name}`: {hint}")
-            try:
-                changes[name] = kinds[name](value if equals else None)
-            except (TypeError, ValueError):
-                what = {"int": "a whole number", "float": "a number"}.get(kinds[name].__name__, "a value")
-                raise BadRequest(f"--set {text}: {name} takes {what}, as in {name}={getattr(self, name)}") from None
-        return dataclasses.replace(self, **changes)
+        return dataclasses.replace(self, **assign(self, assignments))
+
+
+def assign(config: object, assignments: Iterable[str]) -> dict[str, object]:
+    """The values of `field=value` texts for a dataclass, each of its field's type. Raises BadRequest."""
+    kinds = {field.name: type(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    changes = {}
+    for text in assignments:
+        name, equals, value = text.partition("=")
+        if name not in kinds:
+            near = difflib.get_close_matches(name, kinds, 1)
+            hint = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(kinds)}"
+            raise BadRequest(f"no setting `{name}`: {hint}")
+        try:
+            changes[name] = _read(kinds[name], value if equals else None)
+        except (TypeError, ValueError, KeyError):
+            what = {"int": "a whole number", "float": "a number", "bool": "yes or no"}.get(
+                kinds[name].__name__, "a value"
+            )
+            raise BadRequest(f"--set {text}: {name} takes {what}, as in {name}={getattr(config, name)}") from None
+    return changes
+
+
+def _read(kind: type, text: str | None) -> object:
+    if kind is bool:
+        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[(text or "").lower()]
+    return kind(text)
 
 
 def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:

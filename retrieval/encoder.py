@@ -115,6 +115,30 @@ class DualEncoder(nn.Module):
         """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
         return self._pool(torch.from_numpy(vectors).to(self.device)).float().cpu().numpy()
 
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """What the towers can give of a picture or text in parts: "words", "patches"."""
+        words = hasattr(self.text_tower, "words") or hasattr(self.text_tower.body, "token_embedding")
+        return (*["words"] * words, *["patches"] * hasattr(self.image_tower, "patches"))
+
+    @torch.inference_mode()
+    def encode_words(self, texts: Sequence[str], batch_size: int = 512) -> tuple[np.ndarray, np.ndarray]:
+        """Texts to the vectors of their words, float32 (n, l, width), and which are there, bool (n, l)."""
+        tokens = torch.from_numpy(self.tokenize(texts)).to(self.device)
+        parts = [self.text_tower.word_vectors(part) for part in tokens.split(batch_size)]
+        vectors, seen = (torch.cat(column) for column in zip(*parts, strict=True))
+        longest = max(1, int(seen.sum(1).max()))
+        return vectors[:, :longest].float().cpu().numpy(), seen[:, :longest].cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_patches(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
+        """Pictures, as for encode_images, to the vectors of their places: float32 (n, places, channels)."""
+        return self._in_batches(images, batch_size, lambda part: self.image_tower.patches(self._pixels(part)))
+
+    def _pixels(self, images: Sequence) -> Tensor:
+        pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
+        return self.preprocess.normalize(torch.from_numpy(pixels).to(self.device))
+
     def _encode_image_batch(self, images: Sequence) -> Tensor:
         pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
         return self(images=torch.from_numpy(pixels).to(self.device)).image

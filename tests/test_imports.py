@@ -48,6 +48,7 @@ ONLY_IN = {
         "cli/searching.py",
         "cli/listing.py",
         "cli/exchange.py",
+        "cli/heads.py",
     },
     "textual_image": {"cli/preview.py"},
     "rich": {"cli/preview.py"},

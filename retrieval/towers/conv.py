@@ -96,8 +96,15 @@ class ConvTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels (b, c, s, s), normalised; s a multiple of 16. Returns (b, dim)."""
+        return self.project(self.dropout(_generalized_mean(self._maps(pixels))))
+
+    def patches(self, pixels: Tensor) -> Tensor:
+        """pixels as for `forward`. What the body makes of each place, (b, places, channels), row by row."""
+        return self._maps(pixels).flatten(2).transpose(1, 2)
+
+    def _maps(self, pixels: Tensor) -> Tensor:
         maps = self.body(pixels.to(dtype_of(self.body)).contiguous(memory_format=torch.channels_last))
-        return self.project(self.dropout(_generalized_mean(maps.to(dtype_of(self.project)))))
+        return maps.to(dtype_of(self.project))
 
 
 def _generalized_mean(maps: Tensor) -> Tensor:

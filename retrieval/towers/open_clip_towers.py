@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.towers import hub, norms
-from retrieval.towers.layers import RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
 from retrieval.towers.timm_tower import fit
 
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
@@ -68,6 +68,10 @@ class OpenClipTextTower(nn.Module):
             return self.project(_pooled(self.body(tokens)).float())
         finally:
             self.body.attn_mask = whole
+
+    def word_vectors(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens as for `forward`. Each word before it has seen the others, (b, l, width), and which are words."""
+        return self.body.token_embedding(tokens).float(), tokens != PAD
 
 
 def _pooled(features: Tensor | tuple[Tensor, ...]) -> Tensor:

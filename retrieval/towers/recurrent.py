@@ -55,6 +55,10 @@ class RecurrentTower(nn.Module):
         states = self._states(words.to(dtype_of(self.body)), seen)
         return self.project(self.dropout(self.pool(states.to(dtype_of(self.project)), seen)))
 
+    def word_vectors(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens as for `forward`. Each word before it has seen the others, (b, l, width), and which are words."""
+        return self.words(tokens), tokens != PAD
+
     def _states(self, words: Tensor, seen: Tensor) -> Tensor:
         """The states of the last layer, (b, l, width); zeros where there is padding."""
         lengths = seen.sum(1).clamp(min=1).cpu()  # an empty line is one of one zero

@@ -44,6 +44,10 @@ class TextTransformer(nn.Module):
             return self.project(self.dropout(self._by_length(tokens, factors)))
         return self.project(self.dropout(self._pooled(tokens, factors)))
 
+    def word_vectors(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens as for `forward`. Each word before it has seen the others, (b, l, width), and which are words."""
+        return self.words(tokens), tokens != PAD
+
     def _by_length(self, tokens: Tensor, factors: Tensor | None) -> Tensor:
         """`_pooled`, some lines of like length at a time, so that little of the work is padding."""
         length = (tokens != PAD).sum(1)

@@ -1,0 +1,150 @@
+"""evaluate_head(head, prepared) -> HeadReport: how often a head is right, of which classes, and whether it knows.
+
+A label that training never saw counts as wrong. macro-F1 is the mean over every class that stands in the answers or in
+the truth, as scikit-learn takes it; ECE is the mean gap between how sure it was and how often it was right (15 bins).
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+BINS = 15
+_DRAWS = 1000  # of the bootstrap
+_SHOWN = 30  # classes in the table
+
+
+@dataclass(frozen=True)
+class HeadReport:
+    """Figures as fractions. `str()` is the table, `to_json()` one line.
+
+    figures: name -> value: accuracy, macro_f1, ece of classes; accuracy (every label of a row right), macro_f1,
+    micro_f1 of several labels; r2, mae, rmse of numbers. interval: 95 %, of the first of them. per_class: name ->
+    precision, recall, f1, support. confusion: int64 (classes, classes), a row for each true one. unseen: rows whose
+    label training never saw.
+    """
+
+    task: str
+    figures: dict[str, float]
+    examples: int
+    interval: tuple[float, float]
+    classes: list[str] = field(default_factory=list)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    confusion: np.ndarray | None = None
+    unseen: int = 0
+
+    def to_json(self) -> str:
+        """One line. A figure that cannot be had (r2 of numbers that are all equal) is null."""
+        figures = {name: value if np.isfinite(value) else None for name, value in self.figures.items()}
+        held = {
+            **{name: figures[name] for name in list(figures)[:2]}, "examples": self.examples,
+            "classes": len(self.classes), "per_class": self.per_class, **figures,
+            "interval": list(self.interval), "unseen": self.unseen,
+        }  # fmt: skip
+        return json.dumps(held)
+
+    def __str__(self) -> str:
+        first, *rest = self.figures
+        low, high = self.interval
+        shown = "{:.1%}".format if self.task != "number" else "{:.3f}".format
+        lines = [f"{self.examples} examples" + (f", {len(self.classes)} classes" if self.classes else "")]
+        lines.append(f"  {first:<10} {shown(self.figures[first]):>7}  (95 %: {shown(low)} to {shown(high)})")
+        lines += [f"  {name:<10} {self.figures[name]:>7.3f}" for name in rest]
+        if self.unseen:
+            lines.append(f"  {self.unseen} rows have a label that training never saw: counted as wrong")
+        return "\n".join(lines + self._classes())
+
+    def _classes(self) -> list[str]:
+        ordered = sorted(self.per_class.items(), key=lambda entry: (-entry[1]["support"], entry[0]))
+        lines = ["", f"  {'class':<28}{'precision':>9}{'recall':>8}{'f1':>8}{'rows':>7}"] if ordered else []
+        for name, of in ordered[:_SHOWN]:
+            lines.append(
+                f"  {name[:27]:<28}{of['precision']:>9.1%}{of['recall']:>8.1%}{of['f1']:>8.3f}{of['support']:>7}"
+            )
+        if len(ordered) > _SHOWN:
+            lines.append(f"  ... and {len(ordered) - _SHOWN} more: --json has them all")
+        return lines
+
+
+def evaluate_head(head, prepared) -> HeadReport:  # noqa: ANN001 - retrieval.heads.head.Head, training.Prepared
+    """What a head says of labelled rows, beside their labels. Raises BadRequest where a row has nothing to go by."""
+    return report(head.task, head.scores(prepared.inputs), prepared.examples.labels, head.names)
+
+
+def report(task: str, scores: np.ndarray, labels: Sequence, names: Sequence[str]) -> HeadReport:
+    """The report of scores (n, classes), or (n, 1) for numbers. labels: as in Examples."""
+    return {"single": _single, "multiple": _multiple, "number": _number}[task](scores, labels, list(names))
+
+
+def _single(scores: np.ndarray, labels: Sequence[str], names: list[str]) -> HeadReport:
+    answers = [names[i] for i in scores.argmax(1)]
+    right = np.array([answer == label for answer, label in zip(answers, labels, strict=True)])
+    seen = sorted({*answers, *labels})
+    place = {name: number for number, name in enumerate(seen)}
+    confusion = np.zeros((len(seen), len(seen)), np.int64)
+    np.add.at(confusion, ([place[label] for label in labels], [place[answer] for answer in answers]), 1)
+    per_class = _per_class(seen, np.diag(confusion), confusion.sum(0), confusion.sum(1))
+    figures = {"accuracy": float(right.mean()), "macro_f1": _macro(per_class), "ece": ece(scores.max(1), right)}
+    known = set(names)
+    return HeadReport(
+        "single", figures, len(labels), interval(right), seen, per_class, confusion,
+        sum(label not in known for label in labels),
+    )  # fmt: skip
+
+
+def _multiple(scores: np.ndarray, labels: Sequence[frozenset], names: list[str]) -> HeadReport:
+    seen = sorted({*names, *(name for label in labels for name in label)})
+    truth = np.array([[name in label for name in seen] for label in labels])
+    said = np.zeros_like(truth)
+    said[:, [seen.index(name) for name in names]] = scores >= 0.5
+    both = (truth & said).sum(0)
+    per_class = _per_class(seen, both, said.sum(0), truth.sum(0))
+    right = (truth == said).all(1)
+    micro = 2 * both.sum() / max(1, said.sum() + truth.sum())
+    figures = {"accuracy": float(right.mean()), "macro_f1": _macro(per_class), "micro_f1": float(micro)}
+    known = set(names)
+    return HeadReport(
+        "multiple", figures, len(labels), interval(right), seen, per_class,
+        unseen=sum(not label <= known for label in labels),
+    )  # fmt: skip
+
+
+def _number(scores: np.ndarray, labels: Sequence[float], names: list[str]) -> HeadReport:
+    truth, said = np.asarray(labels, np.float64), scores[:, 0].astype(np.float64)
+    errors = (truth - said) ** 2
+    spread = truth.var()
+    r2 = 1 - errors.mean() / spread if spread > 0 else float("nan")
+    figures = {"r2": float(r2), "mae": float(np.abs(truth - said).mean()), "rmse": float(np.sqrt(errors.mean()))}
+    low, high = interval(errors)
+    limits = (1 - high / spread, 1 - low / spread) if spread > 0 else (float("nan"),) * 2
+    return HeadReport("number", figures, len(labels), limits)
+
+
+def _per_class(names: list[str], both: np.ndarray, said: np.ndarray, truth: np.ndarray) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            "precision": float(b / s) if s else 0.0, "recall": float(b / t) if t else 0.0,
+            "f1": float(2 * b / (s + t)) if s + t else 0.0, "support": int(t),
+        }
+        for name, b, s, t in zip(names, both, said, truth, strict=True)
+    }  # fmt: skip
+
+
+def _macro(per_class: dict[str, dict[str, float]]) -> float:
+    return float(np.mean([of["f1"] for of in per_class.values()]))
+
+
+def ece(sure: np.ndarray, right: np.ndarray) -> float:
+    """Expected calibration error: over 15 bins of surety, the gap to the share that was right, weighed by rows."""
+    bins = np.minimum((sure * BINS).astype(int), BINS - 1)
+    rows = np.bincount(bins, minlength=BINS)
+    gaps = np.abs(np.bincount(bins, sure, BINS) - np.bincount(bins, right.astype(float), BINS))
+    return float(gaps[rows > 0].sum() / len(sure))
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """A 95 % bootstrap interval of the mean of values (n,)."""
+    drawn = np.random.default_rng(0).integers(len(values), size=(_DRAWS, len(values)))
+    low, high = np.percentile(np.asarray(values, float)[drawn].mean(1), [2.5, 97.5])
+    return float(low), float(high)

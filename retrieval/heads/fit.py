@@ -1,0 +1,203 @@
+"""fit(): the one loop of heads. Inputs and labels in, a module out, in seconds.
+
+A share of the rows is held out to say when to stop and how sure to be (one temperature); then the head is fitted again
+on all of them for as long. The same seed gives the same head.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from retrieval.errors import BadRequest
+from retrieval.heads import balance, examples, fusions, one_vector
+from retrieval.heads.blocks import Criterion, Fusion, Vectors
+from retrieval.heads.config import HeadConfig
+from retrieval.heads.inputs import Inputs
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows as tensors. target: int64 (n,) of classes, or float32 (n, outputs)."""
+
+    vectors: Vectors
+    present: Vectors
+    target: Tensor
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Batch":
+        return Batch(
+            {k: v[rows] for k, v in self.vectors.items()}, {k: v[rows] for k, v in self.present.items()},
+            self.target[rows],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A module and what came of it. temperature: what logits are divided by. score: on the rows held out, or None.
+
+    center, spread: of the numbers that were learned (regression); what the module says is in these units.
+    """
+
+    module: Fusion
+    temperature: float
+    epochs: int
+    score: float | None
+    center: float = 0.0
+    spread: float = 1.0
+
+
+def batch_of(inputs: Inputs, target: np.ndarray) -> Batch:
+    """Inputs and targets (examples.targets) as tensors."""
+    vectors = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in inputs.vectors.items()}
+    present = {name: torch.from_numpy(np.ascontiguousarray(p)) for name, p in inputs.present.items()}
+    return Batch(vectors, present, torch.from_numpy(target))
+
+
+def fit(
+    inputs: Inputs, labels: Sequence, names: Sequence[str], task: str, config: HeadConfig,
+    on_epoch: Callable[[int, int], None] = lambda done, total: None, words: np.ndarray | None = None,
+) -> Fitted:  # fmt: skip
+    """Fit the fusion that `config` names. labels: as in Examples; names: examples.classes_of(...). words: unit
+    vectors of the names, for the heads that compare with them.
+
+    Rows with nothing in them must not be there. Raises BadRequest for a fusion or head that is not known.
+    """
+    target = examples.targets(labels, names, task)
+    center, spread = (float(target.mean()), float(target.std()) or 1.0) if task == "number" else (0.0, 1.0)
+    data = batch_of(inputs, (target - center) / spread if task == "number" else target)
+    outputs = len(names) or 1
+    with torch.random.fork_rng(devices=[]):
+        learn, held = (torch.from_numpy(rows) for rows in examples.split(labels, config.validation, config.seed))
+        if config.head not in one_vector.TRAINED:
+            return _probe(data[learn], data[held], inputs.dims, outputs, task, config, words)
+        module, criterion = _new(data[learn], inputs.dims, outputs, task, config)
+        if not len(held):
+            _train(module, data[learn], criterion, config, config.epochs, on_epoch)
+            return Fitted(module.eval(), 1.0, config.epochs, None, center, spread)
+        best = _Best(data[held], task)
+        _train(module, data[learn], criterion, config, config.epochs, on_epoch, best)
+        module.load_state_dict(best.state)
+        heat = temperature(_logits(module, data[held]), data[held].target) if task == "single" else 1.0
+        if config.refit:
+            module, criterion = _new(data, inputs.dims, outputs, task, config)
+            _train(module, data, criterion, config, config.epochs, on_epoch, stop=best.epoch)
+        return Fitted(module.eval(), heat, best.epoch, best.score, center, spread)
+
+
+def _probe(
+    learn: Batch, held: Batch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig,
+    words: np.ndarray | None,
+) -> Fitted:  # fmt: skip
+    """A head on one vector. Its score and surety are those of the same head without the rows held out."""
+    if task != "single":
+        raise BadRequest(f"--head {config.head} knows one label a row: leave out --head")
+    texts = None if words is None else torch.from_numpy(words)
+    parts = [(batch.vectors, batch.present, batch.target) for batch in (learn, held)]
+    module, before = one_vector.fit_probe(config, dims, *parts, outputs, texts)
+    if not len(held):
+        return Fitted(module, 1.0, 0, None)
+    logits = _logits(before, held)
+    score = float((logits.argmax(1) == held.target).float().mean())
+    return Fitted(module, temperature(logits, held.target), 0, score)
+
+
+def _new(data: Batch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig) -> tuple[Fusion, Criterion]:
+    torch.manual_seed(config.seed)
+    module = fusions.build(config, dims, outputs)
+    module.fit_statistics(data.vectors, data.present)
+    module.remember(data.vectors, data.present, data.target)
+    return module, balance.criterion(task, data.target, outputs, config)
+
+
+def _train(
+    module: nn.Module, data: Batch, criterion: Criterion, config: HeadConfig, epochs: int,
+    on_epoch: Callable[[int, int], None], best: "_Best | None" = None, stop: int = 0,
+) -> None:  # fmt: skip
+    """AdamW, a cosine over `epochs`; stop: leave off after so many. best: is shown the module after every epoch."""
+    optimizer = torch.optim.AdamW(
+        [p for p in module.parameters() if p.requires_grad], config.lr, weight_decay=config.weight_decay
+    )
+    generator = torch.Generator().manual_seed(config.seed)
+    draw = balance.sampler(data.target, config, generator)
+    steps = math.ceil(len(data) / config.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps)
+    for epoch in range(1, (stop or epochs) + 1):
+        module.train()
+        for rows in draw().split(config.batch_size):
+            part = data[rows]
+            present = drop_modalities(part.present, config.modality_dropout, generator)
+            loss = module.objective(part.vectors, present, part.target, criterion)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+            optimizer.step()
+            schedule.step()
+        on_epoch(epoch, epochs)
+        if best:
+            best.see(module.eval(), epoch)
+
+
+def drop_modalities(present: Vectors, share: float, generator: torch.Generator) -> Vectors:
+    """Each modality of a row is taken away with chance `share`, but never the last that is there."""
+    if not share:
+        return present
+    there = torch.stack([mask.reshape(len(mask), -1).any(1) for mask in present.values()], 1)
+    draws = torch.rand(there.shape, generator=generator)
+    kept = there & (draws >= share)
+    luckiest = draws.masked_fill(~there, -1).argmax(1)
+    kept[torch.arange(len(kept)), luckiest] |= there[torch.arange(len(kept)), luckiest]
+    return {
+        name: mask & kept[:, i].reshape(-1, *[1] * (mask.ndim - 1)) for i, (name, mask) in enumerate(present.items())
+    }
+
+
+class _Best:
+    """The weights that did best on rows held out: right answers first, then surety."""
+
+    def __init__(self, held: Batch, task: str) -> None:
+        self._held, self._task = held, task
+        self._value, self.score, self.epoch, self.state = -math.inf, 0.0, 0, {}
+
+    def see(self, module: nn.Module, epoch: int) -> None:
+        """After an epoch."""
+        logits, target = _logits(module, self._held), self._held.target
+        if self._task == "single":
+            score = float((logits.argmax(1) == target).float().mean())
+            value = score - 0.01 * float(nn.functional.cross_entropy(logits, target))
+        elif self._task == "multiple":
+            value = score = -float(nn.functional.binary_cross_entropy_with_logits(logits, target))
+        else:
+            value = score = -float(nn.functional.mse_loss(logits, target))
+        if not math.isfinite(value):
+            raise BadRequest("the fit diverged: use a smaller --set lr=...")
+        if value > self._value:
+            self._value, self.score, self.epoch = value, score, epoch
+            self.state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+@torch.inference_mode()
+def _logits(module: nn.Module, data: Batch) -> Tensor:
+    return module(data.vectors, data.present)
+
+
+def temperature(logits: Tensor, target: Tensor) -> float:
+    """What to divide logits (n, c) by so that they are as sure as they are right on these rows (Guo 2017).
+
+    Golden-section search on the logarithm, between a tenth and ten.
+    """
+    low, high = math.log(0.1), math.log(10.0)
+    ratio = (math.sqrt(5) - 1) / 2
+
+    def loss(log: float) -> float:
+        return float(nn.functional.cross_entropy(logits / math.exp(log), target))
+
+    for _ in range(40):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, right) if loss(left) < loss(right) else (left, high)
+    return math.exp((low + high) / 2)

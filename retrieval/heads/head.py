@@ -1,0 +1,154 @@
+"""Head: a fitted module with its labels and the encoder it belongs to; a folder, like a run.
+
+A head folder holds config.json (the HeadConfig), head.safetensors and, written last, head.json: labels, modalities, the
+encoder's name and fingerprint. Without head.json the folder is no head. A head refuses another encoder's vectors.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from indexes import durable
+from retrieval.errors import BadRequest, MissingModel
+from retrieval.heads import examples, fusions
+from retrieval.heads.config import HeadConfig
+from retrieval.heads.inputs import Inputs
+
+MANIFEST, WEIGHTS, CONFIG = "head.json", "head.safetensors", "config.json"
+FORMAT_VERSION = 1
+_AT_ONCE = 4096  # rows
+
+
+@dataclass(frozen=True)
+class Head:
+    """What `mmr head train` makes.
+
+    names: the classes, none for numbers. task: examples.TASKS. dims: modality -> numbers in its vectors. encoder,
+    fingerprint: whose vectors. temperature: what logits are divided by; center, spread: of the numbers of a regression.
+    """
+
+    module: nn.Module
+    config: HeadConfig
+    names: list[str]
+    task: str
+    column: str
+    dims: dict[str, int]
+    encoder: str
+    fingerprint: str
+    temperature: float = 1.0
+    center: float = 0.0
+    spread: float = 1.0
+
+    @torch.inference_mode()
+    def scores(self, inputs: Inputs) -> np.ndarray:
+        """float32 (n, classes): probabilities, a row of them sums to 1 (single), each is 0 to 1 (multiple); or (n, 1).
+
+        Raises BadRequest where a row has none of the modalities, or one of them is not given at all.
+        """
+        inputs = inputs.only(list(self.dims))
+        for name, dim in self.dims.items():
+            if inputs.vectors[name].shape[-1] != dim:
+                raise BadRequest(f"`{name}` has {inputs.vectors[name].shape[-1]} numbers a row, the head wants {dim}: "
+                                 "give the vectors it was trained on")  # fmt: skip
+        if not inputs.anything.all():
+            raise BadRequest(f"nothing to go by in row {int((~inputs.anything).argmax())}: give a picture or a text")
+        self.module.eval()
+        parts = [self._scores(inputs[np.arange(i, min(i + _AT_ONCE, len(inputs)))])
+                 for i in range(0, len(inputs), _AT_ONCE)]  # fmt: skip
+        return np.concatenate(parts)
+
+    def _scores(self, inputs: Inputs) -> np.ndarray:
+        vectors = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in inputs.vectors.items()}
+        present = {name: torch.from_numpy(np.ascontiguousarray(p)) for name, p in inputs.present.items()}
+        logits = self.module(vectors, present).float()
+        if self.task == "number":
+            return (logits * self.spread + self.center).numpy()
+        scaled = logits / self.temperature
+        return (scaled.softmax(1) if self.task == "single" else scaled.sigmoid()).numpy()
+
+    def answers(self, inputs: Inputs, k: int = 1) -> list[list[tuple[str, float]]]:
+        """Of each row the k most likely classes with their probabilities, best first; of numbers the column and it."""
+        scores = self.scores(inputs)
+        if self.task == "number":
+            return [[(self.column, float(row[0]))] for row in scores]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+        return [[(self.names[i], float(row[i])) for i in order] for row, order in zip(scores, best, strict=True)]
+
+    def labels(self, inputs: Inputs) -> list[tuple[str | float, float | None]]:
+        """Each row's answer and how sure it is: a class, several joined by `|` (the least sure counts), a number."""
+        if self.task == "number":
+            return [(round(answer[0][1], 6), None) for answer in self.answers(inputs)]
+        if self.task == "single":
+            return [answer[0] for answer in self.answers(inputs)]
+        scores = self.scores(inputs)
+        named = [[(self.names[i], float(row[i])) for i in np.flatnonzero(row >= 0.5)] for row in scores]
+        return [(examples.SEPARATOR.join(n for n, _ in row), min((s for _, s in row), default=0.0)) for row in named]
+
+    def require(self, fingerprint: str, name: str) -> None:
+        """Raises MissingModel where vectors come from another encoder than those it was fitted on."""
+        if fingerprint != self.fingerprint:
+            raise MissingModel(
+                f"this head was fitted on {self.encoder} ({self.fingerprint}), not on {name} ({fingerprint}): "
+                f"use that one, or train another head with `mmr head train {name} SOURCE --label {self.column}`"
+            )
+
+    def save(self, folder: Path | str, force: bool = False) -> None:
+        """Write the head. An existing one is replaced only by force. The manifest is written last.
+
+        Raises BadRequest where the folder is not for it.
+        """
+        folder = Path(folder)
+        check_out(folder, force)
+        durable.make_folder(folder.absolute())
+        (folder / MANIFEST).unlink(missing_ok=True)
+        config = json.dumps(dataclasses.asdict(self.config), indent=2)
+        durable.write_bytes(folder / CONFIG, config.encode())
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
+        durable.write_bytes(folder / WEIGHTS, save(tensors))
+        durable.write_bytes(folder / MANIFEST, json.dumps(self._manifest(), indent=2).encode())
+
+    def _manifest(self) -> dict:
+        fields = ("names", "task", "column", "dims", "encoder", "fingerprint", "temperature", "center", "spread")
+        return {"format": FORMAT_VERSION, **{name: getattr(self, name) for name in fields}}
+
+
+def check_out(folder: Path | str, force: bool = False) -> None:
+    """May a head be written there? Raises BadRequest: an existing one without force, or anything that is no head."""
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise BadRequest(f"{folder} is a file: give another --out")
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not {path.name for path in folder.iterdir()} <= {MANIFEST, WEIGHTS, CONFIG}:
+        raise BadRequest(f"{folder} holds other things than a head: give another --out")
+    if not force:
+        raise BadRequest(f"{folder} holds a head already: replace it with --force, or give another --out")
+
+
+def load_head(folder: Path | str) -> Head:
+    """The head of a folder. Raises MissingModel where there is none, or it is unfinished, newer or damaged."""
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise MissingModel(
+            f"{folder} holds no head: make one with `mmr head train ENCODER SOURCE --label COLUMN --out {folder}`"
+        )
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest.pop("format") > FORMAT_VERSION:
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
+        config = HeadConfig(**json.loads((folder / CONFIG).read_text()))
+        tensors = load_file(folder / WEIGHTS)
+        module = fusions.rebuild(config, manifest["dims"], len(manifest["names"]) or 1, tensors)
+        return Head(module=module.eval(), config=config, **manifest)
+    except MissingModel:
+        raise
+    # Whatever a damaged file makes of it: JSON, keys, shapes and safetensors' own errors (a subclass of Exception).
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingModel(f"{folder} is damaged ({reason[:120]}): restore it or train again") from error

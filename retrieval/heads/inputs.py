@@ -1,0 +1,207 @@
+"""What a head sees: named modalities, each a unit vector (or a sequence of them) a row, and which of them are there.
+
+Vectors come from one encoder and are kept in the user's cache under its fingerprint and the source's content
+(`$MMR_CACHE/heads/`), so that the second head of a source is fitted in seconds. What is there may be deleted.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from indexes import durable
+from retrieval import pipeline
+from retrieval.datatypes import Item
+from retrieval.errors import BadRequest
+from retrieval.runtime import cache_folder
+
+IMAGE, TEXT, WORDS, PATCHES = "image", "text", "words", "patches"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """vectors: name -> float32 (n, d) or (n, l, d). present: name -> bool (n,) or (n, l). skipped: (uri, reason)."""
+
+    vectors: dict[str, np.ndarray]
+    present: dict[str, np.ndarray]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.vectors.values())))
+
+    def __getitem__(self, rows: np.ndarray) -> "Inputs":
+        """Some of the rows, in that order."""
+        return Inputs({k: v[rows] for k, v in self.vectors.items()}, {k: v[rows] for k, v in self.present.items()})
+
+    def only(self, names: Sequence[str]) -> "Inputs":
+        """Some of the modalities. Raises BadRequest where one is not there."""
+        missing = [name for name in names if name not in self.vectors]
+        if missing:
+            raise BadRequest(f"no vectors for `{missing[0]}`: give them with --vectors {missing[0]}=FILE.npy")
+        return Inputs({n: self.vectors[n] for n in names}, {n: self.present[n] for n in names}, self.skipped)
+
+    def there(self) -> "Inputs":
+        """Without the modalities that no row has."""
+        return self.only([name for name, mask in self.present.items() if mask.any()])
+
+    @property
+    def anything(self) -> np.ndarray:
+        """bool (n,): rows with at least one modality."""
+        return np.stack([p.reshape(len(p), -1).any(1) for p in self.present.values()]).any(0)
+
+    @property
+    def dims(self) -> dict[str, int]:
+        """Numbers in a vector of each modality."""
+        return {name: v.shape[-1] for name, v in self.vectors.items()}
+
+
+def known_to(encoder) -> tuple[str, ...]:  # noqa: ANN001
+    """The modalities that an encoder gives."""
+    return (IMAGE, TEXT, *getattr(encoder, "sequences", ()))
+
+
+def chosen(asked: str, encoder, own: Sequence[str]) -> tuple[str, ...]:  # noqa: ANN001
+    """The modalities of `HeadConfig.inputs`; "" is all but patches, which are many. Raises BadRequest."""
+    known = (*known_to(encoder), *own)
+    names = tuple(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
+    for name in names:
+        if name not in known:
+            raise BadRequest(f"no input `{name}`: use --set inputs= with some of {', '.join(known)}")
+    return names or tuple(name for name in known if name != PATCHES)
+
+
+def encode(
+    items: Sequence[Item], encoder, names: Sequence[str] = (IMAGE, TEXT),  # noqa: ANN001 - anything that encodes
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Inputs:  # fmt: skip
+    """Pictures and texts of items as an encoder sees them: the modalities in `names` that it knows.
+
+    A picture that does not decode is missing and listed in `skipped`; a blank text is missing.
+    """
+    found, skipped = Inputs({}, {}), []
+    for name in names:
+        if name in (IMAGE, PATCHES):
+            vectors, seen, lost = _pictures(items, encoder, name, on_progress)
+            skipped = lost
+        elif name in (TEXT, WORDS):
+            vectors, seen = of_texts([item.caption or "" for item in items], encoder, name)
+        else:
+            continue
+        found = Inputs({**found.vectors, name: vectors}, {**found.present, name: seen})
+    return Inputs(found.vectors, found.present, skipped)
+
+
+def of_texts(texts: Sequence[str], encoder, name: str = TEXT) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
+    """Texts as unit vectors (n, d), or as the vectors of their words (n, l, w); which are there. Blank ones are not."""
+    texts = [text.strip() for text in texts]
+    written = np.array([bool(text) for text in texts], bool)
+    if name == WORDS:
+        vectors, seen = encoder.encode_words([text or "." for text in texts])
+        return np.where(written[:, None, None], vectors, 0.0), seen & written[:, None]
+    vectors = np.zeros((len(texts), encoder.dim), np.float32)
+    if written.any():
+        vectors[written] = encoder.encode_texts([text for text in texts if text])
+    return vectors, written
+
+
+def _pictures(
+    items: Sequence[Item], encoder, name: str, on_progress: Callable,  # noqa: ANN001
+) -> tuple[np.ndarray, np.ndarray, list]:  # fmt: skip
+    key = _key(items, encoder, name)
+    kept = _load(key) if key else None
+    if kept is not None:
+        return kept["vectors"], kept["seen"], []
+    vectors, seen, skipped = None, np.zeros(len(items), bool), []
+    place = {item.id: row for row, item in enumerate(items)}
+    view = encoder if name == IMAGE else _Patches(encoder)
+    for batch in pipeline.encode(items, view):
+        if vectors is None and len(batch.vectors):
+            vectors = np.zeros((len(items), *batch.vectors.shape[1:]), np.float32)
+        rows = [place[item.id] for item in batch.items]
+        if rows:
+            vectors[rows], seen[rows] = batch.vectors, True
+        skipped += batch.skipped
+        on_progress(int(seen.sum()) + len(skipped), len(items))
+    if vectors is None:
+        vectors = np.zeros((len(items), encoder.dim), np.float32)
+    if vectors.ndim == 3:
+        seen = np.repeat(seen[:, None], vectors.shape[1], 1)
+    if key and not skipped:
+        _keep(key, {"vectors": vectors, "seen": seen})
+    return vectors, seen, skipped
+
+
+class _Patches:
+    """An encoder whose vectors of pictures are those of their places."""
+
+    def __init__(self, encoder) -> None:  # noqa: ANN001
+        self.preprocess, self.encode_images = encoder.preprocess, encoder.encode_patches
+
+
+def read_vectors(name: str, file: Path, total: int) -> np.ndarray:
+    """float32 (total, d) of unit length from a .npy: a modality of your own, a row for each row of the source.
+
+    Raises BadRequest: no such file, no matrix of numbers, another number of rows, NaN.
+    """
+    try:
+        rows = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise BadRequest(
+            f"{file} is no .npy of numbers ({str(error).splitlines()[0][:80]}): check --vectors"
+        ) from error
+    if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.shape[1]:
+        raise BadRequest(f"{file} holds {rows.dtype} {rows.shape}: write floats (rows, numbers) for --vectors {name}=")
+    if len(rows) != total:
+        raise BadRequest(f"{file} has {len(rows)} rows, the source {total}: write one for each row, for --vectors")
+    rows = rows.astype(np.float32)
+    bad = ~np.isfinite(rows).all(1)
+    if bad.any():
+        raise BadRequest(f"{file}: row {int(bad.argmax())} has NaN or infinity ({bad.sum()} rows): repair it")
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length > 0, length, 1)
+
+
+def with_vectors(inputs: Inputs, name: str, vectors: np.ndarray) -> Inputs:
+    """One modality more; a row of zeros is a missing one."""
+    present = np.abs(vectors).max(1) > 0
+    return Inputs({**inputs.vectors, name: vectors}, {**inputs.present, name: present}, inputs.skipped)
+
+
+# ---------------------------------------------------------------- the cache
+
+
+def _key(items: Sequence[Item], encoder, name: str) -> str | None:  # noqa: ANN001
+    """Changes when a picture or the encoder does; None where a source does not say when a picture changes."""
+    if not items or not all(item.stamp for item in items):
+        return None
+    digest = hashlib.sha256(f"{name} {encoder.fingerprint}".encode())
+    for item in items:
+        where = item.content.absolute() if isinstance(item.content, Path) else item.id
+        digest.update(f"{where}\0{item.stamp}\n".encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()[:32]
+
+
+def _file(key: str) -> Path:
+    return cache_folder().parent / "heads" / f"{key}.safetensors"
+
+
+def _load(key: str) -> dict[str, np.ndarray] | None:
+    try:
+        return load_file(_file(key))
+    # Absent, cut short, or written by somebody else: it is only a cache.
+    except Exception as error:
+        if _file(key).exists():
+            logging.getLogger(__name__).info("cached vectors %s are unreadable: %s", key, error)
+        return None
+
+
+def _keep(key: str, arrays: dict[str, np.ndarray]) -> None:
+    try:
+        durable.make_folder(_file(key).parent)
+        durable.write_bytes(_file(key), save(arrays))
+    except OSError as error:  # a full or read-only disk: it is encoded again the next time
+        logging.getLogger(__name__).info("vectors are not cached: %s", error)

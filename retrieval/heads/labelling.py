@@ -1,0 +1,65 @@
+"""A head's answers as fields of an index, which `--where` understands."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from indexes import Record, Store
+from retrieval import selection
+from retrieval.errors import BadRequest
+from retrieval.heads.head import Head
+from retrieval.heads.inputs import IMAGE, TEXT, WORDS, Inputs, of_texts, with_vectors
+
+_AT_ONCE = 10_000  # rows of a commit
+
+
+def label(
+    store: Store, head: Head, encoder, field: str = "",  # noqa: ANN001 - anything that encodes
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[str, int, int]:  # fmt: skip
+    """Write what `head` says of every item into the field `predicted_COLUMN`, with `..._probability` beside it.
+
+    Vectors of pictures are those of the index; captions are encoded. Returns the field, how many items were labelled,
+    and how many had nothing that the head goes by. Items keep their stamps: indexing again keeps the answers of what is
+    unchanged. Raises MissingModel for another encoder's index, BadRequest for a head that wants what no index holds.
+    """
+    head.require((store.manifest["encoder"] or {}).get("fingerprint"), str(store.path))
+    strange = [name for name in head.dims if name not in (IMAGE, TEXT, WORDS)]
+    if strange:
+        raise BadRequest(f"the head wants `{strange[0]}`, which no index holds: train one with --set inputs=image,text")
+    field = field or f"predicted_{head.column}"
+    rows, total = store.rows(), len(store)
+    vectors, done = selection.vectors(store, rows), 0
+    for start in range(0, total, _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        records = store.records(rows[part])
+        changed, kept = _answered(head, encoder, vectors[part], records, field)
+        store.add(vectors[part][kept], changed)
+        done += len(changed)
+        on_progress(min(start + _AT_ONCE, total), total)
+    return field, done, total - done
+
+
+def _answered(
+    head: Head, encoder, vectors: np.ndarray, records: list[Record], field: str  # noqa: ANN001
+) -> tuple[list[Record], np.ndarray]:  # fmt: skip
+    """Records with the answer among their fields, and which of the rows they are."""
+    inputs = Inputs({}, {})
+    for name in head.dims:
+        if name == IMAGE:
+            inputs = with_vectors(inputs, IMAGE, vectors)
+        else:
+            found, seen = of_texts([record.fields.get("caption") or "" for record in records], encoder, name)
+            inputs = Inputs({**inputs.vectors, name: found}, {**inputs.present, name: seen})
+    kept = np.flatnonzero(inputs.anything)
+    if not len(kept):
+        return [], kept
+    return [_with(records[i], head, answer, field)
+            for i, answer in zip(kept, head.labels(inputs[kept]), strict=True)], kept  # fmt: skip
+
+
+def _with(record: Record, head: Head, answer: tuple, field: str) -> Record:
+    value, sure = answer
+    said = {field: value} if sure is None else {field: value, f"{field}_probability": round(sure, 4)}
+    return replace(record, fields={**record.fields, "meta": {**record.fields.get("meta", {}), **said}})

@@ -1,0 +1,43 @@
+"""Several labels from one body: a fusion without its last layer shared by tasks, each with a layer of its own."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from retrieval.heads.blocks import Criterion, Fusion, Vectors
+
+
+class MultiTask(nn.Module):
+    """One fusion, several tasks: name -> outputs.
+
+    weights: of the tasks' losses, fixed; None learns them, exp(-s) loss + s for each (Kendall 2018).
+    """
+
+    def __init__(self, body: Fusion, tasks: Mapping[str, int], weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        if weights is not None and len(weights) != len(tasks):
+            raise ValueError(f"one weight for each of {', '.join(tasks)}")
+        self.body, self.fixed = body, weights
+        self.heads = nn.ModuleDict({name: nn.Linear(body.outputs, outputs) for name, outputs in tasks.items()})
+        if weights is None:
+            self.doubt = nn.Parameter(torch.zeros(len(tasks)))
+
+    def forward(self, vectors: Vectors, present: Vectors) -> dict[str, Tensor]:
+        """Logits (b, outputs) of each task."""
+        shared = torch.relu(self.body(vectors, present))
+        return {name: head(shared) for name, head in self.heads.items()}
+
+    def objective(
+        self, vectors: Vectors, present: Vectors, targets: Mapping[str, Tensor], criteria: Mapping[str, Criterion]
+    ) -> Tensor:
+        """The weighed sum of the tasks' losses. A target of -1 is missing: that row teaches that task nothing."""
+        logits, losses = self(vectors, present), []
+        for name in self.heads:
+            target = targets[name]
+            known = target >= 0 if not target.is_floating_point() else target.isfinite().all(1)
+            losses.append(criteria[name](logits[name][known], target[known]) if known.any() else logits[name].sum() * 0)
+        every = torch.stack(losses)
+        if self.fixed is not None:
+            return (every * torch.tensor(self.fixed)).sum()
+        return ((-self.doubt).exp() * every + self.doubt).sum()

@@ -1,0 +1,126 @@
+"""Fusions of sequences: modality, word, patch or frame vectors that look at each other."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from retrieval.heads.blocks import Fusion, Vectors, masked_mean, masked_softmax, mlp
+
+Score = Literal["additive", "dot", "cosine"]
+
+
+class Conv(Fusion):
+    """Modalities stacked in the order they are named, and a convolution along the stack; then the mean.
+
+    The order matters, as with any convolution: a kernel of 2 sees neighbours only.
+    """
+
+    def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
+                 kernel: int = 0) -> None:  # fmt: skip
+        super().__init__(dims, outputs, width, dropout)
+        kernel = min(kernel or 3, len(dims))
+        self.convolve = nn.Conv1d(width, width, kernel)
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))
+
+    def forward(self, vectors: Vectors, present: Vectors) -> Tensor:
+        """Logits (b, outputs). A missing modality is zeros in the stack."""
+        tokens, _ = self.tokens(vectors, present)
+        return self.classify(F.relu(self.convolve(tokens.transpose(1, 2))).mean(2))
+
+
+class SelfAttention(Fusion):
+    """Every element attends to every other, whatever modality it is of; then the mean of what is there, and an MLP."""
+
+    def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
+                 heads: int = 4) -> None:  # fmt: skip
+        super().__init__(dims, outputs, width, dropout)
+        self.attend = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+        self.classify = mlp(width, outputs, width, dropout)
+
+    def mix(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(b, l, w), bool (b, l) to (b, l, w): knows no order, and nothing of what is missing."""
+        mixed, _ = self.attend(x, x, x, key_padding_mask=_seen(mask), need_weights=False)
+        return self.norm(x + mixed)
+
+    def forward(self, vectors: Vectors, present: Vectors) -> Tensor:
+        """Logits (b, outputs)."""
+        x, mask, _ = self.sequence(vectors, present)
+        return self.classify(masked_mean(self.mix(x, mask), mask)[0])
+
+
+class Transformer(Fusion):
+    """A transformer over [CLS] and every element, each with a vector for its modality; [CLS] is classified."""
+
+    def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
+                 heads: int = 4, layers: int = 2) -> None:  # fmt: skip
+        super().__init__(dims, outputs, width, dropout)
+        self.start = nn.Parameter(torch.randn(width) * 0.02)
+        self.kinds = nn.Parameter(torch.randn(len(dims), width) * 0.02)
+        layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, batch_first=True, norm_first=True)
+        self.body = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.classify = nn.Linear(width, outputs)
+
+    def forward(self, vectors: Vectors, present: Vectors) -> Tensor:
+        """Logits (b, outputs)."""
+        x, mask, kinds = self.sequence(vectors, present)
+        x = torch.cat([self.start.expand(len(x), 1, -1), x + self.kinds[kinds]], 1)
+        mask = F.pad(mask, (1, 0), value=True)
+        return self.classify(self.body(x, src_key_padding_mask=~mask)[:, 0])
+
+
+class CrossAttention(Fusion):
+    """Each modality asks the elements of all others, softmax over their sequence; [own; found] of each, then an MLP.
+
+    score: "additive" is Bahdanau's v . tanh(Q q + K k); "dot" is scaled; "cosine" knows no lengths. A softmax is taken
+    over the sequence, never over the batch.
+    """
+
+    def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
+                 score: Score = "additive", temperature: float = 0.1) -> None:  # fmt: skip
+        super().__init__(dims, outputs, width, dropout)
+        self.kind, self.temperature = score, temperature
+        hidden = width // 2
+        self.query = nn.ModuleDict({name: nn.Linear(width, hidden) for name in dims})
+        self.key = nn.ModuleDict({name: nn.Linear(width, hidden, bias=score == "additive") for name in dims})
+        if score == "additive":
+            self.add = nn.Linear(hidden, 1, bias=False)
+        self.classify = mlp(2 * len(dims) * width, outputs, width, dropout)
+
+    def attention(self, query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
+        """query (b, h), keys (b, l, h), bool (b, l) to weights (b, l): each row sums to 1, or is 0 where nothing is."""
+        if self.kind == "additive":
+            scores = self.add(torch.tanh(query[:, None] + keys))[..., 0]
+        elif self.kind == "dot":
+            scores = (keys @ query[..., None])[..., 0] * keys.shape[-1] ** -0.5
+        else:
+            scores = F.cosine_similarity(query[:, None], keys, dim=-1) / self.temperature
+        return masked_softmax(scores, mask)
+
+    def look(self, vectors: Vectors, present: Vectors) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """For each modality: itself (b, w), what it found in the others (b, w), and its weights on them (b, l)."""
+        parts = {name: self.elements(vectors, present, name) for name in self.names}
+        found = {}
+        for name, (x, mask) in parts.items():
+            own, there = masked_mean(x, mask)
+            others = [other for other in self.names if other != name] or [name]
+            values = torch.cat([parts[other][0] for other in others], 1)
+            keys = torch.cat([self.key[other](parts[other][0]) for other in others], 1)
+            seen = torch.cat([parts[other][1] for other in others], 1) & there[:, None]
+            weights = self.attention(self.query[name](own), keys, seen)
+            found[name] = own, (weights[..., None] * values).sum(1), weights
+        return found
+
+    def forward(self, vectors: Vectors, present: Vectors) -> Tensor:
+        """Logits (b, outputs)."""
+        found = self.look(vectors, present)
+        return self.classify(torch.cat([half for name in self.names for half in found[name][:2]], 1))
+
+
+def _seen(mask: Tensor) -> Tensor:
+    """torch's padding mask, True for what is not looked at; a row with nothing keeps its first element, which is 0."""
+    nothing = ~mask.any(1)
+    padding = ~mask
+    return torch.where(nothing[:, None], torch.arange(mask.shape[1], device=mask.device) > 0, padding)

@@ -1,0 +1,132 @@
+"""From a source and an encoder to a head: what `mmr head train` and `mmr head compare` call."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from retrieval import video
+from retrieval.datatypes import Item
+from retrieval.errors import BadRequest, ImageError
+from retrieval.heads import examples as labelled
+from retrieval.heads import inputs as features
+from retrieval.heads.config import HeadConfig
+from retrieval.heads.examples import Examples
+from retrieval.heads.fit import fit
+from retrieval.heads.head import Head
+from retrieval.heads.inputs import IMAGE, PATCHES, Inputs
+from retrieval.heads.one_vector import WITH_WORDS
+from retrieval.heads.zero_shot import class_vectors
+from retrieval.uris import id_of
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Labelled rows with something to go by, and their vectors. empty: rows left out because they had nothing."""
+
+    examples: Examples
+    inputs: Inputs
+    empty: int
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, rows: np.ndarray) -> "Prepared":
+        return Prepared(_take(self.examples, rows), self.inputs[rows], 0)
+
+
+def prepare(
+    source: str, column: str, task: str, encoder,  # noqa: ANN001 - anything that encodes
+    vectors: dict[str, Path] | None = None, on_progress: Callable[[int, int], None] = lambda done, total: None,
+    learn: bool = False, inputs: str | Sequence[str] = "",
+) -> Prepared:  # fmt: skip
+    """The labelled rows of a source as an encoder sees them. vectors: modalities of your own, as .npy files.
+    learn: a head will be fitted to them. inputs: of HeadConfig, or the names themselves.
+
+    Raises BadRequest: no such column, no labels, or none to tell apart, a vector file that does not fit, nothing left.
+    """
+    examples = labelled.open_examples(source, column, task)
+    if learn:
+        labelled.classes_of(examples)
+    own = {name: features.read_vectors(name, file, examples.total) for name, file in (vectors or {}).items()}
+    names = features.chosen(inputs, encoder, list(own)) if isinstance(inputs, str) else inputs
+    inputs = features.encode(examples.items, encoder, names, on_progress)
+    for name in own.keys() & set(names):
+        inputs = features.with_vectors(inputs, name, own[name][examples.rows])
+    there = np.flatnonzero(inputs.anything)
+    if not len(there):
+        raise BadRequest(f"{source}: no labelled row has a picture that decodes, or a text: check the source")
+    skipped = inputs.skipped
+    kept = replace(inputs[there], skipped=skipped)
+    return Prepared(_take(examples, there), kept, len(examples) - len(there))
+
+
+def _take(examples: Examples, rows: np.ndarray) -> Examples:
+    return replace(
+        examples, items=[examples.items[i] for i in rows], labels=[examples.labels[i] for i in rows],
+        rows=examples.rows[rows],
+    )  # fmt: skip
+
+
+def one_row(
+    picture: Path | None, text: str, encoder, dims: dict[str, int], vectors: dict[str, Path] | None = None,  # noqa: ANN001
+) -> Inputs:  # fmt: skip
+    """A picture, a text and vectors of your own (.npy with one row), as one row. None and "" are missing.
+
+    dims: of the head that is asked. Raises BadRequest where there is nothing, ImageError for a bad picture.
+    """
+    if picture is None and not text.strip() and not vectors:
+        raise BadRequest("nothing to go by: give a picture, --text, or both")
+    name = str(picture or "none")
+    item = Item(id_of(name), name, Path(name), caption=text, kind=video.kind(Path(name)))
+    seen = [m for m in dims if picture is not None or m not in (IMAGE, PATCHES)]
+    inputs = features.encode([item], encoder, seen)
+    if inputs.skipped:
+        raise ImageError(f"{picture}: {inputs.skipped[0][1]}: give another picture")
+    for name, file in (vectors or {}).items():
+        inputs = features.with_vectors(inputs, name, features.read_vectors(name, file, 1))
+    for name in dims.keys() - inputs.vectors.keys():
+        inputs = features.with_vectors(inputs, name, np.zeros((1, dims[name]), np.float32))
+    return inputs
+
+
+def remarks(prepared: Prepared) -> list[str]:
+    """What a person should know of the rows, a line each: what was left out, what is masked, classes seen once."""
+    examples, lines = prepared.examples, []
+    if examples.unlabelled:
+        lines.append(f"{examples.unlabelled} rows have no {examples.column}: left out")
+    if prepared.empty:
+        lines.append(f"{prepared.empty} rows have neither a picture that decodes nor a text: left out")
+    for name, mask in prepared.inputs.present.items():
+        missing = int((~mask.reshape(len(mask), -1).any(1)).sum())
+        if missing:
+            lines.append(f"{missing} of {len(mask)} rows have no {name}: masked")
+    if examples.task == "single":
+        once = sum(count == 1 for count in Counter(examples.labels).values())
+        if once:
+            lines.append(f"{once} classes have one example: kept to learn from")
+    return lines
+
+
+def train_head(
+    prepared: Prepared, encoder, config: HeadConfig,  # noqa: ANN001 - anything that encodes
+    on_epoch: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Head, float | None]:  # fmt: skip
+    """A head fitted on all rows, and its score on those of them that were held out meanwhile.
+
+    Raises BadRequest where there is nothing to tell apart, or config names no fusion.
+    """
+    examples = prepared.examples
+    names = labelled.classes_of(examples)
+    inputs = prepared.inputs.there()
+    words = class_vectors(encoder, names) if config.head in WITH_WORDS else None
+    fitted = fit(inputs, examples.labels, names, examples.task, config, on_epoch, words)
+    where = str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name
+    head = Head(
+        module=fitted.module, config=config, names=names, task=examples.task, column=examples.column,
+        dims=inputs.dims, encoder=where, fingerprint=encoder.fingerprint, temperature=fitted.temperature,
+        center=fitted.center, spread=fitted.spread,
+    )  # fmt: skip
+    return head, fitted.score
