@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from retrieval.engine import DEVICES, PRECISIONS
 from retrieval.errors import BadRequest
 from retrieval.preprocess import MODES
+from retrieval.schedule import SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,10 +47,15 @@ class TrainConfig:
     label_smoothing: float = 0.0  # of info_nce
 
     # How the weights move.
+    optimizer: str = "adamw"  # or lion (a third to a tenth of adamw's rate), or sgd (with momentum)
     lr: float = 1e-3
-    weight_decay: float = 0.1
-    beta2: float = 0.98
+    schedule: str = "cosine"  # or constant, or cooldown: constant and then down
     warmup: float = 0.05  # share of the steps
+    cooldown: float = 0.2  # of schedule=cooldown: the share of the steps that goes down
+    layer_decay: float = 1.0  # each layer below a tower's head has this share of the rate of the one above it
+    weight_decay: float = 0.1
+    beta1: float = 0.9  # of the momentum
+    beta2: float = 0.98
     grad_clip: float = 1.0
     ema: float = 0.0  # decay of the averaged weights, which are what is evaluated and saved; 0 is off
 
@@ -73,6 +79,8 @@ class TrainConfig:
         _one_of("resize", self.resize, MODES)
         _one_of("flip", self.flip, ("auto", "yes", "no"))
         _one_of("loss", self.loss, ("info_nce", "sigmoid"))
+        _one_of("optimizer", self.optimizer, ("adamw", "lion", "sgd"))
+        _one_of("schedule", self.schedule, tuple(SCHEDULES))
         for name in ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "dim", "context", "captions"):
             _require(getattr(self, name) > 0, name, "must be above 0")
         for name in ("micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers"):
@@ -86,10 +94,12 @@ class TrainConfig:
             "color_jitter",
             "dropout",
             "label_smoothing",
+            "beta1",
             "beta2",
         ):
             _require(0 <= getattr(self, name) < 1, name, "must be at least 0 and below 1")
-        _require(0 < self.crop <= 1, "crop", "must be above 0 and at most 1")
+        for name in ("crop", "cooldown", "layer_decay"):
+            _require(0 < getattr(self, name) <= 1, name, "must be above 0 and at most 1")
         _require(self.image_size % 16 == 0 and self.image_size > 0, "image_size", "must be a multiple of 16")
         _require(self.train_size % 16 == 0 and self.train_size >= 0, "train_size", "must be a multiple of 16, or 0")
         _require(self.small_size % 16 == 0 and self.small_size > 0, "small_size", "must be a multiple of 16")

@@ -18,7 +18,8 @@ from retrieval.encoder import load_encoder, small_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses import info_nce, sigmoid
 from retrieval.optimizer import Optimizer
-from retrieval.train import _Watch, backward, train
+from retrieval.step import backward
+from retrieval.train import _Watch, train
 
 SMALL = dataclasses.replace(
     recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3, captions=2
