@@ -26,11 +26,15 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 class Batch(NamedTuple):
-    """images: float (b, s, s, 3) in 0..255; tokens: int64 (b, draws, l); items: (b,) positions in the training set."""
+    """images: float (b, s, s, 3) in 0..255; tokens: int64 (b, draws, l); items: (b,) positions in the training set.
+
+    first_row: where these rows begin in the whole batch, of which another process may hold the others.
+    """
 
     images: torch.Tensor
     tokens: torch.Tensor
     items: np.ndarray
+    first_row: int = 0
 
 
 class TrainingSet:

@@ -59,12 +59,19 @@ class TrainConfig:
     grad_clip: float = 1.0
     ema: float = 0.0  # decay of the averaged weights, which are what is evaluated and saved; 0 is off
 
+    # What stays as it is.
+    freeze: str = ""  # image, text or both: a tower that is not trained (LiT: image) ...
+    unfreeze: int = 0  # ... but for its last layers: 1 is the head alone, 2 the block below it as well
+    lora: int = 0  # rank of small matrices that are trained in place of the towers that are not frozen; 0 is off
+    lora_alpha: float = 16.0  # what they add is scaled by this / lora
+
     # What makes memorising harder.
     crop: float = 0.85  # smallest share of a picture's area that is shown; 1 shows all of it
     color_jitter: float = 0.0  # brightness, contrast and saturation each change by up to this share
     flip: str = "auto"  # mirror half of the pictures: "yes", "no", or "auto": unless captions speak of left and right
     word_dropout: float = 0.0  # share of the tokens left out; each caption draws its own, from 0 to twice this
     dropout: float = 0.0  # of whole features: the towers' last ones, and the words' own
+    patch_dropout: float = 0.0  # share of a picture's patches left out, where the tower has patches (FLIP)
 
     # Where and how often.
     device: str = "auto"
@@ -74,39 +81,28 @@ class TrainConfig:
     pixel_cache_gb: float = 3.0  # decoded pictures are kept in memory up to this
 
     def __post_init__(self) -> None:
-        _one_of("device", self.device, DEVICES)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("resize", self.resize, MODES)
-        _one_of("flip", self.flip, ("auto", "yes", "no"))
-        _one_of("loss", self.loss, ("info_nce", "sigmoid"))
-        _one_of("optimizer", self.optimizer, ("adamw", "lion", "sgd"))
-        _one_of("schedule", self.schedule, tuple(SCHEDULES))
-        for name in ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "dim", "context", "captions"):
+        for name, allowed in _CHOICES.items():
+            _one_of(name, getattr(self, name), allowed)
+        for name in _ABOVE_ZERO:
             _require(getattr(self, name) > 0, name, "must be above 0")
-        for name in ("micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers"):
+        for name in _NOT_NEGATIVE:
             _require(getattr(self, name) >= 0, name, "must not be negative")
-        _require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
-        for name in (
-            "small_share",
-            "warmup",
-            "ema",
-            "word_dropout",
-            "color_jitter",
-            "dropout",
-            "label_smoothing",
-            "beta1",
-            "beta2",
-        ):
+        for name in _BELOW_ONE:
             _require(0 <= getattr(self, name) < 1, name, "must be at least 0 and below 1")
-        for name in ("crop", "cooldown", "layer_decay"):
+        for name in _UP_TO_ONE:
             _require(0 < getattr(self, name) <= 1, name, "must be above 0 and at most 1")
-        _require(self.image_size % 16 == 0 and self.image_size > 0, "image_size", "must be a multiple of 16")
+        for name, unit in _MULTIPLES.items():
+            _require(getattr(self, name) % unit == 0 and getattr(self, name) > 0, name, f"must be a multiple of {unit}")
         _require(self.train_size % 16 == 0 and self.train_size >= 0, "train_size", "must be a multiple of 16, or 0")
-        _require(self.small_size % 16 == 0 and self.small_size > 0, "small_size", "must be a multiple of 16")
-        _require(self.image_width % 16 == 0 and self.image_width > 0, "image_width", "must be a multiple of 16")
-        _require(self.text_width % 64 == 0 and self.text_width > 0, "text_width", "must be a multiple of 64")
         _require(self.image_patch in (2, 4), "image_patch", "must be 2 or 4")
         _require(self.vocabulary >= 300, "vocabulary", "must be at least 300: bytes alone take 257")
+        self._check_together()
+
+    def _check_together(self) -> None:
+        _require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
+        _require(not self.unfreeze or self.freeze != "", "unfreeze", "belongs to freeze=image, text or both")
+        _require(self.freeze != "both" or self.unfreeze > 0, "unfreeze", "must be above 0 where freeze=both")
+        _require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
 
     def settings(self, assignments: Iterable[str]) -> "TrainConfig":
         """A copy with `field=value` texts applied. Raises BadRequest, with the nearest name for an unknown field."""
@@ -124,6 +120,24 @@ class TrainConfig:
                 what = {"int": "a whole number", "float": "a number"}.get(kinds[name].__name__, "a value")
                 raise BadRequest(f"--set {text}: {name} takes {what}, as in {name}={getattr(self, name)}") from None
         return dataclasses.replace(self, **changes)
+
+
+_CHOICES = {
+    "device": DEVICES, "precision": PRECISIONS, "resize": MODES, "flip": ("auto", "yes", "no"),
+    "loss": ("info_nce", "sigmoid"), "optimizer": ("adamw", "lion", "sgd"), "schedule": tuple(SCHEDULES),
+    "freeze": ("", "image", "text", "both"),
+}  # fmt: skip
+_ABOVE_ZERO = ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "lora_alpha", "dim", "context", "captions")
+_NOT_NEGATIVE = (
+    "micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers", "lora",
+    "unfreeze",
+)  # fmt: skip
+_BELOW_ONE = (
+    "small_share", "warmup", "ema", "word_dropout", "color_jitter", "dropout", "patch_dropout", "label_smoothing",
+    "beta1", "beta2",
+)  # fmt: skip
+_UP_TO_ONE = ("crop", "cooldown", "layer_decay")
+_MULTIPLES = {"image_size": 16, "small_size": 16, "image_width": 16, "text_width": 64}
 
 
 def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:

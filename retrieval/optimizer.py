@@ -107,6 +107,7 @@ class Optimizer:
         """Everything a later process needs to go on bit for bit, as flat tensors."""
         tensors = {f"master/{name}": m.detach() for name, m in self._masters.items()}
         tensors |= {f"average/{name}": m for name, m in self._average.items()}
+        tensors |= {f"buffer/{name}": buffer for name, buffer in self._buffers()}
         for name, m in self._masters.items():
             for key, value in self._rule.state.get(m, {}).items():
                 tensors[f"{self._config.optimizer}/{key}/{name}"] = value
@@ -123,7 +124,14 @@ class Optimizer:
                 self._rule.state[m] = {
                     key: _laid_out_like(m, tensors[stored]) for key, stored in kept.items() if stored in tensors
                 }
+            for name, buffer in self._buffers():
+                buffer.copy_(tensors[f"buffer/{name}"])
             self._follow()
+
+    def _buffers(self) -> list[tuple[str, Tensor]]:
+        """What is learned without a gradient: the statistics of a BatchNorm."""
+        saved = self._model.state_dict(keep_vars=True)
+        return [(name, buffer) for name, buffer in self._model.named_buffers() if name in saved]
 
 
 def _rule(config: TrainConfig, groups: list[dict]) -> torch.optim.Optimizer:

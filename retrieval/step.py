@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import torch
 
+from retrieval import dropout
 from retrieval.batches import Batch
 from retrieval.datatypes import Features
 from retrieval.encoder import DualEncoder
 from retrieval.losses import Loss
-from retrieval.towers import reseed_dropout
 
 
 def backward(
@@ -24,7 +24,8 @@ def backward(
     """
     device = model.device
     images, tokens = batch.images.to(device, non_blocking=True), batch.tokens.to(device, non_blocking=True)
-    reseed_dropout(model, seed)
+    before = batch.first_row, batch.first_row * tokens.shape[1]
+    dropout.reseed(model, seed, *before)
     if not 0 < micro_batch_size < len(images):
         features = _features(model, images, tokens)
         value = _mean_loss(loss, features)
@@ -33,30 +34,52 @@ def backward(
         return _detached(features), value.item()
 
     pieces = [slice(i, i + micro_batch_size) for i in range(0, len(images), micro_batch_size)]
-    states, cached = [], []
-    with torch.no_grad():
-        for piece in pieces:
-            states.append(_random_state(device))
-            cached.append(_features(model, images[piece], tokens[piece]))
-    image = torch.cat([part.image for part in cached]).requires_grad_()
-    text = torch.cat([part.text for part in cached]).requires_grad_()
-    # The scale and the bias are in this graph once, so they receive their gradient once.
-    whole = Features(image, text, model.log_logit_scale.exp(), model.logit_bias)
+    states, whole = _without_graph(model, images, tokens, pieces)
     value = _mean_loss(loss, whole)
     value.backward()
     collect()
-    reseed_dropout(model, seed)
+    dropout.reseed(model, seed, *before)
+    sides = [_is_trained(tower) for tower in (model.image_tower, model.text_tower)]
     for piece, state in zip(pieces, states, strict=True):
         _set_random_state(device, state)
-        part = _features(model, images[piece], tokens[piece])
-        torch.autograd.backward([part.image, part.text], [image.grad[piece], text.grad[piece]])
+        part = _features(model, images[piece] if sides[0] else None, tokens[piece] if sides[1] else None)
+        again = [(part.image, whole.image.grad[piece]), (part.text, whole.text.grad[piece])]
+        outputs, grads = zip(*(pair for pair, trained in zip(again, sides, strict=True) if trained), strict=True)
+        torch.autograd.backward(outputs, grads)
         collect()
     return _detached(whole), value.item()
 
 
-def _features(model: DualEncoder, images: torch.Tensor, tokens: torch.Tensor) -> Features:
+def _without_graph(
+    model: DualEncoder, images: torch.Tensor, tokens: torch.Tensor, pieces: list[slice]
+) -> tuple[list[tuple[torch.Tensor, ...]], Features]:
+    """The random state before each piece, and the features of all of them as leaves.
+
+    The scale and the bias are in the loss's graph once, so they receive their gradient once. Statistics of a
+    BatchNorm are put back: the pieces are shown a second time.
+    """
+    statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    states, cached = [], []
+    with torch.no_grad():
+        for piece in pieces:
+            states.append(_random_state(model.device))
+            cached.append(_features(model, images[piece], tokens[piece]))
+        for name, buffer in model.named_buffers():
+            buffer.copy_(statistics[name])
+    image = torch.cat([part.image for part in cached]).requires_grad_()
+    text = torch.cat([part.text for part in cached]).requires_grad_()
+    return states, Features(image, text, model.log_logit_scale.exp(), model.logit_bias)
+
+
+def _is_trained(module: torch.nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _features(model: DualEncoder, images: torch.Tensor | None, tokens: torch.Tensor | None) -> Features:
     """Of pictures (b, ...) and the draws of their captions (b, draws, l); its text is (b, draws, d)."""
-    features = model(images, tokens.flatten(0, 1))
+    features = model(images, None if tokens is None else tokens.flatten(0, 1))
+    if tokens is None:
+        return features
     return features._replace(text=features.text.unflatten(0, tokens.shape[:2]))
 
 

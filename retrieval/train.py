@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from indexes import durable
-from retrieval import checkpoints, engine
+from retrieval import checkpoints, dropout, engine, lora, partial
 from retrieval.batches import Batch, TrainingSet
 from retrieval.config import TrainConfig
 from retrieval.datatypes import Features, Pair
@@ -78,15 +78,20 @@ def train(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         # ---------------------------------------------------------------- what is trained, on what
         torch.manual_seed(config.seed)
-        model = _new_encoder(pairs, config).to(device).train()
+        model = _new_encoder(pairs, config).to(device)
+        base = model.fingerprint if config.encoder else ""
+        dropout.place_dropout(model, config.patch_dropout)
+        partial.choose(model, config)
+        partial.train_mode(model)
         data = TrainingSet(pairs, model, config, on_decode)
+        frozen = partial.Frozen(model)
         for tower in (model.image_tower, model.text_tower):
             tower.body.to(engine.resolve_precision(config.precision, device))
         if not resume:
             out.mkdir(parents=True, exist_ok=True)
             durable.write_bytes(out / "config.json", json.dumps(dataclasses.asdict(config), indent=2).encode())
         optimizer = Optimizer(model, config, data.steps)
-        identity = {"settings": dataclasses.asdict(config), "data": _digest(pairs)}
+        identity = {"settings": dataclasses.asdict(config), "data": _digest(pairs), "encoder": base}
 
         # ---------------------------------------------------------------- where it goes on
         done = 0
@@ -124,7 +129,7 @@ def train(
                 break
 
     # ---------------------------------------------------------------- what is kept
-    encoder = _finish(model, optimizer)
+    encoder = _finish(model, optimizer, frozen)
     if finished:
         encoder.save(out)
     return TrainResult(encoder, done, finished, data.skipped, metrics)
@@ -193,18 +198,20 @@ def _step(
 def _evaluate(model: DualEncoder, optimizer: Optimizer, on_eval: Callable) -> dict[str, float]:
     with optimizer.averaged():
         metrics = on_eval(model)
-    model.train()
+    partial.train_mode(model)
     return metrics
 
 
-def _finish(model: DualEncoder, optimizer: Optimizer) -> DualEncoder:
+def _finish(model: DualEncoder, optimizer: Optimizer, frozen: partial.Frozen) -> DualEncoder:
     """The encoder in float32, with the weights to keep."""
     weights = optimizer.final_weights()
     model.float()
+    frozen.restore(model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in weights:
                 parameter.copy_(weights[name])
+    lora.merge(model)
     model.forget_fingerprint()
     return model.eval()
 
