@@ -42,9 +42,9 @@ class TrainingSet:
 
     def __init__(
         self, pairs: Sequence[Pair], encoder: DualEncoder, config: TrainConfig,
-        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None, processes: int = 1, process: int = 0,
     ) -> None:  # fmt: skip
-        self.config = config
+        self.config, self._processes, self._process = config, processes, process
         self.skipped: list[tuple[str, str]] = []
         self._shown = config.train_size or encoder.preprocess.size
         self._kept = round(self._shown * MARGIN) if config.crop < 1 else self._shown
@@ -71,8 +71,8 @@ class TrainingSet:
 
     @property
     def batch_size(self) -> int:
-        """Pairs in a batch: as configured, or all pictures where there are fewer."""
-        return min(self.config.batch_size, len(self))
+        """Pairs in a batch, over all processes: as configured, or all pictures where there are fewer."""
+        return min(self.config.batch_size, len(self) // self._processes * self._processes)
 
     @property
     def steps(self) -> int:
@@ -87,19 +87,25 @@ class TrainingSet:
         return order[piece * self.batch_size : (piece + 1) * self.batch_size]
 
     def batch(self, step: int) -> Batch:
-        """The batch of that step, always the same one."""
-        items = self.order(step)
+        """The batch of that step, always the same one; of several processes, the rows that are this one's."""
+        items, mine = self.order(step), self._mine()
         rng = np.random.default_rng([self.config.seed, 2, step])
         rows = [row for i in items for row in _draw(self._tokens[i], self.draws, rng)]
         if self._word_dropout:
             rows = [_drop_words(row, self._word_dropout, rng) for row in rows]
         tokens = torch.from_numpy(pad(rows)).unflatten(0, (len(items), self.draws))
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        pixels = torch.from_numpy(self._take(items))
+        pixels = torch.from_numpy(self._take(items[mine]))
+        of = len(items)
         if self.config.color_jitter:
-            pixels = jitter(pixels, self.config.color_jitter, generator)
-        shown = augment(pixels, self._size_at(step), self.config.crop, self.flips, generator)
-        return Batch(shown, tokens, items)
+            pixels = jitter(pixels, self.config.color_jitter, generator, mine, of)
+        shown = augment(pixels, self._size_at(step), self.config.crop, self.flips, generator, mine, of)
+        return Batch(shown, tokens[mine], items[mine], mine.start)
+
+    def _mine(self) -> slice:
+        """The rows of a batch that this process holds."""
+        each = self.batch_size // self._processes
+        return slice(self._process * each, (self._process + 1) * each)
 
     def _size_at(self, step: int) -> int:
         """Pixels of the crops: small ones first, where the run begins so."""
@@ -159,15 +165,25 @@ class TrainingSet:
         return np.stack(results)
 
 
-def augment(pixels: torch.Tensor, size: int, crop: float, flips: bool, generator: torch.Generator) -> torch.Tensor:
+def augment(
+    pixels: torch.Tensor, size: int, crop: float, flips: bool, generator: torch.Generator, part: slice = slice(None),
+    of: int | None = None,
+) -> torch.Tensor:  # fmt: skip
     """Random resized crops, mirrored half of the time. pixels uint8 (b, s, s, 3) to float (b, size, size, 3) in 0..255.
 
-    crop: the smallest share of the area that is kept; the aspect varies by up to a sixth either way.
+    crop: the smallest share of the area that is kept; the aspect varies by up to a sixth either way. The pixels may be
+    a part of a batch of `of`: what is drawn for it is what would be drawn for the whole.
     """
-    count = len(pixels)
     images = pixels.permute(0, 3, 1, 2).float()
     if crop >= 1 and not flips:
         return _resize(images, size).permute(0, 2, 3, 1)
+    move = _crops(of or len(pixels), crop, flips, generator)[part]
+    grid = F.affine_grid(move, [len(pixels), 3, size, size], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False).permute(0, 2, 3, 1)
+
+
+def _crops(count: int, crop: float, flips: bool, generator: torch.Generator) -> torch.Tensor:
+    """What is shown of each picture, as affine maps (count, 2, 3)."""
     area = crop + (1 - crop) * torch.rand(count, generator=generator)
     stretch = torch.exp((torch.rand(count, generator=generator) * 2 - 1) * (0.15 if crop < 1 else 0))
     width, height = (area * stretch).sqrt().clamp(max=1), (area / stretch).sqrt().clamp(max=1)
@@ -175,18 +191,19 @@ def augment(pixels: torch.Tensor, size: int, crop: float, flips: bool, generator
     mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0) if flips else torch.ones(count)
     move = torch.zeros(count, 2, 3)
     move[:, 0, 0], move[:, 0, 2], move[:, 1, 1], move[:, 1, 2] = width * mirror, right, height, down
-    grid = F.affine_grid(move, [count, 3, size, size], align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False).permute(0, 2, 3, 1)
+    return move
 
 
-def jitter(pixels: torch.Tensor, amount: float, generator: torch.Generator) -> torch.Tensor:
+def jitter(
+    pixels: torch.Tensor, amount: float, generator: torch.Generator, part: slice = slice(None), of: int | None = None
+) -> torch.Tensor:
     """Change brightness, contrast and saturation of each picture by a factor of its own in 1 - amount .. 1 + amount.
 
-    pixels (b, s, s, 3) in 0..255, uint8 or float; float in 0..255 comes back.
+    pixels (b, s, s, 3) in 0..255, uint8 or float; float in 0..255 comes back. part, of: as for `augment`.
     """
 
     def factors() -> torch.Tensor:
-        return 1 + amount * (2 * torch.rand(len(pixels), 1, 1, 1, generator=generator) - 1)
+        return 1 + amount * (2 * torch.rand(of or len(pixels), 1, 1, 1, generator=generator)[part] - 1)
 
     shown = pixels.float() * factors()
     shown = torch.lerp(shown.mean((1, 2, 3), keepdim=True), shown, factors())  # towards the picture's mean

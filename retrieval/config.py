@@ -76,7 +76,12 @@ class TrainConfig:
     # Where and how often.
     device: str = "auto"
     precision: str = "auto"  # of the towers' bodies; master weights are float32
+    compile: str = ""  # a backend of torch.compile for the towers' bodies, as inductor; "" is off
     evaluations: int = 4  # during the run, where there is something to evaluate on
+    measure: str = "recall@10"  # what says which evaluation is the best, over both directions
+    keep: str = "best"  # or last: whose weights are saved
+    patience: int = 0  # the run ends after so many evaluations in a row without a better one; 0 is never
+    tensorboard: str = "no"  # yes: events in RUN/tensorboard as well
     checkpoints: int = 10  # during the run; the last two are kept
     pixel_cache_gb: float = 3.0  # decoded pictures are kept in memory up to this
 
@@ -125,12 +130,12 @@ class TrainConfig:
 _CHOICES = {
     "device": DEVICES, "precision": PRECISIONS, "resize": MODES, "flip": ("auto", "yes", "no"),
     "loss": ("info_nce", "sigmoid"), "optimizer": ("adamw", "lion", "sgd"), "schedule": tuple(SCHEDULES),
-    "freeze": ("", "image", "text", "both"),
+    "freeze": ("", "image", "text", "both"), "keep": ("best", "last"), "tensorboard": ("no", "yes"),
 }  # fmt: skip
 _ABOVE_ZERO = ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "lora_alpha", "dim", "context", "captions")
 _NOT_NEGATIVE = (
     "micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers", "lora",
-    "unfreeze",
+    "unfreeze", "patience",
 )  # fmt: skip
 _BELOW_ONE = (
     "small_share", "warmup", "ema", "word_dropout", "color_jitter", "dropout", "patch_dropout", "label_smoothing",

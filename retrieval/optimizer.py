@@ -57,6 +57,14 @@ class Optimizer:
                 master.grad = grad if master.grad is None else master.grad + grad
                 live.grad = None
 
+    def gradients(self) -> list[Tensor]:
+        """Those collected, always in the same order."""
+        return [master.grad for master in self._masters.values() if master.grad is not None]
+
+    def statistics(self) -> list[Tensor]:
+        """What trained parts learn without a gradient."""
+        return [buffer for _, buffer in self._buffers()]
+
     def step(self, step: int) -> None:
         """One update with the gradients collected; then the live weights and the average follow."""
         for group in self._rule.param_groups:
@@ -98,8 +106,9 @@ class Optimizer:
                     live.copy_(before[name])
 
     def final_weights(self) -> dict[str, Tensor]:
-        """The float32 weights to keep: the average where there is one, else the masters."""
-        return {name: m.detach() for name, m in (self._average or self._masters).items()}
+        """The float32 weights to keep: the average where there is one, else the masters; and the statistics beside."""
+        weights = {name: m.detach() for name, m in (self._average or self._masters).items()}
+        return weights | {name: buffer.detach() for name, buffer in self._buffers()}
 
     # ---------------------------------------------------------------- checkpoints
 

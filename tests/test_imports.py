@@ -26,6 +26,7 @@ ONLY_IN = {
     "av": {"retrieval/video.py"},
     "http": {"retrieval/web.py"},
     "tokenizers": {"retrieval/tokenizer.py"},
+    "tensorboard": set(),
     "peft": {"retrieval/lora.py"},
     "onnxruntime": {"retrieval/runtime.py"},
     "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/tune.py"},
