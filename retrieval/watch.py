@@ -29,7 +29,7 @@ class Watch:
     def __init__(self, config: TrainConfig, batch_size: int, steps: int, say: Callable[[str], None]) -> None:
         self._config, self._steps, self._say = config, steps, say
         self._chance = chance(config.loss, batch_size)
-        self._from = max(20, steps // 10)  # nothing is judged before
+        self._from = max(20, steps // 4)  # early on towers look collapsed that are not
         self._mean = self._lowest = math.inf
         self._lowest_at = 0
         self._said: set[str] = set()

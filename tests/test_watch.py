@@ -31,7 +31,7 @@ def test_collapse_is_said_once():
     one_point = torch.ones(8, 4) / 2
     said = said_of([LN] * 99, Features(one_point, one_point, torch.tensor(1.0)))
     assert len(said) == 1
-    assert "collapsed at step 20: pictures have a mean cosine of 1.00" in said[0]
+    assert "collapsed at step 30: pictures have a mean cosine of 1.00" in said[0]
 
 
 def test_a_loss_that_stays_at_chance_is_said_once():
