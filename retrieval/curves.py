@@ -101,7 +101,7 @@ def _axes(pen: ImageDraw.ImageDraw, panel: Panel, ticks: list[float], last: floa
         x, y = place(0, value)
         for dash in range(int(x), WIDTH - _RIGHT, 10):
             pen.line([(dash, y), (dash + 5, y)], _GREY)
-        pen.text((WIDTH - _RIGHT, y + 3), name, _GREY, _font(13), anchor="ra")
+        pen.text((WIDTH - _RIGHT, y - 3), name, _GREY, _font(13), anchor="rd")
 
 
 def _lines(pen: ImageDraw.ImageDraw, panel: Panel, place: Callable) -> None:
