@@ -36,8 +36,13 @@ def demo(
 @app.command()
 @show.guarded
 def train(
-    source: Annotated[
-        str, typer.Argument(help="Pairs: a csv, jsonl, parquet file, a folder with .txt captions, hf:NAME, ...")
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pairs: a csv, jsonl, parquet file, a folder with .txt captions, hf:NAME, ... Of several, "
+            "3:SOURCE is drawn three times as often.",
+            metavar="SOURCE...",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
     eval_source: Annotated[
@@ -65,7 +70,7 @@ def train(
 
     stop = _StopOnSignal()
     settings = [*(settings or []), *([f"device={device}"] if device != "auto" else [])]
-    code = training.run(source, out, eval_source, remember, model, recipe, settings, resume, stop)
+    code = training.run(sources, out, eval_source, remember, model, recipe, settings, resume, stop)
     raise typer.Exit(code)
 
 

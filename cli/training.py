@@ -12,6 +12,7 @@ from retrieval.datatypes import Pair
 from retrieval.distributed import is_first
 from retrieval.errors import BadRequest
 from retrieval.recipes import RECIPES
+from retrieval.sources import open_mixture
 from retrieval.train import Progress, TrainResult, config_of, train
 
 WAYS = ("text_to_image", "image_to_text")
@@ -20,13 +21,13 @@ FORGOT = 0.01  # a loss of recall that is worth a word
 
 
 def run(
-    source: str, out: Path, eval_source: str | None, remember: str | None, model: str | None, recipe: str | None,
-    settings: Sequence[str], resume: bool, should_stop: Callable[[], bool],
+    sources: Sequence[str], out: Path, eval_source: str | None, remember: str | None, model: str | None,
+    recipe: str | None, settings: Sequence[str], resume: bool, should_stop: Callable[[], bool],
 ) -> int:  # fmt: skip
     """Train and say how it goes; the exit code."""
     if not is_first():
         show.silence()  # one of several processes of torchrun
-    pairs = open_pairs(source)
+    pairs = open_mixture(sources)
     measure = evaluator(eval_source, remember)
     config = config_of(out).settings(settings) if resume else _config(pairs, model, recipe, settings)
     pictures = len({pair.item.id for pair in pairs})

@@ -37,6 +37,8 @@ class TrainConfig:
     batch_size: int = 256  # pairs that see each other; fewer pictures than that make one batch
     micro_batch_size: int = 0  # pairs in memory at once; 0 is the whole batch. Changes nothing but memory and time
     epochs: float = 30.0  # passes over the pictures
+    hard_negatives: str = ""  # an index that holds the pictures: some of a batch are near to others of it
+    hard_share: float = 0.25  # of a batch that is chosen so
     captions: int = 1  # drawn of each picture in a step; each draw is a batch of its own, so they never meet
     seed: int = 0
 
@@ -45,6 +47,10 @@ class TrainConfig:
     logit_scale: float = 1 / 0.07  # where it starts; learned
     max_logit_scale: float = 100.0
     label_smoothing: float = 0.0  # of info_nce
+    duplicates: str = "negative"  # captions of the same words, of other pictures: "negative", "masked" or "positive"
+    loss_budget_mb: int = 128  # of logits kept for their gradients; a larger batch makes them twice, a third more work
+    teacher: str = ""  # an encoder whose answers on the same pairs are part of what is asked; "" is none
+    teacher_share: float = 0.5  # of the targets
 
     # How the weights move.
     optimizer: str = "adamw"  # or lion (a third to a tenth of adamw's rate), or sgd (with momentum)
@@ -131,17 +137,18 @@ _CHOICES = {
     "device": DEVICES, "precision": PRECISIONS, "resize": MODES, "flip": ("auto", "yes", "no"),
     "loss": ("info_nce", "sigmoid"), "optimizer": ("adamw", "lion", "sgd"), "schedule": tuple(SCHEDULES),
     "freeze": ("", "image", "text", "both"), "keep": ("best", "last"), "tensorboard": ("no", "yes"),
+    "duplicates": ("negative", "masked", "positive"),
 }  # fmt: skip
 _ABOVE_ZERO = ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "lora_alpha", "dim", "context", "captions")
 _NOT_NEGATIVE = (
     "micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers", "lora",
-    "unfreeze", "patience",
+    "unfreeze", "patience", "loss_budget_mb",
 )  # fmt: skip
 _BELOW_ONE = (
     "small_share", "warmup", "ema", "word_dropout", "color_jitter", "dropout", "patch_dropout", "label_smoothing",
-    "beta1", "beta2",
+    "beta1", "beta2", "hard_share",
 )  # fmt: skip
-_UP_TO_ONE = ("crop", "cooldown", "layer_decay")
+_UP_TO_ONE = ("crop", "cooldown", "layer_decay", "teacher_share")
 _MULTIPLES = {"image_size": 16, "small_size": 16, "image_width": 16, "text_width": 64}
 
 

@@ -5,7 +5,7 @@ gradients are those of the sum over processes: averaging parameters afterwards g
 TILE rows by one shard, and a shard with its sums in flight.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.distributed as dist
@@ -34,6 +34,19 @@ def spread(name: str, ranks: Ranks, label_smoothing: float = 0.0):  # noqa: ANN2
     if name not in known:
         raise BadRequest(f"loss={name} runs in one process only: use one of {', '.join(known)}")
     return known[name]
+
+
+def gathered(loss: Callable[..., Tensor], ranks: Ranks):  # noqa: ANN201 - a losses.Loss
+    """A loss with options that the ring does not know: everyone's features are brought together for it.
+
+    Called with the local features alone; ids, teacher and weights are of the whole batch.
+    """
+
+    def over_all(local: Features, world: Features, first_row: int = 0, **options: object) -> Tensor:
+        everyone = local._replace(image=ranks.gather(local.image), text=ranks.gather(local.text))
+        return loss(local, everyone, ranks.rank * len(local.image), **options)
+
+    return over_all
 
 
 def _round(ranks: Ranks, fixed: list[Tensor], carried: list[Tensor]) -> Iterator[tuple[int, list[Tensor]]]:

@@ -18,9 +18,10 @@ def backward(
     """Loss and gradients of a batch; its features (detached, of the first draw of captions) and the loss.
 
     The loss is the mean over the draws, each against all pictures: one step sees several captions of a picture for the
-    price of one look at it. With a micro-batch size the towers see a few pairs at a time (gradient caching, Gao 2021):
-    features without graph, the loss on all of them once, then each piece again with its share of the gradient. Every
-    random draw is replayed, so nothing changes but memory and time. `collect` is called after each backward.
+    price of one look at it. What the batch says of captions alike, and of a teacher, goes to the loss. With a
+    micro-batch size the towers see a few pairs at a time (gradient caching, Gao 2021): features without graph, the loss
+    on all of them once, then each piece again with its share of the gradient. Every random draw is replayed, so nothing
+    changes but memory and time. `collect` is called after each backward.
     """
     device = model.device
     images, tokens = batch.images.to(device, non_blocking=True), batch.tokens.to(device, non_blocking=True)
@@ -28,14 +29,14 @@ def backward(
     dropout.reseed(model, seed, *before)
     if not 0 < micro_batch_size < len(images):
         features = _features(model, images, tokens)
-        value = _mean_loss(loss, features)
+        value = _mean_loss(loss, features, batch)
         value.backward()
         collect()
         return _detached(features), value.item()
 
     pieces = [slice(i, i + micro_batch_size) for i in range(0, len(images), micro_batch_size)]
     states, whole = _without_graph(model, images, tokens, pieces)
-    value = _mean_loss(loss, whole)
+    value = _mean_loss(loss, whole, batch)
     value.backward()
     collect()
     dropout.reseed(model, seed, *before)
@@ -83,9 +84,21 @@ def _features(model: DualEncoder, images: torch.Tensor | None, tokens: torch.Ten
     return features._replace(text=features.text.unflatten(0, tokens.shape[:2]))
 
 
-def _mean_loss(loss: Loss, features: Features) -> torch.Tensor:
+def _mean_loss(loss: Loss, features: Features, batch: Batch) -> torch.Tensor:
     draws = [features._replace(text=text) for text in features.text.unbind(1)]
-    return sum(loss(draw, draw, 0) for draw in draws) / len(draws)
+    values = [loss(draw, draw, 0, **_said_of(number, batch, features.text)) for number, draw in enumerate(draws)]
+    return sum(values) / len(values)
+
+
+def _said_of(draw: int, batch: Batch, like: torch.Tensor) -> dict[str, object]:
+    """What the loss is told of a draw beside its features: which captions are alike, and what a teacher says."""
+    told: dict[str, object] = {}
+    if batch.alike is not None:
+        told["ids"] = batch.alike[:, draw].to(like.device)
+    if batch.teacher is not None:
+        one = batch.teacher._replace(text=batch.teacher.text[:, draw])
+        told["teacher"] = Features(*(part if part is None else part.to(like.device) for part in one))
+    return told
 
 
 def _detached(features: Features) -> Features:

@@ -109,7 +109,8 @@ class _Run:
         partial.choose(self.model, config)
         partial.train_mode(self.model)
         ranks.same_start([*self.model.parameters(), *self.model.buffers()])
-        self.data = TrainingSet(pairs, self.model, config, listeners.on_decode, ranks.size, ranks.rank)
+        teacher = load_encoder(config.teacher, ranks.device.type) if config.teacher else None
+        self.data = TrainingSet(pairs, self.model, config, listeners.on_decode, ranks.size, ranks.rank, teacher)
         ranks.part(self.data.batch_size)
         self.frozen = partial.Frozen(self.model)
         for tower in (self.model.image_tower, self.model.text_tower):
@@ -117,7 +118,13 @@ class _Run:
             _compile(tower.body, config.compile)
         self.optimizer = Optimizer(self.model, config, self.data.steps)
         self.loss = _loss(config, ranks)
-        self.identity = {"settings": dataclasses.asdict(config), "data": _digest(pairs), "encoder": base}
+        self.identity = {
+            "settings": dataclasses.asdict(config),
+            "data": _digest(pairs),
+            "encoder": base,
+            "teacher": teacher.fingerprint if teacher else "",
+            "order": self.data.order.fingerprint,
+        }
         self.watch = watch.Watch(config, self.data.batch_size, self.data.steps, listeners.on_message)
         watch.say_repeated(pairs, self.data.batch_size, listeners.on_message)
         self.done = 0
@@ -275,11 +282,18 @@ def _new_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
     )  # fmt: skip
 
 
-def _loss(config: TrainConfig, ranks: distributed.Ranks) -> Loss:
-    if ranks.size > 1:
-        return ring.spread(config.loss, ranks, config.label_smoothing)
-    loss = LOSSES[config.loss]
-    return functools.partial(loss, label_smoothing=config.label_smoothing) if config.label_smoothing else loss
+def _loss(config: TrainConfig, ranks: distributed.Ranks = distributed.ALONE) -> Loss:
+    """The loss of a batch, over all processes."""
+    options: dict = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
+    plain = config.duplicates == "negative" and not config.teacher
+    if ranks.size > 1 and plain:
+        return ring.spread(config.loss, ranks, **options)
+    if config.duplicates != "negative":
+        options["same"] = config.duplicates
+    if config.teacher:
+        options["teacher_share"] = config.teacher_share
+    loss = functools.partial(LOSSES[config.loss], budget=config.loss_budget_mb * 2**20, **options)
+    return loss if ranks.size == 1 else ring.gathered(loss, ranks)
 
 
 def _compile(body: nn.Module, backend: str) -> None:

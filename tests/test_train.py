@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 
 from retrieval import open_pairs, recipes
-from retrieval.batches import TrainingSet, _drop_words, augment, jitter
+from retrieval.augment import augment, drop_words, jitter
+from retrieval.batches import TrainingSet
 from retrieval.config import TrainConfig
 from retrieval.datatypes import Item, Pair
 from retrieval.encoder import load_encoder, small_encoder
@@ -19,7 +20,7 @@ from retrieval.errors import BadRequest
 from retrieval.losses import info_nce, sigmoid
 from retrieval.optimizer import Optimizer
 from retrieval.step import backward
-from retrieval.train import train
+from retrieval.train import _loss, train
 
 SMALL = dataclasses.replace(
     recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3, captions=2
@@ -58,8 +59,7 @@ def test_micro_batches_change_no_loss_and_no_gradient(pairs, loss, size):
     assert got == pytest.approx(expected, rel=1e-6)
     for (name, ours), theirs in zip(model.named_parameters(), whole.parameters(), strict=True):
         if theirs.grad is not None:
-            # The loss is taken in float32, so its gradient carries float32's rounding.
-            torch.testing.assert_close(ours.grad, theirs.grad, rtol=2e-4, atol=1e-8, msg=name)
+            torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-9, atol=1e-12, msg=name)
     assert model.log_logit_scale.grad is not None
 
 
@@ -95,6 +95,37 @@ def test_the_draws_of_a_step_are_different_captions(pairs):
     for lines in data.batch(0).tokens:
         assert len({tuple(line.tolist()) for line in lines}) == 3
     assert data_and_model(pairs, dataclasses.replace(SMALL, captions=99))[0].draws == 5  # no picture has more
+
+
+# ---------------------------------------------------------------- captions of the same words
+
+
+@pytest.mark.parametrize("duplicates", ["negative", "masked", "positive"])
+@pytest.mark.parametrize("micro", [0, 7])
+def test_captions_of_the_same_words_are_what_the_config_says(pairs, duplicates, micro):
+    said = [Pair(pair.item, f"scene {n % 15}") for n, pair in enumerate(pairs)]  # 15 texts, drawn for 40 pictures
+    config = dataclasses.replace(SMALL, batch_size=40, captions=2, dropout=0.0, duplicates=duplicates)
+    data, model = data_and_model(said, config)
+    batch = data.batch(0)
+    features, value = backward(model, batch, _loss(config), micro)
+    whole = data_and_model(said, config)[1](batch.images, batch.tokens.flatten(0, 1))
+    draws = [whole._replace(text=whole.text[i::2].detach(), image=whole.image.detach()) for i in (0, 1)]
+    options = [{} if duplicates == "negative" else {"ids": batch.alike[:, i], "same": duplicates} for i in (0, 1)]
+    expected = [info_nce(draw, draw, **asked).item() for draw, asked in zip(draws, options, strict=True)]
+    assert value == pytest.approx(np.mean(expected), rel=1e-5)
+    plain = np.mean([info_nce(draw, draw).item() for draw in draws])
+    assert (value == pytest.approx(plain, rel=1e-5)) == (duplicates == "negative")
+
+
+def test_captions_are_alike_where_their_words_are_whatever_is_dropped(pairs):
+    said = [Pair(pair.item, f"a scene of {n % 15} dogs and a cat") for n, pair in enumerate(pairs)]
+    data, _ = data_and_model(said, dataclasses.replace(SMALL, batch_size=40, duplicates="masked", word_dropout=0.4))
+    plain, _ = data_and_model(said, dataclasses.replace(SMALL, batch_size=40, word_dropout=0.0))
+    tokens, batch = plain.batch(0).tokens, data.batch(0)
+    for draw in (0, 1):
+        same = (tokens[:, None, draw] == tokens[:, draw]).all(-1)
+        assert torch.equal(batch.alike[:, None, draw] == batch.alike[:, draw], same)
+    assert plain.batch(0).alike is None
 
 
 # ---------------------------------------------------------------- resume
@@ -190,12 +221,12 @@ def test_every_caption_is_drawn_sometime(pairs):
 
 def test_each_caption_draws_its_own_share_of_dropped_words():
     rng = np.random.default_rng(0)
-    kept = [len(_drop_words(list(range(1000)), 0.35, rng)) / 1000 for _ in range(500)]
+    kept = [len(drop_words(list(range(1000)), 0.35, rng)) / 1000 for _ in range(500)]
     assert np.mean(kept) == pytest.approx(0.65, abs=0.02)
     assert np.histogram(kept, bins=[0.25, 0.4, 0.7, 0.9, 1.01])[0] / 500 == pytest.approx(
         [0.17, 0.43, 0.28, 0.13], abs=0.06
     )
-    assert _drop_words([7], 0.49, rng) == [7]  # something is always left
+    assert drop_words([7], 0.49, rng) == [7]  # something is always left
 
 
 def test_pictures_that_do_not_decode_are_left_out_with_their_reason(pairs, tmp_path):

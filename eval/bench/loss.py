@@ -1,0 +1,236 @@
+"""The symmetric InfoNCE of a large batch, forward and backward: memory beyond the gradients, and time.
+
+    python -m eval.bench.loss [NAME ...]     # cpu-16k-memory cpu-4k-time gpu-65k-time gpu-65k-memory gpu-1m-time
+
+16,384 and 4,096 pairs of 256 numbers in float32 on the CPU, 65,536 and 1,048,576 of 512 in bfloat16 on a GPU. Memory is
+in MiB (on the CPU the resident set's peak), time in seconds. Peers: the loss with its logits in memory, open_clip's
+ClipLoss, twice torch's F.linear_cross_entropy, and Inf-CL where `inf_cl` is installed (it takes float32 and a GPU). The
+names that begin with gpu need one and say so; they have not been run yet: none was at hand.
+"""
+
+import ctypes
+import importlib.util
+import multiprocessing
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from eval.bench import figure
+from retrieval.datatypes import Features
+from retrieval.losses import info_nce, sigmoid
+
+ROUNDS = 5
+MIB = 2**20
+Loss = Callable[[Features], torch.Tensor]
+
+
+def batch(pairs: int, dim: int, device: str) -> Features:
+    """Random directions, scale 20, as leaves: float32 on the CPU, bfloat16 on a GPU."""
+    generator = torch.Generator(device).manual_seed(0)
+    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    image, text = (
+        F.normalize(torch.randn(pairs, dim, device=device, generator=generator), dim=-1).to(dtype).requires_grad_()
+        for _ in range(2)
+    )
+    return Features(image, text, *(torch.tensor(x, device=device, requires_grad=True) for x in (20.0, -10.0)))
+
+
+# ---------------------------------------------------------------- the losses
+
+
+def ours(f: Features) -> torch.Tensor:
+    """Ours, tiled."""
+    return info_nce(f, f)
+
+
+def dense(f: Features) -> torch.Tensor:
+    """Both cross-entropies of one matrix of logits: three products."""
+    logits = f.logit_scale * (f.image.float() @ f.text.float().T)
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def clip_loss(f: Features) -> torch.Tensor:
+    """open_clip's, under autocast where the features are bfloat16."""
+    from open_clip import ClipLoss
+
+    with torch.autocast("cuda", torch.bfloat16, enabled=f.image.is_cuda):
+        return ClipLoss()(f.image, f.text, f.logit_scale)
+
+
+def linear_cross_entropy(f: Features) -> torch.Tensor:
+    """torch's, in chunks, once for each direction."""
+    target = torch.arange(len(f.image), device=f.image.device)
+    both = ((f.image, f.text), (f.text, f.image))
+    scale, options = f.logit_scale.to(f.image.dtype), torch.nn.LinearCrossEntropyOptions()
+    return sum(F.linear_cross_entropy(scale * x, y, target, options=options) for x, y in both) / 2
+
+
+def inf_cl(f: Features) -> torch.Tensor:
+    """Inf-CL's kernel, once for each direction."""
+    from inf_cl import cal_flash_loss
+
+    both = ((f.image, f.text), (f.text, f.image))
+    return sum(cal_flash_loss(x, y, scale=f.logit_scale).mean() for x, y in both) / 2
+
+
+def siglip_loss(f: Features) -> torch.Tensor:
+    """open_clip's sigmoid loss."""
+    from open_clip.loss import SigLipLoss
+
+    return SigLipLoss()(f.image, f.text, f.logit_scale, f.bias)
+
+
+def our_sigmoid(f: Features) -> torch.Tensor:
+    """Our sigmoid loss, tiled."""
+    return sigmoid(f, f)
+
+
+PEERS = {"dense": dense, "open_clip ClipLoss": clip_loss, "2 x F.linear_cross_entropy": linear_cross_entropy}
+if importlib.util.find_spec("inf_cl"):
+    PEERS_GPU = PEERS | {"Inf-CL": inf_cl}
+else:
+    PEERS_GPU = PEERS
+
+
+# ---------------------------------------------------------------- how they are measured
+
+
+def step(loss: Loss, f: Features) -> float:
+    """Seconds of a forward and a backward."""
+    for tensor in f:
+        tensor.grad = None
+    started = time.perf_counter()
+    loss(f).backward()
+    if f.image.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def in_turns(losses: Sequence[Loss], f: Features) -> list[list[float]]:
+    """Seconds of each, round by round, after one that does not count."""
+    rounds = [[step(loss, f) for loss in losses] for _ in range(ROUNDS + 1)]
+    return [list(times) for times in zip(*rounds[1:], strict=True)]
+
+
+def cpu_peak(loss: Loss, pairs: int, dim: int) -> float:
+    """MiB beyond the features and their gradients, in a process of its own."""
+    step(loss, batch(64, dim, "cpu"))  # what is loaded once is not the batch's
+    f = batch(pairs, dim, "cpu")
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, or it would hold the workspace unseen
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _resident("VmRSS")
+    step(loss, f)
+    return (_resident("VmHWM") - before - _gradient_bytes(f)) / MIB
+
+
+def _resident(field: str) -> int:
+    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+
+def gpu_peak(loss: Loss, f: Features) -> float:
+    """MiB beyond the features and their gradients."""
+    for tensor in f:
+        tensor.grad = None
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    step(loss, f)
+    return (torch.cuda.max_memory_allocated() - before - _gradient_bytes(f)) / MIB
+
+
+def _gradient_bytes(f: Features) -> int:
+    return sum(x.numel() * x.element_size() for x in (f.image, f.text))
+
+
+def _or_nothing(measure: Callable[[], list[float]], name: str) -> list[float] | None:
+    """What a peer measures, or None where the card cannot hold it."""
+    try:
+        return measure()
+    except torch.OutOfMemoryError:
+        print(f"{name}: out of memory", file=sys.stderr)
+        torch.cuda.empty_cache()
+        return None
+
+
+# ---------------------------------------------------------------- the figures
+
+
+def cpu_16k_memory() -> None:
+    """Asked: 200 MiB, a twentieth of the dense loss."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+        mine = pool.submit(cpu_peak, ours, 16_384, 256).result()
+        for name in ("open_clip ClipLoss", "2 x F.linear_cross_entropy"):
+            peer = pool.submit(cpu_peak, PEERS[name], 16_384, 256).result()
+            figure("cpu-16k-memory", [mine], [peer], name, floor=20 if "Clip" in name else 1, goal=20,
+                   smaller_is_better=True)  # fmt: skip
+
+
+def cpu_4k_time() -> None:
+    """Asked: no slower than dense."""
+    f = batch(4096, 256, "cpu")
+    mine, *theirs = in_turns([ours, *PEERS.values()], f)
+    for name, times in zip(PEERS, theirs, strict=True):
+        figure("cpu-4k-time", mine, times, name, floor=1, goal=1.5, smaller_is_better=True)
+    mine, times = in_turns([our_sigmoid, siglip_loss], f)
+    figure("cpu-4k-time, sigmoid", mine, times, "open_clip SigLipLoss", floor=1, goal=1.5, smaller_is_better=True)
+
+
+def gpu_65k_time() -> None:
+    """Asked: 50 ms."""
+    f = batch(65_536, 512, "cuda")
+    (mine,) = in_turns([ours], f)
+    figure("gpu-65k-time", mine, [0.05], "the goal", floor=1, goal=1, smaller_is_better=True)
+    for name, loss in PEERS_GPU.items():
+        times = _or_nothing(lambda loss=loss: in_turns([loss], f)[0], name)
+        if times:
+            figure("gpu-65k-time", mine, times, name, floor=1, goal=1.7, smaller_is_better=True)
+
+
+def gpu_65k_memory() -> None:
+    """Asked: 256 MiB."""
+    f = batch(65_536, 512, "cuda")
+    mine = gpu_peak(ours, f)
+    figure("gpu-65k-memory", [mine], [256], "the goal", floor=1, goal=1, smaller_is_better=True)
+    for name, loss in PEERS_GPU.items():
+        peer = _or_nothing(lambda loss=loss: [gpu_peak(loss, f)], name)
+        if peer:
+            figure("gpu-65k-memory", [mine], peer, name, floor=1, goal=10, smaller_is_better=True)
+
+
+def gpu_1m_time() -> None:
+    """Asked: 15 s on one card, within 12 GiB in all."""
+    torch.cuda.reset_peak_memory_stats()
+    f = batch(2**20, 512, "cuda")
+    step(ours, batch(8192, 512, "cuda"))
+    figure("gpu-1m-time", [step(ours, f)], [15], "the goal", floor=1, goal=1, smaller_is_better=True)
+    whole = torch.cuda.max_memory_allocated() / MIB
+    figure("gpu-1m-memory", [whole], [12 * 1024], "the goal", floor=1, goal=1, smaller_is_better=True)
+
+
+FIGURES = {
+    "cpu-16k-memory": cpu_16k_memory, "cpu-4k-time": cpu_4k_time, "gpu-65k-time": gpu_65k_time,
+    "gpu-65k-memory": gpu_65k_memory, "gpu-1m-time": gpu_1m_time,
+}  # fmt: skip
+
+
+def main() -> None:
+    """The figures asked for, or all."""
+    names = sys.argv[1:] or list(FIGURES)
+    unknown = set(names) - set(FIGURES)
+    if unknown:
+        sys.exit(f"no figure {', '.join(sorted(unknown))}: one of {', '.join(FIGURES)}")
+    for name in names:
+        if name.startswith("gpu") and not torch.cuda.is_available():
+            print(f"{name} needs a GPU", file=sys.stderr)
+        else:
+            FIGURES[name]()
+
+
+if __name__ == "__main__":
+    main()
