@@ -47,7 +47,7 @@ def panels_of(lines: Sequence[dict]) -> list[Panel]:
     recalls = {
         way.replace("_", "-"): [
             (line["step"], line["metrics"][f"{way}_recall@10"]) for line in lines
-            if f"{way}_recall@10" in line.get("metrics", {})
+            if math.isfinite(line.get("metrics", {}).get(f"{way}_recall@10", math.nan))
         ] for way in ("text_to_image", "image_to_text")
     }  # fmt: skip
     chance = lines[-1]["chance"] if lines else 0.0
@@ -70,7 +70,7 @@ def _drawn(panel: Panel) -> Image.Image:
     values = [y for points in panel.lines.values() for _, y in points]
     if panel.level:
         values.append(panel.level[1])
-    ticks = nice_ticks(0.0 if panel.from_zero else min(values), max(values))
+    ticks = nice_ticks(min(0.0, *values) if panel.from_zero else min(values), max(values))
     last = max(x for points in panel.lines.values() for x, _ in points)
     place = _placing(last, ticks[0], ticks[-1])
     pen.text((_LEFT, 12), panel.title, _INK, _font(18))

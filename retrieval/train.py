@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from indexes import durable
 from retrieval import checkpoints, curves, distributed, dropout, engine, journal, lora, partial, ring, watch
@@ -115,7 +114,7 @@ class _Run:
         self.frozen = partial.Frozen(self.model)
         for tower in (self.model.image_tower, self.model.text_tower):
             tower.body.to(engine.resolve_precision(config.precision, ranks.device))
-            _compile(tower.body, config.compile)
+            engine.compile_body(tower.body, config.compile, ranks.device)
         self.optimizer = Optimizer(self.model, config, self.data.steps)
         self.loss = _loss(config, ranks)
         self.identity = {
@@ -126,7 +125,8 @@ class _Run:
             "order": self.data.order.fingerprint,
         }
         self.watch = watch.Watch(config, self.data.batch_size, self.data.steps, listeners.on_message)
-        watch.say_repeated(pairs, self.data.batch_size, listeners.on_message)
+        if config.duplicates == "negative":
+            watch.say_repeated(pairs, self.data.batch_size, listeners.on_message)
         self.done = 0
 
     # ---------------------------------------------------------------- where it goes on
@@ -294,16 +294,6 @@ def _loss(config: TrainConfig, ranks: distributed.Ranks = distributed.ALONE) -> 
         options["teacher_share"] = config.teacher_share
     loss = functools.partial(LOSSES[config.loss], budget=config.loss_budget_mb * 2**20, **options)
     return loss if ranks.size == 1 else ring.gathered(loss, ranks)
-
-
-def _compile(body: nn.Module, backend: str) -> None:
-    """Let torch.compile make a tower's body faster; a list of blocks is compiled block by block."""
-    if not backend:
-        return
-    if backend not in torch.compiler.list_backends(exclude_tags=()):
-        raise BadRequest(f"torch has no compiler `{backend}`: use --set compile=inductor")
-    for part in body if isinstance(body, nn.ModuleList) else [body]:
-        part.compile(backend=backend)
 
 
 def _finish(model: DualEncoder, weights: dict[str, torch.Tensor], frozen: partial.Frozen) -> DualEncoder:

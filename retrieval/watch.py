@@ -117,6 +117,5 @@ def say_repeated(pairs: Sequence[Pair], batch_size: int, say: Callable[[str], No
     if share >= _WORTH_SAYING:
         say(
             f"in a batch of {batch_size} about {share:.0%} of the captions are also another picture's, as "
-            f"`{commonest[:60]}`, and are taught as wrong there: write captions that differ, or --set batch_size="
-            f"{max(2, batch_size // 4)}"
+            f"`{commonest[:60]}`, and are taught as wrong there: --set duplicates=masked leaves them out"
         )

@@ -194,6 +194,16 @@ def test_without_tensorboard_it_names_what_to_install(pairs, tmp_path, monkeypat
     assert not (tmp_path / "run").exists()
 
 
+def test_figures_below_zero_and_those_that_are_none_are_drawn_too(tmp_path):
+    line = {"step": 10, "loss": 1.0, "chance": 2.0, "lr": 1, "logit_scale": 1}
+    lines = [line | {"metrics": recall(-0.5)}, line | {"step": 20, "metrics": recall(-0.1)}]
+    lines.append(line | {"step": 30, "loss": float("nan"), "metrics": recall(float("nan"))})
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    panels = {panel.title: panel for panel in curves.panels_of(journal.read(tmp_path))}
+    assert panels["recall@10 on --eval"].lines["text-to-image"] == [(10, -0.5), (20, -0.1)]
+    assert curves.draw(tmp_path) == tmp_path / "curves.png"
+
+
 def test_a_torn_line_of_the_log_is_left_out(tmp_path):
     (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1}) + '\n{"step": 2, "lo')
     assert journal.read(tmp_path) == [{"step": 1}]

@@ -16,7 +16,7 @@ from retrieval.encoder import load_encoder, small_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses import LOSSES
 from retrieval.step import backward
-from retrieval.train import train
+from retrieval.train import _loss, train
 
 CONFIG = dataclasses.replace(
     recipes.smoke(), precision="fp32", batch_size=12, dropout=0.3, word_dropout=0.2, color_jitter=0.3, crop=0.5,
@@ -102,24 +102,29 @@ def test_the_ring_gives_the_loss_and_gradients_of_the_whole_batch(name, smoothin
 # ---------------------------------------------------------------- a step
 
 
-def _step(rank, micro, loss):
+def _step(rank, config):
     pairs = pairs_here()
     model = encoder_of(pairs)
     with distributed.join("cpu") as ranks:
-        data = TrainingSet(pairs, model, CONFIG, processes=ranks.size, process=ranks.rank)
-        _, value = backward(model, data.batch(1), ring.spread(loss, ranks), micro, seed=5)
+        data = TrainingSet(pairs, model, config, processes=ranks.size, process=ranks.rank)
+        _, value = backward(model, data.batch(1), _loss(config, ranks), config.micro_batch_size, seed=5)
         grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         ranks.average(list(grads.values()))
         return ranks.mean(value), grads
 
 
-@pytest.mark.parametrize(("micro", "loss"), [(0, "info_nce"), (4, "info_nce"), (0, "sigmoid")])
-def test_two_processes_give_the_gradients_of_one(micro, loss):
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"micro_batch_size": 4}, {"loss": "sigmoid"}, {"duplicates": "masked"}, {"duplicates": "positive"}],
+    ids=str,
+)
+def test_two_processes_give_the_gradients_of_one(changes):
     """With crops, jitter, flips, dropped words and dropout: every draw is for the whole batch."""
+    config = dataclasses.replace(CONFIG, **changes)
     pairs = pairs_here()
     model = encoder_of(pairs)
-    _, expected = backward(model, TrainingSet(pairs, model, CONFIG).batch(1), LOSSES[loss], 0, seed=5)
-    (value, grads), (other, others) = in_two(_step, micro, loss)
+    _, expected = backward(model, TrainingSet(pairs, model, config).batch(1), _loss(config), 0, seed=5)
+    (value, grads), (other, others) = in_two(_step, config)
     assert value == other == pytest.approx(expected, rel=1e-5)
     theirs = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert set(grads) == set(theirs)
