@@ -1,23 +1,31 @@
 """Approximate search: a FAISS index proposes rows, and the stored rows decide.
 
-Any FAISS factory string is a spec; those worth trying are in tune.py. An index knows the rows below `rows_below`; newer
-ones are scanned exactly, so they are found at once. How it lies in a store is in derived.py.
+Any FAISS factory string is a spec, and `Lean64,` before it reduces the rows to 64 dimensions first (reduction.py).
+Those worth trying are in tune.py. An index knows the rows below `rows_below`; newer ones are scanned exactly, so they
+are found at once. How it lies in a store is in derived.py.
 """
 
 import hashlib
-import sys
+import itertools
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from indexes import durable, exact
-from indexes.errors import Damaged
-from indexes.exact import Neighbors, Segment
+from indexes import durable, exact, reduction
+from indexes.errors import Damaged, StoreError
+from indexes.exact import BLOCK_ROWS, Neighbors, Segment
+from indexes.reduction import Reduction
+from indexes.rerank import refined, rerank
 
 TRAIN_ROWS_A_LIST = 64  # rows that k-means sees for each list: more changes little
-RERANK_QUERIES = 256  # re-ranked together: their rows fit the caches
+BATCHED_FAST_SCAN = (
+    13  # FAISS's `implem`: all queries that visit a list scan it together; a third faster than its choice
+)
+KMEANS_ROUNDS = 6  # for ten, FAISS's default, a list more in thirty is visited: less than it costs
+ADD_AT_ONCE = 1 << 27  # bytes of rows: fast-scan packs its lists anew with each addition
 LEAST_LIMIT = 1 << 26  # bytes FAISS may allocate for one array of a small file
 
 
@@ -37,12 +45,14 @@ class Point:
 
 @dataclass(slots=True)
 class Ann:
-    """A FAISS index whose ids are rows. points: by rising recall."""
+    """A FAISS index whose ids are rows, from `rows_from` on and below `rows_below`. points: by rising recall."""
 
     index: object
     spec: str
     rows_below: int
     points: Sequence[Point] = field(default_factory=list)
+    reduction: Reduction | None = None
+    rows_from: int = 0
 
     def point(self, recall: float) -> Point | None:
         """The cheapest point that was measured to give this recall, or None."""
@@ -50,41 +60,85 @@ class Ann:
 
     def propose(self, queries: np.ndarray, count: int, effort: int) -> np.ndarray:
         """Rows (q, count) by falling approximate score, -1 where there is none."""
+        if self.reduction:
+            queries = queries @ self.reduction.for_queries
         return self.index.search(queries, count, params=_parameters(self.index, effort))[1]
 
 
-def build(segments: Iterable[Segment], spec: str, dim: int, rows_below: int, seed: int = 0) -> Ann:
+def build(
+    segments: Iterable[Segment], spec: str, dim: int, rows_below: int, queries: np.ndarray | None = None, seed: int = 0
+) -> Ann:
     """Train a FAISS index of that spec on a sample of the rows, and add all of them.
 
-    Raises RuntimeError where FAISS does not take the spec.
+    queries: text queries (q, dim), which a spec that begins with `Lean` learns from. Raises RuntimeError where FAISS
+    does not take the spec, StoreError where `Lean` does not fit.
     """
     import faiss
 
     segments = list(segments)
-    index = faiss.index_factory(dim, spec, faiss.METRIC_INNER_PRODUCT)
+    width, plain = parse_spec(spec, dim)
+    index = faiss.index_factory(width, plain, faiss.METRIC_INNER_PRODUCT)
     inverted = faiss.try_extract_index_ivf(index)
-    if not index.is_trained:
-        index.train(_sample(segments, TRAIN_ROWS_A_LIST * inverted.nlist if inverted else 65_536, seed))
-    if not inverted:
+    sample = np.empty((0, dim), np.float32)
+    if width < dim or not index.is_trained:
+        sample = _sample(segments, TRAIN_ROWS_A_LIST * inverted.nlist if inverted else 65_536, seed)
+    learned = None
+    if width < dim:
+        if queries is None:
+            raise StoreError(f"{spec} learns from text queries: give them, or leave out `Lean`")
+        learned = reduction.fit(sample, queries, width)
+        sample = sample @ learned.for_rows
+    if inverted:
+        inverted.cp.niter = KMEANS_ROUNDS
+    else:
         index = faiss.IndexIDMap2(index)
-    ann = Ann(index, spec, rows_below)
+    if not index.is_trained:
+        index.train(sample)
+    ann = Ann(_ready(index), spec, rows_below, reduction=learned)
     extend(ann, segments, rows_below)
     return ann
 
 
+def parse_spec(spec: str, dim: int) -> tuple[int, str]:
+    """The width that FAISS sees and its own factory string. Raises StoreError for a `Lean` that does not fit."""
+    lean = re.fullmatch(r"Lean(\d+),(.+)", spec)
+    if not lean:
+        return dim, spec
+    if not 0 < int(lean[1]) < dim:
+        raise StoreError(f"{spec} does not reduce {dim} dimensions: give Lean{max(1, dim // 2)}, or leave it out")
+    return int(lean[1]), lean[2]
+
+
 def extend(ann: Ann, segments: Iterable[Segment], rows_below: int) -> None:
     """Add the living rows of segments, which the index does not know yet."""
-    for segment in segments:
-        for rows, vectors in segment.blocks():
-            ann.index.add_with_ids(vectors, rows)
+    segments = list(segments)
+    if not ann.index.ntotal:
+        ann.rows_from = min((segment.first_row for segment in segments), default=0)
+    blocks = (block for segment in segments for block in segment.blocks())
+    reduced = ((rows, vectors @ ann.reduction.for_rows if ann.reduction else vectors) for rows, vectors in blocks)
+    while some := list(itertools.islice(reduced, max(1, ADD_AT_ONCE // (4 * BLOCK_ROWS * ann.index.d)))):
+        ann.index.add_with_ids(
+            np.concatenate([vectors for _, vectors in some]), np.concatenate([rows for rows, _ in some])
+        )
     ann.rows_below = rows_below
+
+
+def _ready(index: object) -> object:
+    """The index, set to search as fast as it can."""
+    import faiss
+
+    inverted = faiss.try_extract_index_ivf(index)
+    inside = inverted and faiss.downcast_index(inverted)
+    if isinstance(inside, faiss.IndexIVFPQFastScan):
+        inside.implem = BATCHED_FAST_SCAN
+    return index
 
 
 def copy_of(ann: Ann) -> Ann:
     """A copy in memory: adding to it disturbs nobody."""
     import faiss
 
-    return Ann(faiss.clone_index(ann.index), ann.spec, ann.rows_below, ann.points)
+    return replace(ann, index=_ready(faiss.clone_index(ann.index)))
 
 
 def emptied(ann: Ann) -> Ann:
@@ -106,8 +160,43 @@ def search(
     effort = int(np.ceil(point.effort / share))
     known = [segment for segment in segments if segment.first_row < ann.rows_below]
     newer = [segment for segment in segments if segment.first_row >= ann.rows_below]
-    best = rerank(known, queries, ann.propose(queries, fetch, effort), k)
+    best = _reranked(ann, known, queries, k, fetch, effort)
     return exact.better(best, exact.search(newer, queries, k)) if newer else best
+
+
+def _reranked(ann: Ann, known: Sequence[Segment], queries: np.ndarray, k: int, fetch: int, effort: int) -> Neighbors:
+    if not _is_one_segment(ann, known):
+        return rerank(known, queries, ann.propose(queries, fetch, effort), k)
+    base, parameters = ann.index, _parameters(ann.index, effort)
+    if ann.reduction:
+        base, parameters = _reducing(ann), _inside(parameters)
+    return refined(base, parameters, known[0], queries, k, fetch)
+
+
+def _is_one_segment(ann: Ann, known: Sequence[Segment]) -> bool:
+    """Do all rows that the index may name lie side by side?"""
+    if len(known) != 1 or known[0].names is not None:
+        return False
+    return known[0].first_row <= ann.rows_from and ann.rows_below <= known[0].first_row + len(known[0].vectors)
+
+
+def _reducing(ann: Ann) -> object:
+    """The index with the reduction of queries before it, as FAISS has it."""
+    import faiss
+
+    dim, width = ann.reduction.for_queries.shape
+    transform = faiss.LinearTransform(dim, width, False)
+    faiss.copy_array_to_vector(np.ascontiguousarray(ann.reduction.for_queries.T).ravel(), transform.A)
+    transform.is_trained = True
+    whole = faiss.IndexPreTransform(transform, ann.index)
+    whole.ntotal = ann.index.ntotal
+    return whole
+
+
+def _inside(parameters: object) -> object:
+    import faiss
+
+    return faiss.SearchParametersPreTransform(index_params=parameters)
 
 
 def _sample(segments: Sequence[Segment], count: int, seed: int) -> np.ndarray:
@@ -127,53 +216,16 @@ def _parameters(index: object, effort: int) -> object:
     if faiss.try_extract_index_ivf(index):
         inside = faiss.SearchParametersIVF(nprobe=effort)
         wrapped = isinstance(faiss.downcast_index(index), faiss.IndexPreTransform)
-        return faiss.SearchParametersPreTransform(index_params=inside) if wrapped else inside
+        return _inside(inside) if wrapped else inside
     inner = faiss.downcast_index(index.index) if hasattr(index, "index") else index
     return faiss.SearchParametersHNSW(efSearch=effort) if isinstance(inner, faiss.IndexHNSW) else None
-
-
-def rerank(segments: Sequence[Segment], queries: np.ndarray, rows: np.ndarray, k: int) -> Neighbors:
-    """Of the proposed rows (q, n) the k best by the stored rows' true scores. Deleted and unknown rows fall out."""
-    rows = np.sort(rows, axis=1)  # ties go to the lower row, and memory is read in order
-    scores = np.full(rows.shape, -np.inf, np.float32)
-    for segment in segments:
-        offsets = segment.offsets(rows)
-        for start in range(0, len(rows), RERANK_QUERIES):
-            part = slice(start, start + RERANK_QUERIES)
-            _score(segment, queries[part], offsets[part], scores[part])
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    best_scores = np.take_along_axis(scores, order, 1)
-    best = np.where(np.isneginf(best_scores), -1, np.take_along_axis(rows, order, 1))
-    padding = ((0, 0), (0, max(0, k - best.shape[1])))
-    return Neighbors(np.pad(best, padding, constant_values=-1), np.pad(best_scores, padding, constant_values=-np.inf))
-
-
-def _score(segment: Segment, queries: np.ndarray, offsets: np.ndarray, scores: np.ndarray) -> None:
-    """Write the scores of the offsets (q, n) of a segment where they are not -1."""
-    here = offsets >= 0
-    if here.all():
-        vectors = _decoded(segment.vectors[offsets.ravel()]).reshape(*offsets.shape, -1)
-        np.matmul(vectors, queries[:, :, None], out=scores[:, :, None])
-    elif here.any():
-        number, place = np.nonzero(here)
-        vectors = _decoded(segment.vectors[offsets[number, place]])
-        scores[number, place] = np.einsum("nd,nd->n", vectors, queries[number])
-
-
-def _decoded(rows: np.ndarray) -> np.ndarray:
-    """float16 rows as float32: by torch where it is at hand (eight times as fast as NumPy), else by FAISS (twice)."""
-    if "torch" in sys.modules:
-        return sys.modules["torch"].from_numpy(rows).float().numpy()
-    import faiss
-
-    return faiss.IndexScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_fp16).sa_decode(rows.view(np.uint8))
 
 
 # ---------------------------------------------------------------- on disk
 
 
 def write(ann: Ann, path: Path) -> str:
-    """Write the FAISS index durably; its SHA-256."""
+    """Write the FAISS index durably, the reduction's two matrices after it; its SHA-256."""
     import faiss
 
     digest = hashlib.sha256()
@@ -183,14 +235,20 @@ def write(ann: Ann, path: Path) -> str:
             digest.update(data)
             return file.write(data)
 
-        faiss.write_index(ann.index, faiss.PyCallbackIOWriter(take))
+        writer = faiss.PyCallbackIOWriter(take)
+        faiss.write_index(ann.index, writer)
+        for matrix in (ann.reduction.for_queries, ann.reduction.for_rows) if ann.reduction else ():
+            take(matrix.astype("<f4").tobytes())
 
     durable.write_file(path, pour)
     return digest.hexdigest()
 
 
-def read(path: Path, sha256: str) -> object:
-    """The FAISS index of a file that is what was written. Raises Damaged before FAISS sees anything else."""
+def read(path: Path, sha256: str, spec: str, dim: int) -> tuple[object, Reduction | None]:
+    """The FAISS index and the reduction of a file that is what was written.
+
+    Raises Damaged before FAISS sees anything else.
+    """
     import faiss
 
     try:
@@ -202,6 +260,11 @@ def read(path: Path, sha256: str) -> object:
     before = faiss.get_deserialization_vector_byte_limit()
     faiss.set_deserialization_vector_byte_limit(max(LEAST_LIMIT, 8 * len(content)))
     try:
-        return faiss.deserialize_index(np.frombuffer(content, np.uint8))
+        index = _ready(faiss.deserialize_index(np.frombuffer(content, np.uint8)))
     finally:
         faiss.set_deserialization_vector_byte_limit(before)  # it is the whole process's
+    width, _ = parse_spec(spec, dim)
+    if width == dim:
+        return index, None
+    matrices = np.frombuffer(content[-8 * dim * width :], "<f4").astype(np.float32)
+    return index, Reduction(*matrices.reshape(2, dim, width))

@@ -44,15 +44,22 @@ class Derived:
         if recorded is None:
             return None
         if self._read is None or self._read[0] != recorded["sha256"]:
-            from indexes import ann
-
             try:
-                read = ann.read(self._file(recorded["number"]), recorded["sha256"])
-                points = [ann.Point(**point) for point in recorded["points"]]
-                self._read = recorded["sha256"], ann.Ann(read, recorded["spec"], recorded["rows_below"], points)
+                self._read = recorded["sha256"], self._believed(recorded)
             except Damaged:
                 self._read = recorded["sha256"], None
         return self._read[1]
+
+    def _believed(self, recorded: dict) -> "Ann":
+        from indexes import ann
+
+        index, reduction = ann.read(
+            self._file(recorded["number"]), recorded["sha256"], recorded["spec"], self._store.dim
+        )
+        points = [ann.Point(**point) for point in recorded["points"]]
+        # An index without `rows_from` was written before it was: it may name rows that are no longer there.
+        first = recorded.get("rows_from", 0)
+        return ann.Ann(index, recorded["spec"], recorded["rows_below"], points, reduction, first)
 
     def search(
         self, segments: Sequence[Segment], queries: np.ndarray, k: int, recall: float | None
@@ -100,7 +107,14 @@ class Derived:
         number = 1 + max((int(file.stem) for file in folder.glob("*.faiss")), default=0)
         durable.make_folder(folder)
         sha256 = ann.write(built, self._file(number))
-        said = {"number": number, "sha256": sha256, "spec": built.spec, "rows_below": built.rows_below, "asked": asked}
+        said = {
+            "number": number,
+            "sha256": sha256,
+            "spec": built.spec,
+            "rows_below": built.rows_below,
+            "asked": asked,
+            "rows_from": built.rows_from,
+        }
         self._store.set_manifest(**{KEY: said | {"points": [asdict(point) for point in built.points]}})
         self._read = sha256, built
         self._store.remove_orphans()

@@ -249,10 +249,11 @@ class Store:
         The old rows stay readable for those who opened the store before; the next compaction collects them.
         """
         known, recorded = self.derived.index, self.derived.recorded
-        alive = [(rows, vectors) for segment in self.segments for rows, vectors in segment.blocks()]
+        blocks = (block for segment in self.segments for block in segment.blocks())
+        alive = [(rows, vectors.astype("<f2")) for rows, vectors in blocks]  # exactly what was stored
         rows = np.concatenate([part for part, _ in alive]) if alive else np.empty(0, np.int64)
         records = self.records(rows)
-        written = self._write_segment(np.concatenate([part for _, part in alive]).astype("<f2")) if alive else None
+        written = self._write_segment(np.concatenate([part for _, part in alive])) if alive else None
         with self._commit() as generation:
             self._collect()
             self._bury([record.id for record in records], generation)

@@ -2,13 +2,14 @@
 
 An index that reaches 0.95 for pictures as queries gives 0.77 to 0.85 for words. So: specs that fit the memory asked for
 are built on a sample and measured with text; the cheapest that reaches the recall, with the lower end of its confidence
-interval, is built on all rows; its operating points are measured again there, chosen on one half of the queries and
-reported on the other.
+interval, is built on all rows; its operating points are measured again there, chosen on a third of the queries and
+reported on another.
 """
 
+import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,10 +20,14 @@ from indexes.exact import Segment
 
 K = 10
 RECALLS = (0.90, 0.95, 0.99)  # the operating points that are kept, beside the one asked for
-SAMPLE_ROWS, SAMPLE_QUERIES = 50_000, 1000  # what the specs are compared on
-LEAST_QUERIES = 100
-FETCHES = (10, 14, 20, 28, 40, 57, 80, 113, 160, 226, 320, 640)
-EFFORTS_BEYOND = 3  # efforts tried after one reaches the highest recall: more lists may save fetched rows
+SAMPLE_ROWS, SAMPLE_QUERIES = 30_000, 500  # what the specs are compared on
+LEAST_QUERIES, MOST_QUERIES = 100, 3000
+WAYS = 4  # to one recall that are timed: more lists may save fetched rows
+TIMED_QUERIES, TIMED_ROUNDS = 500, 3
+LEAST_WIDTH = 16  # of reduced rows
+FETCHES = tuple(round(10 * 2 ** (step / 4)) for step in range(21))  # 10, 12, 14, ... 320
+# Of the queries: what a reduction is learned from, what ways are chosen on, and what their recall is reported on.
+LEARNED, CHOSEN, HELD_OUT = slice(0, None, 3), slice(1, None, 3), slice(2, None, 3)
 _ONE_SIDED = 1.645  # standard errors of a one-sided 95 % bound
 
 
@@ -37,14 +42,16 @@ class Candidate:
 def candidates(rows: int, dim: int, memory: float) -> list[Candidate]:
     """Specs for so many rows that fit `memory` bytes, the cheapest to search first by experience.
 
-    IVF with 4-bit product quantisation (fast-scan) on residuals first: its scan is cheap, so that probing the many
-    lists that text needs stays affordable; a graph or wider codes where they fit. Raises StoreError where nothing fits.
+    Reduced rows first (reduction.py): text asks for few directions. Then IVF with 4-bit product quantisation
+    (fast-scan) on residuals: its scan is cheap, so that probing the many lists that text needs stays affordable; a
+    graph or wider codes where they fit. Raises StoreError where nothing fits.
     """
-    lists = int(2 ** np.clip(np.round(np.log2(4 * np.sqrt(rows))), 4, 16))
-    even = dim - dim % 2
+    lists = int(2 ** np.clip(np.round(np.log2(2 * np.sqrt(rows))), 4, 16))
+    even, half, quarter = dim // 2 * 2, dim // 4 * 2, dim // 8 * 2
+    reduced = [Candidate(f"Lean{width},IVF{lists},PQ{width // 2}x4fsr", width / 4 + 8) for width in (quarter, half)]
     every = [
+        *(reduced if quarter >= LEAST_WIDTH else []),
         Candidate(f"IVF{lists},PQ{even // 2}x4fsr", even / 4 + 8),
-        Candidate(f"IVF{max(16, lists // 2)},PQ{even // 2}x4fsr", even / 4 + 8),
         Candidate(f"IVF{lists},RaBitQ", dim / 8 + 16),
         Candidate(f"IVF{lists},SQ8", dim + 8),
         Candidate("HNSW32,SQ8", dim + 4 * 64 + 16),
@@ -70,11 +77,12 @@ def choose(
         raise StoreError(
             f"{len(queries)} text queries are too few to measure recall with: give at least {LEAST_QUERIES}"
         )
+    queries = queries[:MOST_QUERIES]
     rows = sum(len(segment.vectors) - len(segment.dead) for segment in segments)
     tried = list(specs) or [each.spec for each in candidates(rows, dim, memory)]
     spec = tried[0] if len(tried) == 1 else _best_on_a_sample(segments, queries, dim, rows, recall, tried, say)
     say(f"building {spec} on {rows} rows")
-    built = ann.build(segments, spec, dim, rows_below)
+    built = ann.build(segments, spec, dim, rows_below, queries[LEARNED])
     built.points = operating_points(built, segments, queries, (*RECALLS, recall))
     return built
 
@@ -83,93 +91,93 @@ def _best_on_a_sample(
     segments: Sequence[Segment], queries: np.ndarray, dim: int, rows: int, recall: float, specs: Sequence[str],
     say: Callable[[str], None],
 ) -> str:  # fmt: skip
-    sample, queries = _sampled(segments, min(1.0, SAMPLE_ROWS / rows)), queries[:SAMPLE_QUERIES]
-    truth = exact.search(sample, queries, K).rows
+    """The spec that reaches the recall in the least time. They are tried until one is slower than one before it."""
+    sample, asked = _sampled(segments, min(1.0, SAMPLE_ROWS / rows)), queries[CHOSEN][:SAMPLE_QUERIES]
+    truth = exact.search(sample, asked, K).rows
     best, least = specs[0], np.inf
     for spec in specs:
         try:
-            built = ann.build(sample, _scaled(spec, rows), dim, 0)
+            built = ann.build(sample, _scaled(spec, rows), dim, len(sample[0].vectors), queries[LEARNED])
         except RuntimeError as error:
             say(f"{spec}: FAISS does not take it ({str(error).splitlines()[0][:100]})")
             continue
-        measured = _measured(built, sample, queries, truth, recall)
-        cheapest = min((seconds for seconds, *_, low in measured if low >= recall), default=np.inf)
-        gives = f"{1 / cheapest:.0f} queries/s at {recall:.2f}" if cheapest < np.inf else f"never {recall:.2f}"
+        ways = _ways(built, asked, truth, [recall])[recall]
+        seconds, *_ = _cheapest(built, sample, asked, ways) if ways else (np.inf,)
+        gives = f"{1 / seconds:.0f} queries/s at {recall:.2f}" if ways else f"never {recall:.2f}"
         say(f"{spec}: {gives} on a sample")
-        if cheapest < least:
-            best, least = spec, cheapest
+        if seconds < least:
+            best, least = spec, seconds
+        elif least < np.inf:
+            break
     return best
 
 
 def _sampled(segments: Sequence[Segment], share: float) -> list[Segment]:
+    """One segment of that share of the rows, under numbers of its own."""
     rng = np.random.default_rng(0)
     alive = np.concatenate([rows for segment in segments for rows, _ in segment.blocks()])
     chosen = np.sort(rng.choice(alive, round(share * len(alive)), replace=False)) if share < 1 else alive
-    return exact.gather(segments, chosen)
+    return [replace(part, names=None) for part in exact.gather(segments, chosen)]
 
 
 def _scaled(spec: str, rows: int) -> str:
     """The same spec for a sample: as many rows a list as the whole would have."""
-    head, comma, tail = spec.partition(",")
-    if not head.startswith("IVF") or rows <= SAMPLE_ROWS:
+    if rows <= SAMPLE_ROWS:
         return spec
-    lists = max(16, int(head[3:]) * SAMPLE_ROWS // rows)
-    return f"IVF{lists}{comma}{tail}"
+    return re.sub(r"\bIVF(\d+)", lambda found: f"IVF{max(16, int(found[1]) * SAMPLE_ROWS // rows)}", spec)
 
 
 def operating_points(
     built: Ann, segments: Sequence[Segment], queries: np.ndarray, recalls: Sequence[float]
 ) -> list[Point]:
-    """The cheapest way to each recall: chosen on the even queries, its recall that of the odd ones."""
+    """The cheapest way to each recall: chosen on a third of the queries, its recall that of another."""
     known = [segment for segment in segments if segment.first_row < built.rows_below]
-    truth = exact.search(known, queries, K).rows
-    chosen, held_out = slice(0, None, 2), slice(1, None, 2)
-    measured = sorted(_measured(built, known, queries[chosen], truth[chosen], max(recalls)))
+    chosen, held_out = queries[CHOSEN], queries[HELD_OUT]
+    truth = exact.search(known, np.concatenate([chosen, held_out]), K).rows
+    ways = _ways(built, chosen, truth[: len(chosen)], sorted(set(recalls)))
     points = []
-    for asked in sorted(set(recalls)):
-        found = next(((effort, fetch) for _, effort, fetch, low in measured if low >= asked), None)
-        if found is None:
-            break
-        caught = hits(built.propose(queries[held_out], found[1], found[0]), truth[held_out])
-        points.append(Point(asked, *found, float(caught.mean()), _low(caught)))
+    for asked, found in ways.items():
+        if found:
+            _, effort, fetch = _cheapest(built, known, chosen, found)
+            caught = hits(built.propose(held_out, fetch, effort), truth[len(chosen) :])
+            points.append(Point(asked, effort, fetch, float(caught.mean()), _low(caught)))
     return points
 
 
-def _measured(
-    built: Ann, segments: Sequence[Segment], queries: np.ndarray, truth: np.ndarray, enough: float
-) -> list[tuple[float, int, int, float]]:
-    """(seconds a query, effort, fetch, lower bound of the recall) over a grid, up to where looking harder is no use.
+def _ways(
+    built: Ann, queries: np.ndarray, truth: np.ndarray, recalls: Sequence[float]
+) -> dict[float, list[tuple[int, int]]]:
+    """For each recall the (effort, fetch) that reach it by the lower bound: fewer lists visited, or fewer rows fetched.
 
     The re-rank is exact, so what it finds is what was fetched, and fewer fetched are the first of more: recall needs
-    one search for each effort. Time is that of a short search, plus what each row more costs, measured once.
+    one search for each effort.
     """
-    by_row = _seconds_a_row(built, segments, queries)
-    grid, passed = [], 0
+    ways = {recall: [] for recall in recalls}
     for effort in _efforts(built):
-        started = time.perf_counter()
-        built.propose(queries, FETCHES[0], effort)
-        seconds = (time.perf_counter() - started) / len(queries)
         proposed = built.propose(queries, FETCHES[-1], effort)
-        for fetch in FETCHES:
-            grid.append((seconds + fetch * by_row, effort, fetch, _low(hits(proposed[:, :fetch], truth))))
-        passed += grid[-1][-1] >= enough
-        if passed == EFFORTS_BEYOND:
+        places = _places(proposed, truth)
+        lows = [_low((places < fetch).sum(1) / np.maximum(1, (truth >= 0).sum(1))) for fetch in FETCHES]
+        for recall, found in ways.items():
+            fetch = next((fetch for fetch, low in zip(FETCHES, lows, strict=True) if low >= recall), None)
+            if fetch and len(found) < WAYS and (not found or fetch < found[-1][1]):
+                found.append((effort, fetch))
+        if ways[max(recalls)] and effort >= 1.4 * ways[max(recalls)][0][0]:  # more lists than that save nothing
             break
-    return grid
+    return ways
 
 
-def _seconds_a_row(built: Ann, segments: Sequence[Segment], queries: np.ndarray) -> float:
-    """What a row more in `fetch` costs: to propose it and to score it."""
-    few, effort = queries[:200], _efforts(built)[len(_efforts(built)) // 2]
-    marks = [time.perf_counter()]
-    built.propose(few, FETCHES[0], effort)
-    marks.append(time.perf_counter())
-    proposed = built.propose(few, FETCHES[-2], effort)
-    marks.append(time.perf_counter())
-    ann.rerank(segments, few, proposed, K)
-    marks.append(time.perf_counter())
-    short, long, scored = np.diff(marks)
-    return (max(0.0, long - short) + scored) / len(few) / FETCHES[-2]
+def _cheapest(
+    built: Ann, segments: Sequence[Segment], queries: np.ndarray, ways: Sequence[tuple[int, int]]
+) -> tuple[float, int, int]:
+    """(seconds a query, effort, fetch) of the quickest, the whole search timed; the best of a few rounds."""
+    queries, timed = queries[:TIMED_QUERIES], []
+    for effort, fetch in ways:
+        point = Point(0, effort, fetch, 0, 0)
+        for _ in range(TIMED_ROUNDS):
+            started = time.perf_counter()
+            ann.search(built, point, segments, queries, K)
+            timed.append(((time.perf_counter() - started) / len(queries), effort, fetch))
+    return min(timed)
 
 
 def _efforts(built: Ann) -> list[int]:
@@ -185,6 +193,12 @@ def hits(proposed: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """The share of each query's true answers that were proposed, (q,)."""
     found = (truth[:, :, None] == proposed[:, None, :]).any(2) & (truth >= 0)
     return found.sum(1) / np.maximum(1, (truth >= 0).sum(1))
+
+
+def _places(proposed: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """How far down each true answer was proposed, (q, K); beyond the end for those that were not."""
+    same = (truth[:, :, None] == proposed[:, None, :]) & (truth >= 0)[:, :, None]
+    return np.where(same.any(2), same.argmax(2), proposed.shape[1])
 
 
 def _low(caught: np.ndarray) -> float:

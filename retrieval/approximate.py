@@ -14,7 +14,7 @@ LEAST_ROWS = 10_000  # below this, exact search is as fast
 AUTO_ROWS = 100_000  # from here on one is made without being asked for
 AUTO_RECALL = 0.95
 MERGE_SHARE = 0.02  # of the rows, and at least LEAST_ROWS: newer ones are scanned at each search until they are so many
-QUERIES = 2000
+QUERIES = 3000
 _HNSW_SHARE = 1 / 8  # of the memory that HNSW32 would take, if none is asked for
 
 _TEMPLATES = (
@@ -61,6 +61,9 @@ def keep(
     elif recall is None and memory is None and not recorded and len(store) < AUTO_ROWS:
         return
     asked = recall or (recorded["asked"] if recorded else AUTO_RECALL)
+    if len(store.segments) > 1:
+        say(f"bringing {len(store.segments)} segments together")
+        store.compact()  # FAISS then re-ranks from the mapped rows itself
     budget = memory or _HNSW_SHARE * (4 * store.dim + 272) * len(store)
     built = tune.choose(
         store.segments, text_queries(store, encoder), store.dim, store.manifest["next_row"], asked, budget, say=say

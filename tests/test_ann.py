@@ -1,11 +1,14 @@
 """Approximate search: proposals are re-ranked by the truth, recall is measured, a damaged file is never believed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from indexes import Record, Store, StoreError, ann, exact, filters, tune
 from indexes.ann import Point
 from indexes.exact import Segment
+from indexes.rerank import refined, rerank
 
 DIM, COUNT = 32, 3000
 
@@ -25,29 +28,52 @@ def segment(rows=ROWS, first=0, dead=()):
     return Segment(first, rows.astype(np.float16), np.array(dead, np.int64))
 
 
-@pytest.fixture(scope="module")
-def index():
+@pytest.fixture(scope="module", params=["IVF32,PQ16x4fsr", "Lean24,IVF32,PQ12x4fsr"])
+def index(request):
     """IVF + PQ of the first 3,000 rows, measured on queries."""
-    return tune.choose([segment()], QUERIES, DIM, COUNT, 0.9, 1e9, ["IVF32,PQ16x4fsr"])
+    return tune.choose([segment()], QUERIES, DIM, COUNT, 0.9, 1e9, [request.param])
 
 
 @pytest.mark.parametrize(
-    "spec", ["Flat", "IVF16,Flat", "IVF16,PQ16x4fsr", "HNSW16", "IVF16,RaBitQ", "OPQ16,IVF16,PQ16x4fs"]
+    "spec",
+    ["Flat", "IVF16,Flat", "IVF16,PQ16x4fsr", "HNSW16", "IVF16,RaBitQ", "OPQ16,IVF16,PQ16x4fs", "Lean8,IVF16,PQ4x4fsr"],
 )
-def test_looked_at_in_full_any_spec_gives_the_exact_answer(spec):
-    segments = [segment(ROWS[:1000], 5), segment(ROWS[1000:], 1005, [0, 7])]
-    built = ann.build(segments, spec, DIM, 5 + COUNT)
-    assert built.index.ntotal == COUNT - 2
+@pytest.mark.parametrize("first", [0, 5])
+@pytest.mark.parametrize("split", [COUNT, 1000])
+def test_looked_at_in_full_any_spec_gives_the_exact_answer(spec, first, split):
+    segments = [segment(ROWS[:split], first, [0, 7])]
+    segments += [segment(ROWS[split:], first + split, [3])] if split < COUNT else []
+    built = ann.build(segments, spec, DIM, first + COUNT, QUERIES)
+    assert built.index.ntotal == COUNT - sum(len(each.dead) for each in segments)
+    dead_later = [dataclasses.replace(each, dead=np.array([0, 7, 11])) for each in segments]
     everything = Point(1.0, 3000, COUNT, 1.0, 1.0)
-    found = ann.search(built, everything, segments, QUERIES[:50], 10)
-    truth = exact.search(segments, QUERIES[:50], 10)
+    found = ann.search(built, everything, dead_later, QUERIES[:50], 10)
+    truth = exact.search(dead_later, QUERIES[:50], 10)
     np.testing.assert_array_equal(found.rows, truth.rows)
     np.testing.assert_allclose(found.scores, truth.scores, atol=1e-6)
 
 
+def test_faiss_reads_the_rows_of_one_segment_where_they_lie(index, monkeypatch):
+    asked = []
+    monkeypatch.setattr(ann, "rerank", lambda *args: asked.append("by hand") or rerank(*args))
+    point = index.points[-1]
+    by_faiss = ann.search(index, point, [segment()], QUERIES, 10)
+    assert not asked
+    by_hand = ann.search(dataclasses.replace(index, rows_from=-1), point, [segment()], QUERIES, 10)
+    assert asked == ["by hand"]  # the index might name rows before the segment, which FAISS would read nevertheless
+    np.testing.assert_array_equal(by_faiss.rows, by_hand.rows)
+    np.testing.assert_allclose(by_faiss.scores, by_hand.scores, atol=1e-6)
+
+
+def test_a_row_beyond_the_segment_is_an_error_not_a_read():
+    flat = ann.build([segment()], "Flat", DIM, COUNT).index
+    with pytest.raises(RuntimeError, match="base_labels"):
+        refined(flat, None, segment(ROWS[:10]), QUERIES[:1], 3, 100)
+
+
 def test_the_rerank_drops_what_was_deleted_and_pads_what_is_missing():
     rows = np.array([[3, 1, -1, 2, 99_999]])
-    found = ann.rerank([segment(dead=[1])], QUERIES[:1], rows, 5)
+    found = rerank([segment(dead=[1])], QUERIES[:1], rows, 5)
     scores = {row: float(QUERIES[0] @ ROWS[row].astype(np.float16).astype(np.float32)) for row in (2, 3)}
     assert found.rows[0].tolist() == [*sorted(scores, key=scores.get, reverse=True), -1, -1, -1]
     assert found.scores[0, 0] == pytest.approx(max(scores.values()), abs=1e-6)
@@ -72,8 +98,12 @@ def test_the_point_for_a_recall_is_the_cheapest_that_gives_it(index):
 
 
 def test_what_does_not_fit_or_cannot_be_measured_is_said():
-    with pytest.raises(StoreError, match=r"fits 1 MB: give --memory 24M"):
+    with pytest.raises(StoreError, match=r"fits 1 MB: give --memory 12M"):
         tune.candidates(1_000_000, 64, 2**20)
+    with pytest.raises(StoreError, match="Lean32,Flat does not reduce 32 dimensions: give Lean16, or leave it out"):
+        ann.build([segment()], "Lean32,Flat", DIM, COUNT, QUERIES)
+    with pytest.raises(StoreError, match="Lean8,Flat learns from text queries"):
+        ann.build([segment()], "Lean8,Flat", DIM, COUNT)
     with pytest.raises(StoreError, match="3 text queries are too few"):
         tune.choose([segment()], QUERIES[:3], DIM, COUNT, 0.9, 1e9)
     assert all(each.bytes_per_row * 10**6 <= 2e8 for each in tune.candidates(10**6, 512, 2e8))
@@ -83,7 +113,7 @@ def test_the_best_spec_is_chosen_by_measuring(monkeypatch):
     monkeypatch.setattr(tune, "SAMPLE_ROWS", 1500)
     said = []
     built = tune.choose(
-        [segment()], QUERIES, DIM, COUNT, 0.9, 1e9, ["IVF16,PQ2x4fs", "IVF16,Flat", "nonsense"], said.append
+        [segment()], QUERIES, DIM, COUNT, 0.9, 1e9, ["nonsense", "IVF16,PQ2x4fs", "IVF16,Flat"], said.append
     )
     assert built.spec in ("IVF16,PQ2x4fs", "IVF16,Flat")
     assert any("nonsense: FAISS does not take it" in line for line in said)
@@ -102,10 +132,10 @@ def store(tmp_path, index):
 
 
 def asked_of_faiss(monkeypatch):
-    """How often FAISS is asked for proposals."""
+    """How often the approximate index is asked."""
     asked = []
-    propose = ann.Ann.propose
-    monkeypatch.setattr(ann.Ann, "propose", lambda *args: asked.append(1) or propose(*args))
+    search = ann.search
+    monkeypatch.setattr(ann, "search", lambda *args: asked.append(1) or search(*args))
     return asked
 
 

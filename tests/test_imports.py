@@ -29,7 +29,7 @@ ONLY_IN = {
     "tensorboard": set(),
     "peft": {"retrieval/lora.py"},
     "onnxruntime": {"retrieval/runtime.py"},
-    "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/tune.py"},
+    "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/rerank.py", "indexes/tune.py"},
     "ftfy": {"retrieval/clip_tokenizer.py"},
     "regex": {"retrieval/clip_tokenizer.py"},
     "sqlite3": {

@@ -331,8 +331,16 @@ def test_the_operators_keep_the_compilers_rules(small_tiles, monkeypatch, loss, 
     operator = module._OPERATOR
     monkeypatch.setattr(module, "_OPERATOR", lambda *args: made.append(args) or operator(*args))
     loss(f, f, **option_sets(9)[loss, name], **seen)
-    checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(operator, made[0], test_utils=checks)
+    torch.library.opcheck(
+        operator, made[0], test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
+    )
+    leaves = [x.detach() if torch.is_tensor(x) else x for x in made[0]]
+    _, rows, columns, logits, *_ = operator(*leaves)
+    above = torch.tensor(2.0, dtype=torch.float64)
+    gradient = getattr(torch.ops.mmr, f"{loss.__name__}_grad").default
+    torch.library.opcheck(
+        gradient, (*leaves, rows, columns, logits, above), test_utils=("test_schema", "test_faketensor")
+    )
 
 
 @pytest.mark.parametrize(("loss", "name"), list(itertools.product(LOSSES, ["plain", "masked teacher"])))
