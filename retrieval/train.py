@@ -10,8 +10,6 @@ train() alike (distributed.py).
 
 import dataclasses
 import functools
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +18,7 @@ from pathlib import Path
 
 import torch
 
-from indexes import durable
-from retrieval import checkpoints, curves, distributed, dropout, engine, journal, lora, partial, ring, watch
+from retrieval import checkpoints, curves, distributed, dropout, engine, journal, lora, partial, ring, run_folder, watch
 from retrieval.batches import Batch, TrainingSet
 from retrieval.best import Best
 from retrieval.config import TrainConfig
@@ -31,6 +28,7 @@ from retrieval.errors import BadRequest
 from retrieval.journal import Journal, Progress
 from retrieval.losses import LOSSES, Loss
 from retrieval.optimizer import Optimizer
+from retrieval.run_folder import config_of
 from retrieval.step import backward
 
 __all__ = ["Progress", "TrainResult", "config_of", "train"]
@@ -78,7 +76,7 @@ def train(
     each step; True ends the run with a checkpoint. Raises BadRequest, MissingModel, and OSError where the disk fails.
     """
     with distributed.join(config.device) as ranks:
-        ranks.from_first(lambda: _check(Path(out), resume))
+        ranks.from_first(lambda: run_folder.check(Path(out), resume))
         listeners = _Listeners(on_eval, on_decode, on_step, on_message)
         if ranks.rank:
             listeners = _Listeners(on_eval, lambda d, t: None, lambda p: None, lambda t: None)
@@ -104,30 +102,34 @@ class _Run:
         torch.manual_seed(config.seed)
         self.model = _new_encoder(pairs, config).to(ranks.device)
         base = self.model.fingerprint if config.encoder else ""
-        dropout.place_dropout(self.model, config.patch_dropout)
-        partial.choose(self.model, config)
-        partial.train_mode(self.model)
-        ranks.same_start([*self.model.parameters(), *self.model.buffers()])
         teacher = load_encoder(config.teacher, ranks.device.type) if config.teacher else None
+        self._choose_what_is_trained()
         self.data = TrainingSet(pairs, self.model, config, listeners.on_decode, ranks.size, ranks.rank, teacher)
         ranks.part(self.data.batch_size)
-        self.frozen = partial.Frozen(self.model)
-        for tower in (self.model.image_tower, self.model.text_tower):
-            tower.body.to(engine.resolve_precision(config.precision, ranks.device))
-            engine.compile_body(tower.body, config.compile, ranks.device)
+        self._lower_precision()
         self.optimizer = Optimizer(self.model, config, self.data.steps)
         self.loss = _loss(config, ranks)
         self.identity = {
-            "settings": dataclasses.asdict(config),
-            "data": _digest(pairs),
-            "encoder": base,
-            "teacher": teacher.fingerprint if teacher else "",
-            "order": self.data.order.fingerprint,
-        }
+            "settings": dataclasses.asdict(config), "data": run_folder.digest(pairs), "encoder": base,
+            "teacher": teacher.fingerprint if teacher else "", "order": self.data.order.fingerprint,
+        }  # fmt: skip
         self.watch = watch.Watch(config, self.data.batch_size, self.data.steps, listeners.on_message)
         if config.duplicates == "negative":
             watch.say_repeated(pairs, self.data.batch_size, listeners.on_message)
         self.done = 0
+
+    def _choose_what_is_trained(self) -> None:
+        dropout.place_dropout(self.model, self.config.patch_dropout)
+        partial.choose(self.model, self.config)
+        partial.train_mode(self.model)
+        self.ranks.same_start([*self.model.parameters(), *self.model.buffers()])
+
+    def _lower_precision(self) -> None:
+        """Put the towers' bodies in the type they compute in; what is frozen is kept as it was."""
+        self.frozen = partial.Frozen(self.model)
+        for tower in (self.model.image_tower, self.model.text_tower):
+            tower.body.to(engine.resolve_precision(self.config.precision, self.ranks.device))
+            engine.compile_body(tower.body, self.config.compile, self.ranks.device)
 
     # ---------------------------------------------------------------- where it goes on
 
@@ -140,16 +142,10 @@ class _Run:
         if tensors:
             self.optimizer.load_state(tensors)
             self.listeners.on_message(f"resumed at step {self.done} of {self.data.steps}")
-        self.ranks.from_first(lambda: self._open_folder(resume))
+        self.ranks.from_first(lambda: None if resume else run_folder.make(self.out, self.config))
         self.journal = Journal(None if self.ranks.rank else self.out, self.done, self.config.tensorboard == "yes")
         if self.config.encoder and not self.done and self.config.evaluations:
             self._report(None, 0.0, self.model.log_logit_scale.exp().item(), self._evaluate())
-
-    def _open_folder(self, resume: bool) -> None:
-        if not resume:
-            self.out.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(dataclasses.asdict(self.config), indent=2)
-            durable.write_bytes(self.out / "config.json", text.encode())
 
     # ---------------------------------------------------------------- the loop
 
@@ -245,29 +241,6 @@ class _Run:
         encoder.save(self.out)
 
 
-def _check(out: Path, resume: bool) -> None:
-    """An existing run is only touched to resume it, and nothing else is ever written over."""
-    is_run = (out / "config.json").is_file()
-    if out.exists() and not out.is_dir():
-        raise BadRequest(f"{out} is a file: give another --out")
-    if resume and not is_run:
-        raise BadRequest(f"{out} holds no run to resume: leave out --resume")
-    if not resume and is_run:
-        raise BadRequest(f"{out} holds a run already: go on with --resume, or give another --out")
-    if not resume and out.is_dir() and any(out.iterdir()):
-        raise BadRequest(f"{out} is not empty: give another --out")
-
-
-def config_of(run: Path | str) -> TrainConfig:
-    """The TrainConfig a run folder was started with. Raises BadRequest where there is none."""
-    try:
-        return TrainConfig(**json.loads((Path(run) / "config.json").read_text()))
-    except FileNotFoundError:
-        raise BadRequest(f"{run} holds no run to resume: leave out --resume") from None
-    except (ValueError, TypeError) as error:
-        raise BadRequest(f"{run}/config.json cannot be used ({error}): give another --out") from error
-
-
 def _new_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
     if config.encoder:
         encoder = load_encoder(config.encoder)
@@ -312,10 +285,3 @@ def _finish(model: DualEncoder, weights: dict[str, torch.Tensor], frozen: partia
 def _evenly(times: int, steps: int) -> set[int]:
     """`times` steps spread over the run, the last one among them."""
     return {max(1, round(steps * (i + 1) / times)) for i in range(times)}
-
-
-def _digest(pairs: Sequence[Pair]) -> str:
-    digest = hashlib.sha256()
-    for pair in pairs:
-        digest.update(f"{pair.item.id}\0{pair.caption}\0".encode())
-    return digest.hexdigest()[:16]

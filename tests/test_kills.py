@@ -18,10 +18,10 @@ from retrieval import open_pairs, recipes
 from retrieval.encoder import load_encoder
 from retrieval.train import train
 
-KILLS = int(os.environ.get("MMR_KILLS", 20))
+KILLS = int(os.environ.get("MMR_KILLS", 3))  # `make soak` asks for 20
 CONFIG = dataclasses.replace(
-    recipes.smoke(), precision="fp32", batch_size=8, epochs=30, captions=2, dropout=0.2, word_dropout=0.2, ema=0.9,
-    crop=0.5, checkpoints=90, evaluations=6, micro_batch_size=3,
+    recipes.smoke(), precision="fp32", batch_size=8, epochs=1.5 * KILLS + 2, captions=2, dropout=0.2, word_dropout=0.2,
+    ema=0.9, crop=0.5, checkpoints=200, evaluations=6, micro_batch_size=3,
 )  # fmt: skip
 
 
@@ -83,8 +83,8 @@ def drive(root: Path) -> None:
     print(killed)  # noqa: T201
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="fork is what makes twenty lives cheap")
-def test_killed_twenty_times_it_ends_with_the_same_weights(tmp_path):
+@pytest.mark.skipif(sys.platform == "win32", reason="fork is what makes many lives cheap")
+def test_killed_again_and_again_it_ends_with_the_same_weights(tmp_path):
     places = os.pathsep.join([str(Path(__file__).resolve().parents[1]), *sys.path])
     driver = subprocess.run(
         [sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False,
