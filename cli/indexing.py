@@ -1,28 +1,83 @@
 """`mmr index`: from parsed words to one call of Retriever.build, and what is shown meanwhile."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cli import show
-from indexes import NotAnIndex, Store, durable
-from retrieval import Retriever, ahead, pipeline
+from indexes import NotAnIndex, Store
+from retrieval import Retriever, ahead, pipeline, roots, skipped
 from retrieval.errors import BadRequest
+from retrieval.pipeline import IndexReport
 from retrieval.presets import DEFAULT
 from retrieval.retriever import FOLDER, encoder_of
 from retrieval.sources import Options, parse_uri
+from retrieval.uris import Uri
 
-SKIPPED_FILE = "skipped.txt"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be indexed. None, and no sources: what the index remembers."""
+
+    sources: tuple[str, ...] = ()
+    only: bool = False
+    exclude: list[str] | None = None
+    include_hidden: bool | None = None
+    urls: bool = False
+    local_urls: bool = False
+
+    def uri(self, recorded: Uri | None, whole: bool) -> Uri:
+        """The source. recorded: what the index that is there is of, if it is of folders. Raises BadRequest.
+
+        whole: of an index of several folders all are meant.
+        """
+        before = recorded.options if recorded else Options()
+        exclude = before.exclude if self.exclude is None else tuple(glob for glob in self.exclude if glob.strip())
+        hidden = before.include_hidden if self.include_hidden is None else self.include_hidden
+        options = Options(exclude, hidden, self.urls, self.local_urls)
+        uri = parse_uri(self.sources or recorded or ".", options)
+        return uri if self.only else roots.seen_from(recorded, uri, whole)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an index that is there remembers: the name of its encoder, and its folders."""
+
+    encoder: str | None = None
+    uri: Uri | None = None
 
 
 def run(
-    source: str, index_dir: Path | None, model: str | None, device: str, recall: float | None, memory: str | None,
-    options: Options = Options(),  # noqa: B008 - frozen
+    asked: Asked, index_dir: Path | None, model: str | None, device: str, recall: float | None, memory: str | None
 ) -> int:  # fmt: skip
     """Index and say what was done; the exit code."""
     budget = None if memory is None else _bytes(memory)
-    uri = parse_uri(source, options)
-    path = index_dir or (uri.root or Path()) / FOLDER
-    name = model or _recorded(path) or DEFAULT
+    path = index_dir or _place(asked.sources)
+    known = _known(path)
+    uri = asked.uri(known.uri, whole=model is not None)
+    if known.uri and asked.exclude is None and uri.options.exclude:
+        show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
+    told, report = _build(
+        uri, path, model or known.encoder or DEFAULT, device, recall=recall, memory=budget, only=asked.only,
+        another_encoder=model is not None,
+    )  # fmt: skip
+    show.out(told)
+    return show.SKIPPED if report.skipped else show.OK
+
+
+def refresh(path: Path, uri: Uri, model: str | None, device: str) -> None:
+    """Bring the index of these folders up to date before a search, and say on stderr what was done.
+
+    model: where its encoder is, if that is not where it was.
+    """
+    with Store.open(path) as store:
+        name = model or encoder_of(store)
+    show.note(_build(uri, path, name, device)[0])
+
+
+def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[str, IndexReport]:  # noqa: ANN401
+    """Index with the encoder of that name; how: as Retriever.build has it. A line on what was done, and the report."""
     with ahead.of_index(uri, path, name, pipeline.prepare) as prepared:
         from retrieval import load_encoder  # torch takes seconds, in which the first pictures are decoded
 
@@ -30,20 +85,19 @@ def run(
         prepared.expect(encoder.preprocess)
     with show.Meter("indexing", "pictures") as meter:
         retriever, report = Retriever.build(
-            uri, path, encoder, device, meter, recall=recall, memory=budget, on_message=meter.say, ahead=prepared
+            uri, path, encoder, device, meter, on_message=meter.say, ahead=prepared, **how
         )
     with retriever:
-        listed = path / SKIPPED_FILE
-        lines = "".join(f"{uri}\t{reason}\n" for uri, reason in report.skipped)
-        if lines or listed.exists():
-            durable.write_bytes(listed, lines.encode("utf-8", "backslashreplace"))
-        show.skipped(report.skipped, listed)
-        show.out(
-            f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
-            f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, "
-            f"{len(report.skipped)} skipped)"
-        )
-    return show.SKIPPED if report.skipped else show.OK
+        show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
+        return _told(path, retriever, report), report
+
+
+def _told(path: Path, retriever: Retriever, report: IndexReport) -> str:
+    return (
+        f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
+        f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, "
+        f"{len(report.skipped)} skipped)"
+    )
 
 
 def _bytes(size: str) -> float:
@@ -54,12 +108,22 @@ def _bytes(size: str) -> float:
     return float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
 
 
-def _recorded(path: Path) -> str | None:
-    """The encoder of an index that is there already."""
+def _place(sources: tuple[str, ...]) -> Path:
+    """Where the index of a source is, if nothing is said."""
+    if not sources:
+        return Path(FOLDER)
+    uri = parse_uri(sources)
+    if uri.roots:
+        raise BadRequest(f"{uri.text} are several folders: say where their index is, with --index photos.mmr")
+    return (uri.root or Path()) / FOLDER
+
+
+def _known(path: Path) -> _Known:
+    """What an index remembers, if it is there already."""
     if not (path / "mmr.db").exists():
-        return None
+        return _Known()
     try:
         with Store.open(path) as store:
-            return encoder_of(store)
+            return _Known(encoder_of(store), roots.recorded(store))
     except NotAnIndex:
-        return None  # Retriever.build says what is wrong
+        return _Known()  # Retriever.build says what is wrong

@@ -1,5 +1,6 @@
 """The Typer app: each command parses, makes one call, shows. torch is imported by the commands that need it."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -125,7 +126,13 @@ def evaluate(
 @app.command()
 @show.guarded
 def index(
-    source: Annotated[str, typer.Argument(help="A folder of pictures, or any source.")] = ".",
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="A folder of pictures, several of them, or any source; bare: what the index is of, or this folder.",
+            metavar="SOURCE",
+        ),
+    ] = None,
     index_dir: IndexDir = None,
     model: Model = None,
     recall: Annotated[
@@ -135,7 +142,12 @@ def index(
     exclude: Annotated[
         list[str] | None, typer.Option(help="Left out of a folder, as in a .gitignore; repeatable.", metavar="GLOB")
     ] = None,
-    include_hidden: Annotated[bool, typer.Option("--include-hidden", help="Also names that start with a dot.")] = False,
+    include_hidden: Annotated[
+        bool | None, typer.Option("--include-hidden/--no-hidden", help="Also names that start with a dot.")
+    ] = None,
+    only: Annotated[
+        bool, typer.Option("--only", help="Let go of the folders of the index that are not named.")
+    ] = False,
     urls: Annotated[bool, typer.Option("--urls", help="Pictures may be fetched from the URLs of SOURCE.")] = False,
     local_urls: Annotated[
         bool, typer.Option("--local-urls", help="Also from this machine and private networks.")
@@ -144,14 +156,18 @@ def index(
 ) -> None:
     """Index pictures: new and changed ones only; those that are gone disappear. Bare: this folder into ./.mmr.
 
+    mmr index ~/Pictures ~/Camera --index photos.mmr
+    --exclude and --include-hidden are remembered. Another --model than before encodes everything again.
     From 100,000 pictures on, an approximate index is made beside the exact one and tuned on text; --recall asks for it.
     A file .mmrignore in a folder leaves out what its globs name, as a .gitignore does.
     """
     from cli import indexing
-    from retrieval.sources import Options
 
-    options = Options(tuple(exclude or ()), include_hidden, urls or local_urls, local_urls)
-    raise typer.Exit(indexing.run(source, index_dir, model, device, recall, memory, options))
+    asked = indexing.Asked(
+        sources=tuple(sources or ()), only=only, exclude=exclude, include_hidden=include_hidden,
+        urls=urls or local_urls, local_urls=local_urls,
+    )  # fmt: skip
+    raise typer.Exit(indexing.run(asked, index_dir, model, device, recall, memory))
 
 
 @app.command()
@@ -169,6 +185,8 @@ def search(
     captions: options.Captions = False,
     urls: options.Urls = False,
     exact: options.Exact = False,
+    update: options.Update = False,
+    quiet: options.Quiet = False,
     as_json: AsJson = False,
     as_csv: options.AsCsv = False,
     paths: options.Paths = False,
@@ -195,10 +213,10 @@ def search(
         k=k, where=where, inside=inside, exact=exact, urls=urls, min_score=min_score, min_confidence=min_confidence,
         diversity=diverse,
     )  # fmt: skip
-    place = searching.Place(index_dir=index_dir, model=model, device=device, captions=captions)
+    place = searching.Place(index_dir=index_dir, model=model, device=device, captions=captions, update=update)
     output = searching.Output(
         form=hits.form_of(as_json, as_csv, paths, null), html=html, open_best=open_best, preview=preview,
-        copy_to=copy_to, link_to=link_to,
+        copy_to=copy_to, link_to=link_to, quiet=quiet,
     )  # fmt: skip
     raise typer.Exit(searching.run(query or [], queries, asked, place, output))
 
@@ -251,11 +269,17 @@ def dups(
 
 @app.command()
 @show.guarded
-def info(index_dir: IndexDir = None, as_json: AsJson = False) -> None:
+def info(
+    index_dir: IndexDir = None,
+    as_json: AsJson = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Count what is new, changed or gone: reads all its folders.")
+    ] = False,
+) -> None:
     """What an index holds: rows, encoder, segments, bytes."""
     from cli import upkeep
 
-    raise typer.Exit(upkeep.info(index_dir, as_json))
+    raise typer.Exit(upkeep.info(index_dir, as_json, check))
 
 
 @app.command()
@@ -278,16 +302,19 @@ def compact(index_dir: IndexDir = None) -> None:
 
 @app.command()
 @show.guarded
-def models() -> None:
-    """List the pretrained encoders with their licence, size and published recall."""
-    from retrieval.presets import DEFAULT, PRESETS
+def models(
+    as_json: AsJson = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Remove exported encoders that were not used for --days.")
+    ] = False,
+    days: Annotated[
+        float | None, typer.Option(min=0, help="With --prune: 30 if not given; 0 removes all of them.")
+    ] = None,
+) -> None:
+    """List the pretrained encoders with licence, size and published recall, and what the cache holds."""
+    from cli import cache
 
-    show.out(f"{'name':<14}{'download':>9}  {'COCO recall@1':<16}{'licence':<24}model")
-    show.out(f"{'':<14}{'MB':>9}  {'words / picture':<16}")
-    for preset in PRESETS.values():
-        recall = f"{preset.text_to_image:.1f} / {preset.image_to_text:.1f}"
-        mark = " (default of mmr index)" if preset.name == DEFAULT else ""
-        show.out(f"{preset.name:<14}{preset.megabytes:>9}  {recall:<16}{preset.licence:<24}{preset.model}{mark}")
+    raise typer.Exit(cache.prune(30 if days is None else days) if prune else cache.models(as_json, days))
 
 
 app.add_typer(exchange.importing, name="import")
@@ -316,6 +343,7 @@ def main() -> None:
     """The `mmr` of the command line."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its exporter warns of packed lines, which it can do
     try:
         app()
     except KeyboardInterrupt:

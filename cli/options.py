@@ -34,6 +34,8 @@ Inside = Annotated[str | None, typer.Option("--in", help="Only items below this 
 
 # ---------------------------------------------------------------- search: what is asked
 
+Update = Annotated[bool, typer.Option("--update", help="First index what is new or changed in the folders.")]
+
 Query = Annotated[
     list[str] | None,
     typer.Argument(help="Words, a picture, id:ITEM, or a sum of them: 2:dog + ./pool.jpg - people", metavar="QUERY"),
@@ -54,6 +56,10 @@ Captions = Annotated[bool, typer.Option("--captions", help="Answer with the capt
 
 # ---------------------------------------------------------------- search: what is shown
 
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", envvar="MMR_QUIET", help="Do not say that the folders hold new pictures."),
+]
 AsCsv = Annotated[bool, typer.Option("--csv", help="A table with a header on stdout.")]
 Paths = Annotated[bool, typer.Option("--paths", help="Nothing but the path of each answer, a line each.")]
 Null = Annotated[bool, typer.Option("--null", "-0", help="The paths end in a NUL each, for xargs -0.")]

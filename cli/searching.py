@@ -1,6 +1,7 @@
 """`mmr search`: from parsed words to one call of the Retriever, and its answers in every form."""
 
 import itertools
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from pathlib import Path
 import typer
 
 from cli import folder, hits, preview, sheet, show
-from retrieval import Retriever, find_index, query, selection
+from indexes import Store
+from retrieval import Retriever, find_index, freshness, query, roots, selection
 from retrieval.answers import Asked
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest
+from retrieval.retriever import FOLDER
 
 _TOGETHER = 256  # queries of a file that are asked at once
 
@@ -27,6 +30,7 @@ class Output:
     preview: bool = False
     copy_to: Path | None = None
     link_to: Path | None = None
+    quiet: bool = False
 
     def check(self, many: bool) -> None:
         """Raise BadRequest for what cannot work, before anything is searched."""
@@ -42,12 +46,16 @@ class Output:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What is searched and by what. captions: answer with captions. model: an encoder in place of the index's own."""
+    """What is searched and by what. captions: answer with captions. model: an encoder in place of the index's own.
+
+    update: what is new or changed in its folders is indexed first.
+    """
 
     index_dir: Path | None = None
     model: str | None = None
     device: str = "auto"
     captions: bool = False
+    update: bool = False
 
 
 def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, output: Output) -> int:
@@ -57,17 +65,45 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     output.check(many=bool(queries))
     write = preview_writer if output.preview else hits.Writer(output.form, many=bool(queries))
     sections = []
-    with Retriever.open(place.index_dir or find_index(), _given(place.model, place.device), place.device) as retriever:
+    path = place.index_dir or find_index()
+    if place.update:
+        _update(path, place)
+    with Retriever.open(path, _given(place.model, place.device), place.device) as retriever:
         for title, given, found in _answers(retriever, _asked(words, queries), asked, place.captions):
             write(title, found)
             pictures = tuple(query.files(query.parse(given)))
             sections.append(sheet.Section(title, found, pictures=pictures, root=selection.root_of(retriever.store)))
-    _keep(sections, output)
+        _keep(sections, output)
+        if not (place.update or output.quiet or queries or output.form != "table"):
+            _say_what_is_new(retriever.store)
     if any(section.hits for section in sections):
         return show.OK
     if asked.min_confidence is not None or asked.min_score is not None:
         show.note("no good match")
     return show.NONE
+
+
+def _update(path: Path, place: Place) -> None:
+    """Index what is new or changed; an encoder is loaded only where something is."""
+    with Store.open(path) as store:
+        uri = roots.recorded(store)
+        if uri is None:
+            was = store.manifest.get("source")
+            raise BadRequest(f"{path} is of a source ({was}) that it cannot find again: run `mmr index SOURCE`")
+        changes = freshness.count(store, uri)
+    if changes:
+        from cli import indexing
+
+        indexing.refresh(path, uri, place.model, place.device)
+
+
+def _say_what_is_new(store: Store) -> None:
+    changes = freshness.glance(store)
+    if changes:
+        sys.stdout.flush()
+        here = store.path.absolute() == Path(FOLDER).absolute()
+        command = "mmr index" if here else f"mmr index --index {shlex.quote(str(store.path))}"
+        show.note(f"pictures since the last indexing: {changes}: run `{command}`, or search with --update")
 
 
 def preview_writer(title: str, found: Sequence[Hit]) -> None:

@@ -5,18 +5,19 @@ from pathlib import Path
 
 from cli import show
 from indexes import Store
-from retrieval import find_index
+from retrieval import find_index, freshness, roots
+from retrieval.errors import BadRequest
 
 
-def info(index_dir: Path | None, as_json: bool) -> int:
-    """Show what is in an index; the exit code."""
+def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
+    """Show what is in an index; the exit code. check: also what its folders hold beside it."""
     path = index_dir or find_index()
     with Store.open(path) as store:
         encoder = store.manifest.get("encoder") or {}
         held = {
             "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder.get("name"),
-            "fingerprint": encoder.get("fingerprint"), "source": store.manifest.get("root") or store.manifest["source"],
-            "generation": store.generation, **_imported(store), **_approximate(store),
+            "fingerprint": encoder.get("fingerprint"), **_source(store), "generation": store.generation,
+            **_imported(store), **_approximate(store), **(_beside(store) if check else {}),
         }  # fmt: skip
     if as_json:
         show.out(json.dumps(held))
@@ -25,6 +26,22 @@ def info(index_dir: Path | None, as_json: bool) -> int:
             shown = "unknown: as imported" if name == "fingerprint" and value is None else value
             show.out(f"{name:<14}{shown:,}" if isinstance(shown, int) else f"{name:<14}{shown}")
     return show.OK
+
+
+def _source(store: Store) -> dict:
+    uri = roots.recorded(store)
+    if uri is None or not (uri.roots or uri.options.exclude):
+        return {"source": store.manifest.get("root") or store.manifest["source"]}
+    left_out = {"left out": ", ".join(uri.options.exclude)} if uri.options.exclude else {}
+    return {"source": uri.text if uri.roots else store.manifest["root"], **left_out}
+
+
+def _beside(store: Store) -> dict:
+    uri = roots.recorded(store)
+    if uri is None:
+        raise BadRequest(f"{store.path} is not of folders: `mmr index SOURCE` says what is new")
+    found = freshness.count(store, uri)
+    return {"new": found.new, "changed": found.changed, "gone": found.gone}
 
 
 def _imported(store: Store) -> dict:

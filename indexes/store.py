@@ -33,6 +33,7 @@ from indexes.filters import Condition
 
 COMPACT_FROM_SEGMENTS = 32
 FILTERS_KEPT = 8
+LOOKED_UP = 500  # ids in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,20 @@ class Store:
             )
         )
 
+    def stamps_of(self, ids: Sequence[str]) -> dict[str, str]:
+        """id -> stamp of those of these items that the last commit holds: quick, where they are few among many."""
+        found: dict[str, str] = {}
+        for start in range(0, len(ids), LOOKED_UP):
+            some = ids[start : start + LOOKED_UP]
+            sql = f"SELECT id, stamp FROM items WHERE died IS NULL AND id IN ({', '.join('?' * len(some))})"
+            found.update(self._database.execute(sql, some))
+        return found
+
+    def ids_between(self, first: str, end: str) -> list[str]:
+        """The first LOOKED_UP ids of the last commit from `first` on and before `end`, in order of code points."""
+        sql = "SELECT id FROM items WHERE died IS NULL AND id >= ? AND id < ? ORDER BY id LIMIT ?"
+        return [line[0] for line in self._database.execute(sql, (first, end, LOOKED_UP))]
+
     def verify(self) -> list[str]:
         """Read everything and compare it with its checksum; the problems found, one line each."""
         problems = [
@@ -249,21 +264,28 @@ class Store:
         The old rows stay readable for those who opened the store before; the next compaction collects them.
         """
         known, recorded = self.derived.index, self.derived.recorded
-        blocks = (block for segment in self.segments for block in segment.blocks())
-        alive = [(rows, vectors.astype("<f2")) for rows, vectors in blocks]  # exactly what was stored
-        rows = np.concatenate([part for part, _ in alive]) if alive else np.empty(0, np.int64)
-        records = self.records(rows)
-        written = self._write_segment(np.concatenate([part for _, part in alive])) if alive else None
-        with self._commit() as generation:
-            self._collect()
-            self._bury([record.id for record in records], generation)
-            self._database.execute("UPDATE segments SET retired = ? WHERE retired IS NULL", (generation,))
-            if written:
-                self._insert(*written, records, generation)
-            if recorded:  # the rows that it speaks of have new numbers
-                database.put(self._database, {KEY: None})
+        alive = [(rows, vectors.astype("<f2")) for segment in self.segments for rows, vectors in segment.blocks()]
+        records = self.records(row for rows, _ in alive for row in rows)
+        # The rows that the approximate index speaks of have new numbers.
+        self._rewrite([vectors for _, vectors in alive], records, {KEY: None} if recorded else {})
         if recorded:
             self.derived.renumber(known, recorded["asked"])
+        self.remove_orphans()
+
+    def replace(self, blocks: Iterable[tuple[np.ndarray, Sequence[Record]]], **manifest: object) -> None:
+        """Commit, in one step, that the store holds these rows and no others, and these values of the manifest.
+
+        blocks: vectors and records as `add` takes them, of `dim` numbers if the manifest is given another. What the
+        store held stays readable for those who opened it before, as after a compaction; an approximate index is
+        dropped. Raises ValueError as `add` does.
+        """
+        rows, records = [], []
+        for vectors, some in blocks:
+            rows.append(self._check(vectors, manifest.get("dim", self.dim)).astype("<f2"))
+            records += some
+        if len({record.id for record in records}) != len(records) or sum(map(len, rows)) != len(records):
+            raise ValueError("every row needs a record, and an id of its own")
+        self._rewrite(rows, records, manifest | ({KEY: None} if self.derived.recorded else {}))
         self.remove_orphans()
 
     def needs_compaction(self) -> bool:
@@ -316,10 +338,10 @@ class Store:
             self._filtered[where] = exact.restrict(self.segments, self.rows(where))
         return self._filtered[where]
 
-    def _check(self, vectors: np.ndarray) -> np.ndarray:
-        vectors = np.ascontiguousarray(vectors, np.float32)
-        if vectors.ndim != 2 or vectors.shape[1] != self.dim:
-            raise ValueError(f"vectors of shape {vectors.shape}; this index holds rows of {self.dim}")
+    def _check(self, vectors: np.ndarray, dim: int | None = None) -> np.ndarray:
+        vectors, dim = np.ascontiguousarray(vectors, np.float32), dim or self.dim
+        if vectors.ndim != 2 or vectors.shape[1] != dim:
+            raise ValueError(f"vectors of shape {vectors.shape}; this index holds rows of {dim}")
         length = np.linalg.norm(vectors, axis=1)
         if not np.all(np.abs(length - 1) < 1e-3):  # NaN fails as well
             raise ValueError("vectors must be finite and of unit length")
@@ -327,6 +349,17 @@ class Store:
 
     def _segment_file(self, number: int) -> Path:
         return self.path / "segments" / f"{number:06d}.f16"
+
+    def _rewrite(self, rows: Sequence[np.ndarray], records: Sequence[Record], manifest: dict[str, object]) -> None:
+        """Commit these rows (float16) in place of all that there are, and drop what the rewriting before replaced."""
+        written = self._write_segment(np.concatenate(rows)) if records else None
+        with self._commit() as generation:
+            self._collect()
+            self._database.execute("UPDATE items SET died = ? WHERE died IS NULL", (generation,))
+            self._database.execute("UPDATE segments SET retired = ? WHERE retired IS NULL", (generation,))
+            if written:
+                self._insert(*written, records, generation)
+            database.put(self._database, manifest)
 
     def _write_segment(self, rows: np.ndarray) -> tuple[int, str]:
         self._must_be_writer()

@@ -9,7 +9,7 @@ def augment(
     pixels: torch.Tensor, size: int, crop: float, flips: bool, generator: torch.Generator, part: slice = slice(None),
     of: int | None = None,
 ) -> torch.Tensor:  # fmt: skip
-    """Random resized crops, mirrored half of the time. pixels uint8 (b, s, s, 3) to float (b, size, size, 3) in 0..255.
+    """Random resized crops, mirrored half of the time. pixels uint8 (b, s, s, c) to float (b, size, size, c) in 0..255.
 
     crop: the smallest share of the area that is kept; the aspect varies by up to a sixth either way. The pixels may be
     a part of a batch of `of`: what is drawn for it is what would be drawn for the whole.
@@ -18,7 +18,7 @@ def augment(
     if crop >= 1 and not flips:
         return _resize(images, size).permute(0, 2, 3, 1)
     move = _crops(of or len(pixels), crop, flips, generator)[part]
-    grid = F.affine_grid(move, [len(pixels), 3, size, size], align_corners=False)
+    grid = F.affine_grid(move, [len(pixels), images.shape[1], size, size], align_corners=False)
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False).permute(0, 2, 3, 1)
 
 
@@ -39,7 +39,7 @@ def jitter(
 ) -> torch.Tensor:
     """Change brightness, contrast and saturation of each picture by a factor of its own in 1 - amount .. 1 + amount.
 
-    pixels (b, s, s, 3) in 0..255, uint8 or float; float in 0..255 comes back. part, of: as for `augment`.
+    pixels (b, s, s, c) in 0..255, uint8 or float; float in 0..255 comes back. part, of: as for `augment`.
     """
 
     def factors() -> torch.Tensor:

@@ -4,6 +4,8 @@ A batch holds distinct pictures and one or more draws of captions, each with one
 the pictures, not the other draws: captions of one picture are never each other's negatives.
 """
 
+import dataclasses
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +22,6 @@ from retrieval.encoder import DualEncoder
 from retrieval.errors import BadRequest, ImageError
 from retrieval.mining import nearest
 from retrieval.order import Order
-from retrieval.preprocess import Preprocess
 from retrieval.teacher import Teacher
 from retrieval.tokenizer import CaptionTokenizer, pad
 
@@ -29,9 +30,11 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 class Batch(NamedTuple):
-    """images: float (b, s, s, 3) in 0..255; tokens: int64 (b, draws, l); items: (b,) positions in the training set.
+    """What a step sees.
 
-    alike: int64 (b, draws), the same number for captions of the same words; None where such are negatives as others.
+    images: float (b, s, s, c) in 0..255, of clips (b, frames, s, s, c); tokens: int64 (b, draws, l); items: (b,)
+    positions in the training set; alike: int64 (b, draws), the same number for captions of the same words; None where
+    such are negatives as others.
     teacher: what another encoder says of them, its text (b, draws, d). first_row: where these rows begin in the whole
     batch, of which other processes may hold the rest; alike and teacher are of the whole.
     """
@@ -56,7 +59,9 @@ class TrainingSet:
         self.skipped: list[tuple[str, str]] = []
         self._shown = config.train_size or encoder.preprocess.size
         self._kept = round(self._shown * MARGIN) if config.crop < 1 else self._shown
-        self._keep = Preprocess(self._kept, encoder.preprocess.mode, interpolation=encoder.preprocess.interpolation)
+        self._keep = dataclasses.replace(encoder.preprocess, size=self._kept)
+        frames = (config.frames,) if config.frames > 1 else ()
+        self._shape = (*frames, self._kept, self._kept, encoder.preprocess.channels)
         captions: dict[str, list[str]] = {}
         items: dict[str, Item] = {}
         weight: dict[str, float] = {}
@@ -111,13 +116,25 @@ class TrainingSet:
     def _shown_of(self, items: np.ndarray, mine: slice, step: int, generator: torch.Generator) -> torch.Tensor:
         pixels = torch.from_numpy(self._take(items[mine]))
         if self.config.color_jitter:
-            pixels = jitter(pixels, self.config.color_jitter, generator, mine, len(items))
-        return augment(pixels, self._size_at(step), self.config.crop, self.flips, generator, mine, len(items))
+            stacked = pixels.flatten(1, -3)  # the frames of a clip as one high picture: all are changed alike
+            pixels = jitter(stacked, self.config.color_jitter, generator, mine, len(items)).view_as(pixels)
+        return self._augmented(pixels, self._size_at(step), generator, mine, len(items))
 
     def _mine(self) -> slice:
         """The rows of a batch that this process holds."""
         each = self.batch_size // self._processes
         return slice(self._process * each, (self._process + 1) * each)
+
+    def _augmented(
+        self, pixels: torch.Tensor, size: int, generator: torch.Generator, mine: slice, of: int
+    ) -> torch.Tensor:
+        """`augment`, with the frames of a clip cut alike: they go through as channels of one picture."""
+        config = self.config
+        if pixels.ndim == 4:
+            return augment(pixels, size, config.crop, self.flips, generator, mine, of)
+        count, channels = pixels.shape[1], pixels.shape[-1]
+        shown = augment(pixels.movedim(1, 3).flatten(3), size, config.crop, self.flips, generator, mine, of)
+        return shown.unflatten(3, (count, channels)).movedim(3, 1)
 
     def _size_at(self, step: int) -> int:
         """Pixels of the crops: small ones first, where the run begins so."""
@@ -140,11 +157,11 @@ class TrainingSet:
     # ---------------------------------------------------------------- pixels
 
     def _decode_all(self, on_progress: Callable[[int, int], None]) -> np.ndarray | None:
-        """All pictures as uint8 (n, s, s, 3), or None where that is more than pixel_cache_gb. Drops the undecodable."""
-        size = len(self._items) * self._kept**2 * 3
+        """All pictures as uint8 (n, s, s, c), or None where that is more than pixel_cache_gb. Drops the undecodable."""
+        size = len(self._items) * math.prod(self._shape)
         if size > self.config.pixel_cache_gb * 2**30:
             return None
-        pixels = np.empty((len(self._items), self._kept, self._kept, 3), np.uint8)
+        pixels = np.empty((len(self._items), *self._shape), np.uint8)
         good = []
         with ThreadPoolExecutor(4) as pool:
             for number, result in enumerate(pool.map(self._decode, self._items)):
@@ -159,7 +176,11 @@ class TrainingSet:
 
     def _decode(self, item: Item) -> np.ndarray | ImageError:
         try:
-            return self._keep(images.load(item, at_least=2 * self._kept))
+            if len(self._shape) == 3:
+                return self._keep(images.load(item, at_least=2 * self._kept))
+            seen = images.load_frames(item, self._shape[0], 2 * self._kept)
+            kept = [self._keep(frame) for frame in seen]
+            return np.stack([kept[i * len(kept) // self._shape[0]] for i in range(self._shape[0])])
         except ImageError as error:
             return error
 
@@ -173,7 +194,7 @@ class TrainingSet:
                 known = (self._items[items[position]].uri, str(result))
                 if known not in self.skipped:
                     self.skipped.append(known)
-                results[position] = np.full((self._kept, self._kept, 3), 127, np.uint8)
+                results[position] = np.full(self._shape, 127, np.uint8)
         return np.stack(results)
 
 

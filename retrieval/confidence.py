@@ -59,12 +59,15 @@ def ask(store: Store, encoder, device: str = "cpu") -> Background:  # noqa: ANN0
     return Background(np.sort(best[np.isfinite(best)]))
 
 
+def folder() -> Path:
+    """Where what the bank gets from each index is kept."""
+    return runtime.cache_folder().parent / FOLDER
+
+
 def _file(store: Store, encoder) -> Path:  # noqa: ANN001
     """By the index's place, its state and the encoder: an index made again elsewhere or anew is another."""
     state = f"{store.path.resolve()}\0{store.generation}\0{encoder.fingerprint}\0{_mark(store)}"
-    return (
-        runtime.cache_folder().parent / FOLDER / f"{hashlib.sha256(state.encode('utf-8', 'replace')).hexdigest()}.npy"
-    )
+    return folder() / f"{hashlib.sha256(state.encode('utf-8', 'replace')).hexdigest()}.npy"
 
 
 def _mark(store: Store) -> str:

@@ -9,6 +9,7 @@ from retrieval.engine import DEVICES, PRECISIONS
 from retrieval.errors import BadRequest
 from retrieval.preprocess import MODES
 from retrieval.schedule import SCHEDULES
+from retrieval.towers import choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +25,30 @@ class TrainConfig:
     train_size: int = 0  # pixels of the crops in training; 0 is image_size. A crop magnifies, so fewer do (FixRes)
     small_size: int = 64  # pixels of the crops of the first steps, which cost less ...
     small_share: float = 0.0  # ... as long as this share of the run
-    resize: str = "squash"  # how a picture becomes a square (preprocess.py); from scratch only, as are the next six
+    resize: str = "squash"  # how a picture becomes a square (preprocess.py); from scratch only, as are those below
     dim: int = 256
-    image_width: int = 48  # channels of the CNN's first stage, a multiple of 16
-    image_patch: int = 4  # 4, or 2: a stem that looks closer (image_width a multiple of 32); tried in docs/log.md
+
+    # The towers, from scratch: docs/towers.md has each with its settings. A size of 0 is the tower's own.
+    image_tower: str = "conv"  # conv, resnet50, timm:NAME, vit, mlp, open_clip:NAME or open_clip:NAME/WEIGHTS
+    image_width: int = 0  # a multiple of 16: channels of the CNN's first stage, of a patch (vit), of a layer (mlp)
+    image_layers: int = 0  # of vit and mlp
+    image_patch: int = 0  # conv: 4, or 2: a stem that looks closer (image_width a multiple of 32); vit: pixels
+    image_channels: int = 3  # of a pixel: 3 are RGB, 1 is grey, others come as arrays
+    image_activation: str = "auto"  # relu, leaky_relu, silu, mish, gelu, swiglu; "auto" is the tower's own
+    pretrained: str = "no"  # timm's weights: "yes", "no", or a local file
+    text_tower: str = "transformer"  # transformer, lstm, gru, rnn, open_clip:NAME or open_clip:NAME/WEIGHTS
     text_width: int = 256  # a multiple of 64
     text_layers: int = 2
+    text_activation: str = "auto"
+    bidirectional: str = "yes"  # lstm, gru and rnn read from both ends
+    pooling: str = "mean"  # of the words: mean, max, last, attention
+    projection: str = "linear"  # the towers' last layers: linear, or mlp, with the activations
     vocabulary: int = 8192
     context: int = 64  # tokens of the longest caption
+
+    # Clips, also those of a trained encoder.
+    frames: int = 1  # of a clip, in training; 1 is its middle one. A picture beside clips is one that does not move
+    frame_pooling: str = "mean"  # mean, attention, or transformer, which alone knows the frames' order
 
     # Which pairs meet.
     batch_size: int = 256  # pairs that see each other; fewer pictures than that make one batch
@@ -105,8 +122,11 @@ class TrainConfig:
         for name, unit in _MULTIPLES.items():
             _require(getattr(self, name) % unit == 0 and getattr(self, name) > 0, name, f"must be a multiple of {unit}")
         _require(self.train_size % 16 == 0 and self.train_size >= 0, "train_size", "must be a multiple of 16, or 0")
-        _require(self.image_patch in (2, 4), "image_patch", "must be 2 or 4")
+        _require(self.image_width % 16 == 0 and self.image_width >= 0, "image_width", "must be a multiple of 16, or 0")
+        patches = (0, 2, 4) if self.image_tower == "conv" else (0, 4, 8, 16)
+        _require(self.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
         _require(self.vocabulary >= 300, "vocabulary", "must be at least 300: bytes alone take 257")
+        choice.check(self)
         self._check_together()
 
     def _check_together(self) -> None:
@@ -139,17 +159,29 @@ _CHOICES = {
     "freeze": ("", "image", "text", "both"), "keep": ("best", "last"), "tensorboard": ("no", "yes"),
     "duplicates": ("negative", "masked", "positive"),
 }  # fmt: skip
-_ABOVE_ZERO = ("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "lora_alpha", "dim", "context", "captions")
+_ABOVE_ZERO = (
+    "batch_size",
+    "epochs",
+    "lr",
+    "logit_scale",
+    "grad_clip",
+    "lora_alpha",
+    "dim",
+    "context",
+    "captions",
+    "image_channels",
+    "frames",
+)
 _NOT_NEGATIVE = (
     "micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers", "lora",
-    "unfreeze", "patience", "loss_budget_mb",
+    "unfreeze", "patience", "loss_budget_mb", "image_layers",
 )  # fmt: skip
 _BELOW_ONE = (
     "small_share", "warmup", "ema", "word_dropout", "color_jitter", "dropout", "patch_dropout", "label_smoothing",
     "beta1", "beta2", "hard_share",
 )  # fmt: skip
 _UP_TO_ONE = ("crop", "cooldown", "layer_decay", "teacher_share")
-_MULTIPLES = {"image_size": 16, "small_size": 16, "image_width": 16, "text_width": 64}
+_MULTIPLES = {"image_size": 16, "small_size": 16, "text_width": 64}
 
 
 def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:

@@ -18,7 +18,8 @@ class Item:
     """A thing that can be found: a picture, or a clip of moving ones.
 
     id: stable name, unique in its source. uri: where it is, relative to the source's root. content: a file, or a
-    function that gives the encoded bytes or the picture itself. caption: one text for people to read. stamp: changes
+    function that gives the encoded bytes or the picture itself, which may be a uint8 array (h, w, c) where it has other
+    channels than a file could hold. caption: one text for people to read. stamp: changes
     when the content does. meta: whatever else the source said of it; `inside` where it lies within another file
     (places.py). kind: "picture", or "clip" (video.py).
     """

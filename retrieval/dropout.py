@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
-from retrieval.towers import RowDropout
+from retrieval.towers.layers import RowDropout
 
 
 class PlacedDropout(RowDropout):

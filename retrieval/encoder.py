@@ -29,6 +29,7 @@ from retrieval.errors import BadRequest, MissingModel
 from retrieval.preprocess import Preprocess
 from retrieval.presets import PRESETS
 from retrieval.tokenizer import CaptionTokenizer
+from retrieval.towers import frames, open_clip_towers
 
 MANIFEST = "encoder.json"
 WEIGHTS = "encoder.safetensors"
@@ -39,16 +40,17 @@ class DualEncoder(nn.Module):
     """Two towers into one space of `dim` numbers, with everything that belongs to them.
 
     name: for people. preprocess: a picture to uint8 (s, s, 3). tokenize: texts to int64 (n, l). spec: what the towers
-    are built from. `encode_images` and `encode_texts` give unit rows as NumPy; `forward` gives Features with gradient.
+    are built from. frame_pool: how the frames of a clip become one vector (towers/frames.py), None is their mean.
+    `encode_images` and `encode_texts` give unit rows as NumPy; `forward` gives Features with gradient.
     """
 
     def __init__(
         self, image_tower: nn.Module, text_tower: nn.Module, preprocess: Preprocess,
         tokenize: Callable[[Sequence[str]], np.ndarray], dim: int, spec: dict, name: str = "",
-        logit_scale: float = 1 / 0.07, logit_bias: float | None = None,
+        logit_scale: float = 1 / 0.07, logit_bias: float | None = None, frame_pool: nn.Module | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.image_tower, self.text_tower = image_tower, text_tower
+        self.image_tower, self.text_tower, self.frame_pool = image_tower, text_tower, frame_pool
         self.preprocess, self.tokenize = preprocess, tokenize
         self.dim, self.spec, self.name = dim, spec, name
         self.log_logit_scale = nn.Parameter(torch.tensor(float(logit_scale)).log())
@@ -58,13 +60,23 @@ class DualEncoder(nn.Module):
     # ---------------------------------------------------------------- in training
 
     def forward(self, images: Tensor | None = None, tokens: Tensor | None = None) -> Features:
-        """images uint8 or float (b, s, s, 3) in 0..255, tokens (b, l). Either may be None; so is its side then."""
+        """images uint8 or float (b, s, s, c) in 0..255, tokens (b, l). Either may be None; so is its side then.
+
+        Of clips, (b, frames, s, s, c), each frame goes through the tower, and their vectors are pooled.
+        """
         image = text = None
         if images is not None:
-            image = F.normalize(self.image_tower(self.preprocess.normalize(images)), dim=-1)
+            pictures = images.flatten(0, 1) if images.ndim == 5 else images
+            image = F.normalize(self.image_tower(self.preprocess.normalize(pictures)), dim=-1)
+            if images.ndim == 5:
+                image = self._pool(image.unflatten(0, images.shape[:2]))
         if tokens is not None:
             text = F.normalize(self.text_tower(tokens), dim=-1)
         return Features(image, text, self.log_logit_scale.exp(), self.logit_bias)
+
+    def _pool(self, vectors: Tensor) -> Tensor:
+        """Unit vectors of frames (b, frames, dim) to those of clips (b, dim)."""
+        return self.frame_pool(vectors) if self.frame_pool else F.normalize(vectors.mean(1), dim=-1)
 
     # ---------------------------------------------------------------- for everyone else
 
@@ -92,6 +104,16 @@ class DualEncoder(nn.Module):
     def encode_texts(self, texts: Sequence[str], batch_size: int = 512) -> np.ndarray:
         """Texts to float32 (n, dim) of unit length."""
         return self._in_batches(texts, batch_size, self._encode_text_batch)
+
+    def use_frames(self, spec: dict | None) -> None:
+        """Pool clips anew, by a module that is to be trained. None, or what it does already, changes nothing."""
+        if spec and (self.frame_pool is None or self.frame_pool.spec["type"] != spec["type"]):
+            self.frame_pool = frames.build_frames(self.dim, spec).to(self.device)
+
+    @torch.inference_mode()
+    def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
+        """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
+        return self._pool(torch.from_numpy(vectors).to(self.device)).float().cpu().numpy()
 
     def _encode_image_batch(self, images: Sequence) -> Tensor:
         pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
@@ -141,7 +163,14 @@ class DualEncoder(nn.Module):
         self._fingerprint = None
 
     def _manifest(self) -> dict:
-        return {"format": FORMAT_VERSION, "dim": self.dim, "preprocess": self.preprocess.to_json(), **self.spec}
+        clips = {"frames": self.frame_pool.spec} if self.frame_pool else {}
+        return {
+            "format": FORMAT_VERSION,
+            "dim": self.dim,
+            "preprocess": self.preprocess.to_json(),
+            **self.spec,
+            **clips,
+        }
 
     def save(self, folder: Path | str) -> None:
         """Write the encoder into a folder. The manifest is written last: with it the folder is whole."""
@@ -168,18 +197,22 @@ class DualEncoder(nn.Module):
 def small_encoder(
     captions: Sequence[str], *, dim: int = 256, image_size: int = 96, image: dict | None = None,
     text: dict | None = None, vocabulary: int = 8192, context: int = 64, resize: str = "squash",
-    logit_scale: float = 1 / 0.07, logit_bias: float | None = None,
+    logit_scale: float = 1 / 0.07, logit_bias: float | None = None, frames: dict | None = None,
 ) -> DualEncoder:  # fmt: skip
-    """A small untrained encoder: a CNN, a transformer, and a tokenizer learned from `captions`.
+    """An untrained encoder: by itself a CNN, a transformer, and a tokenizer learned from `captions`.
 
-    image, text: specs of the towers (towers.py) beyond their defaults. Random weights come from torch's generator.
+    image, text: specs of the towers beyond that, {"type": "vit", "layers": 4} say; frames: of the pooling of clips
+    (retrieval/towers). Random weights come from torch's generator. Raises BadRequest and MissingModel where a tower of
+    timm or open_clip cannot be had.
     """
-    tokenizer = CaptionTokenizer.learn(captions, vocabulary, context)
-    spec = {
-        "image": {"type": "conv", **(image or {})},
-        "text": {"type": "transformer", "vocabulary": len(tokenizer), "context": context, **(text or {})},
-    }
-    encoder = _from_spec(spec, dim, Preprocess(image_size, resize), tokenizer)
+    spec = {"image": {"type": "conv", **(image or {})}, "text": {"type": "transformer", **(text or {})}}
+    if spec["text"]["type"] == "open_clip":
+        tokenizer = open_clip_towers.OpenClipTokenizer.of_model(spec["text"]["name"])
+    else:
+        tokenizer = CaptionTokenizer.learn(captions, vocabulary, context)
+        spec["text"] |= {"vocabulary": len(tokenizer), "context": context}
+    encoder = _from_spec(spec | ({"frames": frames} if frames else {}), dim, None, tokenizer)
+    encoder.preprocess = _preprocess_for(encoder.image_tower, image_size, resize, spec["image"].get("channels", 3))
     with torch.no_grad():
         encoder.log_logit_scale.fill_(math.log(logit_scale))
     if logit_bias is not None:
@@ -187,10 +220,22 @@ def small_encoder(
     return encoder
 
 
-def _from_spec(spec: dict, dim: int, preprocess: Preprocess, tokenizer: CaptionTokenizer) -> DualEncoder:
+def _preprocess_for(tower: nn.Module, size: int, resize: str, channels: int) -> Preprocess:
+    """As the tower was pretrained, where it was; else with CLIP's colours, or mid-grey for other channels."""
+    mean, std = getattr(tower, "mean", None), getattr(tower, "std", None)
+    if mean:
+        return Preprocess(size, resize, mean=mean, std=std)
+    if channels == 3:
+        return Preprocess(size, resize)
+    return Preprocess(size, resize, mean=(0.5,) * channels, std=(0.25,) * channels)
+
+
+def _from_spec(spec: dict, dim: int, preprocess: Preprocess | None, tokenizer: Callable) -> DualEncoder:
     image = towers.build(towers.IMAGE_TOWERS, dim, spec["image"])
     text = towers.build(towers.TEXT_TOWERS, dim, spec["text"])
-    return DualEncoder(image, text, preprocess, tokenizer, dim, {"image": image.spec, "text": text.spec})
+    pool = frames.build_frames(dim, spec["frames"]) if "frames" in spec else None
+    sides = {"image": image.spec, "text": text.spec}
+    return DualEncoder(image, text, preprocess, tokenizer, dim, sides, frame_pool=pool)
 
 
 # ---------------------------------------------------------------- loading
@@ -240,15 +285,15 @@ def load_run(folder: Path | str) -> DualEncoder:
 
 
 def _read_run(folder: Path, manifest: dict) -> DualEncoder:
-    spec = {side: manifest[side] for side in ("image", "text")}
+    spec = {side: manifest[side] for side in ("image", "text", "frames") if side in manifest}
     preprocess = Preprocess.from_json(manifest["preprocess"])
-    if spec["image"]["type"] == "open_clip":
-        encoder = _wrap_open_clip(spec["image"]["name"], towers.open_clip_model(spec["image"]["name"]))
+    if spec["image"] == spec["text"]:  # a whole model of open_clip
+        name = spec["image"]["name"]
+        encoder = _wrap_open_clip(name, open_clip_towers.open_clip_model(name))
         encoder.preprocess = preprocess
+        encoder.frame_pool = frames.build_frames(encoder.dim, spec["frames"]) if "frames" in spec else None
     else:
-        text = (folder / "tokenizer.json").read_text()
-        tokenizer = CaptionTokenizer.from_json(text, spec["text"]["context"])
-        encoder = _from_spec(spec, manifest["dim"], preprocess, tokenizer)
+        encoder = _from_spec(spec, manifest["dim"], preprocess, _tokenizer_of(folder, spec["text"]))
     tensors = load_file(folder / WEIGHTS)
     if "logit_bias" in tensors and encoder.logit_bias is None:
         encoder.logit_bias = nn.Parameter(torch.zeros(()))
@@ -256,89 +301,38 @@ def _read_run(folder: Path, manifest: dict) -> DualEncoder:
     return encoder
 
 
+def _tokenizer_of(folder: Path, text: dict) -> Callable[[Sequence[str]], np.ndarray]:
+    if text["type"] == "open_clip":
+        return open_clip_towers.OpenClipTokenizer.of_model(text["name"])
+    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text(), text["context"])
+
+
 def load_open_clip(rest: str) -> DualEncoder:
     """`NAME/TAG` or `NAME/FILE`, through open_clip's own loading.
 
     Raises BadRequest for an unknown name or tag, MissingModel where the weights are neither here nor to be had.
     """
-    import open_clip
-
-    name, _, weights = rest.partition("/")
-    if name not in open_clip.list_models():
-        near = difflib.get_close_matches(name, open_clip.list_models(), 3)
-        raise BadRequest(f"open_clip has no model `{name}`: {_did_you_mean(near)}")
+    name, weights = open_clip_towers.split_name(rest)
     if not weights:
         raise BadRequest(f"which weights of {name}? write open_clip:{name}/TAG or open_clip:{name}/FILE")
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if Path(weights).is_file():
-        return _wrap_open_clip(name, _load_weights(name, weights))
-    if weights not in tags:
-        if "/" in weights or "." in weights:
-            raise MissingModel(f"no weights file {weights}: check the path in --model open_clip:{name}/{weights}")
-        raise BadRequest(
-            f"{name} has no weights `{weights}`: {_did_you_mean(difflib.get_close_matches(weights, tags, 3) or tags)}"
-        )
-    _require_hub(name, weights)
-    return _wrap_open_clip(name, _load_weights(name, weights))
-
-
-def _did_you_mean(names: Sequence[str]) -> str:
-    return (
-        f"did you mean {' or '.join(names)}?"
-        if names
-        else "see https://github.com/mlfoundations/open_clip for the list"
-    )
-
-
-def _load_weights(name: str, weights: str) -> nn.Module:
-    try:
-        return towers.open_clip_model(name, weights)
-    # torch.load, safetensors, load_state_dict and the hub raise their own families; a refused pickle is among them.
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise MissingModel(f"{weights} is no checkpoint of {name} ({reason[:120]}): check --model") from error
+    return _wrap_open_clip(name, open_clip_towers.open_clip_model(name, weights))
 
 
 def _wrap_open_clip(name: str, model: nn.Module) -> DualEncoder:
-    import open_clip
-
-    fields = open_clip.get_model_preprocess_cfg(model)
+    """A whole model of open_clip, both sides of it as they are."""
+    fields = open_clip_towers.facts_of(name, model)
     preprocess = Preprocess(
         size=fields["size"][0] if isinstance(fields["size"], tuple | list) else fields["size"],
         mode=fields.get("resize_mode", "shortest"), mean=tuple(fields["mean"]), std=tuple(fields["std"]),
         interpolation=fields.get("interpolation", "bicubic"), fill=fields.get("fill_color", 0),
     )  # fmt: skip
-    image, text = towers.OpenClipImageTower(model), towers.OpenClipTextTower(model)
-    dim = open_clip.get_model_config(name)["embed_dim"]
+    image, text = open_clip_towers.OpenClipImageTower(model), open_clip_towers.OpenClipTextTower(model)
     spec = {side: {"type": "open_clip", "name": name} for side in ("image", "text")}
     bias = getattr(model, "logit_bias", None)
     return DualEncoder(
-        image, text, preprocess, towers.OpenClipTokenizer(open_clip.get_tokenizer(name)), dim, spec,
+        image, text, preprocess, open_clip_towers.OpenClipTokenizer.of_model(name), fields["dim"], spec,
         logit_scale=model.logit_scale.exp().item(), logit_bias=None if bias is None else bias.item(),
     )  # fmt: skip
-
-
-def _require_hub(name: str, tag: str) -> None:
-    """Raise MissingModel at once, not after minutes of retries, where the weights are not cached and no hub answers."""
-    import huggingface_hub
-    import open_clip
-    from huggingface_hub import constants
-
-    config = open_clip.get_pretrained_cfg(name, tag)
-    repository = (config.get("hf_hub") or "").rstrip("/")
-    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
-    if repository and any(isinstance(huggingface_hub.try_to_load_from_cache(repository, n), str) for n in names):
-        return
-    try:
-        if constants.HF_HUB_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE is set")
-        huggingface_hub.get_session().head(constants.ENDPOINT, timeout=5)
-    # Any failure to reach it means the same to a person; the HTTP client's errors differ between its versions.
-    except Exception as error:
-        raise MissingModel(
-            f"the model hub cannot be reached and {name}/{tag} is not cached: "
-            f"give local weights with --model open_clip:{name}/FILE, or train your own with `mmr train PAIRS --out RUN`"
-        ) from error
 
 
 ENCODERS: dict[str, Callable[[str], DualEncoder]] = {"open_clip": load_open_clip}

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 
 from retrieval import video
@@ -11,6 +12,7 @@ from retrieval.errors import BadRequest
 from retrieval.images import EXTENSIONS
 from retrieval.uris import Options, Row, Uri, id_of, unreadable
 
+Found = tuple[Path, str, "set[str] | str"]  # as `walk` yields it
 IGNORE_FILE = ".mmrignore"
 # What cameras, network disks, systems and programs keep beside pictures, and what is none of a person's.
 _JUNK = frozenset(
@@ -23,16 +25,31 @@ _JUNK = frozenset(
 
 def rows(uri: Uri) -> Iterable[Row]:
     """Each picture or clip, with the lines of the .txt file beside it if there is one. Raises BadRequest."""
-    root = Path(uri.path)
-    if not root.is_dir():
-        raise BadRequest(f"no such folder: {uri.path}: check the path")
+    for folder in uri.folders:
+        if not folder.is_dir():
+            raise BadRequest(f"no such folder: {folder}: check the path")
     if uri.where:
         raise BadRequest(f"{uri.text}: a folder has no columns: filter with `mmr search --where`, or give a csv")
-    for folder, name, beside in walk(root, uri.options):
+    root = Path(uri.path)
+    for folder, name, beside in _all_of(uri):
         relative = (folder / name).relative_to(root).as_posix()
         item = unreadable(relative, beside) if isinstance(beside, str) else _item(root, relative)
         lines = _captions(folder / name, beside) if isinstance(beside, set) else []
         yield from ((item, line) for line in lines or [None])
+
+
+def _all_of(uri: Uri) -> Iterator[Found]:
+    """What is found in each folder of a source. Raises BadRequest, before anything is yielded, for one of several that
+    holds nothing: a disk that is not mounted must not look like pictures that are gone.
+    """
+    walks = [walk(folder, uri.options) for folder in uri.folders]
+    if not uri.roots:
+        return walks[0]
+    first = [next(found, None) for found in walks]
+    if None in first:
+        empty = uri.folders[first.index(None)]
+        raise BadRequest(f"{empty} has no pictures: is its disk there? Else name the other folders, with --only")
+    return chain.from_iterable(chain([one], rest) for one, rest in zip(first, walks, strict=True))
 
 
 def _item(root: Path, name: str) -> Item:
@@ -61,14 +78,14 @@ def _captions(path: Path, beside: set[str]) -> list[str]:
     return [line for line in lines if line.strip()]
 
 
-def walk(root: Path, options: Options) -> Iterator[tuple[Path, str, set[str] | str]]:
+def walk(root: Path, options: Options) -> Iterator[Found]:
     """(folder, file name, all names of that folder) in the order of names; (folder, "", reason) for one not readable.
 
     Hidden names, what programs keep beside pictures, and what --exclude or an .mmrignore names are left out. Links to
     folders are not followed, so no loop is walked; links to files are.
     """
     failed: list[OSError] = []
-    rules = _Rules(root, options)
+    rules = Rules(root, options)
     for here, subfolders, files in os.walk(root, onerror=failed.append):
         folder = Path(here)
         names = set(files)
@@ -81,7 +98,7 @@ def walk(root: Path, options: Options) -> Iterator[tuple[Path, str, set[str] | s
             yield Path(error.filename), "", f"cannot be read: {error.strerror}"
 
 
-class _Rules:
+class Rules:
     """What is left out of a walk. A nearer .mmrignore has the last word, as with git."""
 
     def __init__(self, root: Path, options: Options) -> None:

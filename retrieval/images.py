@@ -84,6 +84,18 @@ def load(item: Item, at_least: int | None = None) -> Image.Image:
     return load_with_fields(item, at_least).image
 
 
+def load_frames(item: Item, count: int, at_least: int | None = None) -> list[Image.Image]:
+    """Up to `count` frames of a clip in the order of their time, or the picture of an item that is none.
+
+    Raises ImageError with the reason.
+    """
+    if item.kind != "clip":
+        return [load(item, at_least)]
+    from retrieval import video
+
+    return video.frames(content_of(item), count, at_least)
+
+
 def load_with_fields(item: Item, at_least: int | None = None) -> Decoded:
     """`load`, and what the file says of itself: taken, camera, latitude, longitude, width, height.
 
@@ -92,6 +104,8 @@ def load_with_fields(item: Item, at_least: int | None = None) -> Decoded:
     content = content_of(item)
     if isinstance(content, Image.Image):
         return Decoded(content, {"width": content.width, "height": content.height})
+    if not isinstance(content, Path | bytes):  # an array of other channels than a picture file has
+        return Decoded(content, {"width": content.shape[1], "height": content.shape[0]})
     if item.kind == "clip":
         from retrieval import video
 

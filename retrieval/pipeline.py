@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,6 +20,7 @@ BATCH = 32
 COMMIT_SECONDS = 5.0  # at most about this much work is lost when the process is killed
 COMMIT_ROWS = 20_000
 DECODERS = 4  # threads, where one encoder takes all pictures
+EVERYTHING = ("",)  # how the ids of all items start
 FRAMES = 8  # of a clip, whose vectors are pooled
 
 
@@ -116,16 +117,28 @@ def _encoded(batch: list[Item], results: Iterable, encoder) -> Encoded:  # noqa:
         else:
             good.append(result)
     vectors = encoder.encode_images([picture for done in good for picture in done.pixels])
-    return Encoded([done.item for done in good], _pooled(vectors, [len(done.pixels) for done in good]), skipped)
+    counts = np.array([len(done.pixels) for done in good])
+    return Encoded(
+        [done.item for done in good], _pooled(vectors, counts, getattr(encoder, "pool_frames", _mean)), skipped
+    )
 
 
-def _pooled(vectors: np.ndarray, counts: Sequence[int]) -> np.ndarray:
-    """The mean of each item's vectors, of unit length."""
+def _pooled(vectors: np.ndarray, counts: np.ndarray, pool: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """One unit row for each item, of as many rows as it has frames. pool: (b, frames, d) to (b, d)."""
     if len(vectors) == len(counts):
         return vectors
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    sums = np.add.reduceat(vectors, starts, axis=0)
-    return sums / np.linalg.norm(sums, axis=1, keepdims=True)
+    first = np.cumsum(counts) - counts
+    pooled = np.empty((len(counts), vectors.shape[1]), np.float32)
+    for count in np.unique(counts):
+        (items,) = np.nonzero(counts == count)
+        rows = vectors[first[items, None] + np.arange(count)]
+        pooled[items] = rows[:, 0] if count == 1 else pool(rows)
+    return pooled
+
+
+def _mean(vectors: np.ndarray) -> np.ndarray:
+    means = vectors.mean(1)
+    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
 # ---------------------------------------------------------------- into a store
@@ -133,7 +146,10 @@ def _pooled(vectors: np.ndarray, counts: Sequence[int]) -> np.ndarray:
 
 @dataclass
 class IndexReport:
-    """What `update` did. moved: with another name or time, whose vectors were kept. skipped: (uri, reason)."""
+    """What `update` did. moved: with another name or time, whose vectors were kept. skipped: (uri, reason).
+
+    starts: it was about the items whose ids start so.
+    """
 
     added: int = 0
     changed: int = 0
@@ -141,6 +157,7 @@ class IndexReport:
     removed: int = 0
     unchanged: int = 0
     skipped: list[tuple[str, str]] | None = None
+    starts: tuple[str, ...] = EVERYTHING
 
 
 def update(
@@ -149,14 +166,15 @@ def update(
     encoder,  # noqa: ANN001
     on_progress: Callable[[int, int], None] = lambda done, total: None,
     ahead: Ahead | None = None,
+    starts: tuple[str, ...] = EVERYTHING,
 ) -> IndexReport:
     """Make the store hold exactly these items: new and changed ones are encoded, those that are gone are deleted.
 
     A file that has another name now, or another time, with the same content keeps its vector. Commits every few
     seconds, so killed at any moment and run again it goes on. A picture that used to decode and no longer does is
-    deleted and listed.
+    deleted and listed. starts: where the items are a part of what it holds, how their ids start; the others stay.
     """
-    known = store.stamps()
+    known = {name: stamp for name, stamp in store.stamps().items() if name.startswith(starts)}
     present: set[str] = set()
     todo: list[Item] = []
     for item in items:
@@ -164,7 +182,7 @@ def update(
         if known.get(item.id) != item.stamp or not item.stamp:
             todo.append(item)
     gone = [name for name in known if name not in present]
-    report = IndexReport(unchanged=len(present) - len(todo), skipped=[])
+    report = IndexReport(unchanged=len(present) - len(todo), skipped=[], starts=starts)
     kept = moved.keep(store, todo, gone, known)
     todo = [item for item in todo if item.id not in kept]
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())

@@ -6,16 +6,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from retrieval.errors import ImageError
+
 if TYPE_CHECKING:
     import torch
 
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_MODES = {1: "L", 4: "RGBA"}  # Pillow's names of what a picture is turned into
 MODES = ("shortest", "squash", "longest")
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
     """How pictures become pixels. Saved with the encoder, as open_clip saves its own.
+
+    There are as many channels as `mean` has numbers: 3 are RGB, 1 is grey, 4 are RGBA. Pictures of any other number
+    come as uint8 arrays (h, w, c).
 
     mode: "shortest" scales the shorter side and cuts the middle (CLIP), "squash" ignores the aspect and shows
     everything (SigLIP), "longest" scales the longer side and fills up.
@@ -28,9 +34,23 @@ class Preprocess:
     interpolation: str = "bicubic"
     fill: int = 0
 
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture to uint8 (size, size, 3)."""
-        return np.array(self._square(image), np.uint8)
+    @property
+    def channels(self) -> int:
+        """Numbers of a pixel."""
+        return len(self.mean)
+
+    def __call__(self, image: Image.Image | np.ndarray) -> np.ndarray:
+        """A picture to uint8 (size, size, channels). Raises ImageError for an array of other channels."""
+        if isinstance(image, Image.Image):
+            image = image if self.channels == 3 else image.convert(_MODES.get(self.channels, "RGB"))
+            pixels = np.array(self._square(image), np.uint8)
+            pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+        else:
+            planes = (Image.fromarray(plane) for plane in np.moveaxis(np.atleast_3d(image), 2, 0))
+            pixels = np.stack([np.array(self._square(plane), np.uint8) for plane in planes], axis=2)
+        if pixels.shape[2] != self.channels:
+            raise ImageError(f"has {pixels.shape[2]} channels, not {self.channels}")
+        return pixels
 
     def _square(self, image: Image.Image) -> Image.Image:
         if self.mode == "squash":
@@ -42,12 +62,12 @@ class Preprocess:
         left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
         if self.mode == "shortest":
             return image.crop((left, top, left + self.size, top + self.size))
-        canvas = Image.new("RGB", (self.size, self.size), (self.fill,) * 3)
+        canvas = Image.new(image.mode, (self.size, self.size), (self.fill,) * len(image.getbands()))
         canvas.paste(image, (-left, -top))
         return canvas
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """uint8 or float (b, s, s, 3) in 0..255 to float32 (b, 3, s, s) with the mean taken off, on the same device."""
+        """uint8 or float (b, s, s, c) in 0..255 to float32 (b, c, s, s) with the mean taken off, on the same device."""
         import torch  # late: a picture can be a query without it
 
         mean = torch.tensor(self.mean, device=pixels.device) * 255

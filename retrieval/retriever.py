@@ -2,16 +2,17 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from indexes import NotAnIndex, Store, WrongEncoder
-from retrieval import answers, approximate, pipeline, runtime, selection
+from retrieval import answers, approximate, pipeline, rebuilding, roots, runtime, selection
 from retrieval.ahead import Ahead
 from retrieval.answers import Asked
 from retrieval.datatypes import Hit, Item
-from retrieval.errors import BadRequest, MissingModel
+from retrieval.errors import MissingModel
 from retrieval.pipeline import IndexReport
 from retrieval.sources import Uri, open_items, parse_uri
 
@@ -41,27 +42,49 @@ class Retriever:
             store.close()
             raise WrongEncoder(
                 f"{store.path} was made with encoder {recorded['name']} ({recorded['fingerprint']}), and {name} is "
-                f"{encoder.fingerprint}: index into another --index, or give --model {recorded['name']}"
+                f"{encoder.fingerprint}: give --model {recorded['name']}, or encode all again with "
+                f"`mmr index --model {name}`"
             )
 
     @classmethod
     def build(
-        cls, source: str, path: Path | str, encoder, device: str = "cpu",  # noqa: ANN001
+        cls, source: str | Sequence[str] | Uri, path: Path | str, encoder, device: str = "cpu",  # noqa: ANN001
         on_progress: Callable[[int, int], None] = lambda done, total: None, *, recall: float | None = None,
         memory: float | None = None, on_message: Callable[[str], None] = lambda text: None, ahead: Ahead | None = None,
+        only: bool = False, another_encoder: bool = False,
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
-        recall: of approximate search on text, memory: the bytes it may take (approximate.py). ahead: what was decoded
-        while the encoder was loaded. Raises BadRequest for a source that cannot be read or another source than the
-        index has, StoreError for an index that cannot be written or has another encoder. Nothing is changed then.
+        source: also several folders; some of those of the index leave the pictures of the others as they are. recall:
+        of approximate search on text, memory: the bytes it may take (approximate.py). ahead: what was decoded while the
+        encoder was loaded. only: the folders of the index that are not named are let go of. another_encoder: an index
+        of another encoder is encoded again (rebuilding.py).
+        Raises BadRequest for a source that cannot be read or another source than the index has, StoreError for an index
+        that cannot be written or has another encoder. Nothing is changed then.
         """
-        uri, path = parse_uri(source), Path(path)
+        path, started = Path(path), time.time()
+        uri = parse_uri(source)
+        if not only:
+            uri = roots.seen_from(roots.known(path), uri, whole=another_encoder)
         items = _first_now(open_items(uri))  # a bad source is answered before anything is written
         store = _open_or_create(path, uri, encoder)
         try:
-            retriever = cls(store, encoder, device)
-            report = pipeline.update(store, items, encoder, on_progress, ahead)
+            roots.check(store, uri, only)
+            asked_before = (store.derived.recorded or {}).get("asked")
+            if another_encoder and rebuilding.is_other(store, encoder):
+                on_message(rebuilding.announcement(store, encoder))
+                report = rebuilding.rebuild(store, items, encoder, roots.described(uri, path), on_progress, ahead)
+                retriever = cls(store, encoder, device)
+            else:
+                retriever = cls(store, encoder, device)
+                if left := rebuilding.tidy(store):
+                    on_message(left)
+                starts = roots.settle(store, uri, only)
+                report = pipeline.update(store, items, encoder, on_progress, ahead, starts)
+            if report.starts == pipeline.EVERYTHING:
+                store.set_manifest(walked=started)
+            if store.derived.recorded is None:  # its rows were written anew
+                recall = recall or asked_before
             approximate.keep(store, encoder, recall, memory, on_message)
             if hasattr(encoder, "export"):
                 encoder.export()  # so that the first query need not
@@ -164,21 +187,13 @@ def _adopted(store: Store, encoder) -> dict:  # noqa: ANN001
 
 
 def _open_or_create(path: Path, uri: Uri, encoder) -> Store:  # noqa: ANN001
-    base = path.absolute().parent
-    root = None if uri.root is None else os.path.relpath(uri.root.absolute(), base)
     try:
-        store = Store.open(path, write=True)
+        return Store.open(path, write=True)
     except NotAnIndex:
         if (path / "mmr.db").exists():
             raise
-        folder = os.path.relpath(Path(encoder.name).absolute(), base) if Path(encoder.name).is_dir() else None
-        recorded = {"name": encoder.name, "fingerprint": encoder.fingerprint, "folder": folder}
-        return Store.create(path, encoder.dim, encoder=recorded, root=root, source=uri.scheme)
-    if store.manifest["root"] != root or store.manifest["source"] != uri.scheme:
-        before = store.manifest["root"] or store.manifest["source"]
-        store.close()
-        raise BadRequest(f"{path} is the index of {before}, not of {uri.text}: give another --index")
-    return store
+        said = roots.described(uri, path)
+        return Store.create(path, encoder.dim, encoder=rebuilding.described(encoder, path), **said)
 
 
 def _first_now(items: Iterable[Item]) -> Iterable[Item]:

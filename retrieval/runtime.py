@@ -6,9 +6,12 @@ is there may be deleted at any time: a query then loads the encoder itself. Weig
 mapped, not read: a query touches a few rows of the token table only.
 
     manifest.json   name, dim, fingerprint, preprocess, tokenizer, trim
-    text.onnx  text.bin   image.onnx  image.bin   tokenizer.json or tokenizer.db
+    text.onnx  text.bin   image.onnx  image.bin   frames.onnx  frames.bin   tokenizer.json or tokenizer.db
+
+frames.onnx pools the frames of clips, where that is learned.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -26,8 +29,9 @@ from retrieval.preprocess import Preprocess
 if TYPE_CHECKING:
     from retrieval.encoder import DualEncoder
 
-MANIFEST, TEXT, IMAGE = "manifest.json", "text.onnx", "image.onnx"
+MANIFEST, TEXT, IMAGE, FRAMES = "manifest.json", "text.onnx", "image.onnx", "frames.onnx"
 IMAGES_AT_ONCE = 16
+PARTIAL = ".partial-"  # how the names of folders in the making start
 
 
 def cache_folder() -> Path:
@@ -66,6 +70,15 @@ class QueryEncoder:
             pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in part])
             parts.append(self._image.run(None, {"pixels": pixels})[0])
         return np.concatenate(parts)
+
+    def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
+        """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
+        if self._image is None and not self._find_image_tower():
+            return self._load().pool_frames(vectors)
+        if not (self._folder / FRAMES).is_file():
+            means = vectors.mean(1)
+            return means / np.linalg.norm(means, axis=1, keepdims=True)
+        return _session(self._folder / FRAMES).run(None, {"frames": vectors})[0]
 
     def _find_image_tower(self) -> bool:
         """Open the picture tower, exporting it first where it is not there; False where it cannot be had as ONNX."""
@@ -109,6 +122,8 @@ def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> Q
     folder = cache_folder() / fingerprint
     if not (folder / MANIFEST).is_file():
         return None
+    with contextlib.suppress(OSError):  # of another user, say
+        os.utime(folder / MANIFEST)  # when it was last used: cached.py
     try:
         return QueryEncoder(folder, load)
     # A damaged cache must never stop a query: onnxruntime, JSON and the tokenizers each raise their own.
@@ -127,7 +142,7 @@ def export(encoder: "DualEncoder") -> Path | None:
     if open_query_encoder(encoder.fingerprint, lambda: encoder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=PARTIAL))
     try:
         _export_text_tower(encoder, beside)
         manifest = {
@@ -144,8 +159,15 @@ def export(encoder: "DualEncoder") -> Path | None:
 
 
 def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
-    """Write the picture tower into an exported encoder's folder; it takes uint8 pixels (n, s, s, 3)."""
+    """Write the picture tower into an exported encoder's folder; it takes uint8 pixels (n, s, s, c).
+
+    Before it, what pools the frames of clips, where that is learned: with image.onnx both are there.
+    """
     import torch
+
+    if encoder.frame_pool:
+        frames = torch.nn.functional.normalize(torch.randn(2, 3, encoder.dim), dim=-1)
+        _write(_copy(encoder.frame_pool), frames, folder / FRAMES, "frames", {0: "clips", 1: "frames"})
 
     class Image(torch.nn.Module):
         def __init__(self) -> None:
@@ -156,7 +178,7 @@ def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
             return torch.nn.functional.normalize(self.tower(encoder.preprocess.normalize(pixels)), dim=-1)
 
     size = encoder.preprocess.size
-    pixels = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    pixels = torch.zeros(2, size, size, encoder.preprocess.channels, dtype=torch.uint8)
     _write(Image(), pixels, folder / IMAGE, "pixels", {0: "pictures"})
 
 
@@ -200,16 +222,16 @@ def _may_be_trimmed(encoder: "DualEncoder") -> bool:
 def _copy(tower):  # noqa: ANN001, ANN202 - an nn.Module
     import copy
 
-    from retrieval import towers
+    from retrieval.towers import open_clip_towers
 
-    return towers.with_plain_attention(copy.deepcopy(tower).cpu().float().eval())
+    return open_clip_towers.with_plain_attention(copy.deepcopy(tower).cpu().float().eval())
 
 
 def _write(module, example, file: Path, name: str, axes: dict[int, str]) -> None:  # noqa: ANN001
     """Export, let onnxruntime rewrite the graph once, and keep graph and weights in two files: FILE.onnx, FILE.bin."""
     import onnxruntime
 
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".partial-") as folder:
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=PARTIAL) as folder:
         _trace(module, example, Path(folder) / "traced.onnx", name, axes)
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

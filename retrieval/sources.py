@@ -8,11 +8,13 @@
     urls:FILE                       a URL a line, or a table with a column url; only where fetching was asked for
     picturebook:N                   drawn scenes (picturebook.py)
 
+Several folders are one source: their items are named from the deepest folder that holds them all.
 `?column=value&column=value` keeps the rows that say so. A plain path picks its scheme by what it is. To add a source,
 write `f(uri) -> Iterable[(Item, caption or None)]` and name it in SOURCES.
 """
 
 import math
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -30,13 +32,40 @@ __all__ = ["SOURCES", "Options", "Row", "Uri", "open_items", "open_mixture", "op
 _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?):(.+)")
 
 
-def parse_uri(text: str | Uri, options: Options | None = None) -> Uri:
-    """Take a source apart. Raises BadRequest for an unknown scheme, or a plain path that is nothing known.
+def parse_uri(text: str | Uri | Sequence[str], options: Options | None = None) -> Uri:
+    """Take a source, or several folders, apart. Raises BadRequest for an unknown scheme, or a path that is nothing.
 
     options: what is left out and what may be fetched. A source that is taken apart already comes back as it is.
     """
-    uri = text if isinstance(text, Uri) else _parse(text)
+    if isinstance(text, Uri):
+        uri = text
+    else:
+        uri = _parse(text) if isinstance(text, str) else _together(text)
     return uri if options is None else replace(uri, options=options)
+
+
+def _together(texts: Sequence[str]) -> Uri:
+    """Several folders as one source; one that lies in another is part of it."""
+    uris = [_parse(text) for text in texts]
+    other = next((uri for uri in uris if uri.scheme != "folder" or uri.where), None)
+    if other and len(uris) > 1:
+        raise BadRequest(f"{other.text} is no folder: several sources must be folders: give it an --index of its own")
+    outermost = [uri for uri in uris if not any(_lies_in(uri, one) for one in uris)]
+    kept = list({os.path.realpath(uri.path): uri for uri in reversed(outermost)}.values())[::-1]
+    if len(kept) == 1:
+        return kept[0]
+    paths = [os.path.normpath(Path(uri.path).absolute()) for uri in kept]
+    try:
+        common = os.path.commonpath(paths)
+    except ValueError as error:  # two drives
+        raise BadRequest(f"{' and '.join(texts)} have no folder in common: give each an --index of its own") from error
+    roots = sorted(Path(path).relative_to(common).as_posix() for path in paths)
+    return Uri(", ".join(texts), "folder", common, {}, roots=tuple(roots))
+
+
+def _lies_in(uri: Uri, other: Uri) -> bool:
+    inner, outer = Path(os.path.realpath(uri.path)), Path(os.path.realpath(other.path))
+    return inner != outer and inner.is_relative_to(outer)
 
 
 def _parse(text: str) -> Uri:

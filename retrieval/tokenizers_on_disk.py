@@ -33,7 +33,7 @@ def load(folder: Path, facts: dict) -> Tokenize:
 
 
 def _kind(tokenize: Tokenize) -> str | None:
-    inner = getattr(tokenize, "tokenizer", None)  # of towers.OpenClipTokenizer
+    inner = getattr(tokenize, "tokenizer", None)  # of OpenClipTokenizer
     if type(tokenize).__name__ == "CaptionTokenizer":
         return "caption"
     if inner is not None and clip_tokenizer.can_compile(inner):

@@ -30,6 +30,7 @@ from retrieval.losses import LOSSES, Loss
 from retrieval.optimizer import Optimizer
 from retrieval.run_folder import config_of
 from retrieval.step import backward
+from retrieval.towers import choice
 
 __all__ = ["Progress", "TrainResult", "config_of", "train"]
 
@@ -244,12 +245,12 @@ class _Run:
 def _new_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
     if config.encoder:
         encoder = load_encoder(config.encoder)
+        encoder.use_frames(choice.frames_spec(config))
         encoder.forget_fingerprint()
         return encoder
     return small_encoder(
         [pair.caption for pair in pairs], dim=config.dim, image_size=config.image_size, resize=config.resize,
-        image={"width": config.image_width, "patch": config.image_patch, "dropout": config.dropout},
-        text={"width": config.text_width, "layers": config.text_layers, "dropout": config.dropout},
+        image=choice.image_spec(config), text=choice.text_spec(config), frames=choice.frames_spec(config),
         vocabulary=config.vocabulary, context=config.context, logit_scale=config.logit_scale,
         logit_bias=-10.0 if config.loss == "sigmoid" else None,
     )  # fmt: skip

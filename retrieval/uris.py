@@ -25,13 +25,22 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Uri:
-    """`scheme:path?key=value`, taken apart. text: as it was typed."""
+    """`scheme:path?key=value`, taken apart. text: as it was typed.
+
+    roots: of several folders, each relative to `path`, the deepest folder that holds them all; empty for one source.
+    """
 
     text: str
     scheme: str
     path: str
     where: dict[str, str]
     options: Options = field(default_factory=Options)
+    roots: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that are walked, of a source that is one or several."""
+        return [Path(self.path, root) for root in self.roots or ("",)]
 
     @property
     def root(self) -> Path | None:

@@ -92,3 +92,23 @@ def open_clips(tmp_path_factory):
         torch.save(open_clip.create_model(name).state_dict(), folder / f"{name}.pt")
         names[name] = f"open_clip:{name}/{folder / name}.pt"
     return names
+
+
+@pytest.fixture(scope="session")
+def tiny_open_clip(tmp_path_factory):
+    """A small open_clip architecture under a name of its own, and a file of random weights for it."""
+    import open_clip
+    import torch
+
+    folder = tmp_path_factory.mktemp("open_clip")
+    config = {
+        "embed_dim": 32,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16, "head_width": 32},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1},
+    }
+    (folder / "mmr-tiny.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder / "mmr-tiny.json")
+    torch.manual_seed(0)
+    model = open_clip.create_model("mmr-tiny")
+    torch.save(model.state_dict(), folder / "weights.pt")
+    return model.eval(), folder / "weights.pt"

@@ -292,7 +292,6 @@ def test_another_encoder_is_refused(indexed, book, tmp_path):
     result = mmr("train", book / "pairs.csv", "--out", tmp_path / "other", "--recipe", "smoke", "--set", "epochs=1")
     assert result.exit_code == 0
     fails(mmr("search", "a", "--index", indexed, "--model", tmp_path / "other"), 3, "was made with encoder", "--model")
-    fails(mmr("index", book, "--index", indexed, "--model", tmp_path / "other"), 3, "was made with encoder", "--index")
 
 
 def test_a_model_that_went_away(trained, book, tmp_path, cache):

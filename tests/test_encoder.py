@@ -8,12 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from retrieval import towers
 from retrieval.encoder import load_encoder, small_encoder
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.preprocess import Preprocess
 from retrieval.presets import PRESETS
 from retrieval.tokenizer import PAD, CaptionTokenizer
+from retrieval.towers import text as text_towers
+from retrieval.towers.layers import reseed_dropout
 
 PICTURES = [Image.effect_noise((size, 40), 80).convert("RGB") for size in (30, 40, 90)]
 CAPTIONS = ["a dog runs", "two cats on a red sofa", "一只狗"]
@@ -48,11 +49,11 @@ def test_a_picture_or_text_does_not_see_the_others_of_its_batch(small):
 def test_texts_of_like_length_go_through_together_and_come_out_in_order(monkeypatch):
     texts = torch.from_numpy(CaptionTokenizer.learn(CAPTIONS, 300, 64)([*CAPTIONS, "x", "", "a dog", "dogs " * 12]))
     torch.manual_seed(0)
-    tower = towers.TextTransformer(8, 400, width=64, dropout=0.4).train()
-    towers.reseed_dropout(tower, 1)
+    tower = text_towers.TextTransformer(8, 400, width=64, dropout=0.4).train()
+    reseed_dropout(tower, 1)
     whole = tower(texts)
-    monkeypatch.setattr(towers, "_ALIKE", 2)
-    towers.reseed_dropout(tower, 1)
+    monkeypatch.setattr(text_towers, "_ALIKE", 2)
+    reseed_dropout(tower, 1)
     torch.testing.assert_close(tower(texts), whole)
 
 
@@ -121,23 +122,6 @@ def test_preprocess_equals_open_clips(size, mode):
     ours = Preprocess(64, mode, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
     got = ours.normalize(torch.from_numpy(ours(image)[None]))[0]
     torch.testing.assert_close(got, theirs, rtol=1e-5, atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def tiny_open_clip(tmp_path_factory):
-    """A small open_clip architecture under a name of its own, and a file of random weights for it."""
-    folder = tmp_path_factory.mktemp("open_clip")
-    config = {
-        "embed_dim": 32,
-        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16, "head_width": 32},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1},
-    }
-    (folder / "mmr-tiny.json").write_text(json.dumps(config))
-    open_clip.add_model_config(folder / "mmr-tiny.json")
-    torch.manual_seed(0)
-    model = open_clip.create_model("mmr-tiny")
-    torch.save(model.state_dict(), folder / "weights.pt")
-    return model.eval(), folder / "weights.pt"
 
 
 def test_a_local_checkpoint_gives_open_clips_own_vectors(tiny_open_clip):

@@ -1,7 +1,8 @@
 """The store under power cuts, SIGKILL and a failing disk, at every system call of its life; and the instruments.
 
-The calls of one script (create, add, update, delete, compact, collect) are recorded as the kernel sees them, every
-folder that a power cut could have left is rebuilt from the record, and each is opened and compared with a dictionary.
+The calls of one script (create, add, update, delete, compact, collect, replace) are recorded as the kernel sees them,
+every folder that a power cut could have left is rebuilt from the record, and each is opened and compared with a
+dictionary.
 `make soak` adds random subsets (MMR_SOAK=40 states more a point).
 """
 
@@ -44,11 +45,17 @@ STEPS = {
     "collect": (lambda store: store.compact(), lambda model: model),  # removes what the first compaction replaced
     "derive": (lambda store: derive(store), lambda model: model),  # twice: the second replaces the first
     "delete again": (lambda store: store.delete(["b", "e"]), lambda model: {k: model[k] for k in "cd"}),
+    "replace": (lambda store: replace(store, f=6, c=7), lambda model: {"f": "6", "c": "7"}),
 }
 
 
 def put(store, **numbers):
     store.add(VECTORS[list(numbers.values())], [Record(name, str(n)) for name, n in numbers.items()])
+
+
+def replace(store, **numbers):
+    records = [Record(name, str(n)) for name, n in numbers.items()]
+    store.replace([(VECTORS[list(numbers.values())], records)], encoder={"name": "another"})
 
 
 @functools.cache

@@ -17,8 +17,9 @@ MAY_IMPORT = {
 }
 # One module per outside dependency: where it may be imported, at any depth of the file.
 ONLY_IN = {
-    "open_clip": {"retrieval/encoder.py", "retrieval/towers.py"},
-    "huggingface_hub": {"retrieval/encoder.py"},
+    "open_clip": {"retrieval/towers/open_clip_towers.py"},
+    "timm": {"retrieval/towers/timm_tower.py"},
+    "huggingface_hub": {"retrieval/towers/hub.py", "retrieval/cached.py"},
     "datasets": {"retrieval/tables.py"},
     "pyarrow": {"retrieval/places.py", "retrieval/exchange/tables.py"},
     "pathspec": {"retrieval/folders.py"},

@@ -109,7 +109,7 @@ def test_a_hub_tokenizer_without_transformers(tmp_path):
     from transformers import PreTrainedTokenizerFast
 
     from retrieval import tokenizers_on_disk
-    from retrieval.towers import OpenClipTokenizer
+    from retrieval.towers.open_clip_towers import OpenClipTokenizer
 
     learned = Tokenizer(models.BPE(unk_token="<unk>"))
     learned.pre_tokenizer = pre_tokenizers.Whitespace()

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from indexes import Locked, Record, Store, StoreError, durable
+from indexes import Record, Store
+from retrieval import beside
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Collection, Entry
 from retrieval.exchange.columns import text_of
@@ -65,25 +66,25 @@ def import_into(
     _must_be_free(path)
     encoder = _encoder(collection, model, path)
     folder = _root(collection, path, None if root is None else Path(root), keep_missing)
-    beside = path.absolute().with_name(f".importing-{path.name}")
-    _clear(beside)
-    place = None if folder is None else str(folder)
-    report = ImportReport(root=place, encoder=encoder["name"], fingerprint=encoder["fingerprint"])
+    place = beside.name_beside(path, "importing")
+    beside.clear(place)
+    shown = None if folder is None else str(folder)
+    report = ImportReport(root=shown, encoder=encoder["name"], fingerprint=encoder["fingerprint"])
     manifest = {
         "encoder": encoder, "imported": {"from": collection.kind},
         "root": None if folder is None else os.path.relpath(folder, path.absolute().parent),
         "source": collection.source or ("folder" if folder else collection.kind),
     }  # fmt: skip
-    store = Store.create(beside, collection.dim, **manifest)
+    store = Store.create(place, collection.dim, **manifest)
     try:
         with store:
             _fill(store, collection, _Chooser(folder, keep_missing, report), on_progress)
             report.rows = len(store)
         if not report.rows:
             raise BadRequest(f"nothing of {collection.path} can be used{_why(report)}: check it")
-        _put(beside, path)
+        beside.put(place, path)
     except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
         raise
     return report
 
@@ -145,18 +146,6 @@ def _common(one: str | None, other: str) -> str:
         return os.path.commonpath([one, other])
     except ValueError as error:  # two drives
         raise BadRequest(f"{one} and {other} have no folder in common: choose one with --root") from error
-
-
-def _clear(beside: Path) -> None:
-    """Remove what an import left that was killed. Raises Locked while another one is at it."""
-    if beside.is_dir():
-        try:
-            Store.open(beside, write=True).close()
-        except Locked:
-            raise
-        except StoreError:  # it was killed before it was an index
-            pass
-        shutil.rmtree(beside)
 
 
 # ---------------------------------------------------------------- rows
@@ -237,14 +226,6 @@ def _commit(store: Store, waiting: list[tuple[np.ndarray, list[Record]]]) -> Non
 
 
 # ---------------------------------------------------------------- after
-
-
-def _put(beside: Path, path: Path) -> None:
-    """Give the finished index its name."""
-    if path.is_dir():
-        path.rmdir()
-    beside.rename(path)
-    durable.sync_folder(path.absolute().parent)
 
 
 def _why(report: ImportReport) -> str:

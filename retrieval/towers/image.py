@@ -1,0 +1,98 @@
+"""A small vision transformer, and an MLP on pixels."""
+
+import torch
+from torch import Tensor, nn
+
+from retrieval.towers.layers import ACTIVATIONS, Block, RowDropout, dtype_of, heads_of, hidden_sizes, last_layer
+
+_LONGEST = 10_000.0  # wave of a place's code
+
+
+class VitTower(nn.Module):
+    """A transformer on the patches of pixels (b, c, s, s), mean-pooled (Dosovitskiy 2020; Beyer 2022).
+
+    Places are coded by waves, not learned, so that pictures of any size may be seen. spec: {"width", a multiple of
+    4; "layers"; "patch", which divides s; "channels"; "activation"; "projection"}.
+    """
+
+    def __init__(
+        self, dim: int, width: int = 192, layers: int = 6, patch: int = 16, channels: int = 3, dropout: float = 0.0,
+        activation: str = "gelu", projection: str = "linear",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.spec = {
+            "type": "vit", "width": width, "layers": layers, "patch": patch, "channels": channels, "dropout": dropout,
+            "activation": activation, "projection": projection,
+        }  # fmt: skip
+        self.patches = nn.PixelUnshuffle(patch)
+        blocks = (Block(width, heads_of(width), activation, 4 * width) for _ in range(layers))
+        self.body = nn.ModuleList([nn.Linear(channels * patch**2, width), *blocks])
+        self.norm = nn.LayerNorm(width)
+        self.dropout = RowDropout(dropout)
+        self.project = last_layer(width, dim, projection, activation)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        patches = self.patches(pixels)
+        embed, *blocks = self.body
+        places = place_codes(patches.shape[2], patches.shape[3], self.norm.normalized_shape[0])
+        lines = patches.flatten(2).transpose(1, 2).to(dtype_of(self.body))
+        x = embed(lines) + places.to(pixels.device, lines.dtype)
+        for block in blocks:
+            x = block(x)
+        return self.project(self.dropout(self.norm(x.to(self.norm.weight.dtype)).mean(1)))
+
+
+def place_codes(rows: int, columns: int, width: int) -> Tensor:
+    """(rows * columns, width): sines and cosines of each place's row and column, a quarter of the width each."""
+    frequencies = _LONGEST ** (-torch.arange(width // 4) / max(1, width // 4))
+    down = torch.arange(rows)[:, None].expand(rows, columns).reshape(-1, 1) * frequencies
+    across = torch.arange(columns).repeat(rows)[:, None] * frequencies
+    return torch.cat([down.sin(), down.cos(), across.sin(), across.cos()], dim=1)
+
+
+class PixelMlp(nn.Module):
+    """An MLP on the pixels of a picture shrunk to `side`: it knows no neighbourhood, which makes it a floor.
+
+    spec: {"widths": of its hidden layers, "side", "channels", "activation", "projection"}. widths=(128, 64) on
+    32 x 32 x 3 is the net of the first CIFAR-10 lessons.
+    """
+
+    def __init__(
+        self, dim: int, widths: tuple[int, ...] = (512, 512), side: int = 32, channels: int = 3, dropout: float = 0.0,
+        activation: str = "relu", projection: str = "linear",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.spec = {
+            "type": "mlp", "widths": list(widths), "side": side, "channels": channels, "dropout": dropout,
+            "activation": activation, "projection": projection,
+        }  # fmt: skip
+        self.side, self.activation = side, ACTIVATIONS[activation]
+        self.body = nn.ModuleList()
+        inside = channels * side**2
+        for width in widths:
+            before, behind = hidden_sizes(width, activation)
+            self.body.append(nn.Linear(inside, before))
+            inside = behind
+        self.dropout = RowDropout(dropout)
+        self.project = last_layer(inside, dim, projection, activation)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        x = shrink(pixels, self.side).flatten(1).to(dtype_of(self.body))
+        for layer in self.body:
+            x = self.activation(layer(x))
+        return self.project(self.dropout(x.to(dtype_of(self.project))))
+
+
+def shrink(pixels: Tensor, side: int) -> Tensor:
+    """(b, c, s, s) to (b, c, side, side): each new pixel is the mean of the area that it covers, whole or in part."""
+    size = int(pixels.shape[-1])
+    if size == side:
+        return pixels
+    edges = torch.arange(side + 1) * (size / side)
+    low, high = edges[:-1, None], edges[1:, None]
+    pixel = torch.arange(size)
+    covered = (torch.minimum(high, pixel + 1) - torch.maximum(low, pixel)).clamp(min=0)  # (side, size)
+    share = (covered * (side / size)).to(pixels)
+    return share @ pixels @ share.T

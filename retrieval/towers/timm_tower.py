@@ -1,0 +1,147 @@
+"""Any image model of timm as a tower: ResNet-50 (`image_tower=resnet50`), or `image_tower=timm:NAME`."""
+
+import difflib
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from retrieval.errors import BadRequest, MissingModel
+from retrieval.towers import hub, norms
+from retrieval.towers.layers import RowDropout, dtype_of, last_layer, unusual
+
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+class TimmTower(nn.Module):
+    """A timm model without its classifier, its pooled features projected: (b, c, s, s) to (b, dim).
+
+    spec: {"name"; "size": of the pictures, for models that take one size: others are resized; "channels"; "norm":
+    "group" for random weights, "still" for pretrained ones (norms.py); "activation" and "projection" of the last
+    layer}. pretrained: "no", "yes" for timm's own weights, or a local file. mean, std: how its pictures are to be
+    normalised, None where it does not matter. Raises BadRequest for an unknown name, MissingModel for weights that
+    cannot be had.
+    """
+
+    def __init__(
+        self, dim: int, name: str, size: int = 224, channels: int = 3, norm: str = "", dropout: float = 0.0,
+        activation: str = "gelu", projection: str = "linear", pretrained: str = "no",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.norm = norm or ("group" if pretrained == "no" else "still")
+        self.body, facts = timm_model(name, size, channels, pretrained)
+        if self.norm == "group":
+            norms.use_group_norm(self.body)
+        self.size = size if facts.get("fixed_input_size") else None
+        known = pretrained != "no" and channels == 3
+        self.mean, self.std = (tuple(facts["mean"]), tuple(facts["std"])) if known else (None, None)
+        self.spec = {
+            "type": "timm", "name": name, "size": size, "norm": self.norm, "dropout": dropout,
+            **unusual(
+                channels=(channels, 3), activation=(activation, "gelu"), projection=(projection, "linear"),
+            ),
+        }  # fmt: skip
+        self.dropout = RowDropout(dropout)
+        self.project = last_layer(_features(self.body, size, channels), dim, projection, activation)
+
+    def train(self, mode: bool = True) -> "TimmTower":
+        """As of any module, but for pretrained batch statistics, which stay."""
+        super().train(mode)
+        norms.hold_statistics(self.body)
+        return self
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        features = self.body(fit(pixels, self.size).to(dtype_of(self.body)))
+        return self.project(self.dropout(features.to(dtype_of(self.project))))
+
+
+def fit(pixels: Tensor, size: int | None) -> Tensor:
+    """Pictures resized to the one size that a tower takes, as smaller crops in training must be. None: it takes any."""
+    if size is None or pixels.shape[-1] == size:
+        return pixels
+    return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+@torch.no_grad()
+def _features(body: nn.Module, size: int, channels: int) -> int:
+    """How many numbers a model gives: timm's own count of them leaves out what some models put behind it."""
+    was_training = body.training
+    width = body.eval()(torch.zeros(1, channels, size, size)).shape[1]
+    body.train(was_training)
+    return width
+
+
+def timm_model(name: str, size: int, channels: int, pretrained: str = "no") -> tuple[nn.Module, dict]:
+    """A timm model that gives pooled features, and what timm knows of it: mean, std, fixed_input_size."""
+    import timm
+
+    _check_name(name)
+    facts = (timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()).to_dict()
+    more = {"img_size": size} if facts.get("fixed_input_size") else {}
+    overlay = _overlay(name, facts, pretrained)
+    try:
+        model = timm.create_model(
+            name,
+            pretrained=pretrained != "no",
+            pretrained_cfg_overlay=overlay,
+            num_classes=0,
+            in_chans=channels,
+            **more,
+        )
+    # timm's builders raise assertion, key, shape and hub errors of their own.
+    except Exception as error:
+        raise _not_built(name, size, pretrained, error) from error
+    model.pretrained_cfg = model.default_cfg = {}  # with the weights of a local file in it
+    return model, facts
+
+
+def _check_name(name: str) -> None:
+    import timm
+
+    base, _, tag = name.partition(".")
+    if not timm.is_model(base):
+        near = difflib.get_close_matches(base, timm.list_models(), 3)
+        raise BadRequest(f"timm has no model `{base}`: {hub.did_you_mean(near, 'see timm.list_models()')}")
+    tags = timm.list_pretrained(f"{base}.*")
+    if tag and name not in tags:
+        near = difflib.get_close_matches(name, tags, 3, 0) or tags
+        raise BadRequest(f"{base} has no weights `{tag}`: {hub.did_you_mean(near, 'leave out what follows the point')}")
+
+
+def _overlay(name: str, facts: dict, pretrained: str) -> dict:
+    """What timm is told beyond its own: the weights of a local file. Raises MissingModel where there are none."""
+    if pretrained == "no":
+        return {}
+    if pretrained != "yes":
+        return {"state_dict": _weights_of(Path(pretrained), name)}
+    way_on = "give a local file with --set pretrained=FILE, or leave it out to start from random weights"
+    if not facts.get("hf_hub_id") and not facts.get("url"):
+        raise MissingModel(f"timm has no weights of {name}: {way_on}")
+    hub.require_hub(facts.get("hf_hub_id") or "", _HUB_FILES, f"timm's {name}", way_on)
+    return {}
+
+
+def _weights_of(file: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of a local checkpoint; a pickle that would run code is refused."""
+    if not file.is_file():
+        raise MissingModel(f"no weights file {file}: check --set pretrained=FILE, or use pretrained=yes or no")
+    try:
+        tensors = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+        return tensors.get("state_dict", tensors)
+    # torch.load and safetensors raise their own families on what is no checkpoint.
+    except Exception as error:
+        raise MissingModel(
+            f"{file} is no checkpoint of {name} ({hub.first_line(error)}): check --set pretrained=FILE"
+        ) from error
+
+
+def _not_built(name: str, size: int, pretrained: str, error: Exception) -> MissingModel:
+    if pretrained == "no":
+        return BadRequest(
+            f"{name} cannot be built for {size} pixels ({hub.first_line(error)}): try another --set image_size="
+        )
+    way_on = "give a local file with --set pretrained=FILE" if pretrained == "yes" else "check --set pretrained=FILE"
+    return MissingModel(f"{pretrained} gives no weights of {name} ({hub.first_line(error)}): {way_on}")

@@ -1,0 +1,108 @@
+"""What the cache holds, when it was last used, and making room in it."""
+
+import os
+import time
+
+import pytest
+
+from retrieval import cached, confidence, load_encoder, runtime
+from retrieval.presets import PRESETS
+
+DAY = 86_400
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MMR_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def exported(cache, name, days, fingerprint=None):
+    """An exported encoder that was last used that many days ago."""
+    folder = cache / "query" / (fingerprint or name)
+    folder.mkdir(parents=True)
+    (folder / "text.bin").write_bytes(bytes(1000))
+    (folder / "manifest.json").write_text(f'{{"name": "{name}"}}')
+    age(folder, days)
+    return folder
+
+
+def age(path, days):
+    for one in [path, *(path.iterdir() if path.is_dir() else ())]:
+        os.utime(one, (time.time() - days * DAY,) * 2)
+
+
+def test_an_empty_cache_holds_nothing(cache):
+    assert cached.encoders() == cached.prune(0) == []
+
+
+def test_what_is_there_and_when_it_was_used(cache):
+    exported(cache, "old", 40)
+    exported(cache, "new", 2)
+    found = cached.encoders()
+    assert [(one.name, one.path.name) for one in found] == [("new", "new"), ("old", "old")]
+    assert found[0].size == 1000 + len('{"name": "new"}')
+    assert found[0].used == pytest.approx(time.time() - 2 * DAY, abs=60)
+
+
+def test_what_was_not_used_for_long_is_removed(cache):
+    exported(cache, "old", 31)
+    new = exported(cache, "new", 29)
+    bank = confidence.folder()
+    bank.mkdir()
+    for name, days in (("a.npy", 31), ("b.npy", 1)):
+        (bank / name).write_bytes(b"1")
+        age(bank / name, days)
+    assert {one.path.name for one in cached.prune(30)} == {"old", "a.npy"}
+    assert [one.path for one in cached.encoders()] == [new]
+    assert [file.name for file in bank.iterdir()] == ["b.npy"]
+    assert {one.path.name for one in cached.prune(0)} == {"new", "b.npy"}
+    assert list((cache / "query").iterdir()) == []
+
+
+def test_what_is_half_made_is_left_for_a_day(cache):
+    for name, days in ((".partial-now", 0.1), (".partial-then", 1.1), ("damaged", 1.1)):
+        folder = exported(cache, name, days)
+        if name == "damaged":
+            (folder / "manifest.json").write_text("{")
+            age(folder, days)
+    assert cached.encoders() == []
+    assert {one.path.name for one in cached.prune(0)} == {".partial-then", "damaged"}
+
+
+def test_a_query_is_a_use_and_what_was_removed_is_made_again(cache, trained):
+    encoder = load_encoder(str(trained))
+    folder = encoder.export()
+    age(folder, 100)
+    assert runtime.open_query_encoder(encoder.fingerprint, lambda: encoder) is not None
+    assert cached.prune(30) == []
+    (found,) = cached.encoders()
+    assert found.name == str(trained)
+    cached.prune(0)
+    assert runtime.open_query_encoder(encoder.fingerprint, lambda: encoder) is None
+    assert encoder.export() == folder
+
+
+def test_the_weights_of_presets_are_seen_in_the_hubs_cache(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "none"))
+    monkeypatch.setattr("huggingface_hub.utils._cache_manager.HF_HUB_CACHE", str(tmp_path / "none"), raising=False)
+    assert cached.downloads() == {}
+    repository = tmp_path / "none" / ("models--" + PRESETS["small"].hub.replace("/", "--"))
+    blob = repository / "blobs" / "b1"
+    snapshot = repository / "snapshots" / ("0" * 40)
+    for folder in (blob.parent, snapshot, repository / "refs", tmp_path / "none" / "models--a--b"):
+        folder.mkdir(parents=True)
+    blob.write_bytes(bytes(5000))
+    (snapshot / "open_clip_model.safetensors").symlink_to(blob)
+    (repository / "refs" / "main").write_text("0" * 40)
+    assert cached.downloads() == {"small": 5000}
+
+
+def test_the_hub_of_a_preset_is_that_of_open_clip():
+    import open_clip
+
+    for preset in PRESETS.values():
+        name, _, tag = preset.model.removeprefix("open_clip:").partition("/")
+        assert open_clip.get_pretrained_cfg(name, tag)["hf_hub"].rstrip("/") == preset.hub
