@@ -29,15 +29,19 @@ def choose(model: DualEncoder, config: TrainConfig) -> None:
                 lora.add(model, getattr(model, side), config.lora, config.lora_alpha)
 
 
-def train_mode(module: nn.Module) -> None:
+def train_mode(model: nn.Module) -> None:
     """Training mode, but for the parts of which nothing is trained: they drop nothing and keep their statistics."""
+    model.train()  # a tower may keep parts of itself still
+    _hold_frozen(model)
+
+
+def _hold_frozen(module: nn.Module) -> None:
     parameters = list(module.parameters())
     if parameters and not any(parameter.requires_grad for parameter in parameters):
         module.eval()
         return
-    module.training = True
     for child in module.children():
-        train_mode(child)
+        _hold_frozen(child)
 
 
 class Frozen:

@@ -39,17 +39,19 @@ def changed(before, after):
 @pytest.mark.parametrize("name", TOYS)
 def test_a_local_open_clip_checkpoint_is_tuned_and_learns(open_clips, pairs, tmp_path, name):
     config = dataclasses.replace(TUNE, encoder=open_clips[name], epochs=12)
-    train(pairs, tmp_path / "run", config)
+    losses = []
+    train(pairs, tmp_path / "run", config, on_step=lambda progress: losses.append(progress.loss))
     before, after = load_encoder(open_clips[name]), load_encoder(str(tmp_path / "run"))
     recall = [evaluate(encoder, pairs).text_to_image["recall@5"] for encoder in (before, after)]
     assert recall[0] < 0.25  # chance is 0.125
-    assert recall[1] > recall[0] + 0.1
+    # The ResNet learns less: its statistics are held, and those of random weights are no good.
+    assert recall[1] > recall[0] + (0.1 if name == "mmr-toy-vit" else 0.03)
+    assert np.mean(losses[-4:]) < np.mean(losses[:4]) - 0.1
     assert after.preprocess == before.preprocess
 
 
 @pytest.mark.parametrize("name", TOYS)
 def test_tuning_open_clip_resumes_bit_for_bit(open_clips, pairs, tmp_path, name):
-    """The ResNet's BatchNorm learns its statistics without a gradient: they are in the checkpoint too."""
     config = dataclasses.replace(TUNE, encoder=open_clips[name], micro_batch_size=7, ema=0.9)
     straight = train(pairs, tmp_path / "a", config)
     steps = iter([False, True])

@@ -90,8 +90,11 @@ def test_open_clips_accumulation_takes_the_scale_k_times_and_ours_does_not(open_
 
 
 def test_statistics_are_not_learned_twice(open_clips):
-    """A BatchNorm's averages after one step in pieces are those of seeing each piece once."""
+    """A BatchNorm's averages after one step in pieces are those of seeing each piece once. (Our towers hold theirs.)"""
     model = load_encoder(open_clips["mmr-toy-resnet"]).train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train()
     once = copy.deepcopy(model)
     batch = batch_for(model)
     backward(model, batch, info_nce, 4)
