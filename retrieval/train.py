@@ -145,7 +145,7 @@ class _Run:
             self.listeners.on_message(f"resumed at step {self.done} of {self.data.steps}")
         self.ranks.from_first(lambda: None if resume else run_folder.make(self.out, self.config))
         self.journal = Journal(None if self.ranks.rank else self.out, self.done, self.config.tensorboard == "yes")
-        if self.config.encoder and not self.done and self.config.evaluations:
+        if self.config.encoder and not self.done and self.config.evaluations and self.listeners.on_eval:
             self._report(None, 0.0, self.model.log_logit_scale.exp().item(), self._evaluate())
 
     # ---------------------------------------------------------------- the loop
