@@ -13,7 +13,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest
 
 soak: $(VENV)/.installed-dev
-	MMR_SOAK=40 $(BIN)/python -m pytest tests/test_faults.py
+	MMR_SOAK=40 MMR_KILLS=20 $(BIN)/python -m pytest tests/test_faults.py tests/test_kills.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -37,12 +37,21 @@ def demo(
 @app.command()
 @show.guarded
 def train(
-    source: Annotated[
-        str, typer.Argument(help="Pairs: a csv, jsonl, parquet file, a folder with .txt captions, hf:NAME, ...")
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Pairs: a csv, jsonl, parquet file, a folder with .txt captions, hf:NAME, ... Of several, "
+            "3:SOURCE is drawn three times as often.",
+            metavar="SOURCE...",
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The run folder to make.", metavar="RUN")],
     eval_source: Annotated[
         str | None, typer.Option("--eval", help="Pairs to evaluate on during the run.", metavar="SOURCE")
+    ] = None,
+    remember: Annotated[
+        str | None,
+        typer.Option(help="Other pairs, measured like --eval's: what a fine-tune forgot.", metavar="SOURCE"),
     ] = None,
     model: Model = None,
     recipe: Annotated[
@@ -62,8 +71,32 @@ def train(
 
     stop = _StopOnSignal()
     settings = [*(settings or []), *([f"device={device}"] if device != "auto" else [])]
-    code = training.run(source, out, eval_source, model, recipe, settings, resume, stop)
+    code = training.run(sources, out, eval_source, remember, model, recipe, settings, resume, stop)
     raise typer.Exit(code)
+
+
+@app.command()
+@show.guarded
+def blend(
+    before: Annotated[str, typer.Argument(help="The encoder that a fine-tune began with: its --model.")],
+    after: Annotated[str, typer.Argument(help="The run of the fine-tune.")],
+    out: Annotated[Path, typer.Option(help="The folder to make.", metavar="RUN")],
+    share: Annotated[
+        float | None, typer.Option("--at", help="How much of AFTER: 0.5, or measured with --eval.")
+    ] = None,
+    eval_source: Annotated[
+        str | None, typer.Option("--eval", help="Pairs of what was learned.", metavar="SOURCE")
+    ] = None,
+    remember: Annotated[str | None, typer.Option(help="Pairs of what was known before.", metavar="SOURCE")] = None,
+    device: Device = "auto",
+) -> None:
+    """Weights between those before and after a fine-tune: most of what it learned, less of what it forgot.
+
+    mmr blend small runs/mine --out runs/both --eval mine.csv --remember other.csv
+    """
+    from cli import blending
+
+    raise typer.Exit(blending.run(before, after, out, share, eval_source, remember, device))
 
 
 @app.command(name="eval")

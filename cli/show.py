@@ -47,7 +47,8 @@ def guarded(command: Callable) -> Callable:
             if os.environ.get("MMR_DEBUG"):
                 raise
             message, code = explain(error)
-            note(message)
+            if _speaks or not isinstance(error, RetrievalError):  # those are the same in every process
+                print(message, file=sys.stderr, flush=True)  # noqa: T201
             raise typer.Exit(code) from None
 
     return run
@@ -88,14 +89,25 @@ def _one_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(":. ")
 
 
+_speaks = True
+
+
+def silence() -> None:
+    """From here on show nothing but what broke: another process of the same run speaks."""
+    global _speaks
+    _speaks = False
+
+
 def note(text: str) -> None:
     """A line on stderr."""
-    print(text, file=sys.stderr, flush=True)  # noqa: T201
+    if _speaks:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def out(text: str) -> None:
     """A line on stdout."""
-    print(text)  # noqa: T201
+    if _speaks:
+        print(text)  # noqa: T201
 
 
 def skipped(pairs: Sequence[tuple[str, str]], listed_in: Path | None = None) -> None:

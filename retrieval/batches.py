@@ -13,13 +13,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
 
 from retrieval import images
+from retrieval.augment import augment, drop_words, jitter
 from retrieval.config import TrainConfig
-from retrieval.datatypes import Item, Pair
+from retrieval.datatypes import Features, Item, Pair
 from retrieval.encoder import DualEncoder
 from retrieval.errors import BadRequest, ImageError
+from retrieval.mining import nearest
+from retrieval.order import Order
+from retrieval.teacher import Teacher
 from retrieval.tokenizer import CaptionTokenizer, pad
 
 MARGIN = 7 / 6  # pictures are kept this much larger than the tower sees them, so that a crop keeps its sharpness
@@ -32,12 +35,16 @@ class Batch(NamedTuple):
     images: float (b, s, s, c) in 0..255, of clips (b, frames, s, s, c); tokens: int64 (b, draws, l); items: (b,)
     positions in the training set; alike: int64 (b, draws), the same number for captions of the same words; None where
     such are negatives as others.
+    teacher: what another encoder says of them, its text (b, draws, d). first_row: where these rows begin in the whole
+    batch, of which other processes may hold the rest; alike and teacher are of the whole.
     """
 
     images: torch.Tensor
     tokens: torch.Tensor
     items: np.ndarray
     alike: torch.Tensor | None = None
+    teacher: Features | None = None
+    first_row: int = 0
 
 
 class TrainingSet:
@@ -45,9 +52,10 @@ class TrainingSet:
 
     def __init__(
         self, pairs: Sequence[Pair], encoder: DualEncoder, config: TrainConfig,
-        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None, processes: int = 1, process: int = 0,
+        teacher: DualEncoder | None = None,
     ) -> None:  # fmt: skip
-        self.config = config
+        self.config, self._processes, self._process = config, processes, process
         self.skipped: list[tuple[str, str]] = []
         self._shown = config.train_size or encoder.preprocess.size
         self._kept = round(self._shown * MARGIN) if config.crop < 1 else self._shown
@@ -56,12 +64,18 @@ class TrainingSet:
         self._shape = (*frames, self._kept, self._kept, encoder.preprocess.channels)
         captions: dict[str, list[str]] = {}
         items: dict[str, Item] = {}
+        weight: dict[str, float] = {}
         for pair in pairs:
             captions.setdefault(pair.item.id, []).append(pair.caption)
             items[pair.item.id] = pair.item
+            weight[pair.item.id] = pair.weight
         self._items = list(items.values())
         self._pixels = self._decode_all(on_progress)
         self._tokens = [_token_rows(encoder.tokenize, captions[item.id]) for item in self._items]
+        texts = [captions[item.id] for item in self._items]
+        self._teacher = Teacher(teacher, self._items, texts) if teacher else None
+        weights = np.array([weight[item.id] for item in self._items])
+        near = nearest(config.hard_negatives, [item.id for item in self._items]) if config.hard_negatives else None
         self.draws = min(config.captions, max(map(len, self._tokens), default=1))
         # A foreign tokenizer's rows carry marks that must stay where they are.
         self._word_dropout = config.word_dropout if isinstance(encoder.tokenize, CaptionTokenizer) else 0.0
@@ -70,50 +84,56 @@ class TrainingSet:
             raise BadRequest(
                 f"{len(self._items)} usable picture(s): contrastive training needs at least 2, better 1000"
             )
+        self.order = Order(config.seed, len(self._items), self.batch_size, weights, near, config.hard_share)
 
     def __len__(self) -> int:
         return len(self._items)
 
     @property
     def batch_size(self) -> int:
-        """Pairs in a batch: as configured, or all pictures where there are fewer."""
-        return min(self.config.batch_size, len(self))
+        """Pairs in a batch, over all processes: as configured, or all pictures where there are fewer."""
+        return min(self.config.batch_size, len(self) // self._processes * self._processes)
 
     @property
     def steps(self) -> int:
         """Steps of the whole run."""
         return max(1, round(self.config.epochs * len(self) / self.batch_size))
 
-    def order(self, step: int) -> np.ndarray:
-        """The pictures of a step: consecutive pieces of a new permutation each pass; a remainder is left out."""
-        per_pass = len(self) // self.batch_size
-        number, piece = divmod(step, per_pass)
-        order = np.random.default_rng([self.config.seed, 1, number]).permutation(len(self))
-        return order[piece * self.batch_size : (piece + 1) * self.batch_size]
-
     def batch(self, step: int) -> Batch:
-        """The batch of that step, always the same one."""
-        items = self.order(step)
+        """The batch of that step, always the same one; of several processes, the rows that are this one's."""
+        items, mine = self.order(step), self._mine()
         rng = np.random.default_rng([self.config.seed, 2, step])
-        rows = [row for i in items for row in _draw(self._tokens[i], self.draws, rng)]
+        drawn = [_draw(len(self._tokens[i]), self.draws, rng) for i in items]
+        rows = [self._tokens[i][place] for i, places in zip(items, drawn, strict=True) for place in places]
         alike = None if self.config.duplicates == "negative" else _alike(rows).unflatten(0, (len(items), self.draws))
         if self._word_dropout:
-            rows = [_drop_words(row, self._word_dropout, rng) for row in rows]
+            rows = [drop_words(row, self._word_dropout, rng) for row in rows]
         tokens = torch.from_numpy(pad(rows)).unflatten(0, (len(items), self.draws))
-        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        pixels = torch.from_numpy(self._take(items))
+        shown = self._shown_of(items, mine, step, torch.Generator().manual_seed(int(rng.integers(2**62))))
+        teacher = self._teacher(items, drawn) if self._teacher else None
+        return Batch(shown, tokens[mine], items[mine], alike, teacher, mine.start)
+
+    def _shown_of(self, items: np.ndarray, mine: slice, step: int, generator: torch.Generator) -> torch.Tensor:
+        pixels = torch.from_numpy(self._take(items[mine]))
         if self.config.color_jitter:
             stacked = pixels.flatten(1, -3)  # the frames of a clip as one high picture: all are changed alike
-            pixels = jitter(stacked, self.config.color_jitter, generator).view_as(pixels)
-        shown = self._augmented(pixels, self._size_at(step), generator)
-        return Batch(shown, tokens, items, alike)
+            pixels = jitter(stacked, self.config.color_jitter, generator, mine, len(items)).view_as(pixels)
+        return self._augmented(pixels, self._size_at(step), generator, mine, len(items))
 
-    def _augmented(self, pixels: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    def _mine(self) -> slice:
+        """The rows of a batch that this process holds."""
+        each = self.batch_size // self._processes
+        return slice(self._process * each, (self._process + 1) * each)
+
+    def _augmented(
+        self, pixels: torch.Tensor, size: int, generator: torch.Generator, mine: slice, of: int
+    ) -> torch.Tensor:
         """`augment`, with the frames of a clip cut alike: they go through as channels of one picture."""
+        config = self.config
         if pixels.ndim == 4:
-            return augment(pixels, size, self.config.crop, self.flips, generator)
+            return augment(pixels, size, config.crop, self.flips, generator, mine, of)
         count, channels = pixels.shape[1], pixels.shape[-1]
-        shown = augment(pixels.movedim(1, 3).flatten(3), size, self.config.crop, self.flips, generator)
+        shown = augment(pixels.movedim(1, 3).flatten(3), size, config.crop, self.flips, generator, mine, of)
         return shown.unflatten(3, (count, channels)).movedim(3, 1)
 
     def _size_at(self, step: int) -> int:
@@ -178,47 +198,6 @@ class TrainingSet:
         return np.stack(results)
 
 
-def augment(pixels: torch.Tensor, size: int, crop: float, flips: bool, generator: torch.Generator) -> torch.Tensor:
-    """Random resized crops, mirrored half of the time. pixels uint8 (b, s, s, c) to float (b, size, size, c) in 0..255.
-
-    crop: the smallest share of the area that is kept; the aspect varies by up to a sixth either way.
-    """
-    count = len(pixels)
-    images = pixels.permute(0, 3, 1, 2).float()
-    if crop >= 1 and not flips:
-        return _resize(images, size).permute(0, 2, 3, 1)
-    area = crop + (1 - crop) * torch.rand(count, generator=generator)
-    stretch = torch.exp((torch.rand(count, generator=generator) * 2 - 1) * (0.15 if crop < 1 else 0))
-    width, height = (area * stretch).sqrt().clamp(max=1), (area / stretch).sqrt().clamp(max=1)
-    right, down = ((torch.rand(count, generator=generator) * 2 - 1) * (1 - extent) for extent in (width, height))
-    mirror = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0) if flips else torch.ones(count)
-    move = torch.zeros(count, 2, 3)
-    move[:, 0, 0], move[:, 0, 2], move[:, 1, 1], move[:, 1, 2] = width * mirror, right, height, down
-    grid = F.affine_grid(move, [count, images.shape[1], size, size], align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False).permute(0, 2, 3, 1)
-
-
-def jitter(pixels: torch.Tensor, amount: float, generator: torch.Generator) -> torch.Tensor:
-    """Change brightness, contrast and saturation of each picture by a factor of its own in 1 - amount .. 1 + amount.
-
-    pixels (b, s, s, c) in 0..255, uint8 or float; float in 0..255 comes back.
-    """
-
-    def factors() -> torch.Tensor:
-        return 1 + amount * (2 * torch.rand(len(pixels), 1, 1, 1, generator=generator) - 1)
-
-    shown = pixels.float() * factors()
-    shown = torch.lerp(shown.mean((1, 2, 3), keepdim=True), shown, factors())  # towards the picture's mean
-    shown = torch.lerp(shown.mean(3, keepdim=True), shown, factors())  # towards grey
-    return shown.clamp_(0, 255)
-
-
-def _resize(images: torch.Tensor, size: int) -> torch.Tensor:
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
-
-
 def speaks_of_sides(captions: dict[str, list[str]]) -> bool:
     """True where at least one caption in fifty says left or right: mirroring would make those false."""
     texts = [text for several in captions.values() for text in several]
@@ -229,20 +208,13 @@ def _token_rows(tokenize: Callable, texts: Sequence[str]) -> list[list[int]]:
     return tokenize.rows(texts) if isinstance(tokenize, CaptionTokenizer) else tokenize(texts).tolist()
 
 
-def _draw(rows: list[list[int]], count: int, rng: np.random.Generator) -> list[list[int]]:
-    """`count` of a picture's captions in random order; where it has fewer, they come again."""
-    order = rng.permutation(len(rows))
-    return [rows[order[i % len(rows)]] for i in range(count)]
+def _draw(captions: int, count: int, rng: np.random.Generator) -> list[int]:
+    """Which of a picture's captions: `count` in random order; where it has fewer, they come again."""
+    order = rng.permutation(captions)
+    return [int(order[i % captions]) for i in range(count)]
 
 
 def _alike(rows: list[list[int]]) -> torch.Tensor:
     """A number of each row: the same where rows are."""
     numbers: dict[tuple[int, ...], int] = {}
     return torch.tensor([numbers.setdefault(tuple(row), len(numbers)) for row in rows])
-
-
-def _drop_words(row: list[int], share: float, rng: np.random.Generator) -> list[int]:
-    """Leave out a share of the words that is drawn for each caption, from 0 to twice `share`: people type few words."""
-    share *= 2 * rng.random()
-    kept = [token for token, draw in zip(row, rng.random(len(row)), strict=True) if draw >= share]
-    return kept or row

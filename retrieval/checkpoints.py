@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -14,10 +15,11 @@ from indexes import durable
 from retrieval.errors import BadRequest
 
 KEEP = 2
+BEST = "best.safetensors"
 
 
 def save(run: Path, step: int, tensors: dict[str, Tensor], manifest: dict) -> None:
-    """Write the checkpoint of `step` and remove all but the last KEEP."""
+    """Write the checkpoint of `step` and remove all but the last KEEP. manifest: what JSON can hold."""
     folder = run / "checkpoints" / f"step_{step:06d}"
     beside = folder.with_suffix(".partial")
     shutil.rmtree(beside, ignore_errors=True)
@@ -37,18 +39,39 @@ def save(run: Path, step: int, tensors: dict[str, Tensor], manifest: dict) -> No
         shutil.rmtree(old, ignore_errors=True)
 
 
+def save_best(run: Path, step: int, tensors: dict[str, Tensor]) -> None:
+    """Keep the weights of the best evaluation so far beside the checkpoints, in place of those kept before."""
+    (run / "checkpoints").mkdir(exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    durable.write_bytes(run / "checkpoints" / BEST, safetensors.torch.save(tensors, {"step": str(step)}))
+
+
+def load_best(run: Path, step: int) -> dict[str, Tensor] | None:
+    """The weights of the best evaluation, or None where those kept are of another step."""
+    file = run / "checkpoints" / BEST
+    if not file.is_file():
+        return None
+    with safetensors.safe_open(file, "pt") as opened:
+        if opened.metadata().get("step") != str(step):
+            return None
+    return safetensors.torch.load_file(file)
+
+
 def all_of(run: Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
     return sorted(path for path in (run / "checkpoints").glob("step_*") if path.suffix != ".partial")
 
 
-def load_last(run: Path, manifest: dict) -> tuple[int, dict[str, Tensor]] | None:
-    """(step, tensors) of the last checkpoint, or None. Raises BadRequest where it belongs to other data or settings."""
+def load_last(run: Path, identity: dict) -> tuple[dict, dict[str, Tensor]] | None:
+    """(manifest with its step, tensors) of the last checkpoint, or None.
+
+    Raises BadRequest where it belongs to other data or settings.
+    """
     found = all_of(run)
     if not found:
         return None
     state = json.loads((found[-1] / "state.json").read_text())
-    for key, value in manifest.items():
+    for key, value in identity.items():
         if state.get(key) != value:
             raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
-    return state["step"], safetensors.torch.load_file(found[-1] / "state.safetensors")
+    return state, safetensors.torch.load_file(found[-1] / "state.safetensors")

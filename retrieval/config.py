@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from retrieval.engine import DEVICES, PRECISIONS
 from retrieval.errors import BadRequest
 from retrieval.preprocess import MODES
+from retrieval.schedule import SCHEDULES
 from retrieval.towers import choice
 
 
@@ -53,6 +54,8 @@ class TrainConfig:
     batch_size: int = 256  # pairs that see each other; fewer pictures than that make one batch
     micro_batch_size: int = 0  # pairs in memory at once; 0 is the whole batch. Changes nothing but memory and time
     epochs: float = 30.0  # passes over the pictures
+    hard_negatives: str = ""  # an index that holds the pictures: some of a batch are near to others of it
+    hard_share: float = 0.25  # of a batch that is chosen so
     captions: int = 1  # drawn of each picture in a step; each draw is a batch of its own, so they never meet
     seed: int = 0
 
@@ -62,17 +65,28 @@ class TrainConfig:
     max_logit_scale: float = 100.0
     label_smoothing: float = 0.0  # of info_nce
     duplicates: str = "negative"  # captions of the same words, of other pictures: "negative", "masked" or "positive"
-    loss_budget_mb: int = (
-        128  # of logits kept for their gradients; a larger batch makes them twice, at a third more work
-    )
+    loss_budget_mb: int = 128  # of logits kept for their gradients; a larger batch makes them twice, a third more work
+    teacher: str = ""  # an encoder whose answers on the same pairs are part of what is asked; "" is none
+    teacher_share: float = 0.5  # of the targets
 
     # How the weights move.
+    optimizer: str = "adamw"  # or lion (a third to a tenth of adamw's rate), or sgd (with momentum)
     lr: float = 1e-3
-    weight_decay: float = 0.1
-    beta2: float = 0.98
+    schedule: str = "cosine"  # or constant, or cooldown: constant and then down
     warmup: float = 0.05  # share of the steps
+    cooldown: float = 0.2  # of schedule=cooldown: the share of the steps that goes down
+    layer_decay: float = 1.0  # each layer below a tower's head has this share of the rate of the one above it
+    weight_decay: float = 0.1
+    beta1: float = 0.9  # of the momentum
+    beta2: float = 0.98
     grad_clip: float = 1.0
     ema: float = 0.0  # decay of the averaged weights, which are what is evaluated and saved; 0 is off
+
+    # What stays as it is.
+    freeze: str = ""  # image, text or both: a tower that is not trained (LiT: image) ...
+    unfreeze: int = 0  # ... but for its last layers: 1 is the head alone, 2 the block below it as well
+    lora: int = 0  # rank of small matrices that are trained in place of the towers that are not frozen; 0 is off
+    lora_alpha: float = 16.0  # what they add is scaled by this / lora
 
     # What makes memorising harder.
     crop: float = 0.85  # smallest share of a picture's area that is shown; 1 shows all of it
@@ -80,53 +94,46 @@ class TrainConfig:
     flip: str = "auto"  # mirror half of the pictures: "yes", "no", or "auto": unless captions speak of left and right
     word_dropout: float = 0.0  # share of the tokens left out; each caption draws its own, from 0 to twice this
     dropout: float = 0.0  # of whole features: the towers' last ones, and the words' own
+    patch_dropout: float = 0.0  # share of a picture's patches left out, where the tower has patches (FLIP)
 
     # Where and how often.
     device: str = "auto"
     precision: str = "auto"  # of the towers' bodies; master weights are float32
+    compile: str = ""  # a backend of torch.compile for the towers' bodies, as inductor; "" is off
     evaluations: int = 4  # during the run, where there is something to evaluate on
+    measure: str = "recall@10"  # what says which evaluation is the best, over both directions
+    keep: str = "best"  # or last: whose weights are saved
+    patience: int = 0  # the run ends after so many evaluations in a row without a better one; 0 is never
+    tensorboard: str = "no"  # yes: events in RUN/tensorboard as well
     checkpoints: int = 10  # during the run; the last two are kept
     pixel_cache_gb: float = 3.0  # decoded pictures are kept in memory up to this
 
     def __post_init__(self) -> None:
-        _one_of("device", self.device, DEVICES)
-        _one_of("precision", self.precision, PRECISIONS)
-        _one_of("resize", self.resize, MODES)
-        _one_of("flip", self.flip, ("auto", "yes", "no"))
-        _one_of("loss", self.loss, ("info_nce", "sigmoid"))
-        _one_of("duplicates", self.duplicates, ("negative", "masked", "positive"))
-        for name in (
-            *("batch_size", "epochs", "lr", "logit_scale", "grad_clip", "dim", "context", "captions"),
-            *("image_channels", "frames"),
-        ):
+        for name, allowed in _CHOICES.items():
+            _one_of(name, getattr(self, name), allowed)
+        for name in _ABOVE_ZERO:
             _require(getattr(self, name) > 0, name, "must be above 0")
-        for name in (
-            *("micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers"),
-            *("image_layers", "loss_budget_mb"),
-        ):
+        for name in _NOT_NEGATIVE:
             _require(getattr(self, name) >= 0, name, "must not be negative")
-        _require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
-        for name in (
-            "small_share",
-            "warmup",
-            "ema",
-            "word_dropout",
-            "color_jitter",
-            "dropout",
-            "label_smoothing",
-            "beta2",
-        ):
+        for name in _BELOW_ONE:
             _require(0 <= getattr(self, name) < 1, name, "must be at least 0 and below 1")
-        _require(0 < self.crop <= 1, "crop", "must be above 0 and at most 1")
-        _require(self.image_size % 16 == 0 and self.image_size > 0, "image_size", "must be a multiple of 16")
+        for name in _UP_TO_ONE:
+            _require(0 < getattr(self, name) <= 1, name, "must be above 0 and at most 1")
+        for name, unit in _MULTIPLES.items():
+            _require(getattr(self, name) % unit == 0 and getattr(self, name) > 0, name, f"must be a multiple of {unit}")
         _require(self.train_size % 16 == 0 and self.train_size >= 0, "train_size", "must be a multiple of 16, or 0")
-        _require(self.small_size % 16 == 0 and self.small_size > 0, "small_size", "must be a multiple of 16")
         _require(self.image_width % 16 == 0 and self.image_width >= 0, "image_width", "must be a multiple of 16, or 0")
-        _require(self.text_width % 64 == 0 and self.text_width > 0, "text_width", "must be a multiple of 64")
         patches = (0, 2, 4) if self.image_tower == "conv" else (0, 4, 8, 16)
         _require(self.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
         _require(self.vocabulary >= 300, "vocabulary", "must be at least 300: bytes alone take 257")
         choice.check(self)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        _require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
+        _require(not self.unfreeze or self.freeze != "", "unfreeze", "belongs to freeze=image, text or both")
+        _require(self.freeze != "both" or self.unfreeze > 0, "unfreeze", "must be above 0 where freeze=both")
+        _require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
 
     def settings(self, assignments: Iterable[str]) -> "TrainConfig":
         """A copy with `field=value` texts applied. Raises BadRequest, with the nearest name for an unknown field."""
@@ -157,6 +164,37 @@ def _read(kind: type, text: str | None) -> object:
     if kind is bool:
         return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[(text or "").lower()]
     return kind(text)
+
+
+_CHOICES = {
+    "device": DEVICES, "precision": PRECISIONS, "resize": MODES, "flip": ("auto", "yes", "no"),
+    "loss": ("info_nce", "sigmoid"), "optimizer": ("adamw", "lion", "sgd"), "schedule": tuple(SCHEDULES),
+    "freeze": ("", "image", "text", "both"), "keep": ("best", "last"), "tensorboard": ("no", "yes"),
+    "duplicates": ("negative", "masked", "positive"),
+}  # fmt: skip
+_ABOVE_ZERO = (
+    "batch_size",
+    "epochs",
+    "lr",
+    "logit_scale",
+    "grad_clip",
+    "lora_alpha",
+    "dim",
+    "context",
+    "captions",
+    "image_channels",
+    "frames",
+)
+_NOT_NEGATIVE = (
+    "micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers", "lora",
+    "unfreeze", "patience", "loss_budget_mb", "image_layers",
+)  # fmt: skip
+_BELOW_ONE = (
+    "small_share", "warmup", "ema", "word_dropout", "color_jitter", "dropout", "patch_dropout", "label_smoothing",
+    "beta1", "beta2", "hard_share",
+)  # fmt: skip
+_UP_TO_ONE = ("crop", "cooldown", "layer_decay", "teacher_share")
+_MULTIPLES = {"image_size": 16, "small_size": 16, "text_width": 64}
 
 
 def _one_of(name: str, value: str, allowed: Iterable[str]) -> None:

@@ -35,10 +35,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A training example. Several pairs may share an item: its captions are never each other's negatives."""
+    """A training example. Several pairs may share an item: its captions are never each other's negatives.
+
+    weight: how often its picture is drawn beside others.
+    """
 
     item: Item
     caption: str
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

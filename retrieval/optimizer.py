@@ -1,4 +1,4 @@
-"""How the weights move: AdamW on float32 masters of bfloat16 weights, cosine with warm-up, clipping, EMA."""
+"""How the weights move: AdamW, Lion or SGD on float32 masters of bfloat16 weights, clipping, layer-wise rates, EMA."""
 
 import math
 from collections.abc import Iterator
@@ -7,8 +7,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from retrieval import schedule
 from retrieval.config import TrainConfig
 from retrieval.encoder import DualEncoder
+from retrieval.layers import depths
+from retrieval.lion import Lion
+
+_STATE = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # what the rules remember of a weight
 
 
 class Optimizer:
@@ -25,20 +30,23 @@ class Optimizer:
             name: p if p.dtype == torch.float32 or p.dtype == torch.float64
             else p.detach().float().requires_grad_() for name, p in self._live.items()
         }  # fmt: skip
-        decayed = [m for name, m in self._masters.items() if _decays(name, m)]
-        others = [m for name, m in self._masters.items() if not _decays(name, m)]
-        self._adamw = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=config.lr, betas=(0.9, config.beta2), fused=True,
-        )  # fmt: skip
+        self._rule = _rule(config, self._groups())
         self._average = {n: m.detach().clone() for n, m in self._masters.items()} if config.ema else {}
 
+    def _groups(self) -> list[dict]:
+        """Weights of one share of the rate and one decay together. Without layer-wise rates those are two groups."""
+        shares = _layer_shares(self._model, self._config.layer_decay)
+        groups: dict[tuple, dict] = {}
+        for name, master in self._masters.items():
+            decay = self._config.weight_decay if _decays(name, master) else 0.0
+            start = {"params": [], "weight_decay": decay, "share": shares.get(name, 1.0)}
+            groups.setdefault((start["share"], decay == 0), start)["params"].append(master)
+        return list(groups.values())
+
     def learning_rate(self, step: int) -> float:
-        """A linear warm-up from 0, then half a cosine down to 0 at the last step."""
-        warm = max(1, round(self._config.warmup * self._steps))
-        if step < warm:
-            return self._config.lr * (step + 1) / warm
-        return self._config.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self._steps - warm)))
+        """Of the last layers at that step (schedule.py)."""
+        c = self._config
+        return c.lr * schedule.share(c.schedule, step, self._steps, c.warmup, c.cooldown)
 
     def collect(self) -> None:
         """Add the gradients of the low-precision weights to their masters', in float32."""
@@ -49,13 +57,21 @@ class Optimizer:
                 master.grad = grad if master.grad is None else master.grad + grad
                 live.grad = None
 
+    def gradients(self) -> list[Tensor]:
+        """Those collected, always in the same order."""
+        return [master.grad for master in self._masters.values() if master.grad is not None]
+
+    def statistics(self) -> list[Tensor]:
+        """What trained parts learn without a gradient."""
+        return [buffer for _, buffer in self._buffers()]
+
     def step(self, step: int) -> None:
         """One update with the gradients collected; then the live weights and the average follow."""
-        for group in self._adamw.param_groups:
-            group["lr"] = self.learning_rate(step)
+        for group in self._rule.param_groups:
+            group["lr"] = self.learning_rate(step) * group["share"]
         nn.utils.clip_grad_norm_(list(self._masters.values()), self._config.grad_clip)
-        self._adamw.step()
-        self._adamw.zero_grad(set_to_none=True)
+        self._rule.step()
+        self._rule.zero_grad(set_to_none=True)
         with torch.no_grad():
             # Below 1 a scale has lost its meaning; above the maximum the loss becomes unstable (CLIP clamps at 100).
             self._model.log_logit_scale.clamp_(0, math.log(self._config.max_logit_scale))
@@ -90,8 +106,9 @@ class Optimizer:
                     live.copy_(before[name])
 
     def final_weights(self) -> dict[str, Tensor]:
-        """The float32 weights to keep: the average where there is one, else the masters."""
-        return {name: m.detach() for name, m in (self._average or self._masters).items()}
+        """The float32 weights to keep: the average where there is one, else the masters; and the statistics beside."""
+        weights = {name: m.detach() for name, m in (self._average or self._masters).items()}
+        return weights | {name: buffer.detach() for name, buffer in self._buffers()}
 
     # ---------------------------------------------------------------- checkpoints
 
@@ -99,9 +116,10 @@ class Optimizer:
         """Everything a later process needs to go on bit for bit, as flat tensors."""
         tensors = {f"master/{name}": m.detach() for name, m in self._masters.items()}
         tensors |= {f"average/{name}": m for name, m in self._average.items()}
+        tensors |= {f"buffer/{name}": buffer for name, buffer in self._buffers()}
         for name, m in self._masters.items():
-            for key, value in self._adamw.state.get(m, {}).items():
-                tensors[f"adamw/{key}/{name}"] = value
+            for key, value in self._rule.state.get(m, {}).items():
+                tensors[f"{self._config.optimizer}/{key}/{name}"] = value
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
@@ -111,12 +129,39 @@ class Optimizer:
                 m.copy_(tensors[f"master/{name}"])
                 if self._average:
                     self._average[name].copy_(tensors[f"average/{name}"])
-                self._adamw.state[m] = {
-                    key: _laid_out_like(m, tensors[f"adamw/{key}/{name}"])
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                    if f"adamw/{key}/{name}" in tensors
+                kept = {key: f"{self._config.optimizer}/{key}/{name}" for key in _STATE}
+                self._rule.state[m] = {
+                    key: _laid_out_like(m, tensors[stored]) for key, stored in kept.items() if stored in tensors
                 }
+            for name, buffer in self._buffers():
+                buffer.copy_(tensors[f"buffer/{name}"])
             self._follow()
+
+    def _buffers(self) -> list[tuple[str, Tensor]]:
+        """What is learned without a gradient: the statistics of a BatchNorm."""
+        saved = self._model.state_dict(keep_vars=True)
+        return [(name, buffer) for name, buffer in self._model.named_buffers() if name in saved]
+
+
+def _rule(config: TrainConfig, groups: list[dict]) -> torch.optim.Optimizer:
+    betas = (config.beta1, config.beta2)
+    if config.optimizer == "lion":
+        return Lion(groups, lr=config.lr, betas=betas)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.beta1)
+    return torch.optim.AdamW(groups, lr=config.lr, betas=betas, fused=True)
+
+
+def _layer_shares(model: DualEncoder, decay: float) -> dict[str, float]:
+    """The share of the rate of each weight: 1 for a tower's head, `decay` of the next for each layer below."""
+    if decay == 1:
+        return {}
+    shares = {}
+    for side in ("image_tower", "text_tower"):
+        depth = depths(getattr(model, side))
+        head = max(depth.values(), default=0)
+        shares |= {f"{side}.{name}": decay ** (head - d) for name, d in depth.items()}
+    return shares
 
 
 def _laid_out_like(weight: Tensor, tensor: Tensor) -> Tensor:

@@ -13,7 +13,9 @@ Several folders are one source: their items are named from the deepest folder th
 write `f(uri) -> Iterable[(Item, caption or None)]` and name it in SOURCES.
 """
 
+import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,10 @@ from retrieval.datatypes import Item, Pair
 from retrieval.errors import BadRequest
 from retrieval.uris import Options, Row, Uri
 
-__all__ = ["SOURCES", "Options", "Row", "Uri", "open_items", "open_pairs", "parse_uri"]
+__all__ = ["SOURCES", "Options", "Row", "Uri", "open_items", "open_mixture", "open_pairs", "parse_uri"]
+
+
+_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?):(.+)")
 
 
 def parse_uri(text: str | Uri | Sequence[str], options: Options | None = None) -> Uri:
@@ -113,6 +118,26 @@ def open_pairs(uri: str | Uri) -> list[Pair]:
         raise BadRequest(
             f"{text} has pictures but no captions: put them in a column `caption`, or in .txt files beside"
         )
+    return pairs
+
+
+def open_mixture(texts: Sequence[str]) -> list[Pair]:
+    """The pairs of several sources. `3:SOURCE` has its pictures drawn three times as often as those of the others.
+
+    An id that an earlier source has already gets the number of its source before it. Raises BadRequest.
+    """
+    pairs: list[Pair] = []
+    taken: set[str] = set()
+    for number, text in enumerate(texts, 1):
+        weighted = _WEIGHTED.fullmatch(text)
+        weight = float(weighted[1]) if weighted else 1.0
+        if not 0 < weight < math.inf:
+            raise BadRequest(f"{text}: a source's weight is a number above 0, as in 2:{weighted[2]}")
+        some = open_pairs(weighted[2] if weighted else text)
+        items = {pair.item.id: pair.item for pair in some}
+        again = {id_: replace(item, id=f"{number}/{id_}") for id_, item in items.items() if id_ in taken}
+        taken |= set(items)
+        pairs += [replace(pair, item=again.get(pair.item.id, pair.item), weight=weight) for pair in some]
     return pairs
 
 

@@ -3,14 +3,13 @@
     train(open_pairs("pairs.csv"), "runs/mine", recipes.from_scratch(...))
 
 The run folder holds config.json (the TrainConfig), log.jsonl (a line every few steps), checkpoints/ and, at the end,
-the encoder (encoder.py). Stopped or killed, `resume=True` goes on bit for bit on the CPU: a step's batch and its
-dropout depend on (seed, step) alone, and a checkpoint holds the rest.
+curves.png and the encoder (encoder.py). Stopped or killed, `resume=True` goes on bit for bit on the CPU: a step's batch
+and its dropout depend on (seed, step) alone, and a checkpoint holds the rest. Under torchrun every process calls
+train() alike (distributed.py).
 """
 
 import dataclasses
 import functools
-import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -19,44 +18,48 @@ from pathlib import Path
 
 import torch
 
-from indexes import durable
-from retrieval import checkpoints, engine
+from retrieval import checkpoints, curves, distributed, dropout, engine, journal, lora, partial, ring, run_folder, watch
 from retrieval.batches import Batch, TrainingSet
+from retrieval.best import Best
 from retrieval.config import TrainConfig
 from retrieval.datatypes import Features, Pair
 from retrieval.encoder import DualEncoder, load_encoder, small_encoder
 from retrieval.errors import BadRequest
+from retrieval.journal import Journal, Progress
 from retrieval.losses import LOSSES, Loss
 from retrieval.optimizer import Optimizer
+from retrieval.run_folder import config_of
+from retrieval.step import backward
 from retrieval.towers import choice
-from retrieval.towers.layers import reseed_dropout
 
-LOG_EVERY = 10  # steps
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run is. chance: the loss of an encoder that knows nothing, ln(batch size). metrics: of an evaluation."""
-
-    step: int
-    steps: int
-    loss: float
-    chance: float
-    lr: float
-    logit_scale: float
-    pairs_per_second: float
-    metrics: dict[str, float] | None = None
+__all__ = ["Progress", "TrainResult", "config_of", "train"]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What came of it. finished is False where `should_stop` ended the run; skipped: (uri, reason) of bad pictures."""
+    """What came of it. finished is False where `should_stop` ended the run; skipped: (uri, reason) of bad pictures.
+
+    metrics: of the weights that were kept, which are those of step `kept`. before: of the encoder that a fine-tune
+    began with.
+    """
 
     encoder: DualEncoder
     steps: int
     finished: bool
     skipped: list[tuple[str, str]]
     metrics: dict[str, float] | None
+    kept: int
+    before: dict[str, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Listeners:
+    """Those who watch a run; in all processes but the first nobody does."""
+
+    on_eval: Callable[[DualEncoder], dict[str, float]] | None
+    on_decode: Callable[[int, int], None]
+    on_step: Callable[[Progress], None]
+    on_message: Callable[[str], None]
 
 
 def train(
@@ -69,89 +72,174 @@ def train(
 ) -> TrainResult:  # fmt: skip
     """Train an encoder on pairs and save it in `out`.
 
-    on_eval: gives metrics of an encoder, called `config.evaluations` times. on_decode(done, total), on_step(Progress)
-    and on_message(line) are for people to watch. should_stop: asked after each step; True ends the run with a
-    checkpoint. Raises BadRequest, MissingModel, and OSError where the disk fails.
+    on_eval: gives metrics of an encoder, called `config.evaluations` times, and before the first step of a fine-tune.
+    on_decode(done, total), on_step(Progress) and on_message(line) are for people to watch. should_stop: asked after
+    each step; True ends the run with a checkpoint. Raises BadRequest, MissingModel, and OSError where the disk fails.
     """
-    out = Path(out)
-    _check(out, resume)
-    device = engine.resolve_device(config.device)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        # ---------------------------------------------------------------- what is trained, on what
+    with distributed.join(config.device) as ranks:
+        ranks.from_first(lambda: run_folder.check(Path(out), resume))
+        listeners = _Listeners(on_eval, on_decode, on_step, on_message)
+        if ranks.rank:
+            listeners = _Listeners(on_eval, lambda d, t: None, lambda p: None, lambda t: None)
+        with torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []):
+            run = _Run(pairs, Path(out), config, ranks, listeners)
+            run.start(resume)
+            try:
+                finished = run.loop(should_stop)
+            finally:
+                run.journal.close()
+            return run.result(finished)
+
+
+class _Run:
+    """One training, from its first weights to what is kept."""
+
+    def __init__(
+        self, pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: distributed.Ranks, listeners: _Listeners
+    ) -> None:
+        self.out, self.config, self.ranks, self.listeners = out, config, ranks, listeners
+        if config.tensorboard == "yes":
+            journal.require_tensorboard()
         torch.manual_seed(config.seed)
-        model = _new_encoder(pairs, config).to(device).train()
-        data = TrainingSet(pairs, model, config, on_decode)
-        for tower in (model.image_tower, model.text_tower):
-            tower.body.to(engine.resolve_precision(config.precision, device))
-        if not resume:
-            out.mkdir(parents=True, exist_ok=True)
-            durable.write_bytes(out / "config.json", json.dumps(dataclasses.asdict(config), indent=2).encode())
-        optimizer = Optimizer(model, config, data.steps)
-        identity = {"settings": dataclasses.asdict(config), "data": _digest(pairs)}
+        self.model = _new_encoder(pairs, config).to(ranks.device)
+        base = self.model.fingerprint if config.encoder else ""
+        teacher = load_encoder(config.teacher, ranks.device.type) if config.teacher else None
+        self._choose_what_is_trained()
+        self.data = TrainingSet(pairs, self.model, config, listeners.on_decode, ranks.size, ranks.rank, teacher)
+        ranks.part(self.data.batch_size)
+        self._lower_precision()
+        self.optimizer = Optimizer(self.model, config, self.data.steps)
+        self.loss = _loss(config, ranks)
+        self.identity = {
+            "settings": dataclasses.asdict(config), "data": run_folder.digest(pairs), "encoder": base,
+            "teacher": teacher.fingerprint if teacher else "", "order": self.data.order.fingerprint,
+        }  # fmt: skip
+        self.watch = watch.Watch(config, self.data.batch_size, self.data.steps, listeners.on_message)
+        if config.duplicates == "negative":
+            watch.say_repeated(pairs, self.data.batch_size, listeners.on_message)
+        self.done = 0
 
-        # ---------------------------------------------------------------- where it goes on
-        done = 0
-        last = checkpoints.load_last(out, identity) if resume else None
-        if last:
-            done, tensors = last
-            optimizer.load_state(tensors)
-            on_message(f"resumed at step {done} of {data.steps}")
-        log = _Log(out / "log.jsonl", done)
+    def _choose_what_is_trained(self) -> None:
+        dropout.place_dropout(self.model, self.config.patch_dropout)
+        partial.choose(self.model, self.config)
+        partial.train_mode(self.model)
+        self.ranks.same_start([*self.model.parameters(), *self.model.buffers()])
 
-        # ---------------------------------------------------------------- the loop
-        watch = _Watch(data, on_message)
-        evaluate_at = _evenly(config.evaluations if on_eval else 0, data.steps)
-        checkpoint_at = _evenly(config.checkpoints, data.steps)
-        finished, metrics = True, None
-        started, first = time.perf_counter(), done
-        for batch in data.batches(done):
-            value, features = _step(model, optimizer, batch, config, done)
-            done += 1
-            watch(done, value, features)
-            if done in evaluate_at:
-                metrics = _evaluate(model, optimizer, on_eval)
-            speed = (done - first) * data.batch_size / (time.perf_counter() - started)
-            progress = Progress(
-                done, data.steps, value, math.log(data.batch_size), optimizer.learning_rate(done - 1),
-                features.logit_scale.item(), speed, metrics if done in evaluate_at else None,
-            )  # fmt: skip
-            log.write(progress)
-            on_step(progress)
-            stop = done < data.steps and should_stop()
-            if stop or (done in checkpoint_at and done < data.steps):
-                checkpoints.save(out, done, optimizer.state(), identity)
+    def _lower_precision(self) -> None:
+        """Put the towers' bodies in the type they compute in; what is frozen is kept as it was."""
+        self.frozen = partial.Frozen(self.model)
+        for tower in (self.model.image_tower, self.model.text_tower):
+            tower.body.to(engine.resolve_precision(self.config.precision, self.ranks.device))
+            engine.compile_body(tower.body, self.config.compile, self.ranks.device)
+
+    # ---------------------------------------------------------------- where it goes on
+
+    def start(self, resume: bool) -> None:
+        """At the last checkpoint, or at the beginning; a fine-tune is measured before it."""
+        last = checkpoints.load_last(self.out, self.identity) if resume else None
+        manifest, tensors = last or ({"step": 0, "evaluations": []}, None)
+        self.done = manifest["step"]
+        self.best = Best(self.config, manifest["evaluations"])
+        if tensors:
+            self.optimizer.load_state(tensors)
+            self.listeners.on_message(f"resumed at step {self.done} of {self.data.steps}")
+        self.ranks.from_first(lambda: None if resume else run_folder.make(self.out, self.config))
+        self.journal = Journal(None if self.ranks.rank else self.out, self.done, self.config.tensorboard == "yes")
+        if self.config.encoder and not self.done and self.config.evaluations and self.listeners.on_eval:
+            self._report(None, 0.0, self.model.log_logit_scale.exp().item(), self._evaluate())
+
+    # ---------------------------------------------------------------- the loop
+
+    def loop(self, should_stop: Callable[[], bool]) -> bool:
+        """All steps from here to the end; False where should_stop ended it."""
+        evaluate_at = _evenly(self.config.evaluations if self.listeners.on_eval else 0, self.data.steps)
+        checkpoint_at = _evenly(self.config.checkpoints, self.data.steps)
+        started, first = time.perf_counter(), self.done
+        for batch in self.data.batches(self.done):
+            value, features = self._step(batch)
+            self.done += 1
+            self.watch(self.done, value, features)
+            metrics = self._evaluate() if self.done in evaluate_at else None
+            speed = (self.done - first) * self.data.batch_size / (time.perf_counter() - started)
+            self._report(value, speed, features.logit_scale.item(), metrics)
+            if self.best.is_over():
+                self._say_enough()
+                return True
+            stop = self.done < self.data.steps and self.ranks.any(should_stop())
+            if stop or (self.done in checkpoint_at and self.done < self.data.steps):
+                self._checkpoint()
             if stop:
-                finished = False
-                break
+                return False
+        return True
+
+    def _step(self, batch: Batch) -> tuple[float, Features]:
+        seed = self.config.seed * 1_000_003 + self.done
+        # For modules that draw from torch's own generator: each process something else.
+        torch.manual_seed(seed + self.ranks.rank * 7_368_787)
+        collect = self.optimizer.collect
+        features, value = backward(self.model, batch, self.loss, self.config.micro_batch_size, seed, collect)
+        value = self.ranks.mean(value)
+        if not math.isfinite(value):
+            lower = self.config.lr / 3
+            raise BadRequest(
+                f"the loss is {value} at step {self.done}: lower the learning rate with --set lr={lower:.1g}"
+            )
+        self.ranks.average(self.optimizer.gradients())
+        self.optimizer.step(self.done)
+        self.ranks.average(self.optimizer.statistics())
+        return value, features
+
+    def _report(self, loss: float | None, speed: float, scale: float, metrics: dict[str, float] | None) -> None:
+        chance = watch.chance(self.config.loss, self.data.batch_size)
+        rate = self.optimizer.learning_rate(max(0, self.done - 1))
+        progress = Progress(self.done, self.data.steps, loss, chance, rate, scale, speed, metrics)
+        self.journal.write(progress)
+        if metrics and not self.ranks.rank:
+            curves.draw(self.out)
+        self.listeners.on_step(progress)
+
+    def _evaluate(self) -> dict[str, float] | None:
+        """Metrics of the averaged weights, measured by the first process and known to all; the best ones are kept."""
+        if not self.listeners.on_eval:
+            return None
+        with self.optimizer.averaged():
+            self.model.forget_fingerprint()
+            metrics = self.ranks.from_first(lambda: self.listeners.on_eval(self.model))
+        partial.train_mode(self.model)
+        if self.best.add(self.done, metrics) and self.config.keep == "best" and not self.ranks.rank:
+            checkpoints.save_best(self.out, self.done, self.optimizer.final_weights())
+        return metrics
+
+    def _say_enough(self) -> None:
+        self.listeners.on_message(
+            f"stopped at step {self.done} of {self.data.steps}: {self.config.patience} evaluations in a row brought "
+            f"nothing better than step {self.best.step}"
+        )
+
+    def _checkpoint(self) -> None:
+        manifest = {**self.identity, "evaluations": self.best.history}
+        tensors = self.optimizer.state()
+        self.ranks.from_first(lambda: checkpoints.save(self.out, self.done, tensors, manifest))
 
     # ---------------------------------------------------------------- what is kept
-    encoder = _finish(model, optimizer)
-    if finished:
-        encoder.save(out)
-    return TrainResult(encoder, done, finished, data.skipped, metrics)
 
+    def result(self, finished: bool) -> TrainResult:
+        """The encoder, saved where the run is finished."""
+        kept, weights = self.done, self.optimizer.final_weights()
+        best = self.best.step if finished and self.config.keep == "best" else None
+        if best is not None and best != self.done:
+            weights = checkpoints.load_best(self.out, best) or weights
+            kept = best
+            self.listeners.on_message(f"kept step {best}, whose {self.config.measure} is the best, not the last")
+        encoder = _finish(self.model, weights, self.frozen)
+        if finished:
+            self.ranks.from_first(lambda: self._save(encoder))
+        metrics = self.best.metrics_at(kept)
+        return TrainResult(encoder, self.done, finished, self.data.skipped, metrics, kept, self.best.before)
 
-def _check(out: Path, resume: bool) -> None:
-    """An existing run is only touched to resume it, and nothing else is ever written over."""
-    is_run = (out / "config.json").is_file()
-    if out.exists() and not out.is_dir():
-        raise BadRequest(f"{out} is a file: give another --out")
-    if resume and not is_run:
-        raise BadRequest(f"{out} holds no run to resume: leave out --resume")
-    if not resume and is_run:
-        raise BadRequest(f"{out} holds a run already: go on with --resume, or give another --out")
-    if not resume and out.is_dir() and any(out.iterdir()):
-        raise BadRequest(f"{out} is not empty: give another --out")
-
-
-def config_of(run: Path | str) -> TrainConfig:
-    """The TrainConfig a run folder was started with. Raises BadRequest where there is none."""
-    try:
-        return TrainConfig(**json.loads((Path(run) / "config.json").read_text()))
-    except FileNotFoundError:
-        raise BadRequest(f"{run} holds no run to resume: leave out --resume") from None
-    except (ValueError, TypeError) as error:
-        raise BadRequest(f"{run}/config.json cannot be used ({error}): give another --out") from error
+    def _save(self, encoder: DualEncoder) -> None:
+        curves.draw(self.out)
+        encoder.save(self.out)
 
 
 def _new_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
@@ -168,121 +256,29 @@ def _new_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- one step
-
-
-def _step(
-    model: DualEncoder, optimizer: Optimizer, batch: Batch, config: TrainConfig, step: int
-) -> tuple[float, Features]:
-    seed = config.seed * 1_000_003 + step
-    torch.manual_seed(seed)  # for modules that draw from torch's own generator
-    features, value = backward(model, batch, _loss(config), config.micro_batch_size, seed, optimizer.collect)
-    if not math.isfinite(value):
-        raise BadRequest(
-            f"the loss is {value} at step {step}: lower the learning rate with --set lr={config.lr / 3:.1g}"
-        )
-    optimizer.step(step)
-    return value, features
-
-
-def _loss(config: TrainConfig) -> Loss:
-    loss = functools.partial(LOSSES[config.loss], budget=config.loss_budget_mb * 2**20)
+def _loss(config: TrainConfig, ranks: distributed.Ranks = distributed.ALONE) -> Loss:
+    """The loss of a batch, over all processes."""
+    options: dict = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
+    plain = config.duplicates == "negative" and not config.teacher
+    if ranks.size > 1 and plain:
+        return ring.spread(config.loss, ranks, **options)
     if config.duplicates != "negative":
-        loss = functools.partial(loss, same=config.duplicates)
-    return functools.partial(loss, label_smoothing=config.label_smoothing) if config.label_smoothing else loss
+        options["same"] = config.duplicates
+    if config.teacher:
+        options["teacher_share"] = config.teacher_share
+    loss = functools.partial(LOSSES[config.loss], budget=config.loss_budget_mb * 2**20, **options)
+    return loss if ranks.size == 1 else ring.gathered(loss, ranks)
 
 
-def backward(
-    model: DualEncoder, batch: Batch, loss: Loss, micro_batch_size: int = 0, seed: int = 0,
-    collect: Callable[[], None] = lambda: None,
-) -> tuple[Features, float]:  # fmt: skip
-    """Loss and gradients of a batch; its features (detached, of the first draw of captions) and the loss.
-
-    The loss is the mean over the draws, each against all pictures: one step sees several captions of a picture for the
-    price of one look at it. What `batch.alike` says of captions goes to the loss as ids. With a micro-batch size the
-    towers see a few pairs at a time (gradient caching, Gao 2021): features without graph, the loss on all of them once,
-    then each piece again with its share of the gradient. Every random draw is replayed, so nothing changes but memory
-    and time. `collect` is called after each backward.
-    """
-    device = model.device
-    images, tokens = batch.images.to(device, non_blocking=True), batch.tokens.to(device, non_blocking=True)
-    reseed_dropout(model, seed)
-    if not 0 < micro_batch_size < len(images):
-        features = _features(model, images, tokens)
-        value = _mean_loss(loss, features, batch.alike)
-        value.backward()
-        collect()
-        return _detached(features), value.item()
-
-    pieces = [slice(i, i + micro_batch_size) for i in range(0, len(images), micro_batch_size)]
-    states, cached = [], []
-    with torch.no_grad():
-        for piece in pieces:
-            states.append(_random_state(device))
-            cached.append(_features(model, images[piece], tokens[piece]))
-    image = torch.cat([part.image for part in cached]).requires_grad_()
-    text = torch.cat([part.text for part in cached]).requires_grad_()
-    # The scale and the bias are in this graph once, so they receive their gradient once.
-    whole = Features(image, text, model.log_logit_scale.exp(), model.logit_bias)
-    value = _mean_loss(loss, whole, batch.alike)
-    value.backward()
-    collect()
-    reseed_dropout(model, seed)
-    for piece, state in zip(pieces, states, strict=True):
-        _set_random_state(device, state)
-        part = _features(model, images[piece], tokens[piece])
-        torch.autograd.backward([part.image, part.text], [image.grad[piece], text.grad[piece]])
-        collect()
-    return _detached(whole), value.item()
-
-
-def _features(model: DualEncoder, images: torch.Tensor, tokens: torch.Tensor) -> Features:
-    """Of pictures (b, ...) and the draws of their captions (b, draws, l); its text is (b, draws, d)."""
-    features = model(images, tokens.flatten(0, 1))
-    return features._replace(text=features.text.unflatten(0, tokens.shape[:2]))
-
-
-def _mean_loss(loss: Loss, features: Features, alike: torch.Tensor | None) -> torch.Tensor:
-    draws = [features._replace(text=text) for text in features.text.unbind(1)]
-    ids = [{}] * len(draws) if alike is None else [{"ids": column} for column in alike.to(features.text.device).T]
-    return sum(loss(draw, draw, 0, **which) for draw, which in zip(draws, ids, strict=True)) / len(draws)
-
-
-def _detached(features: Features) -> Features:
-    return features._replace(
-        image=features.image.detach(), text=features.text[:, 0].detach(), logit_scale=features.logit_scale.detach()
-    )
-
-
-def _random_state(device: torch.device) -> tuple[torch.Tensor, ...]:
-    on_device = (torch.cuda.get_rng_state(device),) if device.type == "cuda" else ()
-    return (torch.get_rng_state(), *on_device)
-
-
-def _set_random_state(device: torch.device, state: tuple[torch.Tensor, ...]) -> None:
-    torch.set_rng_state(state[0])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state[1], device)
-
-
-# ---------------------------------------------------------------- beside the loop
-
-
-def _evaluate(model: DualEncoder, optimizer: Optimizer, on_eval: Callable) -> dict[str, float]:
-    with optimizer.averaged():
-        metrics = on_eval(model)
-    model.train()
-    return metrics
-
-
-def _finish(model: DualEncoder, optimizer: Optimizer) -> DualEncoder:
-    """The encoder in float32, with the weights to keep."""
-    weights = optimizer.final_weights()
+def _finish(model: DualEncoder, weights: dict[str, torch.Tensor], frozen: partial.Frozen) -> DualEncoder:
+    """The encoder in float32, with these weights and what was frozen as it was."""
     model.float()
+    frozen.restore(model)
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if name in weights:
-                parameter.copy_(weights[name])
+        now = model.state_dict()
+        for name, tensor in weights.items():
+            now[name].copy_(tensor)
+    lora.merge(model)
     model.forget_fingerprint()
     return model.eval()
 
@@ -290,54 +286,3 @@ def _finish(model: DualEncoder, optimizer: Optimizer) -> DualEncoder:
 def _evenly(times: int, steps: int) -> set[int]:
     """`times` steps spread over the run, the last one among them."""
     return {max(1, round(steps * (i + 1) / times)) for i in range(times)}
-
-
-def _digest(pairs: Sequence[Pair]) -> str:
-    digest = hashlib.sha256()
-    for pair in pairs:
-        digest.update(f"{pair.item.id}\0{pair.caption}\0".encode())
-    return digest.hexdigest()[:16]
-
-
-class _Log:
-    """log.jsonl: a line every LOG_EVERY steps and at every evaluation. Resumed, later lines are dropped."""
-
-    def __init__(self, file: Path, done: int) -> None:
-        self._file = file
-        lines = file.read_text().splitlines() if file.is_file() else []
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= done]
-        file.write_text("".join(f"{line}\n" for line in kept))
-
-    def write(self, progress: Progress) -> None:
-        if progress.metrics or progress.step % LOG_EVERY == 0 or progress.step == progress.steps:
-            line = {key: value for key, value in dataclasses.asdict(progress).items() if value is not None}
-            with self._file.open("a") as file:
-                file.write(json.dumps(line) + "\n")
-
-
-class _Watch:
-    """Says so, once, when the towers collapse: all pictures, or all captions, on nearly one point."""
-
-    def __init__(self, data: TrainingSet, say: Callable[[str], None]) -> None:
-        self._say, self._from = say, max(20, data.steps // 10)
-        self._said = False
-
-    def __call__(self, step: int, loss: float, features: Features) -> None:
-        if self._said or step < self._from or step % LOG_EVERY:
-            return
-        alike = {
-            side: _mean_similarity(part) for side, part in (("pictures", features.image), ("captions", features.text))
-        }
-        if loss > 0.98 * math.log(len(features.image)) and max(alike.values()) > 0.9:
-            worst = max(alike, key=alike.get)
-            self._say(
-                f"the towers have collapsed at step {step}: {worst} have a mean cosine of {alike[worst]:.2f} "
-                f"and the loss is at chance; lower the learning rate, or check that captions belong to their pictures"
-            )
-            self._said = True
-
-
-def _mean_similarity(rows: torch.Tensor) -> float:
-    """The mean cosine between different rows: (|sum|^2 - n) / (n (n - 1))."""
-    count = len(rows)
-    return (rows.float().sum(0).square().sum().item() - count) / max(1, count * (count - 1))

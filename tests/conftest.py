@@ -1,5 +1,6 @@
 """What the tests share: drawn pairs, a toy encoder that needs no training, a run trained in seconds, the real data."""
 
+import json
 import os
 from pathlib import Path
 
@@ -71,10 +72,31 @@ def trained(tmp_path_factory, book):
 
 
 @pytest.fixture(scope="session")
+def open_clips(tmp_path_factory):
+    """Small open_clip models, made here: name -> `open_clip:NAME/FILE` of random weights. A ViT and a ResNet."""
+    import open_clip
+    import torch
+
+    folder = tmp_path_factory.mktemp("open_clips")
+    towers = {
+        "mmr-toy-vit": {"image_size": 32, "layers": 3, "width": 64, "patch_size": 8, "head_width": 32},
+        "mmr-toy-resnet": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None, "head_width": 32},
+    }
+    text = {"context_length": 32, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 2}
+    names = {}
+    for name, vision in towers.items():
+        config = {"embed_dim": 32, "vision_cfg": vision, "text_cfg": text}
+        (folder / f"{name}.json").write_text(json.dumps(config))
+        open_clip.add_model_config(folder / f"{name}.json")
+        torch.manual_seed(0)
+        torch.save(open_clip.create_model(name).state_dict(), folder / f"{name}.pt")
+        names[name] = f"open_clip:{name}/{folder / name}.pt"
+    return names
+
+
+@pytest.fixture(scope="session")
 def tiny_open_clip(tmp_path_factory):
     """A small open_clip architecture under a name of its own, and a file of random weights for it."""
-    import json
-
     import open_clip
     import torch
 

@@ -181,6 +181,54 @@ def test_train_says_where_the_run_is(book, tmp_path):
     fails(mmr("train", source, "--out", out, "--recipe", "smoke"), 2, "holds a run already", "--resume")
 
 
+def test_what_a_fine_tune_forgot_is_said_and_blending_brings_it_back(trained, book, tmp_path):
+    """At a rate that ruins the encoder; the half-way house to it is what --eval decides on."""
+    dev = f"csv:{book}/pairs.csv?split=dev"
+    ruin = ["--set", "lr=3", "--set", "warmup=0", "--set", "batch_size=10", "--set", "keep=last"]
+    words = ("picturebook:20?size=32", f"3:{dev}", "--out", tmp_path / "run", "--model", trained, "--eval", dev)
+    result = mmr("train", *words, "--remember", f"csv:{book}/pairs.csv?split=train", *ruin)
+    assert result.exit_code == 0, result.output
+    said = result.stderr
+    assert "before: recall@10" in said
+    assert "before: of what it knew before: recall@10" in said
+    assert "remembered: recall@10 text-to-image" in said
+    assert "points)" in said
+    assert f"mmr blend {trained} {tmp_path / 'run'} --out" in said
+
+    words = ("blend", trained, tmp_path / "run", "--out", tmp_path / "both")
+    result = mmr(*words, "--eval", f"csv:{book}/pairs.csv?split=train")
+    assert result.exit_code == 0, result.output
+    recalls = [float(line.split("text-to-image ")[1].split("%")[0]) for line in result.stderr.splitlines()]
+    assert len(recalls) == 5
+    assert recalls[0] > recalls[4]  # 0 is the encoder as it was, 1 the ruined one
+    assert result.stdout.startswith(f"{tmp_path / 'both'}  encoder ")
+    fails(mmr(*words), 2, "is there already", "--out")
+    fails(mmr("blend", trained, trained, "--out", tmp_path / "new", "--at", "2"), 2, "outside 0..1", "--at 0.5")
+
+
+def test_pairs_of_tars_are_counted_before_the_first_step(tmp_path):
+    """7 pictures in two tars, one of them no picture: 3 passes over 6 in batches of 2 are 9 steps."""
+    import io
+    import tarfile
+
+    for shard in range(2):
+        with tarfile.open(tmp_path / f"{shard:05d}.tar", "w") as tar:
+            for number in range(shard, 7, 2):
+                file = io.BytesIO()
+                Image.new("RGB", (32, 32), (30 * number, 0, 0)).save(file, "PNG")
+                content = {"png": file.getvalue() if number else b"torn", "txt": f"red of {number}".encode()}
+                for ending, data in content.items():
+                    info = tarfile.TarInfo(f"{number}.{ending}")
+                    info.size = len(data)
+                    tar.addfile(info, io.BytesIO(data))
+    source = f"webdataset:{tmp_path}/{{00000..00001}}.tar"
+    result = mmr("train", source, "--out", tmp_path / "run", "--recipe", "smoke", "--set", "epochs=3",
+                 "--set", "batch_size=2")  # fmt: skip
+    assert result.exit_code == 4, result.output
+    assert "7 pictures, 7 captions" in result.stderr
+    assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[-1])["steps"] == 9
+
+
 def test_a_contact_sheet_has_the_pictures_inside(indexed, tmp_path):
     sheet = tmp_path / "sheet.html"
     assert mmr("search", "<b>", "--index", indexed, "-k", 2, "--html", sheet).exit_code == 0

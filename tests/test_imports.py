@@ -27,6 +27,8 @@ ONLY_IN = {
     "av": {"retrieval/video.py"},
     "http": {"retrieval/web.py"},
     "tokenizers": {"retrieval/tokenizer.py"},
+    "tensorboard": set(),
+    "peft": {"retrieval/lora.py"},
     "onnxruntime": {"retrieval/runtime.py"},
     "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/mapped.py", "indexes/rerank.py", "indexes/tune.py"},
     "ftfy": {"retrieval/clip_tokenizer.py"},

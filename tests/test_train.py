@@ -11,14 +11,16 @@ import torch
 from PIL import Image
 
 from retrieval import open_pairs, recipes
-from retrieval.batches import TrainingSet, _drop_words, augment, jitter
+from retrieval.augment import augment, drop_words, jitter
+from retrieval.batches import TrainingSet
 from retrieval.config import TrainConfig
 from retrieval.datatypes import Item, Pair
 from retrieval.encoder import load_encoder, small_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses import info_nce, sigmoid
 from retrieval.optimizer import Optimizer
-from retrieval.train import _loss, _Watch, backward, train
+from retrieval.step import backward
+from retrieval.train import _loss, train
 
 SMALL = dataclasses.replace(
     recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3, captions=2
@@ -219,12 +221,12 @@ def test_every_caption_is_drawn_sometime(pairs):
 
 def test_each_caption_draws_its_own_share_of_dropped_words():
     rng = np.random.default_rng(0)
-    kept = [len(_drop_words(list(range(1000)), 0.35, rng)) / 1000 for _ in range(500)]
+    kept = [len(drop_words(list(range(1000)), 0.35, rng)) / 1000 for _ in range(500)]
     assert np.mean(kept) == pytest.approx(0.65, abs=0.02)
     assert np.histogram(kept, bins=[0.25, 0.4, 0.7, 0.9, 1.01])[0] / 500 == pytest.approx(
         [0.17, 0.43, 0.28, 0.13], abs=0.06
     )
-    assert _drop_words([7], 0.49, rng) == [7]  # something is always left
+    assert drop_words([7], 0.49, rng) == [7]  # something is always left
 
 
 def test_pictures_that_do_not_decode_are_left_out_with_their_reason(pairs, tmp_path):
@@ -290,17 +292,6 @@ def test_the_logit_scale_is_clamped(pairs):
     backward(model, data.batch(0), info_nce, 0, 0, optimizer.collect)
     optimizer.step(0)
     assert model.log_logit_scale.exp().item() <= 14.0 + 1e-5
-
-
-def test_collapse_is_said_once():
-    said = []
-    watch = _Watch(type("Data", (), {"steps": 100})(), said.append)
-    one_point = torch.ones(8, 4) / 2
-    features = type("F", (), {"image": one_point, "text": one_point})()
-    for step in range(1, 100):
-        watch(step, math.log(8), features)
-    assert len(said) == 1
-    assert "collapsed at step 20: pictures have a mean cosine of 1.00" in said[0]
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_the_remedy(pairs, tmp_path):

@@ -1,0 +1,43 @@
+"""`mmr blend`: weights between those before and after a fine-tune, and what each step between them finds."""
+
+from pathlib import Path
+
+from cli import show
+from cli.training import KEPT, WAYS, evaluator
+from retrieval.blend import blend, require_new
+from retrieval.encoder import load_encoder
+
+STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def run(
+    before: str, after: str, out: Path, share: float | None, eval_source: str | None, remember: str | None, device: str
+) -> int:
+    """Blend, measure where asked, save; the exit code."""
+    require_new(out)
+    measure = evaluator(eval_source, remember)
+    shares = [share] if share is not None else list(STEPS) if measure else [0.5]
+    found = {}
+    for at in shares if measure else ():
+        metrics = measure(blend(load_encoder(before, device), load_encoder(after, device), at))
+        found[at] = _mean(metrics)
+        show.note(f"{at:4.2f} of {after}: {_words(metrics)}")
+    chosen = max(found, key=found.get) if found else shares[0]
+    encoder = blend(load_encoder(before), load_encoder(after), chosen)
+    encoder.save(out)
+    show.out(f"{out}  encoder {encoder.fingerprint}, {chosen:g} of {after} and {1 - chosen:g} of {before}")
+    return show.OK
+
+
+def _mean(metrics: dict[str, float]) -> float:
+    values = [value for name, value in metrics.items() if name.endswith("recall@10")]
+    return sum(values) / len(values)
+
+
+def _words(metrics: dict[str, float]) -> str:
+    parts = []
+    for prefix, name in (("", "recall@10"), (KEPT, "of what it knew before")):
+        values = [metrics.get(f"{prefix}{way}_recall@10") for way in WAYS]
+        if None not in values:
+            parts.append(f"{name} text-to-image {values[0]:.1%}, image-to-text {values[1]:.1%}")
+    return "; ".join(parts)

@@ -1,0 +1,70 @@
+"""Which weights are trained: all, all but a tower (LiT), the last layers, or LoRA's.
+
+The rest stays as it is, to the bit, also where it runs in a lower precision.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from retrieval import lora
+from retrieval.config import TrainConfig
+from retrieval.encoder import DualEncoder
+from retrieval.layers import depths
+
+SIDES = {"image": ("image_tower",), "text": ("text_tower",), "both": ("image_tower", "text_tower"), "": ()}
+
+
+def choose(model: DualEncoder, config: TrainConfig) -> None:
+    """Freeze what the configuration says and add LoRA's matrices. Raises BadRequest where LoRA cannot be."""
+    frozen = SIDES[config.freeze]
+    for side in frozen:
+        tower = getattr(model, side)
+        depth = depths(tower)
+        first_trained = max(depth.values(), default=0) + 1 - config.unfreeze
+        for name, parameter in tower.named_parameters():
+            parameter.requires_grad_(depth[name] >= first_trained)
+    if config.lora:
+        for side in SIDES["both"]:
+            if side not in frozen:
+                lora.add(model, getattr(model, side), config.lora, config.lora_alpha)
+
+
+def train_mode(model: nn.Module) -> None:
+    """Training mode, but for the parts of which nothing is trained: they drop nothing and keep their statistics."""
+    model.train()  # a tower may keep parts of itself still
+    _hold_frozen(model)
+
+
+def _hold_frozen(module: nn.Module) -> None:
+    parameters = list(module.parameters())
+    if parameters and not any(parameter.requires_grad for parameter in parameters):
+        module.eval()
+        return
+    for child in module.children():
+        _hold_frozen(child)
+
+
+class Frozen:
+    """The weights that are not trained, and the statistics beside them, as they were."""
+
+    def __init__(self, model: nn.Module) -> None:
+        learning = _learning(model)
+        self._kept: dict[str, Tensor] = {}
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            learned = not isinstance(tensor, nn.Parameter) and name.rpartition(".")[0] in learning
+            if not tensor.requires_grad and not learned:
+                self._kept[name] = tensor.detach().clone()
+
+    @torch.no_grad()
+    def restore(self, model: nn.Module) -> None:
+        """Put them back: a lower precision rounded them."""
+        now = model.state_dict()
+        for name, tensor in self._kept.items():
+            now[name].copy_(tensor)
+
+
+def _learning(model: nn.Module) -> set[str]:
+    """Names of the parts that have a trained weight of their own: their statistics are learned too."""
+    return {
+        name for name, module in model.named_modules() if any(p.requires_grad for p in module.parameters(recurse=False))
+    }

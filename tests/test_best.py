@@ -1,0 +1,209 @@
+"""The best evaluation is what is saved, and a run that gains nothing more ends."""
+
+import dataclasses
+import json
+
+import pytest
+from PIL import Image
+
+from retrieval import curves, journal, open_pairs, recipes
+from retrieval.best import Best
+from retrieval.encoder import load_encoder
+from retrieval.errors import BadRequest
+from retrieval.train import train
+
+CONFIG = dataclasses.replace(
+    recipes.smoke(), precision="fp32", epochs=8, batch_size=10, evaluations=8, checkpoints=4, warmup=0.0
+)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return open_pairs("picturebook:20?size=32")
+
+
+def recall(value):
+    return {"text_to_image_recall@10": value, "image_to_text_recall@10": value, "text_to_image_mrr": 1 - value}
+
+
+def measured(values, seen=None):
+    """An on_eval that says these recalls, in order, and notes the encoders it was shown."""
+    values = iter(values)
+
+    def measure(encoder):
+        if seen is not None:
+            seen.append({name: tensor.clone() for name, tensor in encoder.state_dict().items()})
+        return recall(next(values))
+
+    return measure
+
+
+# ---------------------------------------------------------------- by hand
+
+
+def best_of(values, **changes):
+    best = Best(dataclasses.replace(CONFIG, **changes))
+    news = [best.add(step, recall(value)) for step, value in enumerate(values, 1)]
+    return best, news
+
+
+def test_the_first_of_equal_evaluations_is_the_best():
+    best, news = best_of([0.2, 0.5, 0.5, 0.4])
+    assert best.step == 2
+    assert news == [True, True, False, False]
+
+
+def test_both_directions_count_and_others_do_not():
+    best = Best(CONFIG)
+    best.add(1, {"text_to_image_recall@10": 0.4, "image_to_text_recall@10": 0.1})
+    best.add(2, {"text_to_image_recall@10": 0.3, "image_to_text_recall@10": 0.3})
+    best.add(3, {"remembered_text_to_image_recall@10": 0.9})
+    assert best.step == 2
+
+
+def test_what_a_fine_tune_began_with_is_not_among_them():
+    best = Best(CONFIG, [(0, recall(0.9)), (5, recall(0.2))])
+    assert best.step == 5
+    assert best.before == recall(0.9)
+
+
+@pytest.mark.parametrize(("values", "over"), [([0.1, 0.3, 0.2], False), ([0.1, 0.3, 0.2, 0.3], True), ([0.1], False)])
+def test_patience_by_hand(values, over):
+    assert best_of(values, patience=2)[0].is_over() == over
+    assert not best_of(values, patience=0)[0].is_over()
+
+
+# ---------------------------------------------------------------- in a run
+
+
+def test_the_weights_of_the_best_evaluation_are_saved(pairs, tmp_path):
+    seen, said = [], []
+    result = train(
+        pairs, tmp_path / "run", CONFIG, on_message=said.append,
+        on_eval=measured([0.1, 0.2, 0.6, 0.3, 0.2, 0.1, 0.1, 0.5], seen),
+    )  # fmt: skip
+    assert (result.kept, result.steps) == (6, 16)
+    assert result.metrics == recall(0.6)
+    assert "kept step 6" in said[-1]
+    saved = load_encoder(str(tmp_path / "run")).state_dict()
+    assert all((saved[name] == seen[2][name]).all() for name in saved)
+    assert any((saved[name] != seen[-1][name]).any() for name in saved)
+
+
+def test_or_those_of_the_last_step(pairs, tmp_path):
+    config = dataclasses.replace(CONFIG, keep="last", ema=0.5)
+    seen = []
+    result = train(pairs, tmp_path / "run", config, on_eval=measured([0.9, *[0.1] * 7], seen))
+    assert result.kept == 16
+    assert all((result.encoder.state_dict()[name] == tensor).all() for name, tensor in seen[-1].items())
+
+
+def test_a_run_that_gains_nothing_more_ends(pairs, tmp_path):
+    said = []
+    config = dataclasses.replace(CONFIG, patience=2)
+    result = train(pairs, tmp_path / "run", config, on_eval=measured([0.1, 0.4, 0.3, 0.2]), on_message=said.append)
+    assert (result.steps, result.kept, result.finished) == (8, 4, True)
+    assert "stopped at step 8 of 16: 2 evaluations in a row" in said[-2]
+    assert load_encoder(str(tmp_path / "run")).fingerprint == result.encoder.fingerprint
+
+
+def test_stopped_and_resumed_it_remembers_what_was_best(pairs, tmp_path):
+    values = [0.1, 0.7, 0.3, 0.2, 0.3, 0.3, 0.2, 0.2]
+    straight = train(pairs, tmp_path / "a", CONFIG, on_eval=measured(values))
+    steps = iter([False] * 6 + [True])
+    train(pairs, tmp_path / "b", CONFIG, on_eval=measured(values), should_stop=lambda: next(steps))
+    resumed = train(pairs, tmp_path / "b", CONFIG, on_eval=measured(values[3:]), resume=True)
+    assert resumed.kept == straight.kept == 4
+    assert resumed.encoder.fingerprint == straight.encoder.fingerprint
+
+
+def test_a_fine_tune_is_measured_before_its_first_step(pairs, trained, tmp_path):
+    config = dataclasses.replace(CONFIG, encoder=str(trained), evaluations=2)
+    seen = []
+    result = train(pairs, tmp_path / "run", config, on_eval=measured([0.5, 0.3, 0.2], seen))
+    assert result.before == recall(0.5)
+    assert all((load_encoder(str(trained)).state_dict()[name] == tensor).all() for name, tensor in seen[0].items())
+    assert journal.read(tmp_path / "run")[0]["step"] == 0
+
+
+# ---------------------------------------------------------------- what is left to read
+
+
+def test_the_log_and_its_curves(pairs, tmp_path):
+    config = dataclasses.replace(CONFIG, epochs=20)
+    train(pairs, tmp_path / "run", config, on_eval=measured([0.1 * n for n in range(1, 9)]))
+    lines = journal.read(tmp_path / "run")
+    assert [line["step"] for line in lines] == sorted({*range(10, 41, 10), *range(5, 41, 5)})
+    panels = {panel.title: panel for panel in curves.panels_of(lines)}
+    assert panels["recall@10 on --eval"].lines["text-to-image"] == [
+        (5 * n, pytest.approx(0.1 * n)) for n in range(1, 9)
+    ]  # fmt: skip
+    assert len(panels["loss"].lines[""]) == 8
+    assert Image.open(tmp_path / "run" / "curves.png").size == (1280, 720)
+
+
+def test_a_curve_is_where_its_values_say():
+    """A loss that falls straight from 4 to 0 crosses the middle of its panel in the middle."""
+    lines = [{"step": step, "loss": 4 - step / 25, "chance": 4.0, "lr": 1.0, "logit_scale": 1.0} for step in (0, 100)]
+    panel = curves._drawn(curves.panels_of(lines)[0])
+    blue = [
+        (x, y) for x in range(curves.WIDTH) for y in range(curves.HEIGHT) if panel.getpixel((x, y)) == (31, 119, 180)
+    ]
+    xs, ys = zip(*blue, strict=True)
+    assert (min(xs) + max(xs)) / 2 == pytest.approx((64 + 620) / 2, abs=2)
+    middle = [y for x, y in blue if abs(x - (64 + 620) / 2) < 1]
+    assert sum(middle) / len(middle) == pytest.approx((44 + 324) / 2, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0, 4.85, [0, 1, 2, 3, 4, 5]), (0, 0.26, [0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]), (13.2, 14.1, None), (3, 3, None)],
+)
+def test_ticks_are_round_and_hold_the_values(low, high, expected):
+    ticks = curves.nice_ticks(low, high)
+    assert expected is None or ticks == pytest.approx(expected)
+    assert ticks[0] <= low
+    assert ticks[-1] >= high
+    assert 2 <= len(ticks) <= 9
+
+
+def test_nothing_to_draw_draws_nothing(tmp_path):
+    assert curves.draw(tmp_path) is None
+    (tmp_path / "log.jsonl").write_text('{"step": 10, "loss": 1.0, "chance": 2.0, "lr": 1, "logit_scale": 1}\n{"st')
+    assert curves.draw(tmp_path) is None
+
+
+def test_events_for_tensorboard(pairs, tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = dataclasses.replace(CONFIG, tensorboard="yes", evaluations=2)
+    train(pairs, tmp_path / "run", config, on_eval=measured([0.1, 0.2]))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    lines = journal.read(tmp_path / "run")
+    assert [e.step for e in events.Scalars("loss")] == [line["step"] for line in lines]
+    assert [e.value for e in events.Scalars("loss")] == pytest.approx([line["loss"] for line in lines])
+    assert [e.value for e in events.Scalars("text_to_image_recall@10")] == pytest.approx([0.1, 0.2])
+
+
+def test_without_tensorboard_it_names_what_to_install(pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "find_spec", lambda name: None)
+    with pytest.raises(BadRequest, match=r"pip install 'mmr\[tensorboard\]'"):
+        train(pairs, tmp_path / "run", dataclasses.replace(CONFIG, tensorboard="yes"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_figures_below_zero_and_those_that_are_none_are_drawn_too(tmp_path):
+    line = {"step": 10, "loss": 1.0, "chance": 2.0, "lr": 1, "logit_scale": 1}
+    lines = [line | {"metrics": recall(-0.5)}, line | {"step": 20, "metrics": recall(-0.1)}]
+    lines.append(line | {"step": 30, "loss": float("nan"), "metrics": recall(float("nan"))})
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    panels = {panel.title: panel for panel in curves.panels_of(journal.read(tmp_path))}
+    assert panels["recall@10 on --eval"].lines["text-to-image"] == [(10, -0.5), (20, -0.1)]
+    assert curves.draw(tmp_path) == tmp_path / "curves.png"
+
+
+def test_a_torn_line_of_the_log_is_left_out(tmp_path):
+    (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1}) + '\n{"step": 2, "lo')
+    assert journal.read(tmp_path) == [{"step": 1}]

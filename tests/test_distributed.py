@@ -1,0 +1,217 @@
+"""Two processes are one: the same loss, the same gradients, the same run; what one of them says, all know."""
+
+import dataclasses
+import os
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from retrieval import distributed, dropout, open_pairs, recipes, ring
+from retrieval.batches import TrainingSet
+from retrieval.datatypes import Features
+from retrieval.encoder import load_encoder, small_encoder
+from retrieval.errors import BadRequest
+from retrieval.losses import LOSSES
+from retrieval.step import backward
+from retrieval.train import _loss, train
+
+CONFIG = dataclasses.replace(
+    recipes.smoke(), precision="fp32", batch_size=12, dropout=0.3, word_dropout=0.2, color_jitter=0.3, crop=0.5,
+    captions=2, flip="yes", epochs=3, checkpoints=3, ema=0.9,
+)  # fmt: skip
+
+
+def pairs_here():
+    return open_pairs("picturebook:24?size=32")
+
+
+def encoder_of(pairs):
+    torch.manual_seed(0)
+    model = small_encoder(
+        [p.caption for p in pairs], dim=16, image_size=32, image={"width": 16, "dropout": 0.3},
+        text={"width": 64, "layers": 1, "dropout": 0.3}, logit_bias=-1.0,
+    ).train()  # fmt: skip
+    dropout.place_dropout(model)
+    return model
+
+
+def in_two(work, *arguments, processes=2):
+    """What `work(ranks, *arguments)` gives in each of some processes, as torchrun would start them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with mp.Manager() as manager:
+        found = manager.dict()
+        mp.start_processes(_one, (processes, port, work, arguments, found), processes, start_method="fork")
+        return [found[rank] for rank in range(processes)]
+
+
+def _one(rank, size, port, work, arguments, found):
+    torch.set_num_threads(1)
+    os.environ |= {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }  # fmt: skip
+    found[rank] = work(rank, *arguments)
+
+
+# ---------------------------------------------------------------- the ring
+
+
+def features_for(rows, bias=True):
+    generator = torch.Generator().manual_seed(1)
+    image, text = (torch.nn.functional.normalize(torch.randn(rows, 6, generator=generator), dim=1) for _ in range(2))
+    leaves = [image, text, torch.tensor(8.0), torch.tensor(-2.0)]
+    return Features(*(leaf.requires_grad_() for leaf in leaves))
+
+
+def _ring(rank, name, rows, smoothing):
+    ring.TILE = 2  # several tiles, the last one smaller
+    with distributed.join("cpu") as ranks:
+        whole = features_for(rows)
+        mine = ranks.part(rows)
+        local = Features(*(leaf.detach()[mine].requires_grad_() for leaf in whole[:2]), *whole[2:])
+        value = ring.spread(name, ranks, smoothing)(local, local, 0)
+        value.backward()
+        ranks.average([local.logit_scale.grad] + ([local.bias.grad] if name == "sigmoid" else []))
+        rest = [leaf.grad for leaf in local[2:]]
+        return ranks.mean(value.item()), local.image.grad, local.text.grad, *rest
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize(("name", "smoothing"), [("info_nce", 0.0), ("info_nce", 0.2), ("sigmoid", 0.0)])
+def test_the_ring_gives_the_loss_and_gradients_of_the_whole_batch(name, smoothing, processes):
+    rows = 15 if processes == 3 else 10
+    whole = features_for(rows)
+    loss = LOSSES[name](whole, whole, 0, **({"label_smoothing": smoothing} if smoothing else {}))
+    loss.backward()
+    found = in_two(_ring, name, rows, smoothing, processes=processes)
+    for value, *_ in found:
+        assert value == pytest.approx(loss.item(), rel=1e-5)
+    # The mean over processes of the local losses: each one's gradient is shared out once more when averaged.
+    for side, grad in ((1, whole.image.grad), (2, whole.text.grad)):
+        torch.testing.assert_close(torch.cat([f[side] for f in found]) / processes, grad, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found[1][3], whole.logit_scale.grad, rtol=1e-4, atol=1e-6)
+    if name == "sigmoid":
+        torch.testing.assert_close(found[1][4], whole.bias.grad, rtol=1e-4, atol=1e-6)
+
+
+# ---------------------------------------------------------------- a step
+
+
+def _step(rank, config):
+    pairs = pairs_here()
+    model = encoder_of(pairs)
+    with distributed.join("cpu") as ranks:
+        data = TrainingSet(pairs, model, config, processes=ranks.size, process=ranks.rank)
+        _, value = backward(model, data.batch(1), _loss(config, ranks), config.micro_batch_size, seed=5)
+        grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        ranks.average(list(grads.values()))
+        return ranks.mean(value), grads
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"micro_batch_size": 4}, {"loss": "sigmoid"}, {"duplicates": "masked"}, {"duplicates": "positive"}],
+    ids=str,
+)
+def test_two_processes_give_the_gradients_of_one(changes):
+    """With crops, jitter, flips, dropped words and dropout: every draw is for the whole batch."""
+    config = dataclasses.replace(CONFIG, **changes)
+    pairs = pairs_here()
+    model = encoder_of(pairs)
+    _, expected = backward(model, TrainingSet(pairs, model, config).batch(1), _loss(config), 0, seed=5)
+    (value, grads), (other, others) = in_two(_step, config)
+    assert value == other == pytest.approx(expected, rel=1e-5)
+    theirs = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    assert set(grads) == set(theirs)
+    for name, grad in theirs.items():
+        assert torch.equal(grads[name], others[name])
+        torch.testing.assert_close(grads[name], grad, rtol=1e-3, atol=1e-3 * grad.abs().max().item() + 1e-8, msg=name)
+
+
+def _gather(rank):
+    with distributed.join("cpu") as ranks:
+        rows = (torch.arange(4.0).view(2, 2) + 10 * rank).requires_grad_()
+        everyone = ranks.gather(rows)
+        (everyone * torch.arange(8.0).view(4, 2) * (rank + 1)).sum().backward()
+        return everyone.detach(), rows.grad
+
+
+def test_gather_by_hand():
+    (first, grad), (second, other) = in_two(_gather)
+    assert first.tolist() == second.tolist() == [[0, 1], [2, 3], [10, 11], [12, 13]]
+    # Both processes use all rows, the second twice as much: three times the factors.
+    assert grad.tolist() == [[0, 3], [6, 9]]
+    assert other.tolist() == [[12, 15], [18, 21]]
+
+
+# ---------------------------------------------------------------- a run
+
+
+def _run(rank, out, stop_at, resume):
+    steps = iter(range(1, 100))
+    metrics = iter([0.1, 0.3, 0.2, 0.1, 0.1])
+    said = []
+    result = train(
+        pairs_here(), out, dataclasses.replace(CONFIG, evaluations=3, keep="last"), resume=resume, on_step=said.append,
+        on_eval=lambda encoder: {"text_to_image_recall@10": next(metrics)},
+        should_stop=lambda: rank == 1 and next(steps) == stop_at,
+    )  # fmt: skip
+    return result.encoder.state_dict(), result.steps, result.kept, len(said)
+
+
+def test_a_run_of_two_processes_is_the_run_of_one(tmp_path):
+    alone = train(pairs_here(), tmp_path / "one", CONFIG)
+    (first, steps, _, spoken), (second, _, _, silent) = in_two(_run, tmp_path / "two", 0, False)
+    assert steps == alone.steps == 6
+    assert (spoken, silent) == (6, 0)
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name])
+    saved = load_encoder(str(tmp_path / "two")).state_dict()
+    assert all(torch.equal(saved[name], tensor) for name, tensor in first.items())
+    assert (tmp_path / "two" / "log.jsonl").read_text().count("\n") == 3
+
+
+def test_stopped_by_one_process_both_go_on_bit_for_bit(tmp_path):
+    (straight, *_), _ = in_two(_run, tmp_path / "a", 0, False)
+    (_, steps, *_), (_, others, *_) = in_two(_run, tmp_path / "b", 3, False)
+    assert steps == others == 3
+    (resumed, *_), _ = in_two(_run, tmp_path / "b", 0, True)
+    for name, tensor in straight.items():
+        assert torch.equal(tensor, resumed[name]), name
+
+
+def _bad(rank, out):
+    said = []
+    for changes, where in (
+        ({}, out),
+        ({"batch_size": 11}, out.parent / "odd"),
+        ({"lr": 1e30, "grad_clip": 1e30}, None),
+    ):
+        try:
+            train(pairs_here(), where or out.parent / "huge", dataclasses.replace(CONFIG, **changes))
+        except BadRequest as error:
+            said.append(str(error))
+    return said
+
+
+def test_what_is_wrong_is_everyones_error_and_nobody_waits(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    first, second = in_two(_bad, tmp_path)
+    assert first == second
+    assert "is not empty" in first[0]
+    assert "batches of 11 cannot be shared by 2 processes: --set batch_size=10" in first[1]
+    assert "lower the learning rate" in first[2]
+
+
+def test_one_process_needs_no_group():
+    with distributed.join("cpu") as ranks:
+        assert not dist.is_initialized()
+        assert ranks.part(7) == slice(0, 7)
+        assert ranks.mean(3.0) == 3.0
+        assert ranks.from_first(lambda: "said") == "said"
