@@ -18,7 +18,7 @@ from typing import BinaryIO
 from PIL import Image
 
 from retrieval.errors import ImageError
-from retrieval.images import FORMATS, Decoded, decode_here, is_heif
+from retrieval.images import Decoded, decode_here, formats, is_heif
 
 SECONDS = 20.0  # for one file
 MEMORY = 900_000_000  # bytes that a worker may take beside what it has when it starts (on Linux)
@@ -141,16 +141,16 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _picture(content: Path | bytes, request: dict) -> tuple[list[Image.Image], dict]:
-    formats = FORMATS
+    wanted = None
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
         if is_heif(file.read(64)):
             import pillow_heif
 
             pillow_heif.options.DECODE_THREADS = 1  # there are several workers
             pillow_heif.register_heif_opener()
-            formats = ("HEIF",)
+            wanted = ("HEIF",)
         file.seek(0)
-        image, fields = decode_here(file, request["at_least"], formats, guarded=True)
+        image, fields = decode_here(file, request["at_least"], wanted or formats(), guarded=True)
     return [image], fields
 
 

@@ -5,6 +5,7 @@ HEIC) or by slow Python (packed BMP, plain PPM), and whatever is large or suspic
 (guard.py), which may crash, hang or run out of memory at the cost of that one file.
 """
 
+import functools
 import io
 import stat
 import warnings
@@ -29,13 +30,18 @@ MAX_SCANS = 64  # of a progressive JPEG: each costs a pass over the whole pictur
 
 # Formats that start other programs (EPS), or that hold no photograph, are not opened whatever the file's name says.
 _WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "QOI")
-Image.init()
-FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)  # what this Pillow was built with
 _IN_THREAD = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"RIFF", "WEBP"))
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 _T = Image.Transpose
 _UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE, 6: _T.ROTATE_270,
             7: _T.TRANSVERSE, 8: _T.ROTATE_90}  # fmt: skip
+
+
+@functools.cache
+def formats() -> tuple[str, ...]:
+    """What this Pillow was built with, of what is wanted. Asking loads its readers, which a query of words spares."""
+    Image.init()
+    return tuple(name for name in _WANTED if name in Image.OPEN)
 
 
 class Decoded(NamedTuple):
@@ -143,7 +149,7 @@ def _open(content: Path | bytes) -> BinaryIO:
 def kind_of(head: bytes) -> str:
     """The Pillow format that a thread may decode, by a file's first bytes, or "guarded"."""
     for magic, name in _IN_THREAD:
-        if head.startswith(magic) and name in FORMATS and (name != "WEBP" or head[8:12] == b"WEBP"):
+        if head.startswith(magic) and name in formats() and (name != "WEBP" or head[8:12] == b"WEBP"):
             return name
     if head[4:8] == b"ftyp" and is_heif(head) and find_spec("pillow_heif") is None:
         raise ImageError("HEIC needs one more library: pip install 'mmr[heic]'")

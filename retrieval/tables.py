@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from retrieval import places, video, web
+from retrieval import places, video
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.uris import Row, Uri, existing_file, id_of, matches, stamp_of
@@ -60,7 +60,13 @@ def url_list(uri: Uri) -> Iterable[Row]:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         for line in file:
             if line.strip() and not line.startswith("#"):
-                yield web.item(line.strip(), uri, {}), None
+                yield _of_web(line.strip(), uri, {}), None
+
+
+def _of_web(url: str, uri: Uri, meta: dict) -> Item:
+    from retrieval import web  # with it comes all of http and TLS, which few sources need
+
+    return web.item(url, uri, meta)
 
 
 def _table(uri: Uri, columns: list[str], rows: Iterable[dict]) -> Iterator[Row]:
@@ -73,7 +79,7 @@ def _table(uri: Uri, columns: list[str], rows: Iterable[dict]) -> Iterator[Row]:
             meta = {k: v for k, v in row.items() if k not in (column, "caption") and k and v not in (None, "")}
             path = folder / str(name)
             if column == "url":
-                item = web.item(str(name), uri, meta)
+                item = _of_web(str(name), uri, meta)
             else:
                 item = Item(id_of(str(name)), str(name), path, stamp=stamp_of(path), meta=meta, kind=video.kind(path))
             yield from ((item, caption) for caption in _captions(row.get("caption")))
@@ -148,7 +154,7 @@ def _dataset(uri: Uri, table, file: Path | None) -> Iterator[Row]:  # noqa: ANN0
             if column != "url":
                 item = _dataset_item(table, number, column, meta, file)
             elif row["url"]:
-                item = web.item(row["url"], uri, {k: v for k, v in meta.items() if k != "url"})
+                item = _of_web(row["url"], uri, {k: v for k, v in meta.items() if k != "url"})
             else:
                 continue
             text = row.get("caption") if row.get("caption") is not None else row.get("txt")

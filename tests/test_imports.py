@@ -94,6 +94,10 @@ def test_help_pays_for_nothing_heavy():
     assert not {"torch", "numpy", "PIL", "faiss", "datasets", "open_clip"} & loaded_by("import cli.main")
 
 
+def test_a_search_pays_for_no_network_and_no_model():
+    assert not {"torch", "faiss", "datasets", "open_clip", "ssl"} & loaded_by("import cli.searching")
+
+
 def test_a_small_index_is_searched_without_faiss_or_torch(tmp_path):
     code = (
         "import numpy as np\nfrom indexes import Store, Record\n"
