@@ -9,8 +9,9 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 demo: $(VENV)/.installed
 	$(BIN)/mmr demo --force
 
+# A process a core, a thread each: small products on several threads wait for each other more than they work.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 soak: $(VENV)/.installed-dev
 	MMR_SOAK=40 MMR_KILLS=20 $(BIN)/python -m pytest tests/test_faults.py tests/test_kills.py

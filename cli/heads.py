@@ -48,11 +48,14 @@ def train(
 
     mmr head train runs/mine "csv:products.csv?split=train" --label articleType --fusion attention --out heads/article
     """
+    from retrieval.heads import fusions
     from retrieval.heads.config import HeadConfig
     from retrieval.heads.head import check_out
     from retrieval.heads.training import train_head
 
     config = HeadConfig(fusion=fusion, head=kind).settings(settings or [])
+    named = [text.partition("=")[0] for text in vectors or []]
+    fusions.check(config.fusion, ["image", "text", "words", "patches", *named])  # before a long encoding
     check_out(out, force)
     loaded = _encoder(encoder, device)
     prepared = _prepare(source, label, _task(multilabel, regression), loaded, vectors, True, config.inputs)

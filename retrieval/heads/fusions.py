@@ -5,7 +5,7 @@ fusions pick it up. A modality's own name (image, text, ...) is that modality al
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from torch import Tensor
 
@@ -34,16 +34,21 @@ FUSIONS: dict[str, Callable[..., Fusion]] = {
 }
 
 
+def check(fusion: str, modalities: Iterable[str]) -> None:
+    """Raise BadRequest for a name that is neither a modality nor a fusion, with the nearest one."""
+    known = [*modalities, *FUSIONS]
+    if fusion not in known:
+        near = difflib.get_close_matches(fusion, known, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"use --fusion with one of {', '.join(known)}"
+        raise BadRequest(f"no fusion `{fusion}`: {hint}")
+
+
 def build(config: HeadConfig, dims: dict[str, int], outputs: int) -> Fusion:
     """The fusion that a config names, untrained. Raises BadRequest for one that is not known, or does not fit."""
     options: dict = {"width": config.width, "dropout": config.dropout}
+    check(config.fusion, dims)
     if config.fusion in dims:
         return pooled.Only(dims, outputs, config.fusion, **options)
-    if config.fusion not in FUSIONS:
-        known = [*dims, *FUSIONS]
-        near = difflib.get_close_matches(config.fusion, known, 1)
-        hint = f"did you mean `{near[0]}`?" if near else f"use --fusion with one of {', '.join(known)}"
-        raise BadRequest(f"no fusion `{config.fusion}`: {hint}")
     if config.fixed_weights is not None:
         options["weights"] = config.fixed_weights
     try:
