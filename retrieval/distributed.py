@@ -59,6 +59,7 @@ class Ranks:
                 said[1] = error
         dist.broadcast_object_list(said, 0)
         if said[1] is not None:
+            self.mean(0.0)  # nobody leaves, which cuts the connections, before all have heard it
             raise said[1]
         return said[0]
 
