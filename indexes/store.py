@@ -16,7 +16,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -381,6 +381,9 @@ class Store:
         except BaseException:
             if self._database.in_transaction:
                 self._database.execute("ROLLBACK")
+            # COMMIT may report a failure after it took effect; whoever tries again must start from what there is.
+            with suppress(sqlite3.Error, StoreError):
+                self._load()
             raise
         self._load()
 
