@@ -2,21 +2,21 @@
 
 Any FAISS factory string is a spec, and `Lean64,` before it reduces the rows to 64 dimensions first (reduction.py).
 Those worth trying are in tune.py. An index knows the rows below `rows_below`; newer ones are scanned exactly, so they
-are found at once. How it lies in a store is in derived.py.
+are found at once. Its file is ann_file.py, how it lies in a store derived.py.
 """
 
-import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-from indexes import durable, exact, reduction
-from indexes.errors import Damaged, StoreError
-from indexes.exact import BLOCK_ROWS, Neighbors, Segment
+from indexes import exact, reduction
+from indexes.errors import StoreError
+from indexes.exact import Neighbors, Segment
 from indexes.reduction import Reduction
 from indexes.rerank import refined, rerank
 
@@ -25,8 +25,8 @@ BATCHED_FAST_SCAN = (
     13  # FAISS's `implem`: all queries that visit a list scan it together; a third faster than its choice
 )
 KMEANS_ROUNDS = 6  # for ten, FAISS's default, a list more in thirty is visited: less than it costs
+REDUCED_ROWS = 1 << 13  # at a time: their float32 stays in the cache
 ADD_AT_ONCE = 1 << 27  # bytes of rows: fast-scan packs its lists anew with each addition
-LEAST_LIMIT = 1 << 26  # bytes FAISS may allocate for one array of a small file
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +53,36 @@ class Ann:
     points: Sequence[Point] = field(default_factory=list)
     reduction: Reduction | None = None
     rows_from: int = 0
+    _there: object | None = None  # the same index on a GPU, once it was asked for
 
     def point(self, recall: float) -> Point | None:
         """The cheapest point that was measured to give this recall, or None."""
         return next((point for point in self.points if point.asked >= recall - 1e-9), None)
 
-    def propose(self, queries: np.ndarray, count: int, effort: int) -> np.ndarray:
-        """Rows (q, count) by falling approximate score, -1 where there is none."""
+    def propose(self, queries: np.ndarray, count: int, effort: int, device: str = "cpu") -> np.ndarray:
+        """Rows (q, count) by falling approximate score, -1 where there is none; from a GPU at most gpu.MOST_FETCHED."""
         if self.reduction:
             queries = queries @ self.reduction.for_queries
-        return self.index.search(queries, count, params=_parameters(self.index, effort))[1]
+        if there := self.on_gpu(device):
+            count = min(count, _gpu(device).MOST_FETCHED)
+        return (there or self.index).search(queries, count, params=_parameters(self.index, effort))[1]
+
+    def on_gpu(self, device: str) -> object | None:
+        """The same index on the GPU, made when first asked for; None where it stays on the CPU."""
+        if self._there is None and (there := _gpu(device)):
+            self._there = there.moved(self.index)
+        return self._there if device == "cuda" else None
 
 
 def build(
-    segments: Iterable[Segment], spec: str, dim: int, rows_below: int, queries: np.ndarray | None = None, seed: int = 0
-) -> Ann:
-    """Train a FAISS index of that spec on a sample of the rows, and add all of them.
+    segments: Iterable[Segment], spec: str, dim: int, rows_below: int, queries: np.ndarray | None = None, seed: int = 0,
+    device: str = "cpu",
+) -> Ann:  # fmt: skip
+    """Train a FAISS index of that spec on a sample of the rows, and add all of them. It is an index of the CPU.
 
-    queries: text queries (q, dim), which a spec that begins with `Lean` learns from. Raises RuntimeError where FAISS
-    does not take the spec, StoreError where `Lean` does not fit.
+    queries: text queries (q, dim), which a spec that begins with `Lean` learns from. device: "cuda" lets a GPU do what
+    FAISS has for it (gpu.py). Raises RuntimeError where FAISS does not take the spec, StoreError where `Lean` does not
+    fit.
     """
     import faiss
 
@@ -92,11 +103,25 @@ def build(
         inverted.cp.niter = KMEANS_ROUNDS
     else:
         index = faiss.IndexIDMap2(index)
+    on_gpu = _gpu(device) if inverted else None
     if not index.is_trained:
-        index.train(sample)
-    ann = Ann(_ready(index), spec, rows_below, reduction=learned)
+        with on_gpu.clustering(inverted) if on_gpu else nullcontext():
+            index.train(sample)
+    there = on_gpu and on_gpu.moved(index)
+    ann = Ann(there or ready(index), spec, rows_below, reduction=learned)
     extend(ann, segments, rows_below)
+    if there:
+        ann.index = ready(on_gpu.back(there))
     return ann
+
+
+def _gpu(device: str) -> ModuleType | None:
+    """The module that uses it, where one is asked for and FAISS has one."""
+    if device != "cuda":
+        return None
+    from indexes import gpu
+
+    return gpu if gpu.is_here() else None
 
 
 def parse_spec(spec: str, dim: int) -> tuple[int, str]:
@@ -114,17 +139,17 @@ def extend(ann: Ann, segments: Iterable[Segment], rows_below: int) -> None:
     segments = list(segments)
     if not ann.index.ntotal:
         ann.rows_from = min((segment.first_row for segment in segments), default=0)
-    blocks = (block for segment in segments for block in segment.blocks())
+    blocks = (block for segment in segments for block in segment.blocks(REDUCED_ROWS))
     reduced = ((rows, vectors @ ann.reduction.for_rows if ann.reduction else vectors) for rows, vectors in blocks)
-    while some := list(itertools.islice(reduced, max(1, ADD_AT_ONCE // (4 * BLOCK_ROWS * ann.index.d)))):
+    while some := list(itertools.islice(reduced, max(1, ADD_AT_ONCE // (4 * REDUCED_ROWS * ann.index.d)))):
         ann.index.add_with_ids(
             np.concatenate([vectors for _, vectors in some]), np.concatenate([rows for rows, _ in some])
         )
-    ann.rows_below = rows_below
+    ann.rows_below, ann._there = rows_below, None
 
 
-def _ready(index: object) -> object:
-    """The index, set to search as fast as it can."""
+def ready(index: object) -> object:
+    """An index of the CPU, set to search as fast as it can."""
     import faiss
 
     inverted = faiss.try_extract_index_ivf(index)
@@ -138,7 +163,7 @@ def copy_of(ann: Ann) -> Ann:
     """A copy in memory: adding to it disturbs nobody."""
     import faiss
 
-    return replace(ann, index=_ready(faiss.clone_index(ann.index)))
+    return replace(ann, index=ready(faiss.clone_index(ann.index)), _there=None)
 
 
 def emptied(ann: Ann) -> Ann:
@@ -150,23 +175,27 @@ def emptied(ann: Ann) -> Ann:
 
 
 def search(
-    ann: Ann, point: Point, segments: Sequence[Segment], queries: np.ndarray, k: int, share: float = 1.0
-) -> Neighbors:
+    ann: Ann, point: Point, segments: Sequence[Segment], queries: np.ndarray, k: int, share: float = 1.0,
+    device: str = "cpu",
+) -> Neighbors:  # fmt: skip
     """The k best rows of each query: those the index proposes, re-ranked, and those it does not know, scanned.
 
-    share: of the rows that may answer; the fewer they are, the harder it looks.
+    share: of the rows that may answer; the fewer they are, the harder it looks. device: "cuda" has a GPU propose,
+    where FAISS has a form of the index for it.
     """
     fetch = int(np.ceil(max(point.fetch, point.fetch * k / 10) / share))
     effort = int(np.ceil(point.effort / share))
     known = [segment for segment in segments if segment.first_row < ann.rows_below]
     newer = [segment for segment in segments if segment.first_row >= ann.rows_below]
-    best = _reranked(ann, known, queries, k, fetch, effort)
-    return exact.better(best, exact.search(newer, queries, k)) if newer else best
+    best = _reranked(ann, known, queries, k, fetch, effort, device)
+    return exact.better(best, exact.search(newer, queries, k, device)) if newer else best
 
 
-def _reranked(ann: Ann, known: Sequence[Segment], queries: np.ndarray, k: int, fetch: int, effort: int) -> Neighbors:
-    if not _is_one_segment(ann, known):
-        return rerank(known, queries, ann.propose(queries, fetch, effort), k)
+def _reranked(
+    ann: Ann, known: Sequence[Segment], queries: np.ndarray, k: int, fetch: int, effort: int, device: str
+) -> Neighbors:
+    if ann.on_gpu(device) or not _is_one_segment(ann, known):
+        return rerank(known, queries, ann.propose(queries, fetch, effort, device), k)
     base, parameters = ann.index, _parameters(ann.index, effort)
     if ann.reduction:
         base, parameters = _reducing(ann), _inside(parameters)
@@ -219,52 +248,3 @@ def _parameters(index: object, effort: int) -> object:
         return _inside(inside) if wrapped else inside
     inner = faiss.downcast_index(index.index) if hasattr(index, "index") else index
     return faiss.SearchParametersHNSW(efSearch=effort) if isinstance(inner, faiss.IndexHNSW) else None
-
-
-# ---------------------------------------------------------------- on disk
-
-
-def write(ann: Ann, path: Path) -> str:
-    """Write the FAISS index durably, the reduction's two matrices after it; its SHA-256."""
-    import faiss
-
-    digest = hashlib.sha256()
-
-    def pour(file: object) -> None:
-        def take(data: bytes) -> int:
-            digest.update(data)
-            return file.write(data)
-
-        writer = faiss.PyCallbackIOWriter(take)
-        faiss.write_index(ann.index, writer)
-        for matrix in (ann.reduction.for_queries, ann.reduction.for_rows) if ann.reduction else ():
-            take(matrix.astype("<f4").tobytes())
-
-    durable.write_file(path, pour)
-    return digest.hexdigest()
-
-
-def read(path: Path, sha256: str, spec: str, dim: int) -> tuple[object, Reduction | None]:
-    """The FAISS index and the reduction of a file that is what was written.
-
-    Raises Damaged before FAISS sees anything else.
-    """
-    import faiss
-
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise Damaged(f"derived/{path.name} is missing: `mmr index` makes it again") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise Damaged(f"derived/{path.name} does not match its checksum: `mmr index` makes it again")
-    before = faiss.get_deserialization_vector_byte_limit()
-    faiss.set_deserialization_vector_byte_limit(max(LEAST_LIMIT, 8 * len(content)))
-    try:
-        index = _ready(faiss.deserialize_index(np.frombuffer(content, np.uint8)))
-    finally:
-        faiss.set_deserialization_vector_byte_limit(before)  # it is the whole process's
-    width, _ = parse_spec(spec, dim)
-    if width == dim:
-        return index, None
-    matrices = np.frombuffer(content[-8 * dim * width :], "<f4").astype(np.float32)
-    return index, Reduction(*matrices.reshape(2, dim, width))

@@ -20,6 +20,7 @@ from torch import Tensor
 from indexes.cpu import has_fast_bf16
 
 PIECE_ROWS = 1 << 18  # rows that are rounded, and kept, together
+ROUNDED_AT_ONCE = 1 << 11  # of them, while their float32 is in the cache
 QUERIES_AT_ONCE = 1024
 BLOCK_SCORES = 1 << 23  # scores of one matrix product: 16 MiB of bfloat16
 GROUP = 64  # rows whose best score is compared first
@@ -58,7 +59,7 @@ class Copies:
             made = self._made.get((device, int8, start))
             if made is None:
                 exact = torch.from_numpy(np.array(self.vectors[start : start + PIECE_ROWS])).to(device)
-                made = _quantised(exact.float()) if int8 else _rounded(exact.float())
+                made = _quantised(exact.float()) if int8 else _rounded(exact)
                 if made.rows.nbytes <= self._room(device):
                     self._made[device, int8, start] = made
                     self.nbytes += made.rows.nbytes
@@ -72,9 +73,15 @@ class Copies:
 
 
 def _rounded(exact: Tensor) -> Rounded:
-    """In the type that matrices are fastest in."""
-    low = exact.to(torch.bfloat16) if exact.is_cuda or has_fast_bf16() else exact
-    return Rounded(low, (exact - low.float()).norm(dim=1).max(), low.float().norm(dim=1).max())
+    """In the type that matrices are fastest in, a part at a time: its float32 never leaves the cache."""
+    low = torch.empty_like(exact, dtype=torch.bfloat16 if exact.is_cuda or has_fast_bf16() else torch.float32)
+    errors, lengths = [], []
+    for part, kept in zip(exact.split(ROUNDED_AT_ONCE), low.split(ROUNDED_AT_ONCE), strict=True):
+        kept.copy_(part)
+        rounded = kept.float()
+        lengths.append(rounded.norm(dim=1).max())
+        errors.append((part.float() - rounded).norm(dim=1).max())
+    return Rounded(low, torch.stack(errors).max(), torch.stack(lengths).max())
 
 
 def _quantised(exact: Tensor) -> Rounded:

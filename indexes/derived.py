@@ -51,9 +51,9 @@ class Derived:
         return self._read[1]
 
     def _believed(self, recorded: dict) -> "Ann":
-        from indexes import ann
+        from indexes import ann, ann_file
 
-        index, reduction = ann.read(
+        index, reduction = ann_file.read(
             self._file(recorded["number"]), recorded["sha256"], recorded["spec"], self._store.dim
         )
         points = [ann.Point(**point) for point in recorded["points"]]
@@ -62,7 +62,7 @@ class Derived:
         return ann.Ann(index, recorded["spec"], recorded["rows_below"], points, reduction, first)
 
     def search(
-        self, segments: Sequence[Segment], queries: np.ndarray, k: int, recall: float | None
+        self, segments: Sequence[Segment], queries: np.ndarray, k: int, recall: float | None, device: str = "cpu"
     ) -> Neighbors | None:
         """The approximate answer at that recall (None: what it was built for); None where only exact search gives it.
 
@@ -76,7 +76,7 @@ class Derived:
             return None
         from indexes import ann
 
-        return ann.search(self.index, point, segments, queries, k, alive / total)
+        return ann.search(self.index, point, segments, queries, k, alive / total, device)
 
     def unmerged(self) -> int:
         """Rows that the approximate index does not know yet: they are scanned at each search. 0 where there is none."""
@@ -101,12 +101,12 @@ class Derived:
 
     def set(self, built: "Ann", asked: float) -> None:
         """Commit an approximate index of the store's rows (tune.choose), used for recall `asked` by default."""
-        from indexes import ann
+        from indexes import ann_file
 
         folder = self._store.path.absolute() / "derived"
         number = 1 + max((int(file.stem) for file in folder.glob("*.faiss")), default=0)
         durable.make_folder(folder)
-        sha256 = ann.write(built, self._file(number))
+        sha256 = ann_file.write(built, self._file(number))
         said = {
             "number": number,
             "sha256": sha256,

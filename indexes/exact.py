@@ -68,10 +68,14 @@ class Segment:
             here &= ~np.isin(offsets, self.dead)
         return np.where(here, offsets, -1)
 
-    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (rows, vectors float32) of what is alive, at most BLOCK_ROWS at a time."""
-        for start in range(0, len(self.vectors), BLOCK_ROWS):
-            vectors = as_float32(self.vectors[start : start + BLOCK_ROWS])
+    def alive(self) -> np.ndarray:
+        """The rows that are not deleted, ascending."""
+        return self.rows(np.delete(np.arange(len(self.vectors)), self.dead))
+
+    def blocks(self, at_once: int = BLOCK_ROWS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (rows, vectors float32) of what is alive, so many rows at a time."""
+        for start in range(0, len(self.vectors), at_once):
+            vectors = as_float32(self.vectors[start : start + at_once])
             offsets = np.arange(start, start + len(vectors))
             low, high = np.searchsorted(self.dead, [start, start + len(vectors)])
             if high > low:

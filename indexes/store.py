@@ -131,11 +131,13 @@ class Store:
 
         queries: float32 (q, dim) of unit length. where: what filters.parse made of an expression. recall: what the
         approximate index, where there is one, must give (None: what it was built for); 1 asks for the exact answer.
+        On a GPU, device "cuda", the answer is exact unless a recall is given.
         """
         queries = self._check(queries)
         segments = self.segments if where is None else self._matching(where)
-        if device == "cpu" and recall != 1 and not any(segment.names is not None for segment in segments):
-            found = self.derived.search(segments, queries, k, recall)
+        approximate = recall != 1 and (device == "cpu" or recall is not None)
+        if approximate and not any(segment.names is not None for segment in segments):
+            found = self.derived.search(segments, queries, k, recall, device)
             if found is not None:
                 return found
         return exact.search(segments, queries, k, device)

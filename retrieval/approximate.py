@@ -36,11 +36,12 @@ receipt; fireworks; a fire; a castle; a market; a playground; a swimming pool; a
 
 def keep(
     store: Store, encoder, recall: float | None = None, memory: float | None = None,  # noqa: ANN001
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] = lambda text: None, device: str = "cpu",
 ) -> None:  # fmt: skip
     """Give a store the approximate index that it should have by now; do only what is needed.
 
     recall: asked for on text (None: what it has, or AUTO_RECALL from AUTO_ROWS rows on). memory: bytes it may take.
+    device: "cpu", or "cuda" for what a GPU can do of it.
     Raises StoreError where nothing fits the memory.
     """
     recorded = store.derived.recorded
@@ -66,8 +67,9 @@ def keep(
         store.compact()  # FAISS then re-ranks from the mapped rows itself
     budget = memory or _HNSW_SHARE * (4 * store.dim + 272) * len(store)
     built = tune.choose(
-        store.segments, text_queries(store, encoder), store.dim, store.manifest["next_row"], asked, budget, say=say
-    )
+        store.segments, text_queries(store, encoder), store.dim, store.manifest["next_row"], asked, budget, say=say,
+        device=device,
+    )  # fmt: skip
     point = built.point(asked)
     store.derived.set(built, asked)
     if point is None:

@@ -85,7 +85,7 @@ class Retriever:
                 store.set_manifest(walked=started)
             if store.derived.recorded is None:  # its rows were written anew
                 recall = recall or asked_before
-            approximate.keep(store, encoder, recall, memory, on_message)
+            approximate.keep(store, encoder, recall, memory, on_message, _search_device(device))
             if hasattr(encoder, "export"):
                 encoder.export()  # so that the first query need not
             return retriever, report

@@ -30,7 +30,15 @@ ONLY_IN = {
     "tensorboard": set(),
     "peft": {"retrieval/lora.py"},
     "onnxruntime": {"retrieval/runtime.py"},
-    "faiss": {"indexes/exact.py", "indexes/ann.py", "indexes/mapped.py", "indexes/rerank.py", "indexes/tune.py"},
+    "faiss": {
+        "indexes/exact.py",
+        "indexes/ann.py",
+        "indexes/ann_file.py",
+        "indexes/gpu.py",
+        "indexes/mapped.py",
+        "indexes/rerank.py",
+        "indexes/tune.py",
+    },
     "ftfy": {"retrieval/clip_tokenizer.py"},
     "regex": {"retrieval/clip_tokenizer.py"},
     "sqlite3": {
