@@ -27,7 +27,7 @@ PWRITEV, RENAMEAT2, ACCESS, FACCESSAT, FACCESSAT2, MMAP = 296, 316, 21, 269, 439
 UNKNOWN = {40: "sendfile", 85: "creat", 88: "symlink", 265: "linkat", 285: "fallocate", 326: "copy_file_range",
            328: "pwritev2", 437: "openat2"}  # fmt: skip
 _O_CREAT, _O_TRUNC, _AT_FDCWD, _AT_REMOVEDIR = 0o100, 0o1000, -100, 0x200
-_TRACEME, _CONT, _GETREGS, _SETREGS, _SYSCALL, _SETOPTIONS = 0, 7, 12, 13, 24, 0x4200
+_TRACEME, _GETREGS, _SETREGS, _DETACH, _SYSCALL, _SETOPTIONS = 0, 12, 13, 17, 24, 0x4200
 _SYSGOOD, _EXITKILL = 0x1, 0x100000
 
 
@@ -45,7 +45,8 @@ class Call:
 
 @dataclass(slots=True)
 class Watched:
-    """What came of the work. calls: all that were let through. code: its exit status, or minus a signal's number."""
+    """What came of the work. calls: all that were let through, up to the one that was made to fail. code: its exit
+    status, or minus a signal's number."""
 
     calls: list[Call] = field(default_factory=list)
     code: int = 0
@@ -120,8 +121,10 @@ def _follow(pid: int, root: str, at: int, fault: int) -> Watched:
         if hit:
             result.rax = ctypes.c_ulonglong(-fault).value
             _ptrace(_SETREGS, pid, ctypes.addressof(result))
-            at = -1
-        elif call.kind == "acknowledge":
+            _ptrace(_DETACH, pid)  # what follows is not asked for, and ten times as fast unwatched
+            seen.code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            break
+        if call.kind == "acknowledge":
             seen.calls.append(call)
         elif ctypes.c_longlong(result.rax).value >= 0:
             changes += 1

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
-    "Store": "store", "Record": "store", "Neighbors": "exact",
+    "Store": "store", "Record": "items", "Neighbors": "exact",
     "StoreError": "errors", "NotAnIndex": "errors", "NewerFormat": "errors", "Locked": "errors", "Damaged": "errors",
     "WrongEncoder": "errors", "BadFilter": "errors", "Condition": "filters",
 }  # fmt: skip

@@ -17,32 +17,21 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import filelock
 import numpy as np
 
-from indexes import database, durable, exact
+from indexes import claim, database, durable, exact, items
 from indexes.database import DATABASE
 from indexes.derived import KEY, Derived
-from indexes.errors import BadFilter, Damaged, Locked, NotAnIndex, StoreError
+from indexes.errors import Damaged, NotAnIndex, StoreError
 from indexes.filters import Condition
+from indexes.items import Record
 
 COMPACT_FROM_SEGMENTS = 32
 FILTERS_KEPT = 8
-LOOKED_UP = 500  # ids in one statement
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a row. id: the item's stable name. stamp: opaque, changes when the item does. fields: JSON."""
-
-    id: str
-    stamp: str = ""
-    fields: dict[str, Any] = field(default_factory=dict)
 
 
 class Store:
@@ -67,7 +56,7 @@ class Store:
         Raises NotAnIndex if the folder holds something else, Locked if another process is writing to it.
         """
         path = Path(path)
-        lock = _claim(path)
+        lock = claim.new_folder(path)
         try:
             database.create(path / DATABASE, {"dim": dim, "generation": 0, "next_row": 0, **manifest})
         except BaseException:
@@ -84,7 +73,7 @@ class Store:
             raise NotAnIndex(f"no index at {path}: make one with `mmr index FOLDER --index {path}`")
         if file.stat().st_size == 0:
             raise NotAnIndex(f"{file} is empty, so {path} is no index: remove the folder and run `mmr index` again")
-        lock = _acquire(path) if write else None
+        lock = claim.lock(path) if write else None
         connection = None
         try:
             connection = database.connect(file)
@@ -144,47 +133,29 @@ class Store:
 
     def rows(self, where: Condition | None = None) -> np.ndarray:
         """The rows of the state that was opened, int64, ascending; those whose fields meet the condition."""
-        sql = "SELECT row FROM items WHERE born <= ? AND (died IS NULL OR died > ?)"
-        values: tuple = (self.generation, self.generation)
-        if where is not None:
-            sql, values = f"{sql} AND {where.sql}", values + where.values
-        try:
-            found = self._database.execute(f"{sql} ORDER BY row", values)
-        except sqlite3.OperationalError as error:  # too many terms, say
-            raise BadFilter(f"the filter cannot be used ({error}): give a simpler --where") from error
-        return np.fromiter((line[0] for line in found), np.int64)
+        return items.rows(self._database, self.generation, where)
 
     def records(self, rows: Iterable[int]) -> list[Record]:
         """The records of `rows`, in their order. Raises KeyError for a row that never was or was collected."""
         found = []
         for row in rows:
-            line = self._database.execute("SELECT id, stamp, fields FROM items WHERE row = ?", (int(row),)).fetchone()
-            if line is None:
+            record = items.record(self._database, int(row))
+            if record is None:
                 raise KeyError(f"row {row} is not in {self.path}")
-            found.append(Record(line[0], line[1], json.loads(line[2])))
+            found.append(record)
         return found
 
     def stamps(self) -> dict[str, str]:
         """id -> stamp of every item in the state that was opened."""
-        return dict(
-            self._database.execute(
-                "SELECT id, stamp FROM items WHERE born <= ?1 AND (died IS NULL OR died > ?1)", (self.generation,)
-            )
-        )
+        return items.stamps(self._database, self.generation)
 
     def stamps_of(self, ids: Sequence[str]) -> dict[str, str]:
         """id -> stamp of those of these items that the last commit holds: quick, where they are few among many."""
-        found: dict[str, str] = {}
-        for start in range(0, len(ids), LOOKED_UP):
-            some = ids[start : start + LOOKED_UP]
-            sql = f"SELECT id, stamp FROM items WHERE died IS NULL AND id IN ({', '.join('?' * len(some))})"
-            found.update(self._database.execute(sql, some))
-        return found
+        return items.stamps_of(self._database, ids)
 
     def ids_between(self, first: str, end: str) -> list[str]:
         """The first LOOKED_UP ids of the last commit from `first` on and before `end`, in order of code points."""
-        sql = "SELECT id FROM items WHERE died IS NULL AND id >= ? AND id < ? ORDER BY id LIMIT ?"
-        return [line[0] for line in self._database.execute(sql, (first, end, LOOKED_UP))]
+        return items.ids_between(self._database, first, end)
 
     def verify(self) -> list[str]:
         """Read everything and compare it with its checksum; the problems found, one line each."""
@@ -196,7 +167,7 @@ class Store:
         )
         for number, sha256, first, count, records in segments.fetchall():
             file = self._segment_file(number)
-            if self._digest_of_records(first, count) != records:
+            if items.digest(self._database, first, count) != records:
                 problems.append(f"{DATABASE}: the records of rows {first} to {first + count - 1} were changed")
             if not file.is_file():
                 problems.append(f"segments/{file.name} is missing")
@@ -228,7 +199,7 @@ class Store:
             return
         number, sha256 = self._write_segment(vectors.astype("<f2"))
         with self._commit() as generation:
-            self._bury([record.id for record in records], generation)
+            items.bury(self._database, (record.id for record in records), generation)
             self._insert(number, sha256, records, generation)
 
     def delete(self, ids: Iterable[str]) -> None:
@@ -236,7 +207,7 @@ class Store:
         ids = list(ids)
         if ids:
             with self._commit() as generation:
-                self._bury(ids, generation)
+                items.bury(self._database, ids, generation)
 
     def set_manifest(self, **values: object) -> None:
         """Commit values of the manifest."""
@@ -250,7 +221,7 @@ class Store:
         """
         self._must_be_writer()  # so that no compaction removes a segment meanwhile
         path = Path(path)
-        lock = _claim(path)
+        lock = claim.new_folder(path)
         try:
             for (number,) in self._database.execute("SELECT id FROM segments").fetchall():
                 with self._segment_file(number).open("rb") as source:
@@ -325,11 +296,7 @@ class Store:
         if size != count * self.dim * 2:
             what = "is missing" if size < 0 else f"has {size} bytes instead of {count * self.dim * 2}"
             raise Damaged(f"{file} {what}: restore it, or remove {self.path} and index again")
-        dead = self._database.execute(
-            "SELECT row FROM items WHERE died IS NOT NULL AND row >= ? AND row < ? ORDER BY row",
-            (first_row, first_row + count),
-        )
-        offsets = np.array([line[0] - first_row for line in dead], np.int64)
+        offsets = items.dead(self._database, first_row, first_row + count) - first_row
         return exact.Segment(first_row, np.memmap(file, "<f2", "r", shape=(count, self.dim)), offsets, self._copies)
 
     def _matching(self, where: Condition) -> list[exact.Segment]:
@@ -357,7 +324,7 @@ class Store:
         written = self._write_segment(np.concatenate(rows)) if records else None
         with self._commit() as generation:
             self._collect()
-            self._database.execute("UPDATE items SET died = ? WHERE died IS NULL", (generation,))
+            items.bury_all(self._database, generation)
             self._database.execute("UPDATE segments SET retired = ? WHERE retired IS NULL", (generation,))
             if written:
                 self._insert(*written, records, generation)
@@ -393,40 +360,18 @@ class Store:
         if not self._lock:
             raise StoreError(f"{self.path} was opened for reading: open it with write=True")
 
-    def _bury(self, ids: Sequence[str], generation: int) -> None:
-        self._database.executemany(
-            "UPDATE items SET died = ? WHERE id = ? AND died IS NULL", [(generation, name) for name in ids]
-        )
-
     def _insert(self, number: int, sha256: str, records: Sequence[Record], generation: int) -> None:
         first = self.manifest["next_row"]
-        self._database.executemany(
-            "INSERT INTO items VALUES (?, ?, ?, ?, ?, NULL)",
-            [
-                (first + offset, record.id, record.stamp, json.dumps(record.fields), generation)
-                for offset, record in enumerate(records)
-            ],
-        )
+        items.insert(self._database, first, records, generation)
         self._database.execute(
             "INSERT INTO segments VALUES (?, ?, ?, ?, ?, NULL)",
-            (number, first, len(records), sha256, self._digest_of_records(first, len(records))),
+            (number, first, len(records), sha256, items.digest(self._database, first, len(records))),
         )
         database.put(self._database, {"next_row": first + len(records)})
 
-    def _digest_of_records(self, first: int, count: int) -> str:
-        digest = hashlib.sha256()
-        for line in self._database.execute(
-            "SELECT row, id, stamp, fields FROM items WHERE row >= ? AND row < ? ORDER BY row", (first, first + count)
-        ):
-            digest.update("\0".join(map(str, line)).encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
-
     def _collect(self) -> None:
         """Forget the segments that an earlier compaction retired, and their items."""
-        self._database.execute(
-            "DELETE FROM items WHERE EXISTS (SELECT 1 FROM segments AS s WHERE s.retired IS NOT NULL"
-            " AND items.row >= s.first_row AND items.row < s.first_row + s.rows)"
-        )
+        items.forget_retired(self._database)
         self._database.execute("DELETE FROM segments WHERE retired IS NOT NULL")
 
     def remove_orphans(self) -> None:
@@ -437,28 +382,3 @@ class Store:
             for file in folder.iterdir() if folder.is_dir() else ():
                 if file not in known:
                     file.unlink()
-
-
-def _claim(path: Path) -> filelock.BaseFileLock:
-    """Make the folder of a new store and take its lock."""
-    if path.exists() and not path.is_dir():
-        raise NotAnIndex(f"{path} is a file, not a folder: give another --index")
-    if path.is_dir() and not _is_unborn(path):
-        raise NotAnIndex(f"{path} exists and is not empty: give another --index")
-    durable.make_folder(path.absolute() / "segments")
-    return _acquire(path)
-
-
-def _is_unborn(path: Path) -> bool:
-    """True for an empty folder and for one whose making was interrupted before its database had its name."""
-    made_first = {"segments", "lock", DATABASE + ".partial", DATABASE + ".partial-journal"}
-    return all(child.name in made_first for child in path.iterdir())
-
-
-def _acquire(path: Path) -> filelock.BaseFileLock:
-    lock = filelock.FileLock(path / "lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout:
-        raise Locked(f"another process is writing to {path}: wait for it, then try again") from None
-    return lock

@@ -156,11 +156,14 @@ class DualEncoder(nn.Module):
     def to_fast_precision(self, precision: str = "auto") -> "DualEncoder":
         """Put the image tower's body in the fastest type that is right on this device (engine.resolve_precision).
 
+        What no answer reads is left out (towers/last_block.py).
         The text tower stays in float32: texts are few, and it is what a query is exported from.
         """
         _ = self.fingerprint  # of the weights as they were loaded
         dtype = engine.resolve_precision(precision, self.device)
         self.image_tower.body.to(dtype, memory_format=torch.channels_last)  # as pictures lie in memory
+        if hasattr(self.image_tower, "skip_unread"):
+            self.image_tower.skip_unread()
         return self
 
     # ---------------------------------------------------------------- identity

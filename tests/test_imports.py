@@ -43,13 +43,14 @@ ONLY_IN = {
     "regex": {"retrieval/clip_tokenizer.py"},
     "sqlite3": {
         "indexes/store.py",
+        "indexes/items.py",
         "indexes/database.py",
         "cli/show.py",
         "cli/complete.py",
         "retrieval/clip_tokenizer.py",
         "retrieval/exchange/rclip.py",
     },
-    "filelock": {"indexes/store.py"},
+    "filelock": {"indexes/claim.py", "indexes/store.py"},
     "typer": {
         "cli/main.py",
         "cli/show.py",

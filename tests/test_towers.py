@@ -1,5 +1,7 @@
 """Towers by their invariances: padding and the rest of the batch change nothing; pooled is what it is by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from retrieval.errors import BadRequest, MissingModel
 from retrieval.towers import norms
 from retrieval.towers.image import VitTower, place_codes, shrink
 from retrieval.towers.layers import ACTIVATIONS, PAD, Block, FeedForward, heads_of
+from retrieval.towers.open_clip_towers import OpenClipImageTower
 from retrieval.towers.pooling import POOLINGS
 
 LINES = [[5, 9, 3, 7], [4], [8, 2, 2, 6, 3, 1, 9], []]
@@ -343,3 +346,32 @@ def test_random_weights_of_timm_are_normalised_by_groups():
     kinds = {type(module) for module in tower.modules()}
     assert nn.GroupNorm in kinds
     assert nn.BatchNorm2d not in kinds
+
+
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [
+        ({}, 1),
+        ({"ls_init_value": 0.1}, 1),
+        ({"final_ln_after_pool": True}, 1),
+        ({"pool_type": "avg"}, 5),
+        ({"attentional_pool": True, "attn_pooler_queries": 3}, 5),
+        ({"scale_fc": True}, 5),  # another kind of block
+    ],
+)
+def test_the_last_block_answers_for_what_is_read_and_nothing_changes(options, read):
+    from open_clip.transformer import VisionTransformer
+
+    torch.manual_seed(0)
+    body = VisionTransformer(
+        image_size=32, patch_size=16, width=64, layers=2, heads=2, mlp_ratio=2, output_dim=32, **options
+    ).eval()
+    names = list(body.state_dict())
+    before = body(pixels(3, 32))
+    tower = OpenClipImageTower(SimpleNamespace(visual=body))
+    tower.skip_unread()
+    seen = []
+    body.transformer.resblocks[-1].mlp.register_forward_hook(lambda module, args, out: seen.append(args[0].shape[1]))
+    torch.testing.assert_close(tower.eval()(pixels(3, 32)), before.float())
+    assert seen == [read]
+    assert list(body.state_dict()) == names

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.towers import hub, norms
+from retrieval.towers.last_block import for_first_token
 from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
 from retrieval.towers.timm_tower import fit
 
@@ -42,6 +43,16 @@ class OpenClipImageTower(nn.Module):
         super().train(mode)
         norms.hold_statistics(self.body)
         return self
+
+    def skip_unread(self) -> None:
+        """Leave out what no answer reads, where that is known of the tower: for encoding, where nobody else does."""
+        from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
+
+        body = self.body
+        if isinstance(body, VisionTransformer) and body.pool_type == "tok" and body.attn_pool is None:
+            last = body.transformer.resblocks[-1]
+            if type(last) is ResidualAttentionBlock and body.transformer.batch_first and not body.output_tokens:
+                for_first_token(last)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels (b, c, s, s), normalised. Returns (b, dim)."""

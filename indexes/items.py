@@ -1,0 +1,113 @@
+"""The items of a store, in SQL: what is known of each row, and the generations it was born and died in."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from indexes.errors import BadFilter
+from indexes.filters import Condition
+
+LOOKED_UP = 500  # ids in one statement
+_SEEN = "born <= ?1 AND (died IS NULL OR died > ?1)"  # by a reader of generation ?1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a row. id: the item's stable name. stamp: opaque, changes when the item does. fields: JSON."""
+
+    id: str
+    stamp: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+def rows(database: sqlite3.Connection, generation: int, where: Condition | None) -> np.ndarray:
+    """The rows of that generation whose fields meet the condition, int64, ascending. Raises BadFilter."""
+    sql, values = f"SELECT row FROM items WHERE {_SEEN}", (generation,)
+    if where is not None:
+        sql, values = f"{sql} AND {where.sql}", values + where.values
+    try:
+        found = database.execute(f"{sql} ORDER BY row", values)
+    except sqlite3.OperationalError as error:  # too many terms, say
+        raise BadFilter(f"the filter cannot be used ({error}): give a simpler --where") from error
+    return np.fromiter((line[0] for line in found), np.int64)
+
+
+def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
+    """The rows from the first on and before the end that are no longer alive, int64, ascending."""
+    sql = "SELECT row FROM items WHERE died IS NOT NULL AND row >= ? AND row < ? ORDER BY row"
+    return np.array([line[0] for line in database.execute(sql, (first_row, end))], np.int64)
+
+
+def record(database: sqlite3.Connection, row: int) -> Record | None:
+    """The record of a row, dead or alive; None where it never was or was collected."""
+    line = database.execute("SELECT id, stamp, fields FROM items WHERE row = ?", (row,)).fetchone()
+    return line and Record(line[0], line[1], json.loads(line[2]))
+
+
+def stamps(database: sqlite3.Connection, generation: int) -> dict[str, str]:
+    """id -> stamp of every item of that generation."""
+    return dict(database.execute(f"SELECT id, stamp FROM items WHERE {_SEEN}", (generation,)))
+
+
+def stamps_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
+    """id -> stamp of those of these items that the last commit holds."""
+    found: dict[str, str] = {}
+    for start in range(0, len(ids), LOOKED_UP):
+        some = ids[start : start + LOOKED_UP]
+        sql = f"SELECT id, stamp FROM items WHERE died IS NULL AND id IN ({', '.join('?' * len(some))})"
+        found.update(database.execute(sql, some))
+    return found
+
+
+def ids_between(database: sqlite3.Connection, first: str, end: str) -> list[str]:
+    """The first LOOKED_UP ids of the last commit from `first` on and before `end`, in order of code points."""
+    sql = "SELECT id FROM items WHERE died IS NULL AND id >= ? AND id < ? ORDER BY id LIMIT ?"
+    return [line[0] for line in database.execute(sql, (first, end, LOOKED_UP))]
+
+
+def digest(database: sqlite3.Connection, first_row: int, count: int) -> str:
+    """SHA-256 of the records of these rows."""
+    sha256 = hashlib.sha256()
+    sql = "SELECT row, id, stamp, fields FROM items WHERE row >= ? AND row < ? ORDER BY row"
+    for line in database.execute(sql, (first_row, first_row + count)):
+        sha256.update("\0".join(map(str, line)).encode("utf-8", "surrogatepass"))
+    return sha256.hexdigest()
+
+
+# ---------------------------------------------------------------- within a transaction of the writer's
+
+
+def insert(database: sqlite3.Connection, first_row: int, records: Sequence[Record], generation: int) -> None:
+    """Rows from the first on are born with these records."""
+    database.executemany(
+        "INSERT INTO items VALUES (?, ?, ?, ?, ?, NULL)",
+        [
+            (first_row + offset, each.id, each.stamp, json.dumps(each.fields), generation)
+            for offset, each in enumerate(records)
+        ],
+    )
+
+
+def bury(database: sqlite3.Connection, ids: Iterable[str], generation: int) -> None:
+    """These items die. Unknown ids are no error."""
+    database.executemany(
+        "UPDATE items SET died = ? WHERE id = ? AND died IS NULL", [(generation, name) for name in ids]
+    )
+
+
+def bury_all(database: sqlite3.Connection, generation: int) -> None:
+    """Every item dies."""
+    database.execute("UPDATE items SET died = ? WHERE died IS NULL", (generation,))
+
+
+def forget_retired(database: sqlite3.Connection) -> None:
+    """Remove the items of the segments that are retired."""
+    database.execute(
+        "DELETE FROM items WHERE EXISTS (SELECT 1 FROM segments AS s WHERE s.retired IS NOT NULL"
+        " AND items.row >= s.first_row AND items.row < s.first_row + s.rows)"
+    )
