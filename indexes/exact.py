@@ -21,7 +21,7 @@ MAX_SCORES = 1 << 24  # queries x rows scored at once: 64 MiB of float32
 FAISS_FROM_ROWS = 50_000  # below this, importing FAISS (about 0.1 s) costs more than it saves
 FEW_QUERIES = 8  # so many are scored from the mapped rows: more are worth the conversion of blocks
 GATHER_BELOW = 4  # a filter that leaves less than a quarter of the rows has them gathered
-TORCH_FROM_ROWS = 10_000  # where torch is loaded anyway: below this NumPy is as fast
+TORCH_FROM_ROWS = 2_000  # where torch is loaded anyway: NumPy's threads and its own get in each other's way
 TORCH_FROM_SCORES = 30_000_000  # below this, importing torch (about 1 s) costs more than it saves
 
 
