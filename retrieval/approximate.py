@@ -82,7 +82,8 @@ def _still_holds(store: Store, encoder) -> bool:  # noqa: ANN001
     """Measure the points again, on all rows; True where the recall asked for is still reached."""
     built, asked = store.derived.index, store.derived.recorded["asked"]
     queries = text_queries(store, encoder)
-    built.points = tune.operating_points(built, store.segments, queries, (*tune.RECALLS, asked))
+    exam = tune.Exam.of(store.segments, queries)
+    built.points = tune.operating_points(built, store.segments, exam, (*tune.RECALLS, asked))
     if built.point(asked) is None:
         return False
     store.derived.set(built, asked)

@@ -120,6 +120,53 @@ def test_the_best_spec_is_chosen_by_measuring(monkeypatch):
     assert sum("queries/s at 0.90" in line or "never" in line for line in said) == 2
 
 
+def test_efforts_that_are_too_little_are_passed_over_and_no_others(monkeypatch):
+    built = ann.build([segment()], "IVF32,PQ16x4fsr", DIM, COUNT)
+    truth = exact.search([segment()], QUERIES, 10).rows
+    efforts = tune._worth_trying(built, QUERIES[::10], truth[::10], 0.97)
+    assert efforts[0] > 1
+    assert efforts == tune._efforts(built)[-len(efforts) :]
+    found = tune._ways(built, QUERIES, truth, [0.97])
+    monkeypatch.setattr(tune, "_worth_trying", lambda built, *asked: tune._efforts(built))
+    assert found == tune._ways(built, QUERIES, truth, [0.97])
+
+
+@pytest.mark.parametrize(("second", "chosen"), [(0.95, "IVF16,SQ8"), (0.85, "IVF16,Flat")])
+def test_a_spec_that_takes_more_memory_must_be_clearly_quicker(second, chosen, monkeypatch):
+    timed = iter([(1.0, 1, 10), (second, 1, 10)])
+    monkeypatch.setattr(tune, "_cheapest", lambda *asked: next(timed))
+    asked = [segment()], QUERIES, DIM, COUNT, 0.9
+    assert tune._best_on_a_sample(*asked, ["IVF16,SQ8", "IVF16,Flat"], lambda text: None) == chosen
+
+
+@pytest.mark.parametrize(
+    ("measured", "chosen", "built"),
+    [
+        ([(50, 1.0)], 0, 1),  # fine codes: nothing else is built
+        ([None, (200, 1.0), (50, 0.5)], 2, 3),  # the first never gets there, the second is coarse
+        ([(200, 1.0), (200, 2.0), (50, 0.1)], 0, 2),  # until one is slower than the best
+        ([(200, 1.0), (50, 2.0)], 0, 2),
+        ([(200, 1.0), None, None], 0, 2),
+        ([None, None, None], 0, 3),  # none does: the first, which takes the least
+    ],
+)
+def test_codes_too_coarse_for_all_rows_have_wider_ones_built(measured, chosen, built, monkeypatch):
+    specs = ["IVF16,PQ8x4fs", "IVF16,PQ16x4fs", "IVF16,SQ8"]
+    monkeypatch.setattr(tune, "_best_on_a_sample", lambda *asked: specs[0])
+    points = iter(measured)
+
+    def operating_points(*asked):
+        at = next(points)
+        return [Point(0.9, at[1], at[0], 0.9, 0.9)] if at else []
+
+    monkeypatch.setattr(tune, "operating_points", operating_points)
+    monkeypatch.setattr(tune, "_cheapest", lambda built, segments, queries, ways: (ways[0][0], *ways[0]))
+    said = []
+    made = tune.choose([segment()], QUERIES, DIM, COUNT, 0.9, 1e9, specs, said.append)
+    assert made.spec == specs[chosen]
+    assert sum("building" in line for line in said) == built
+
+
 # ---------------------------------------------------------------- in a store
 
 
