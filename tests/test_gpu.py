@@ -92,6 +92,7 @@ def test_a_store_asks_the_card_only_for_a_recall(stand_in, tmp_path, monkeypatch
         store.add(ROWS, [Record(str(i)) for i in range(COUNT)])
         built = tune.choose(store.segments, QUERIES, DIM, COUNT, 0.9, 1e9, ["IVF16,Flat"])
         store.derived.set(built, 0.9)
+        by_torch.clear()
         store.search(QUERIES, 10, "cuda")
         assert by_torch == ["cuda"]
         assert not stand_in
