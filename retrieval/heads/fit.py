@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
 from retrieval.heads import balance, examples, fusions, one_vector
-from retrieval.heads.blocks import Criterion, Fusion, Vectors
+from retrieval.heads.blocks import Criterion, Fusion, Vectors, pooled
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.inputs import Inputs
 
@@ -35,6 +35,27 @@ class Batch:
             {k: v[rows] for k, v in self.vectors.items()}, {k: v[rows] for k, v in self.present.items()},
             self.target[rows],
         )  # fmt: skip
+
+    def pooled(self) -> "Batch":
+        """Each sequence as the mean of what is there of it."""
+        parts = {name: pooled(self.vectors[name], self.present[name]) for name in self.vectors}
+        return Batch({k: x for k, (x, _) in parts.items()}, {k: m for k, (_, m) in parts.items()}, self.target)
+
+    def trimmed(self) -> "Batch":
+        """Sequences as long as the longest of these rows: no fusion sees what lies behind."""
+        lengths = {k: _longest(mask) if mask.ndim == 2 else None for k, mask in self.present.items()}
+        return Batch({k: v[:, : lengths[k]] if v.ndim == 3 else v for k, v in self.vectors.items()},
+                     {k: v[:, : lengths[k]] if v.ndim == 2 else v for k, v in self.present.items()},
+                     self.target)  # fmt: skip
+
+    def lengths(self) -> Tensor:
+        """Elements in a row, int64 (n,)."""
+        return sum(mask.reshape(len(mask), -1).sum(1) for mask in self.present.values())
+
+
+def _longest(mask: Tensor) -> int:
+    there = mask.any(0).nonzero()
+    return int(there[-1]) + 1 if len(there) else 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +92,7 @@ def fit(
     target = examples.targets(labels, names, task)
     center, spread = (float(target.mean()), float(target.std()) or 1.0) if task == "number" else (0.0, 1.0)
     data = batch_of(inputs, (target - center) / spread if task == "number" else target)
+    data = data if fusions.looks_inside(config.fusion) else data.pooled()
     outputs = len(names) or 1
     with torch.random.fork_rng(devices=[]):
         learn, held = (torch.from_numpy(rows) for rows in examples.split(labels, config.validation, config.seed))
@@ -121,16 +143,16 @@ def _train(
 ) -> None:  # fmt: skip
     """AdamW, a cosine over `epochs`; stop: leave off after so many. best: is shown the module after every epoch."""
     optimizer = torch.optim.AdamW(
-        [p for p in module.parameters() if p.requires_grad], config.lr, weight_decay=config.weight_decay
+        [p for p in module.parameters() if p.requires_grad], config.lr, weight_decay=config.weight_decay, fused=True
     )
     generator = torch.Generator().manual_seed(config.seed)
     draw = balance.sampler(data.target, config, generator)
-    steps = math.ceil(len(data) / config.batch_size)
+    lengths, steps = data.lengths(), math.ceil(len(data) / config.batch_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps)
     for epoch in range(1, (stop or epochs) + 1):
         module.train()
-        for rows in draw().split(config.batch_size):
-            part = data[rows]
+        for rows in _by_length(draw(), lengths, config.batch_size):
+            part = data[rows].trimmed()
             present = drop_modalities(part.present, config.modality_dropout, generator)
             loss = module.objective(part.vectors, present, part.target, criterion)
             optimizer.zero_grad(set_to_none=True)
@@ -141,6 +163,15 @@ def _train(
         on_epoch(epoch, epochs)
         if best:
             best.see(module.eval(), epoch)
+
+
+def _by_length(order: Tensor, lengths: Tensor, batch_size: int) -> list[Tensor]:
+    """Batches in which rows are about as long, so that little is padding: each window of eight is sorted by length."""
+    if len(lengths.unique()) == 1:
+        return list(order.split(batch_size))
+    windows = [window[lengths[window].argsort(stable=True)] for window in order.split(8 * batch_size)]
+    batches = [batch for window in windows for batch in window.split(batch_size)]
+    return [batches[i] for i in order.argsort()[: len(batches)].argsort()]
 
 
 def drop_modalities(present: Vectors, share: float, generator: torch.Generator) -> Vectors:

@@ -5,7 +5,7 @@ fusions pick it up. A modality's own name (image, text, ...) is that modality al
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from torch import Tensor
 
@@ -14,7 +14,7 @@ from retrieval.heads import graph, one_vector, pooled, sequences, structure
 from retrieval.heads.blocks import Fusion
 from retrieval.heads.config import HeadConfig
 
-FUSIONS: dict[str, Callable[..., Fusion]] = {
+FUSIONS: dict[str, type[Fusion]] = {
     "concat": pooled.Concat,
     "mean": pooled.Mean,
     "max": pooled.Max,
@@ -41,6 +41,11 @@ def check(fusion: str, modalities: Iterable[str]) -> None:
         near = difflib.get_close_matches(fusion, known, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"use --fusion with one of {', '.join(known)}"
         raise BadRequest(f"no fusion `{fusion}`: {hint}")
+
+
+def looks_inside(fusion: str) -> bool:
+    """Does it tell the elements of a sequence apart?"""
+    return fusion in FUSIONS and FUSIONS[fusion].looks_inside
 
 
 def build(config: HeadConfig, dims: dict[str, int], outputs: int) -> Fusion:

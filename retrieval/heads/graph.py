@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from retrieval.heads.blocks import Fusion, Vectors
+from retrieval.heads.blocks import Fusion, Vectors, pooled
 
 _SELF = 0.9999  # a cosine above this is the row itself, or its copy: it would give its own label away
 _SHARED = "memory_"
@@ -71,7 +71,7 @@ class Graph(Fusion):
 
     def remember(self, vectors: Vectors, present: Vectors, target: Tensor) -> None:
         """Take these rows as the graph's nodes; sequences by their mean."""
-        parts = {name: self._mean(vectors, present, name) for name in self.names}
+        parts = {name: pooled(vectors[name], present[name]) for name in self.names}
         labels = F.one_hot(target, self.outputs).float() if target.ndim == 1 else target
         self._keep({n: x for n, (x, _) in parts.items()}, {n: mask for n, (_, mask) in parts.items()}, labels)
 
@@ -93,14 +93,6 @@ class Graph(Fusion):
                             for kind in ("vectors", "present"))  # fmt: skip
         return vectors, present, held[f"{_SHARED}labels"]
 
-    @staticmethod
-    def _mean(vectors: Vectors, present: Vectors, name: str) -> tuple[Tensor, Tensor]:
-        x, mask = vectors[name], present[name]
-        x = torch.where(mask[..., None], x, 0.0)
-        if x.ndim == 3:
-            x, mask = x.sum(1) / mask.sum(1, keepdim=True).clamp(min=1), mask.any(1)
-        return x, mask
-
     def states(self, vectors: Vectors, present: Vectors) -> Tensor:
         """What rows are by themselves: (b, w)."""
         tokens, mask = self.tokens(vectors, present)
@@ -113,7 +105,7 @@ class Graph(Fusion):
         known, there, _ = self._memory()
         total = shared = 0
         for name in self.names:
-            x, mask = self._mean(vectors, present, name)
+            x, mask = pooled(vectors[name], present[name])
             both = (mask[:, None] & there[name]).float()
             x, y = (F.normalize(self.standardize[name](part), dim=1) for part in (x, known[name]))
             total, shared = total + both * (x @ y.T), shared + both
