@@ -207,8 +207,12 @@ def test_the_confusion_matrix_is_drawn(tmp_path):
 def written(names, counts, monkeypatch):
     """What stands on the picture of a matrix, and the picture."""
     said, real = [], ImageDraw.ImageDraw.text
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", lambda pen, at, text, *a, **k: (said.append(text),
-                                                                                   real(pen, at, text, *a, **k)))  # fmt: skip
+
+    def text(pen, at, text, **how):
+        said.append(text)
+        real(pen, at, text, **how)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     counts = np.array(counts)
     return said, confusion.draw(classification.HeadReport("single", {}, 0, (0, 0), names, {}, counts))
 

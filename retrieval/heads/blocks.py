@@ -42,11 +42,14 @@ class Fusion(nn.Module):
     """The base: `tokens` gives each modality as one vector of `width`, `sequence` every element of every modality.
 
     dims: numbers in a vector of each modality, in the order in which they are stacked. project: False keeps vectors as
-    they are (all must then agree in width). `looks_inside`: are the elements of a sequence told apart? Where they are
-    not, fit() takes their mean once, before the first step.
+    they are (all must then agree in width).
+
+    looks_inside: are the elements of a sequence told apart? Where not, fit() takes their mean once, before any step.
+    narrow: `build` divides the width by it, for those that see many rows of it. pace: what the rate of learning is
+    multiplied by. stepless: `solve` finds all there is to find.
     """
 
-    looks_inside = False
+    looks_inside, narrow, pace, stepless = False, 1, 1.0, False
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
                  project: bool = True) -> None:  # fmt: skip
@@ -69,6 +72,9 @@ class Fusion(nn.Module):
 
     def remember(self, vectors: Vectors, present: Vectors, target: Tensor) -> None:
         """Keep what is needed of the rows that are fitted to: nothing, for most."""
+
+    def solve(self, vectors: Vectors, present: Vectors, target: Tensor, criterion: Criterion) -> None:
+        """Find in closed form what can be, before the first step: nothing, for most."""
 
     def like(self, tensors: dict[str, Tensor]) -> None:
         """Make room for tensors whose shape the config does not tell: none, for most."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from retrieval.errors import BadRequest
-from retrieval.heads import graph, one_vector, pooled, sequences, structure
+from retrieval.heads import graph, multitask, one_vector, pooled, sequences, stacking, structure
 from retrieval.heads.blocks import Fusion
 from retrieval.heads.config import HeadConfig
 
@@ -30,6 +30,7 @@ FUSIONS: dict[str, type[Fusion]] = {
     "align": structure.Align,
     "ensemble": structure.Ensemble,
     "experts": structure.Experts,
+    "stacking": stacking.Stacking,
     "graph": graph.Graph,
 }
 
@@ -54,6 +55,7 @@ def build(config: HeadConfig, dims: dict[str, int], outputs: int) -> Fusion:
     check(config.fusion, dims)
     if config.fusion in dims:
         return pooled.Only(dims, outputs, config.fusion, **options)
+    options["width"] //= FUSIONS[config.fusion].narrow
     if config.fixed_weights is not None:
         options["weights"] = config.fixed_weights
     try:
@@ -66,7 +68,9 @@ def rebuild(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dic
     """The fusion that was saved: built from its config and filled. Raises what torch raises where they do not fit."""
     if config.head not in one_vector.TRAINED:
         return one_vector.rebuild(config, dims, outputs, tensors)
-    module = build(config, dims, outputs)
+    module = build(config, dims, config.shared or outputs)
+    if config.shared:
+        module = multitask.Part(module, outputs)
     module.like(tensors)
     module.load_state_dict(tensors)
     return module

@@ -55,8 +55,11 @@ def edge_softmax(scores: Tensor, goal: Tensor, nodes: int) -> Tensor:
 class Graph(Fusion):
     """Modalities side by side, and a GATv2 over the k nearest of the rows it was fitted on, with their labels.
 
-    Nearness is the mean cosine over the modalities that both rows have. Rows of a batch never see each other.
+    Nearness is the mean cosine over the modalities that both rows have. Rows of a batch never see each other. With a
+    graph of concepts a class is its share in each of their nodes, among the labels and in the answer.
     """
+
+    narrow = 2
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0, k: int = 16) -> None:
         super().__init__(dims, outputs, width, dropout)
@@ -66,6 +69,7 @@ class Graph(Fusion):
         self.attend = GATv2(width)
         self.sharp = nn.Parameter(torch.tensor(10.0))  # how much more the nearer ones count at first
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))
+        self.concepts: Tensor | None = None
         self._keep({name: torch.zeros(0, dim) for name, dim in dims.items()},
                    {name: torch.zeros(0, dtype=torch.bool) for name in dims}, torch.zeros(0, outputs))  # fmt: skip
 
@@ -76,10 +80,20 @@ class Graph(Fusion):
         self._keep({n: x for n, (x, _) in parts.items()}, {n: mask for n, (_, mask) in parts.items()}, labels)
 
     def like(self, tensors: dict[str, Tensor]) -> None:
-        """Make room for the nodes of a head that was saved."""
+        """Make room for the nodes and the concepts of a head that was saved."""
+        if "concepts" in tensors:
+            self.know(tensors["concepts"])
         found = {key: torch.zeros_like(t) for key, t in tensors.items() if key.startswith(_SHARED)}
         for key, tensor in found.items():
             self.register_buffer(key, tensor)
+
+    def know(self, concepts: Tensor) -> None:
+        """From now on classes are these shares in nodes, (outputs, nodes): concepts.relation."""
+        width, nodes = self.label.out_features, concepts.shape[1]
+        del self.concepts
+        self.register_buffer("concepts", concepts.clone())
+        self.label = nn.Linear(nodes, width, bias=False)
+        self.classify = nn.Sequential(self.classify[0], nn.Linear(width, nodes))
 
     def _keep(self, vectors: Vectors, present: Vectors, labels: Tensor) -> None:
         for name in self.names:
@@ -122,9 +136,11 @@ class Graph(Fusion):
         known, there, labels = self._memory()
         used, source = source.unique(return_inverse=True)
         others = self.states({n: known[n][used] for n in self.names}, {n: there[n][used] for n in self.names})
-        nodes = others + self.label(labels[used])
+        classes = labels[used] if self.concepts is None else labels[used] @ self.concepts
+        nodes = others + self.label(classes)
         heard = self.attend.messages(own, nodes, torch.stack([source, goal]), self.sharp * near)
-        return self.classify(F.relu(own + heard))
+        said = self.classify(F.relu(own + heard))
+        return said if self.concepts is None else said @ self.concepts.T
 
 
 # ---------------------------------------------------------------- without training

@@ -34,7 +34,7 @@ class Conv(Fusion):
 class SelfAttention(Fusion):
     """Every element attends to every other, whatever modality it is of; then the mean of what is there, and an MLP."""
 
-    looks_inside = True
+    looks_inside, narrow = True, 2
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
                  heads: int = 4) -> None:  # fmt: skip
@@ -57,7 +57,7 @@ class SelfAttention(Fusion):
 class Transformer(Fusion):
     """A transformer over [CLS] and every element, each with a vector for its modality; [CLS] is classified."""
 
-    looks_inside = True
+    looks_inside, narrow, pace = True, 2, 0.3
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
                  heads: int = 4, layers: int = 2) -> None:  # fmt: skip
@@ -85,7 +85,7 @@ class CrossAttention(Fusion):
     over the sequence, never over the batch.
     """
 
-    looks_inside = True
+    looks_inside, narrow = True, 2
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
                  score: Score = "additive", temperature: float = 0.1) -> None:  # fmt: skip
