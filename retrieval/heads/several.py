@@ -15,9 +15,10 @@ from torch import Tensor
 from retrieval.errors import BadRequest
 from retrieval.heads import balance, fusions
 from retrieval.heads import examples as labelled
+from retrieval.heads.batch import Batch, batch_of
 from retrieval.heads.blocks import Criterion, Vectors
 from retrieval.heads.config import HeadConfig
-from retrieval.heads.fit import Batch, Best, batch_of, logits_of, right, steps, temperature
+from retrieval.heads.fit import Best, logits_of, right, steps, temperature
 from retrieval.heads.head import Head
 from retrieval.heads.multitask import MultiTask
 from retrieval.heads.training import Prepared, encoded, whereabouts
