@@ -12,7 +12,8 @@ from retrieval import journal
 WIDTH, HEIGHT = 640, 360  # of one panel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 44, 36
 _INK, _GREY, _GRID = (30, 30, 30), (120, 120, 120), (228, 228, 228)
-_COLOURS = ((31, 119, 180), (214, 96, 30), (44, 140, 60), (140, 86, 160))
+_COLOURS = ((31, 119, 180), (214, 96, 30), (44, 140, 60), (140, 86, 160), (160, 120, 40), (200, 60, 130),
+            (20, 150, 160), (90, 90, 90))  # fmt: skip
 
 Points = list[tuple[float, float]]
 
@@ -26,6 +27,7 @@ class Panel:
     level: tuple[str, float] | None = None
     as_percent: bool = False
     from_zero: bool = True
+    across: str = "step"  # what is counted from left to right
 
 
 def draw(run: Path | str) -> Path | None:
@@ -33,13 +35,19 @@ def draw(run: Path | str) -> Path | None:
     panels = panels_of(journal.read(run))
     if not panels:
         return None
+    page = page_of(panels)
+    file = Path(run) / "curves.png"
+    page.save(file.with_suffix(".partial"), "PNG")
+    return file.with_suffix(".partial").replace(file)
+
+
+def page_of(panels: Sequence[Panel]) -> Image.Image:
+    """Panels on one page, two beside each other."""
     rows = math.ceil(len(panels) / 2)
     page = Image.new("RGB", (WIDTH * min(2, len(panels)), HEIGHT * rows), "white")
     for number, panel in enumerate(panels):
         page.paste(_drawn(panel), (number % 2 * WIDTH, number // 2 * HEIGHT))
-    file = Path(run) / "curves.png"
-    page.save(file.with_suffix(".partial"), "PNG")
-    return file.with_suffix(".partial").replace(file)
+    return page
 
 
 def panels_of(lines: Sequence[dict]) -> list[Panel]:
@@ -95,7 +103,7 @@ def _axes(pen: ImageDraw.ImageDraw, panel: Panel, ticks: list[float], last: floa
     for tick in nice_ticks(0, last):
         if tick <= last:
             pen.text((place(tick, 0)[0], HEIGHT - _BOTTOM + 8), f"{tick:g}", _GREY, _font(13), anchor="ma")
-    pen.text((WIDTH - _RIGHT, HEIGHT - 6), "step", _GREY, _font(12), anchor="rs")
+    pen.text((WIDTH - _RIGHT, HEIGHT - 6), panel.across, _GREY, _font(12), anchor="rs")
     if panel.level:
         name, value = panel.level
         x, y = place(0, value)

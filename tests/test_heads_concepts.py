@@ -5,13 +5,13 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from test_heads_fusions import batch
 
 from retrieval.errors import BadRequest
 from retrieval.heads import concepts, fusions
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import fit
 from retrieval.heads.inputs import Inputs
-from test_heads_fusions import batch
 
 EDGES = [("Boots", "footwear"), ("sandals", "Footwear"), ("footwear", "clothes")]
 
