@@ -4,7 +4,7 @@
 
 RUN must not have been trained on the test rows. Heads are fitted on the titles as they are; then the titles of a share
 of the test rows are taken away, or exchanged. For each fusion and harm one JSON line: ours is its mean accuracy over
-the shares, the peer's that of the picture alone, which no title can harm. ratio > 1: the titles help more than they harm.
+the shares, the peer's that of the picture alone, which no title can harm. ratio > 1: titles help more than they harm.
 """
 
 import argparse
