@@ -37,12 +37,12 @@ def clips(shared, tmp_path):
 
 def test_a_clip_is_found_by_words_and_classified(clips):
     recipe = recipes.smoke()
-    train(open_pairs(str(clips / "frames.csv")), clips / "run", recipe.settings(["epochs=30", "batch_size=8"]))
+    train(open_pairs(str(clips / "frames.csv")), clips / "run", recipe.settings(["epochs=15", "batch_size=8"]))
     encoder = load_encoder(str(clips / "run"))
     held = f"csv:{clips / 'clips.csv'}?split=test"
     retriever, _ = Retriever.build(held, clips / "i.mmr", encoder)
     found = retriever.search(SAID["pattern"], k=5)
-    assert {hit.item.id[:7] for hit in found[:2]} == {"pattern"}
+    assert {hit.id[:7] for hit in found[:2]} == {"pattern"}
     learn = prepare(f"csv:{clips / 'clips.csv'}?split=train", "kind", "single", encoder, inputs=["image"], learn=True)
     assert learn.inputs.vectors["image"].shape == (6, encoder.dim)  # one vector a clip
     head, _ = train_head(learn, encoder, HeadConfig(fusion="image", head="prototypes", validation=0.0))
