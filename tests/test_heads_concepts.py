@@ -40,6 +40,11 @@ def test_files_that_cannot_serve_are_one_line(tmp_path, text, message):
         concepts.read(tmp_path / "none.csv")
 
 
+def test_another_fusion_says_that_it_knows_no_concepts():
+    with pytest.raises(BadRequest, match="is for --fusion graph"):
+        fusions.build(HeadConfig(fusion="concat", concepts="c.csv"), {"image": 4, "text": 4}, 2)
+
+
 def test_a_class_hears_of_those_it_shares_a_concept_with(tmp_path):
     """Two kinds of boots and two of hats; of one kind of boots there is one row."""
     (tmp_path / "c.csv").write_text("b1,boots\nb2,boots\nh1,hats\nh2,hats\n")

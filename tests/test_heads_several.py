@@ -14,6 +14,7 @@ from retrieval.errors import BadRequest
 from retrieval.heads import several
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.head import load_head
+from retrieval.heads.training import train_head
 from toy import ToyEncoder
 
 FAST = HeadConfig(width=16, epochs=20, lr=2e-2, dropout=0.0)
@@ -67,6 +68,8 @@ def test_what_cannot_be_shared_is_said_before_anything_is_encoded(table):
     with pytest.raises(BadRequest, match="one weight for each of colour, kind"):
         several.train_several(several.prepare_several(table, ["colour", "kind"], toy), toy,
                               dataclasses.replace(FAST, task_weights="1"))  # fmt: skip
+    with pytest.raises(BadRequest, match="one label shares nothing"):
+        train_head(several.prepare_several(table, ["kind"], toy).prepared, toy, dataclasses.replace(FAST, shared=8))
     with pytest.raises(BadRequest, match="cannot name a folder"):
         several.columns_of("colour,../kind")
 

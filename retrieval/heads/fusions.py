@@ -55,6 +55,8 @@ def build(config: HeadConfig, dims: dict[str, int], outputs: int) -> Fusion:
     check(config.fusion, dims)
     if config.fusion in dims:
         return pooled.Only(dims, outputs, config.fusion, **options)
+    if config.concepts and config.fusion != "graph":
+        raise BadRequest("--set concepts= is for --fusion graph: use that, or leave it out")
     options["width"] //= FUSIONS[config.fusion].narrow
     if config.fixed_weights is not None:
         options["weights"] = config.fixed_weights

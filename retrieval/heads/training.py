@@ -126,6 +126,8 @@ def train_head(
 
     Raises BadRequest where there is nothing to tell apart, or config names no fusion.
     """
+    if config.shared:
+        raise BadRequest("one label shares nothing: leave out --set shared=, or give several --label")
     examples = prepared.examples
     names = labelled.classes_of(examples)
     inputs = prepared.inputs.there()
