@@ -86,6 +86,7 @@ class Graph(Fusion):
         found = {key: torch.zeros_like(t) for key, t in tensors.items() if key.startswith(_SHARED)}
         for key, tensor in found.items():
             self.register_buffer(key, tensor)
+        self._units = {}
 
     def know(self, concepts: Tensor) -> None:
         """From now on classes are these shares in nodes, (outputs, nodes): concepts.relation."""
@@ -100,6 +101,7 @@ class Graph(Fusion):
             self.register_buffer(f"{_SHARED}vectors_{name}", vectors[name].clone())
             self.register_buffer(f"{_SHARED}present_{name}", present[name].clone())
         self.register_buffer(f"{_SHARED}labels", labels.clone())
+        self._units: Vectors = {}  # of the nodes, found at the first question: neither they nor the statistics change
 
     def _memory(self) -> tuple[Vectors, Vectors, Tensor]:
         held = dict(self.named_buffers(recurse=False))
@@ -121,8 +123,10 @@ class Graph(Fusion):
         for name in self.names:
             x, mask = pooled(vectors[name], present[name])
             both = (mask[:, None] & there[name]).float()
-            x, y = (F.normalize(self.standardize[name](part), dim=1) for part in (x, known[name]))
-            total, shared = total + both * (x @ y.T), shared + both
+            if name not in self._units:
+                self._units[name] = F.normalize(self.standardize[name](known[name]), dim=1)
+            x = F.normalize(self.standardize[name](x), dim=1)
+            total, shared = total + both * (x @ self._units[name].T), shared + both
         near = total / shared.clamp(min=1)
         near = near.masked_fill((shared == 0) | (near > _SELF), -torch.inf)
         best = near.topk(min(self.k, near.shape[1]), 1)

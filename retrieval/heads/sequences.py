@@ -60,7 +60,7 @@ class Transformer(Fusion):
     looks_inside, narrow, pace = True, 2, 0.3
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
-                 heads: int = 4, layers: int = 2) -> None:  # fmt: skip
+                 heads: int = 4, layers: int = 1) -> None:  # fmt: skip
         super().__init__(dims, outputs, width, dropout)
         self.start = nn.Parameter(torch.randn(width) * 0.02)
         self.kinds = nn.Parameter(torch.randn(len(dims), width) * 0.02)
