@@ -84,6 +84,7 @@ def _drawn(panel: Panel) -> Image.Image:
     pen.text((_LEFT, 12), panel.title, _INK, _font(18))
     _axes(pen, panel, ticks, last, place)
     _lines(pen, panel, place)
+    _names(pen, panel)
     return image
 
 
@@ -113,16 +114,26 @@ def _axes(pen: ImageDraw.ImageDraw, panel: Panel, ticks: list[float], last: floa
 
 
 def _lines(pen: ImageDraw.ImageDraw, panel: Panel, place: Callable) -> None:
-    at = WIDTH - _RIGHT
-    for (name, points), colour in zip(panel.lines.items(), _COLOURS, strict=False):
+    for points, colour in zip(panel.lines.values(), _COLOURS, strict=False):
         path = [place(x, y) for x, y in points]
         pen.line(path, colour, 2, joint="curve")
         if len(path) <= 30:
             for x, y in path:
                 pen.ellipse([(x - 3, y - 3), (x + 3, y + 3)], colour)
-        if name:
+
+
+def _names(pen: ImageDraw.ImageDraw, panel: Panel) -> None:
+    """Beside the title where there is room, else below each other in the lower left corner."""
+    named = [(name, colour) for name, colour in zip(panel.lines, _COLOURS, strict=False) if name]
+    wide = sum(pen.textlength(name, _font(14)) + 16 for name, _ in named)
+    beside, at = wide <= WIDTH - _LEFT - _RIGHT - pen.textlength(panel.title, _font(18)), WIDTH - _RIGHT
+    for number, (name, colour) in enumerate(named):
+        if beside:
             pen.text((at, 14), name, colour, _font(14), anchor="ra")
             at -= pen.textlength(name, _font(14)) + 16
+        else:
+            low = HEIGHT - _BOTTOM - 4 - 16 * (len(named) - 1 - number)
+            pen.text((_LEFT + 8, low), name, colour, _font(14), anchor="ld")
 
 
 def nice_ticks(low: float, high: float) -> list[float]:

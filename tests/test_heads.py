@@ -208,9 +208,9 @@ def written(names, counts, monkeypatch):
     """What stands on the picture of a matrix, and the picture."""
     said, real = [], ImageDraw.ImageDraw.text
 
-    def text(pen, at, text, **how):
+    def text(pen, at, text, *more, **how):
         said.append(text)
-        real(pen, at, text, **how)
+        real(pen, at, text, *more, **how)
 
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
     counts = np.array(counts)
