@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli import show
+from cli import classifying, show
 from cli.options import AsJson, Device
 
 heads = typer.Typer(no_args_is_help=True, help="Classify what is seen and said together, on the vectors of an encoder.")
@@ -44,36 +44,15 @@ def train(
     force: Annotated[bool, typer.Option("--force", help="Replace the head that is in --out.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Fit a head on pictures, their texts, or both.
+    """Fit a head on pictures, their texts, or both. Several labels share one body, a head each: --label a,b.
 
     mmr head train runs/mine "csv:products.csv?split=train" --label articleType --fusion attention --out heads/article
     """
-    from retrieval.heads import fusions
-    from retrieval.heads.config import HeadConfig
-    from retrieval.heads.head import check_out
-    from retrieval.heads.training import train_head
+    from cli import fitting
 
-    config = HeadConfig(fusion=fusion, head=kind).settings(settings or [])
-    named = [text.partition("=")[0] for text in vectors or []]
-    fusions.check(config.fusion, ["image", "text", "words", "patches", *named])  # before a long encoding
-    check_out(out, force)
-    loaded = _encoder(encoder, device)
-    prepared = _prepare(source, label, _task(multilabel, regression), loaded, vectors, True, config.inputs)
-    with show.Meter("fitting", "epochs") as meter:
-        head, score = train_head(prepared, loaded, config, meter)
-    head.save(out, force)
-    what = f"{len(head.names)} classes of {label}" if head.names else label
-    sure = "" if score is None else f"; on rows held out: {_score(head.task, score)}"
-    shown = config.fusion if config.head == "fusion" else f"{config.head} on {config.fusion}"
-    show.out(f"{out}  {shown} of {', '.join(head.dims)}: {what}, {len(prepared)} rows{sure}")
-    show.note(f"next: mmr head eval {out} SOURCE")
-    raise typer.Exit(_code(prepared))
-
-
-def _score(task: str, score: float) -> str:
-    if task == "single":
-        return f"accuracy {score:.1%}"
-    return f"r2 {1 + score:.3f}" if task == "number" else f"cross-entropy {-score:.3f}"
+    config = fitting.configured(fusion, kind, label, vectors, settings)
+    task = classifying.task_of(multilabel, regression)
+    raise typer.Exit(fitting.run(encoder, source, label, out, config, task, vectors, force, device))
 
 
 @heads.command("eval")
@@ -94,13 +73,13 @@ def evaluate(
     from eval import confusion as matrix
     from eval.classification import evaluate_head
 
-    head, loaded = _head(folder, model, device)
-    prepared = _prepare(source, head.column, head.task, loaded, vectors, inputs=list(head.dims))
+    head, loaded = classifying.head_of(folder, model, device)
+    prepared = classifying.prepared(source, head.column, head.task, loaded, vectors, inputs=list(head.dims))
     report = evaluate_head(head, prepared)
     if confusion:
         matrix.save(report, confusion)
     show.out(report.to_json() if as_json else str(report))
-    raise typer.Exit(_code(prepared))
+    raise typer.Exit(classifying.code_of(prepared))
 
 
 @heads.command("predict")
@@ -121,14 +100,14 @@ def predict(
     """
     from retrieval.heads.training import one_row
 
-    head, loaded = _head(folder, model, device)
+    head, loaded = classifying.head_of(folder, model, device)
     for rank, (name, score) in enumerate(
-        head.answers(one_row(picture, text, loaded, head.dims, _named(vectors)), k)[0], 1
+        head.answers(one_row(picture, text, loaded, head.dims, classifying.named(vectors)), k)[0], 1
     ):
         if head.task == "number":
             show.out(json.dumps({head.column: score}) if as_json else f"{score:g}")
         else:
-            _answer(rank, name, score, as_json)
+            classifying.answer(rank, name, score, as_json)
 
 
 @heads.command("compare")
@@ -159,116 +138,23 @@ def compare(
 
     mmr head compare runs/mine "csv:products.csv?split=train" --test "csv:products.csv?split=test" --label usage
     """
+    from cli import fitting
     from eval import fusion
     from retrieval.heads.config import HeadConfig
 
     config = HeadConfig().settings(settings or [])
-    loaded = _encoder(encoder, device)
-    task = _task(multilabel, regression)
-    prepared = _prepare(source, label, task, loaded, vectors, True, config.inputs)
-    held = _prepare(test, label, task, loaded, test_vectors, inputs=list(prepared.inputs.dims)) if test else None
     names = [name.strip() for name in fusions.split(",") if name.strip()]
+    fitting.check(names or ["concat"], vectors, config)
+    loaded = classifying.encoder_of(encoder, device)
+    task = classifying.task_of(multilabel, regression)
+    prepared = classifying.prepared(source, label, task, loaded, vectors, True, config.inputs)
+    held = (
+        classifying.prepared(test, label, task, loaded, test_vectors, inputs=list(prepared.inputs.dims))
+        if test
+        else None
+    )
     with show.Meter("fitting", "heads") as meter:
         result = fusion.compare(prepared, held, loaded, names, config, seeds,
                                 lambda done, total, name: meter(done, total, f" {name}"))  # fmt: skip
     show.out(result.to_json() if as_json else str(result))
-    raise typer.Exit(_code(prepared))
-
-
-# ---------------------------------------------------------------- mmr classify, mmr label
-
-
-def classify(
-    picture: Path, labels: str, templates: list[str] | None, model: str | None, as_json: bool, device: str
-) -> None:
-    """Zero-shot: each name with its probability, best first."""
-    from retrieval.errors import BadRequest
-    from retrieval.heads import zero_shot
-    from retrieval.heads.training import one_row
-    from retrieval.presets import DEFAULT
-
-    names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
-    if len(names) < 2:
-        raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
-    loaded = _encoder(model or DEFAULT, device)
-    seen = one_row(picture, "", loaded, {"image": loaded.dim}).vectors["image"]
-    words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
-    shares = zero_shot.classify(seen, words, float(loaded.log_logit_scale.detach().exp()))[0]
-    for rank, place in enumerate((-shares).argsort(kind="stable"), 1):
-        _answer(rank, names[place], float(shares[place]), as_json)
-
-
-def label(index: Path, folder: Path, field: str, model: str | None, device: str) -> None:
-    """Fields into an index; the exit code says whether any item had nothing to go by."""
-    from indexes import Store
-    from retrieval import approximate
-    from retrieval.heads.labelling import label as write
-
-    head, loaded = _head(folder, model, device)
-    with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
-        name, done, left = write(store, head, loaded, field, meter)
-        approximate.keep(store, loaded, None, None, meter.say)
-        if store.needs_compaction():
-            store.compact()
-    show.out(f"{index}: {name} of {done} items")
-    if left:
-        show.note(f"{left} items have nothing of {', '.join(head.dims)}: left out")
-    raise typer.Exit(show.SKIPPED if left else show.OK)
-
-
-def _answer(rank: int, name: str, share: float, as_json: bool) -> None:
-    if as_json:
-        show.out(json.dumps({"rank": rank, "label": name, "probability": round(share, 6)}))
-    else:
-        show.out(f"{rank:>4}  {share:6.1%}  {name}")
-
-
-# ---------------------------------------------------------------- what they share
-
-
-def _task(multilabel: bool, regression: bool) -> str:
-    from retrieval.errors import BadRequest
-
-    if multilabel and regression:
-        raise BadRequest("--multilabel and --regression are two kinds of label: give one of them")
-    return "multiple" if multilabel else "number" if regression else "single"
-
-
-def _encoder(name: str, device: str):  # noqa: ANN202 - DualEncoder, imported late
-    from retrieval import load_encoder
-
-    return load_encoder(name, device).to_fast_precision()
-
-
-def _head(folder: Path, model: str | None, device: str) -> tuple:
-    from retrieval.heads.head import load_head
-
-    head = load_head(folder)
-    loaded = _encoder(model or head.encoder, device)
-    head.require(loaded.fingerprint, model or head.encoder)
-    return head, loaded
-
-
-def _named(vectors: list[str] | None) -> dict[str, Path]:
-    from retrieval.errors import BadRequest
-
-    pairs = [text.partition("=") for text in vectors or []]
-    for name, equals, file in pairs:
-        if not (name.isidentifier() and equals and file):
-            raise BadRequest(f"--vectors {name}{equals}{file} is no NAME=FILE: write, say, --vectors audio=audio.npy")
-    return {name: Path(file) for name, _, file in pairs}
-
-
-def _prepare(source: str, label: str, task: str, loaded, vectors: list[str] | None, learn: bool = False, inputs=""):  # noqa: ANN001, ANN202
-    from retrieval.heads.training import prepare, remarks
-
-    with show.Meter("encoding", "pictures") as meter:
-        prepared = prepare(source, label, task, loaded, _named(vectors), meter, learn, inputs)
-    show.skipped(prepared.inputs.skipped)
-    for line in remarks(prepared):
-        show.note(line)
-    return prepared
-
-
-def _code(prepared) -> int:  # noqa: ANN001
-    return show.SKIPPED if prepared.inputs.skipped else show.OK
+    raise typer.Exit(classifying.code_of(prepared))

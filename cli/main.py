@@ -333,7 +333,9 @@ def classify(
 
     mmr classify dog.jpg --labels "a dog,a cat,a car"
     """
-    heads.classify(picture, labels, template, model, as_json, device)
+    from cli import classifying
+
+    classifying.classify(picture, labels, template, model, as_json, device)
 
 
 @app.command()
@@ -349,7 +351,9 @@ def label(
 
     mmr label photos.mmr heads/article; mmr search shoe --index photos.mmr --where "predicted_articleType == 'Heels'"
     """
-    heads.label(index_dir, head, field, model, device)
+    from cli import classifying
+
+    raise typer.Exit(classifying.label(index_dir, head, field, model, device))
 
 
 app.add_typer(heads.heads, name="head")

@@ -12,7 +12,8 @@ from retrieval import journal
 WIDTH, HEIGHT = 640, 360  # of one panel
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 44, 36
 _INK, _GREY, _GRID = (30, 30, 30), (120, 120, 120), (228, 228, 228)
-_COLOURS = ((31, 119, 180), (214, 96, 30), (44, 140, 60), (140, 86, 160))
+_COLOURS = ((31, 119, 180), (214, 96, 30), (44, 140, 60), (140, 86, 160), (160, 120, 40), (200, 60, 130),
+            (20, 150, 160), (90, 90, 90))  # fmt: skip
 
 Points = list[tuple[float, float]]
 
@@ -26,6 +27,7 @@ class Panel:
     level: tuple[str, float] | None = None
     as_percent: bool = False
     from_zero: bool = True
+    across: str = "step"  # what is counted from left to right
 
 
 def draw(run: Path | str) -> Path | None:
@@ -33,13 +35,19 @@ def draw(run: Path | str) -> Path | None:
     panels = panels_of(journal.read(run))
     if not panels:
         return None
+    page = page_of(panels)
+    file = Path(run) / "curves.png"
+    page.save(file.with_suffix(".partial"), "PNG")
+    return file.with_suffix(".partial").replace(file)
+
+
+def page_of(panels: Sequence[Panel]) -> Image.Image:
+    """Panels on one page, two beside each other."""
     rows = math.ceil(len(panels) / 2)
     page = Image.new("RGB", (WIDTH * min(2, len(panels)), HEIGHT * rows), "white")
     for number, panel in enumerate(panels):
         page.paste(_drawn(panel), (number % 2 * WIDTH, number // 2 * HEIGHT))
-    file = Path(run) / "curves.png"
-    page.save(file.with_suffix(".partial"), "PNG")
-    return file.with_suffix(".partial").replace(file)
+    return page
 
 
 def panels_of(lines: Sequence[dict]) -> list[Panel]:
@@ -76,6 +84,7 @@ def _drawn(panel: Panel) -> Image.Image:
     pen.text((_LEFT, 12), panel.title, _INK, _font(18))
     _axes(pen, panel, ticks, last, place)
     _lines(pen, panel, place)
+    _names(pen, panel)
     return image
 
 
@@ -95,7 +104,7 @@ def _axes(pen: ImageDraw.ImageDraw, panel: Panel, ticks: list[float], last: floa
     for tick in nice_ticks(0, last):
         if tick <= last:
             pen.text((place(tick, 0)[0], HEIGHT - _BOTTOM + 8), f"{tick:g}", _GREY, _font(13), anchor="ma")
-    pen.text((WIDTH - _RIGHT, HEIGHT - 6), "step", _GREY, _font(12), anchor="rs")
+    pen.text((WIDTH - _RIGHT, HEIGHT - 6), panel.across, _GREY, _font(12), anchor="rs")
     if panel.level:
         name, value = panel.level
         x, y = place(0, value)
@@ -105,16 +114,26 @@ def _axes(pen: ImageDraw.ImageDraw, panel: Panel, ticks: list[float], last: floa
 
 
 def _lines(pen: ImageDraw.ImageDraw, panel: Panel, place: Callable) -> None:
-    at = WIDTH - _RIGHT
-    for (name, points), colour in zip(panel.lines.items(), _COLOURS, strict=False):
+    for points, colour in zip(panel.lines.values(), _COLOURS, strict=False):
         path = [place(x, y) for x, y in points]
         pen.line(path, colour, 2, joint="curve")
         if len(path) <= 30:
             for x, y in path:
                 pen.ellipse([(x - 3, y - 3), (x + 3, y + 3)], colour)
-        if name:
+
+
+def _names(pen: ImageDraw.ImageDraw, panel: Panel) -> None:
+    """Beside the title where there is room, else below each other in the lower left corner."""
+    named = [(name, colour) for name, colour in zip(panel.lines, _COLOURS, strict=False) if name]
+    wide = sum(pen.textlength(name, _font(14)) + 16 for name, _ in named)
+    beside, at = wide <= WIDTH - _LEFT - _RIGHT - pen.textlength(panel.title, _font(18)), WIDTH - _RIGHT
+    for number, (name, colour) in enumerate(named):
+        if beside:
             pen.text((at, 14), name, colour, _font(14), anchor="ra")
             at -= pen.textlength(name, _font(14)) + 16
+        else:
+            low = HEIGHT - _BOTTOM - 4 - 16 * (len(named) - 1 - number)
+            pen.text((_LEFT + 8, low), name, colour, _font(14), anchor="ld")
 
 
 def nice_ticks(low: float, high: float) -> list[float]:

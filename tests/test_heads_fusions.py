@@ -6,12 +6,13 @@ import torch
 
 from retrieval.errors import BadRequest
 from retrieval.heads import fusions, sequences
+from retrieval.heads.batch import batch_of, by_length, drop_modalities
 from retrieval.heads.config import HeadConfig
-from retrieval.heads.fit import batch_of, drop_modalities, fit
+from retrieval.heads.fit import fit
 from retrieval.heads.inputs import Inputs
 
 DIM = 6
-ADDITIVE = {"mean", "weighted", "common_space"}  # a sum of what each says: no XOR can come of it
+ADDITIVE = {"mean", "weighted", "common_space", "stacking"}  # a sum of what each says: no XOR can come of it
 FAST = {"width": 32, "dropout": 0.0, "epochs": 30, "lr": 5e-3, "weight_decay": 0.0, "refit": False}
 
 
@@ -124,6 +125,7 @@ def made(name, dims=None, outputs=3, seed=0):
     module = fusions.build(HeadConfig(fusion=name, width=16, dropout=0.0), dims, outputs)
     if outputs == 3:
         module.remember(*batch(9, dims, seed=5), torch.arange(9) % 3)
+        module.solve(*batch(9, dims, seed=5), torch.arange(9) % 3, torch.nn.functional.cross_entropy)
     return module.eval()
 
 
@@ -271,11 +273,37 @@ def test_a_transformer_is_that_of_torch():
     vectors, present = batch()
     tokens, _ = module.tokens(vectors, present)
     x = torch.cat([module.start.expand(6, 1, -1), tokens + module.kinds], 1)
-    for layer in module.body.layers:
-        norm = layer.norm1(x)
-        x = x + layer.self_attn(norm, norm, norm, need_weights=False)[0]
-        x = x + layer.linear2(torch.relu(layer.linear1(layer.norm2(x))))
-    assert torch.allclose(module(vectors, present), module.classify(module.body.norm(x)[:, 0]), atol=1e-5)
+    for block in module.body:
+        layer = torch.nn.TransformerEncoderLayer(8, 4, 16, 0.0, "gelu", batch_first=True, norm_first=True).eval()
+        layer.self_attn.in_proj_weight.data, layer.self_attn.in_proj_bias.data = block.qkv.weight, block.qkv.bias
+        layer.self_attn.out_proj, layer.linear1, layer.linear2 = block.out, block.up, block.down
+        layer.norm1, layer.norm2 = block.norm1, block.norm2
+        x = layer(x, src_key_padding_mask=torch.zeros(6, 3, dtype=torch.bool))
+    assert torch.allclose(module(vectors, present), module.classify(module.norm(x[:, 0])), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_sequence_pooled_before_is_the_sequence_pooled_inside(name):
+    """What fit() does once, so that a step does not do it again."""
+    module = made(name)
+    vectors, present = batch(lengths={"image": 3, "text": 4})
+    present["text"][1, 2:], present["image"][2] = False, False
+    whole = batch_of(of({k: v.numpy() for k, v in vectors.items()}, {k: m.numpy() for k, m in present.items()}),
+                     np.zeros(6, np.int64))  # fmt: skip
+    part = whole.pooled() if not module.looks_inside else whole.trimmed()
+    assert torch.allclose(module(vectors, present), module(part.vectors, part.present), atol=1e-5)
+    assert module.looks_inside == fusions.looks_inside(name)
+
+
+def test_batches_by_length_hold_every_row_once():
+    lengths = torch.tensor([1, 9, 2, 8, 3, 7] * 40)
+    order = torch.randperm(240, generator=torch.Generator().manual_seed(0))
+    batches = by_length(order, lengths, 16)
+    assert sorted(torch.cat(batches).tolist()) == list(range(240))
+    assert max(map(len, batches)) == 16
+    padding = sum(float(lengths[rows].max() * len(rows) - lengths[rows].sum()) for rows in batches)
+    plain = sum(float(lengths[rows].max() * len(rows) - lengths[rows].sum()) for rows in order.split(16))
+    assert padding < 0.4 * plain
 
 
 def test_common_space_answers_from_any_modality_alone():

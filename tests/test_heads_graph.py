@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from retrieval.heads import fusions, graph
+from retrieval.heads.batch import batch_of
 from retrieval.heads.config import HeadConfig
-from retrieval.heads.fit import batch_of, fit
+from retrieval.heads.fit import fit
 from retrieval.heads.inputs import Inputs
 
 

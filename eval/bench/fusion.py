@@ -2,8 +2,8 @@
 
     python -m eval.bench.fusion RUN PRODUCTS.csv articleType,usage     # a column `split` says which rows are test
 
-RUN must not have been trained on the test rows. For each label one JSON line: ours is the accuracy of the best of three
-fusions, the peer's that of pixels and words together, on the same test rows. ratio > 1: we are better.
+RUN must not have been trained on the test rows. For each label one JSON line: ours is the accuracy of the best
+fusion, the peer's that of pixels and words together, on the same test rows. ratio > 1: we are better.
 """
 
 import argparse
@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 SIDE, PARTS = 32, 128  # pixels of a side, principal components
-FUSIONS = ("image", "text", "words", "concat", "gated", "ensemble")
 
 
 def peer(table: Path, label: str) -> dict[str, float]:
@@ -59,13 +58,14 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("labels")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--fusions", nargs="*", default=[], help="some of them; bare: all")
     asked = parser.parse_args()
     encoder = load_encoder(asked.run).to_fast_precision()
     for label in asked.labels.split(","):
         everything = prepare(f"csv:{asked.table}", label, "single", encoder, learn=True)
         held = np.array([item.meta["split"] == "test" for item in everything.examples.items])
-        result = compare(everything[np.flatnonzero(~held)], everything[np.flatnonzero(held)], encoder, FUSIONS,
-                         HeadConfig(epochs=15, lr=1e-2), asked.seeds)  # fmt: skip
+        result = compare(everything[np.flatnonzero(~held)], everything[np.flatnonzero(held)], encoder, asked.fusions,
+                         HeadConfig(), asked.seeds)  # fmt: skip
         print(result, file=sys.stderr)
         best = max((line for line in result.lines if not line.alone), key=lambda line: line.figure)
         plain = peer(asked.table, label)

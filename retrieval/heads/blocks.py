@@ -43,7 +43,13 @@ class Fusion(nn.Module):
 
     dims: numbers in a vector of each modality, in the order in which they are stacked. project: False keeps vectors as
     they are (all must then agree in width).
+
+    looks_inside: are the elements of a sequence told apart? Where not, fit() takes their mean once, before any step.
+    narrow: `build` divides the width by it, for those that see many rows of it. pace: what the rate of learning is
+    multiplied by. stepless: `solve` finds all there is to find.
     """
+
+    looks_inside, narrow, pace, stepless = False, 1, 1.0, False
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
                  project: bool = True) -> None:  # fmt: skip
@@ -67,6 +73,9 @@ class Fusion(nn.Module):
     def remember(self, vectors: Vectors, present: Vectors, target: Tensor) -> None:
         """Keep what is needed of the rows that are fitted to: nothing, for most."""
 
+    def solve(self, vectors: Vectors, present: Vectors, target: Tensor, criterion: Criterion) -> None:
+        """Find in closed form what can be, before the first step: nothing, for most."""
+
     def like(self, tensors: dict[str, Tensor]) -> None:
         """Make room for tensors whose shape the config does not tell: none, for most."""
 
@@ -82,20 +91,35 @@ class Fusion(nn.Module):
         return torch.where(mask[..., None], self.standardize[name](x), 0.0), mask
 
     def elements(self, vectors: Vectors, present: Vectors, name: str) -> tuple[Tensor, Tensor]:
-        """A modality as a sequence of `width`: (b, l, w) with zeros where nothing is, and bool (b, l)."""
+        """A modality as a sequence of `width`: (b, l, w) with zeros where nothing is, and bool (b, l).
+
+        Dropout takes the same numbers of every element: drawing them for each would cost more than the layer itself.
+        """
         x, mask = self.raw(vectors, present, name)
-        return torch.where(mask[..., None], self.project[name](self.dropout(x)), 0.0), mask
+        kept = self.dropout(x.new_ones(len(x), 1, x.shape[-1]))
+        return torch.where(mask[..., None], self.project[name](x * kept), 0.0), mask
 
     def tokens(self, vectors: Vectors, present: Vectors) -> tuple[Tensor, Tensor]:
         """Every modality as one vector, a sequence by its mean: (b, m, w) with zeros where missing, bool (b, m)."""
-        pairs = [masked_mean(*self.elements(vectors, present, name)) for name in self.names]
+        pairs = [self._token(vectors, present, name) for name in self.names]
         return torch.stack([x for x, _ in pairs], 1), torch.stack([mask for _, mask in pairs], 1)
+
+    def _token(self, vectors: Vectors, present: Vectors, name: str) -> tuple[Tensor, Tensor]:
+        # The mean of projections is the projection of the mean, which costs one row instead of one for each element.
+        x, mask = masked_mean(*self.raw(vectors, present, name))
+        return torch.where(mask[:, None], self.project[name](self.dropout(x)), 0.0), mask
 
     def sequence(self, vectors: Vectors, present: Vectors) -> tuple[Tensor, Tensor, Tensor]:
         """Every element of every modality: (b, l, w), bool (b, l), and which modality each is of: int64 (l,)."""
         pairs = [self.elements(vectors, present, name) for name in self.names]
         kinds = torch.cat([torch.full((x.shape[1],), i, device=x.device) for i, (x, _) in enumerate(pairs)])
         return torch.cat([x for x, _ in pairs], 1), torch.cat([mask for _, mask in pairs], 1), kinds
+
+
+def pooled(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """A vector (b, d), or a sequence (b, l, d) as its mean: (b, d) with zeros where nothing is, and bool (b,)."""
+    x = torch.where(mask[..., None], x, 0.0)
+    return (x, mask) if x.ndim == 2 else masked_mean(x, mask)
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,34 +7,19 @@ on all of them for as long. The same seed gives the same head.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
-from retrieval.heads import balance, examples, fusions, one_vector
-from retrieval.heads.blocks import Criterion, Fusion, Vectors
+from retrieval.heads import balance, concepts, examples, fusions, one_vector
+from retrieval.heads.batch import Batch, batch_of, by_length, drop_modalities
+from retrieval.heads.blocks import Criterion, Fusion
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.inputs import Inputs
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows as tensors. target: int64 (n,) of classes, or float32 (n, outputs)."""
-
-    vectors: Vectors
-    present: Vectors
-    target: Tensor
-
-    def __len__(self) -> int:
-        return len(self.target)
-
-    def __getitem__(self, rows: Tensor | slice) -> "Batch":
-        return Batch(
-            {k: v[rows] for k, v in self.vectors.items()}, {k: v[rows] for k, v in self.present.items()},
-            self.target[rows],
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,13 +37,6 @@ class Fitted:
     spread: float = 1.0
 
 
-def batch_of(inputs: Inputs, target: np.ndarray) -> Batch:
-    """Inputs and targets (examples.targets) as tensors."""
-    vectors = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in inputs.vectors.items()}
-    present = {name: torch.from_numpy(np.ascontiguousarray(p)) for name, p in inputs.present.items()}
-    return Batch(vectors, present, torch.from_numpy(target))
-
-
 def fit(
     inputs: Inputs, labels: Sequence, names: Sequence[str], task: str, config: HeadConfig,
     on_epoch: Callable[[int, int], None] = lambda done, total: None, words: np.ndarray | None = None,
@@ -71,22 +49,24 @@ def fit(
     target = examples.targets(labels, names, task)
     center, spread = (float(target.mean()), float(target.std()) or 1.0) if task == "number" else (0.0, 1.0)
     data = batch_of(inputs, (target - center) / spread if task == "number" else target)
+    data = data if fusions.looks_inside(config.fusion) else data.pooled()
     outputs = len(names) or 1
     with torch.random.fork_rng(devices=[]):
         learn, held = (torch.from_numpy(rows) for rows in examples.split(labels, config.validation, config.seed))
         if config.head not in one_vector.TRAINED:
             return _probe(data[learn], data[held], inputs.dims, outputs, task, config, words)
-        module, criterion = _new(data[learn], inputs.dims, outputs, task, config)
+        make = partial(_new, dims=inputs.dims, outputs=outputs, task=task, config=config, names=names)
+        module, criterion = make(data[learn])
         if not len(held):
-            _train(module, data[learn], criterion, config, config.epochs, on_epoch)
+            steps(module, data[learn], criterion, config, config.epochs, on_epoch)
             return Fitted(module.eval(), 1.0, config.epochs, None, center, spread)
-        best = _Best(data[held], task)
-        _train(module, data[learn], criterion, config, config.epochs, on_epoch, best)
+        best = Best(partial(_measure, data[held], task))
+        steps(module, data[learn], criterion, config, config.epochs, on_epoch, best)
         module.load_state_dict(best.state)
-        heat = temperature(_logits(module, data[held]), data[held].target) if task == "single" else 1.0
+        heat = temperature(logits_of(module, data[held]), data[held].target) if task == "single" else 1.0
         if config.refit:
-            module, criterion = _new(data, inputs.dims, outputs, task, config)
-            _train(module, data, criterion, config, config.epochs, on_epoch, stop=best.epoch)
+            module, criterion = make(data)
+            steps(module, data, criterion, config, config.epochs, on_epoch, stop=best.epoch)
         return Fitted(module.eval(), heat, best.epoch, best.score, center, spread)
 
 
@@ -102,35 +82,46 @@ def _probe(
     module, before = one_vector.fit_probe(config, dims, *parts, outputs, texts)
     if not len(held):
         return Fitted(module, 1.0, 0, None)
-    logits = _logits(before, held)
+    logits = logits_of(before, held)
     score = float((logits.argmax(1) == held.target).float().mean())
     return Fitted(module, temperature(logits, held.target), 0, score)
 
 
-def _new(data: Batch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig) -> tuple[Fusion, Criterion]:
+def _new(
+    data: Batch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig, names: Sequence[str]
+) -> tuple[Fusion, Criterion]:
     torch.manual_seed(config.seed)
     module = fusions.build(config, dims, outputs)
+    if config.concepts:
+        module.know(torch.from_numpy(concepts.relation(concepts.read(Path(config.concepts)), names)))
     module.fit_statistics(data.vectors, data.present)
     module.remember(data.vectors, data.present, data.target)
-    return module, balance.criterion(task, data.target, outputs, config)
+    criterion = balance.criterion(task, data.target, outputs, config)
+    module.solve(data.vectors, data.present, data.target, criterion)
+    return module, criterion
 
 
-def _train(
+def steps(
     module: nn.Module, data: Batch, criterion: Criterion, config: HeadConfig, epochs: int,
-    on_epoch: Callable[[int, int], None], best: "_Best | None" = None, stop: int = 0,
+    on_epoch: Callable[[int, int], None], best: "Best | None" = None, stop: int = 0,
 ) -> None:  # fmt: skip
     """AdamW, a cosine over `epochs`; stop: leave off after so many. best: is shown the module after every epoch."""
+    if module.stepless:
+        if best:
+            best.see(module.eval(), 0)
+        return
     optimizer = torch.optim.AdamW(
-        [p for p in module.parameters() if p.requires_grad], config.lr, weight_decay=config.weight_decay
-    )
+        [p for p in module.parameters() if p.requires_grad], config.lr * module.pace,
+        weight_decay=config.weight_decay, fused=True,
+    )  # fmt: skip
     generator = torch.Generator().manual_seed(config.seed)
     draw = balance.sampler(data.target, config, generator)
-    steps = math.ceil(len(data) / config.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * steps)
+    lengths, count = data.lengths(), math.ceil(len(data) / config.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * count)
     for epoch in range(1, (stop or epochs) + 1):
         module.train()
-        for rows in draw().split(config.batch_size):
-            part = data[rows]
+        for rows in by_length(draw(), lengths, config.batch_size):
+            part = data[rows].trimmed()
             present = drop_modalities(part.present, config.modality_dropout, generator)
             loss = module.objective(part.vectors, present, part.target, criterion)
             optimizer.zero_grad(set_to_none=True)
@@ -143,37 +134,16 @@ def _train(
             best.see(module.eval(), epoch)
 
 
-def drop_modalities(present: Vectors, share: float, generator: torch.Generator) -> Vectors:
-    """Each modality of a row is taken away with chance `share`, but never the last that is there."""
-    if not share:
-        return present
-    there = torch.stack([mask.reshape(len(mask), -1).any(1) for mask in present.values()], 1)
-    draws = torch.rand(there.shape, generator=generator)
-    kept = there & (draws >= share)
-    luckiest = draws.masked_fill(~there, -1).argmax(1)
-    kept[torch.arange(len(kept)), luckiest] |= there[torch.arange(len(kept)), luckiest]
-    return {
-        name: mask & kept[:, i].reshape(-1, *[1] * (mask.ndim - 1)) for i, (name, mask) in enumerate(present.items())
-    }
+class Best:
+    """The weights that did best on rows held out. measure: a module -> what to go by, and the score to tell."""
 
-
-class _Best:
-    """The weights that did best on rows held out: right answers first, then surety."""
-
-    def __init__(self, held: Batch, task: str) -> None:
-        self._held, self._task = held, task
+    def __init__(self, measure: Callable[[nn.Module], tuple[float, float]]) -> None:
+        self._measure = measure
         self._value, self.score, self.epoch, self.state = -math.inf, 0.0, 0, {}
 
     def see(self, module: nn.Module, epoch: int) -> None:
         """After an epoch."""
-        logits, target = _logits(module, self._held), self._held.target
-        if self._task == "single":
-            score = float((logits.argmax(1) == target).float().mean())
-            value = score - 0.01 * float(nn.functional.cross_entropy(logits, target))
-        elif self._task == "multiple":
-            value = score = -float(nn.functional.binary_cross_entropy_with_logits(logits, target))
-        else:
-            value = score = -float(nn.functional.mse_loss(logits, target))
+        value, score = self._measure(module)
         if not math.isfinite(value):
             raise BadRequest("the fit diverged: use a smaller --set lr=...")
         if value > self._value:
@@ -181,8 +151,24 @@ class _Best:
             self.state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
+def _measure(held: Batch, task: str, module: nn.Module) -> tuple[float, float]:
+    logits = logits_of(module, held)
+    if task == "single":
+        return right(logits, held.target)
+    loss = nn.functional.binary_cross_entropy_with_logits if task == "multiple" else nn.functional.mse_loss
+    score = -float(loss(logits, held.target))
+    return score, score
+
+
+def right(logits: Tensor, target: Tensor) -> tuple[float, float]:
+    """What to go by, right answers first and then surety; and the share of right answers."""
+    score = float((logits.argmax(1) == target).float().mean())
+    return score - 0.01 * float(nn.functional.cross_entropy(logits, target)), score
+
+
 @torch.inference_mode()
-def _logits(module: nn.Module, data: Batch) -> Tensor:
+def logits_of(module: nn.Module, data: Batch) -> Tensor:
+    """What a module says of all rows, (n, outputs)."""
     return module(data.vectors, data.present)
 
 

@@ -5,16 +5,16 @@ fusions pick it up. A modality's own name (image, text, ...) is that modality al
 """
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from torch import Tensor
 
 from retrieval.errors import BadRequest
-from retrieval.heads import graph, one_vector, pooled, sequences, structure
+from retrieval.heads import graph, multitask, one_vector, pooled, sequences, stacking, structure
 from retrieval.heads.blocks import Fusion
 from retrieval.heads.config import HeadConfig
 
-FUSIONS: dict[str, Callable[..., Fusion]] = {
+FUSIONS: dict[str, type[Fusion]] = {
     "concat": pooled.Concat,
     "mean": pooled.Mean,
     "max": pooled.Max,
@@ -30,6 +30,7 @@ FUSIONS: dict[str, Callable[..., Fusion]] = {
     "align": structure.Align,
     "ensemble": structure.Ensemble,
     "experts": structure.Experts,
+    "stacking": stacking.Stacking,
     "graph": graph.Graph,
 }
 
@@ -43,12 +44,20 @@ def check(fusion: str, modalities: Iterable[str]) -> None:
         raise BadRequest(f"no fusion `{fusion}`: {hint}")
 
 
+def looks_inside(fusion: str) -> bool:
+    """Does it tell the elements of a sequence apart?"""
+    return fusion in FUSIONS and FUSIONS[fusion].looks_inside
+
+
 def build(config: HeadConfig, dims: dict[str, int], outputs: int) -> Fusion:
     """The fusion that a config names, untrained. Raises BadRequest for one that is not known, or does not fit."""
     options: dict = {"width": config.width, "dropout": config.dropout}
     check(config.fusion, dims)
     if config.fusion in dims:
         return pooled.Only(dims, outputs, config.fusion, **options)
+    if config.concepts and config.fusion != "graph":
+        raise BadRequest("--set concepts= is for --fusion graph: use that, or leave it out")
+    options["width"] //= FUSIONS[config.fusion].narrow
     if config.fixed_weights is not None:
         options["weights"] = config.fixed_weights
     try:
@@ -61,7 +70,9 @@ def rebuild(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dic
     """The fusion that was saved: built from its config and filled. Raises what torch raises where they do not fit."""
     if config.head not in one_vector.TRAINED:
         return one_vector.rebuild(config, dims, outputs, tensors)
-    module = build(config, dims, outputs)
+    module = build(config, dims, config.shared or outputs)
+    if config.shared:
+        module = multitask.Part(module, outputs)
     module.like(tensors)
     module.load_state_dict(tensors)
     return module

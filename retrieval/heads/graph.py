@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from retrieval.heads.blocks import Fusion, Vectors
+from retrieval.heads.blocks import Fusion, Vectors, pooled
 
 _SELF = 0.9999  # a cosine above this is the row itself, or its copy: it would give its own label away
 _SHARED = "memory_"
@@ -55,8 +55,11 @@ def edge_softmax(scores: Tensor, goal: Tensor, nodes: int) -> Tensor:
 class Graph(Fusion):
     """Modalities side by side, and a GATv2 over the k nearest of the rows it was fitted on, with their labels.
 
-    Nearness is the mean cosine over the modalities that both rows have. Rows of a batch never see each other.
+    Nearness is the mean cosine over the modalities that both rows have. Rows of a batch never see each other. With a
+    graph of concepts a class is its share in each of their nodes, among the labels and in the answer.
     """
+
+    narrow = 2
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0, k: int = 16) -> None:
         super().__init__(dims, outputs, width, dropout)
@@ -66,40 +69,45 @@ class Graph(Fusion):
         self.attend = GATv2(width)
         self.sharp = nn.Parameter(torch.tensor(10.0))  # how much more the nearer ones count at first
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))
+        self.concepts: Tensor | None = None
         self._keep({name: torch.zeros(0, dim) for name, dim in dims.items()},
                    {name: torch.zeros(0, dtype=torch.bool) for name in dims}, torch.zeros(0, outputs))  # fmt: skip
 
     def remember(self, vectors: Vectors, present: Vectors, target: Tensor) -> None:
         """Take these rows as the graph's nodes; sequences by their mean."""
-        parts = {name: self._mean(vectors, present, name) for name in self.names}
+        parts = {name: pooled(vectors[name], present[name]) for name in self.names}
         labels = F.one_hot(target, self.outputs).float() if target.ndim == 1 else target
         self._keep({n: x for n, (x, _) in parts.items()}, {n: mask for n, (_, mask) in parts.items()}, labels)
 
     def like(self, tensors: dict[str, Tensor]) -> None:
-        """Make room for the nodes of a head that was saved."""
+        """Make room for the nodes and the concepts of a head that was saved."""
+        if "concepts" in tensors:
+            self.know(tensors["concepts"])
         found = {key: torch.zeros_like(t) for key, t in tensors.items() if key.startswith(_SHARED)}
         for key, tensor in found.items():
             self.register_buffer(key, tensor)
+        self._units = {}
+
+    def know(self, concepts: Tensor) -> None:
+        """From now on classes are these shares in nodes, (outputs, nodes): concepts.relation."""
+        width, nodes = self.label.out_features, concepts.shape[1]
+        del self.concepts
+        self.register_buffer("concepts", concepts.clone())
+        self.label = nn.Linear(nodes, width, bias=False)
+        self.classify = nn.Sequential(self.classify[0], nn.Linear(width, nodes))
 
     def _keep(self, vectors: Vectors, present: Vectors, labels: Tensor) -> None:
         for name in self.names:
             self.register_buffer(f"{_SHARED}vectors_{name}", vectors[name].clone())
             self.register_buffer(f"{_SHARED}present_{name}", present[name].clone())
         self.register_buffer(f"{_SHARED}labels", labels.clone())
+        self._units: Vectors = {}  # of the nodes, found at the first question: neither they nor the statistics change
 
     def _memory(self) -> tuple[Vectors, Vectors, Tensor]:
         held = dict(self.named_buffers(recurse=False))
         vectors, present = ({name: held[f"{_SHARED}{kind}_{name}"] for name in self.names}
                             for kind in ("vectors", "present"))  # fmt: skip
         return vectors, present, held[f"{_SHARED}labels"]
-
-    @staticmethod
-    def _mean(vectors: Vectors, present: Vectors, name: str) -> tuple[Tensor, Tensor]:
-        x, mask = vectors[name], present[name]
-        x = torch.where(mask[..., None], x, 0.0)
-        if x.ndim == 3:
-            x, mask = x.sum(1) / mask.sum(1, keepdim=True).clamp(min=1), mask.any(1)
-        return x, mask
 
     def states(self, vectors: Vectors, present: Vectors) -> Tensor:
         """What rows are by themselves: (b, w)."""
@@ -113,10 +121,12 @@ class Graph(Fusion):
         known, there, _ = self._memory()
         total = shared = 0
         for name in self.names:
-            x, mask = self._mean(vectors, present, name)
+            x, mask = pooled(vectors[name], present[name])
             both = (mask[:, None] & there[name]).float()
-            x, y = (F.normalize(self.standardize[name](part), dim=1) for part in (x, known[name]))
-            total, shared = total + both * (x @ y.T), shared + both
+            if name not in self._units:
+                self._units[name] = F.normalize(self.standardize[name](known[name]), dim=1)
+            x = F.normalize(self.standardize[name](x), dim=1)
+            total, shared = total + both * (x @ self._units[name].T), shared + both
         near = total / shared.clamp(min=1)
         near = near.masked_fill((shared == 0) | (near > _SELF), -torch.inf)
         best = near.topk(min(self.k, near.shape[1]), 1)
@@ -130,9 +140,11 @@ class Graph(Fusion):
         known, there, labels = self._memory()
         used, source = source.unique(return_inverse=True)
         others = self.states({n: known[n][used] for n in self.names}, {n: there[n][used] for n in self.names})
-        nodes = others + self.label(labels[used])
+        classes = labels[used] if self.concepts is None else labels[used] @ self.concepts
+        nodes = others + self.label(classes)
         heard = self.attend.messages(own, nodes, torch.stack([source, goal]), self.sharp * near)
-        return self.classify(F.relu(own + heard))
+        said = self.classify(F.relu(own + heard))
+        return said if self.concepts is None else said @ self.concepts.T
 
 
 # ---------------------------------------------------------------- without training

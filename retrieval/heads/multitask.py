@@ -25,8 +25,12 @@ class MultiTask(nn.Module):
 
     def forward(self, vectors: Vectors, present: Vectors) -> dict[str, Tensor]:
         """Logits (b, outputs) of each task."""
-        shared = torch.relu(self.body(vectors, present))
+        shared = torch.relu(self.body(vectors, present))  # once for all
         return {name: head(shared) for name, head in self.heads.items()}
+
+    def parts(self) -> dict[str, "Part"]:
+        """Each task as a module of its own, on the shared body."""
+        return {name: Part(self.body, head=head) for name, head in self.heads.items()}
 
     def objective(
         self, vectors: Vectors, present: Vectors, targets: Mapping[str, Tensor], criteria: Mapping[str, Criterion]
@@ -41,3 +45,20 @@ class MultiTask(nn.Module):
         if self.fixed is not None:
             return (every * torch.tensor(self.fixed)).sum()
         return ((-self.doubt).exp() * every + self.doubt).sum()
+
+
+class Part(nn.Module):
+    """One task of several: the shared body, and the task's own layer."""
+
+    def __init__(self, body: Fusion, outputs: int = 0, head: nn.Linear | None = None) -> None:
+        super().__init__()
+        self.body = body
+        self.head = nn.Linear(body.outputs, outputs) if head is None else head
+
+    def like(self, tensors: dict[str, Tensor]) -> None:
+        """As Fusion's."""
+        self.body.like({name.removeprefix("body."): t for name, t in tensors.items() if name.startswith("body.")})
+
+    def forward(self, vectors: Vectors, present: Vectors) -> Tensor:
+        """Logits (b, outputs)."""
+        return self.head(torch.relu(self.body(vectors, present)))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
 from retrieval.heads import adapters, probes
-from retrieval.heads.blocks import Vectors, masked_mean
+from retrieval.heads.blocks import Vectors, pooled
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.probes import Rows
 
@@ -41,11 +41,7 @@ class OneVector(nn.Module):
 
     def joined(self, vectors: Vectors, present: Vectors) -> Tensor:
         """(b, d): side by side, or added; of unit length, zeros where nothing is there."""
-        parts = []
-        for name in self.names:
-            x, mask = vectors[name], present[name]
-            x = torch.where(mask[..., None], x, 0.0)
-            parts.append(F.normalize(masked_mean(x, mask)[0] if x.ndim == 3 else x, dim=-1))
+        parts = [F.normalize(pooled(vectors[name], present[name])[0], dim=-1) for name in self.names]
         together = torch.stack(parts).sum(0) if self.mean else torch.cat(parts, 1)
         return F.normalize(together, dim=1)
 

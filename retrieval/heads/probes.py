@@ -13,6 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from indexes import exact
+from retrieval.heads.blocks import Criterion
 
 LAMBDAS = torch.logspace(-6, 3, 10)  # of the ridge
 SWEEP = 96  # steps between 1e-6 and 1e6 of the CLIP paper's search
@@ -91,8 +92,11 @@ def ridge(rows: Rows) -> tuple[Linear, Linear]:
 
 
 def ridge_path(vectors: Tensor, target: Tensor, classes: int, lambdas: Tensor = LAMBDAS) -> list[tuple[Tensor, Tensor]]:
-    """For every penalty l the (weight (c, d), bias (c,)) that minimises |X W' + b - Y|^2 + l n |W|^2; b is free."""
-    x, goal = vectors.double(), 2 * _one_hot(target, classes).double() - 1
+    """For every penalty l the (weight (c, d), bias (c,)) that minimises |X W' + b - Y|^2 + l n |W|^2; b is free.
+
+    Y is 1 and -1 for classes (n,), or the target itself (n, c).
+    """
+    x, goal = vectors.double(), (2 * _one_hot(target, classes) - 1 if target.ndim == 1 else target).double()
     middle, mean = x.mean(0), goal.mean(0)
     x = x - middle
     values, axes = torch.linalg.eigh(x.T @ x / len(x))
@@ -142,11 +146,11 @@ def search(right) -> int:  # noqa: ANN001 - f(step) -> how good
 
 def lbfgs(
     vectors: Tensor, target: Tensor, classes: int, penalty: float, start: tuple[Tensor, Tensor] | None = None,
-    iterations: int = 1000,
+    iterations: int = 1000, criterion: Criterion = F.cross_entropy,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(weight (c, d), bias (c,)) that minimises the summed cross-entropy + penalty / 2 |W|^2, as scikit-learn's does.
 
-    Its C is 1 / penalty.
+    Its C is 1 / penalty. criterion: another mean over rows instead.
     """
     weight = torch.zeros(classes, vectors.shape[1]) if start is None else start[0].clone()
     bias = torch.zeros(classes) if start is None else start[1].clone()
@@ -156,7 +160,7 @@ def lbfgs(
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(vectors @ weight.T + bias, target) + penalty / 2 * weight.pow(2).sum() / len(vectors)
+        loss = criterion(vectors @ weight.T + bias, target) + penalty / 2 * weight.pow(2).sum() / len(vectors)
         loss.backward()
         return loss
 

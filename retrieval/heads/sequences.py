@@ -7,6 +7,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from retrieval.heads.blocks import Fusion, Vectors, masked_mean, masked_softmax, mlp
+from retrieval.towers.layers import Block, attend
 
 Score = Literal["additive", "dot", "cosine"]
 
@@ -33,17 +34,19 @@ class Conv(Fusion):
 class SelfAttention(Fusion):
     """Every element attends to every other, whatever modality it is of; then the mean of what is there, and an MLP."""
 
+    looks_inside, narrow = True, 2
+
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
                  heads: int = 4) -> None:  # fmt: skip
         super().__init__(dims, outputs, width, dropout)
-        self.attend = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.norm = nn.LayerNorm(width)
         self.classify = mlp(width, outputs, width, dropout)
 
     def mix(self, x: Tensor, mask: Tensor) -> Tensor:
         """(b, l, w), bool (b, l) to (b, l, w): knows no order, and nothing of what is missing."""
-        mixed, _ = self.attend(x, x, x, key_padding_mask=_seen(mask), need_weights=False)
-        return self.norm(x + mixed)
+        return self.norm(x + self.out(attend(self.qkv(x), self.heads, bias_of(mask))))
 
     def forward(self, vectors: Vectors, present: Vectors) -> Tensor:
         """Logits (b, outputs)."""
@@ -54,21 +57,25 @@ class SelfAttention(Fusion):
 class Transformer(Fusion):
     """A transformer over [CLS] and every element, each with a vector for its modality; [CLS] is classified."""
 
+    looks_inside, narrow, pace = True, 2, 0.3
+
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
-                 heads: int = 4, layers: int = 2) -> None:  # fmt: skip
+                 heads: int = 4, layers: int = 1) -> None:  # fmt: skip
         super().__init__(dims, outputs, width, dropout)
         self.start = nn.Parameter(torch.randn(width) * 0.02)
         self.kinds = nn.Parameter(torch.randn(len(dims), width) * 0.02)
-        layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, batch_first=True, norm_first=True)
-        self.body = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.classify = nn.Linear(width, outputs)
+        self.body = nn.ModuleList([Block(width, heads) for _ in range(layers)])
+        self.norm = nn.LayerNorm(width)
+        self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))
 
     def forward(self, vectors: Vectors, present: Vectors) -> Tensor:
         """Logits (b, outputs)."""
         x, mask, kinds = self.sequence(vectors, present)
         x = torch.cat([self.start.expand(len(x), 1, -1), x + self.kinds[kinds]], 1)
-        mask = F.pad(mask, (1, 0), value=True)
-        return self.classify(self.body(x, src_key_padding_mask=~mask)[:, 0])
+        bias = bias_of(F.pad(mask, (1, 0), value=True))
+        for block in self.body:
+            x = block(x, bias)
+        return self.classify(self.norm(x[:, 0]))
 
 
 class CrossAttention(Fusion):
@@ -77,6 +84,8 @@ class CrossAttention(Fusion):
     score: "additive" is Bahdanau's v . tanh(Q q + K k); "dot" is scaled; "cosine" knows no lengths. A softmax is taken
     over the sequence, never over the batch.
     """
+
+    looks_inside, narrow = True, 2
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
                  score: Score = "additive", temperature: float = 0.1) -> None:  # fmt: skip
@@ -119,8 +128,9 @@ class CrossAttention(Fusion):
         return self.classify(torch.cat([half for name in self.names for half in found[name][:2]], 1))
 
 
-def _seen(mask: Tensor) -> Tensor:
-    """torch's padding mask, True for what is not looked at; a row with nothing keeps its first element, which is 0."""
-    nothing = ~mask.any(1)
-    padding = ~mask
-    return torch.where(nothing[:, None], torch.arange(mask.shape[1], device=mask.device) > 0, padding)
+def bias_of(mask: Tensor) -> Tensor:
+    """bool (b, l) to what is added to scores (b, heads, l, l): 0 for what is there, the least number elsewhere.
+
+    A row with nothing looks at its zeros, all alike, and stays finite.
+    """
+    return torch.zeros(mask.shape, device=mask.device).masked_fill(~mask, torch.finfo(torch.float32).min)[:, None, None]

@@ -136,7 +136,9 @@ class Experts(Ensemble):
 
     def objective(self, vectors: Vectors, present: Vectors, target: Tensor, criterion: Criterion) -> Tensor:
         """The mixture's criterion, and the members' own so that none of them starves."""
-        return criterion(self(vectors, present), target) + super().objective(vectors, present, target, criterion)
+        logits, asked = self.answers(vectors, present)  # asked once for both
+        mixed = (self.gated(vectors, present, asked)[..., None] * logits).sum(1)
+        return criterion(mixed, target) + sum(criterion(said, target) for said in logits.unbind(1))
 
 
 def interpolate(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:

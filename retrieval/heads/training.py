@@ -50,6 +50,14 @@ def prepare(
     examples = labelled.open_examples(source, column, task)
     if learn:
         labelled.classes_of(examples)
+    return encoded(examples, encoder, vectors, on_progress, inputs)
+
+
+def encoded(
+    examples: Examples, encoder, vectors: dict[str, Path] | None = None,  # noqa: ANN001
+    on_progress: Callable[[int, int], None] = lambda done, total: None, inputs: str | Sequence[str] = "",
+) -> Prepared:  # fmt: skip
+    """Rows as an encoder sees them: `prepare`, once they are read."""
     own = {name: features.read_vectors(name, file, examples.total) for name, file in (vectors or {}).items()}
     names = features.chosen(inputs, encoder, list(own)) if isinstance(inputs, str) else inputs
     inputs = features.encode(examples.items, encoder, names, on_progress)
@@ -57,7 +65,7 @@ def prepare(
         inputs = features.with_vectors(inputs, name, own[name][examples.rows])
     there = np.flatnonzero(inputs.anything)
     if not len(there):
-        raise BadRequest(f"{source}: no labelled row has a picture that decodes, or a text: check the source")
+        raise BadRequest(f"{examples.source}: no labelled row has a picture that decodes, or a text: check the source")
     skipped = inputs.skipped
     kept = replace(inputs[there], skipped=skipped)
     return Prepared(_take(examples, there), kept, len(examples) - len(there))
@@ -118,15 +126,21 @@ def train_head(
 
     Raises BadRequest where there is nothing to tell apart, or config names no fusion.
     """
+    if config.shared:
+        raise BadRequest("one label shares nothing: leave out --set shared=, or give several --label")
     examples = prepared.examples
     names = labelled.classes_of(examples)
     inputs = prepared.inputs.there()
     words = class_vectors(encoder, names) if config.head in WITH_WORDS else None
     fitted = fit(inputs, examples.labels, names, examples.task, config, on_epoch, words)
-    where = str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name
     head = Head(
         module=fitted.module, config=config, names=names, task=examples.task, column=examples.column,
-        dims=inputs.dims, encoder=where, fingerprint=encoder.fingerprint, temperature=fitted.temperature,
+        dims=inputs.dims, encoder=whereabouts(encoder), fingerprint=encoder.fingerprint, temperature=fitted.temperature,
         center=fitted.center, spread=fitted.spread,
     )  # fmt: skip
     return head, fitted.score
+
+
+def whereabouts(encoder) -> str:  # noqa: ANN001
+    """The name of an encoder, from any folder."""
+    return str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name
