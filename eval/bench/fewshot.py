@@ -3,7 +3,7 @@
     python -m eval.bench.fewshot RUN LABELS.csv class          # columns image, split (train, validation, test), class
 
 For 1, 2, 4, 8, 16 pictures a class (five draws) and for all of them: the accuracy on the test rows of ridge, logistic
-regression, prototypes and nearest neighbours on the vectors (`--head`), and of logistic regression on 16 x 16 pixels
+regression, prototypes and nearest neighbours on the vectors (`--head`), and of logistic regression on 32 x 32 pixels
 scaled to unit length. One JSON line a number of pictures (ours: the best head; the peer: pixels), and one that sets our
 solver beside scikit-learn's at the penalty that ours chose.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-SHOTS, DRAWS, SIDE = (1, 2, 4, 8, 16), 5, 16
+SHOTS, DRAWS, SIDE = (1, 2, 4, 8, 16), 5, 32
 HEADS = ("logistic", "ridge", "prototypes", "knn")
 
 
@@ -27,7 +27,7 @@ def drawn(labels: list[str], shots: int, seed: int) -> np.ndarray:
 
 
 def pixels(items: list) -> np.ndarray:
-    """float32 (n, 768) of unit length, off their mean grey."""
+    """float32 (n, 3072) of unit length, off their mean grey."""
     from retrieval.images import load
 
     rows = np.stack([np.asarray(load(item).convert("RGB").resize((SIDE, SIDE)), np.float32).ravel() for item in items])
@@ -63,11 +63,11 @@ def solvers(learn, held) -> tuple[float, float]:  # noqa: ANN001
         weight, bias = ours(torch.from_numpy(x[fit]), torch.from_numpy(y[fit]), step)
         return float(((torch.from_numpy(x[chooser]) @ weight.T + bias).argmax(1).numpy() == y[chooser]).mean())
 
-    def ours(vectors, target, step: int):  # noqa: ANN001, ANN202
-        return probes.lbfgs(vectors, target, len(names), probes.penalty_of(step))
+    def ours(vectors, target, step: int, dtype=torch.float32):  # noqa: ANN001, ANN202
+        return probes.lbfgs(vectors, target, len(names), probes.penalty_of(step), dtype=dtype)
 
     best = probes.search(right)
-    weight, bias = ours(torch.from_numpy(x), torch.from_numpy(y), best)
+    weight, bias = ours(torch.from_numpy(x), torch.from_numpy(y), best, torch.float64)  # as the head `logistic` does
     mine = float(((torch.from_numpy(seen) @ weight.T + bias).argmax(1).numpy() == truth).mean())
     theirs = LogisticRegression(C=1 / probes.penalty_of(best), max_iter=2000, tol=1e-6).fit(x, y)
     return mine, float(theirs.score(seen, truth))

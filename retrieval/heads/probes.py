@@ -124,7 +124,7 @@ def logistic(rows: Rows) -> tuple[Linear, Linear]:
         return kept[step]
 
     best = search(right)
-    after = lbfgs(*rows.all(), rows.classes, penalty_of(best), warm[best])
+    after = lbfgs(*rows.all(), rows.classes, penalty_of(best), warm[best], dtype=torch.float64)
     return _linear(after, rows.classes), _linear(warm[best], rows.classes)
 
 
@@ -146,14 +146,16 @@ def search(right) -> int:  # noqa: ANN001 - f(step) -> how good
 
 def lbfgs(
     vectors: Tensor, target: Tensor, classes: int, penalty: float, start: tuple[Tensor, Tensor] | None = None,
-    iterations: int = 1000, criterion: Criterion = F.cross_entropy,
+    iterations: int = 1000, criterion: Criterion = F.cross_entropy, dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(weight (c, d), bias (c,)) that minimises the summed cross-entropy + penalty / 2 |W|^2, as scikit-learn's does.
 
-    Its C is 1 / penalty. criterion: another mean over rows instead.
+    Its C is 1 / penalty. criterion: another mean over rows instead. dtype: what is computed in; under a small penalty
+    float32 stops where the loss is flat, which is enough to compare penalties and a row in two hundred off the minimum.
     """
-    weight = torch.zeros(classes, vectors.shape[1]) if start is None else start[0].clone()
-    bias = torch.zeros(classes) if start is None else start[1].clone()
+    vectors = vectors.to(dtype)
+    weight = vectors.new_zeros(classes, vectors.shape[1]) if start is None else start[0].to(dtype, copy=True)
+    bias = vectors.new_zeros(classes) if start is None else start[1].to(dtype, copy=True)
     weight.requires_grad_(True), bias.requires_grad_(True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=iterations, tolerance_grad=1e-6, history_size=10,
                                   tolerance_change=1e-9, line_search_fn="strong_wolfe")  # fmt: skip
@@ -165,7 +167,7 @@ def lbfgs(
         return loss
 
     optimizer.step(closure)
-    return weight.detach(), bias.detach()
+    return weight.detach().float(), bias.detach().float()
 
 
 class Neighbours(nn.Module):
