@@ -13,8 +13,8 @@ def configured(fusion: str, kind: str, label: str, vectors: list[str] | None, se
 
     config = HeadConfig(fusion=fusion, head=kind).settings(settings or [])
     check([fusion], vectors, config)
-    if len(several.columns_of(label)) > 1:
-        several.check(config)
+    if len(columns := several.columns_of(label)) > 1:
+        several.check(config, columns)
     return config
 
 

@@ -64,7 +64,7 @@ def test_what_cannot_be_shared_is_said_before_anything_is_encoded(table):
         (HeadConfig(fusion="graph"), "knows one label"), (HeadConfig(head="ridge"), "knows one label"),
     ):  # fmt: skip
         with pytest.raises(BadRequest, match=message):
-            several.check(config)
+            several.check(config, ["colour", "kind"])
     with pytest.raises(BadRequest, match="one weight for each of colour, kind"):
         several.train_several(several.prepare_several(table, ["colour", "kind"], toy), toy,
                               dataclasses.replace(FAST, task_weights="1"))  # fmt: skip

@@ -43,8 +43,11 @@ def columns_of(label: str) -> list[str]:
     return columns
 
 
-def check(config: HeadConfig) -> None:
-    """Raise BadRequest where a config cannot serve several labels."""
+def check(config: HeadConfig, columns: Sequence[str]) -> None:
+    """Raise BadRequest where a config cannot serve these several labels, or has not one weight for each."""
+    weights = config.fixed_task_weights
+    if weights is not None and len(weights) != len(columns):
+        raise BadRequest(f"one weight for each of {', '.join(columns)}: write, say, --set task_weights=1,0.5")
     if config.head != "fusion" or config.fusion in ALONE:
         what = f"--head {config.head}" if config.head != "fusion" else f"--fusion {config.fusion}"
         raise BadRequest(f"{what} knows one label: give one --label, or another --fusion")
@@ -78,7 +81,7 @@ def train_several(
 
     Raises BadRequest where the config cannot serve several labels, or has not one weight for each.
     """
-    check(config)
+    check(config, list(several.labels))
     config = replace(config, shared=config.shared or config.width)
     inputs = several.prepared.inputs.there()
     names = {column: sorted({label for label in of if label}) for column, of in several.labels.items()}
@@ -102,8 +105,6 @@ class _Tasks(MultiTask):
     def __init__(self, data: Batch, dims: dict[str, int], names: dict[str, list[str]], config: HeadConfig) -> None:
         body = fusions.build(config, dims, config.shared)
         weights = config.fixed_task_weights
-        if weights is not None and len(weights) != len(names):
-            raise BadRequest(f"one weight for each of {', '.join(names)}: write, say, --set task_weights=1,0.5")
         # Their own names may hold what a module's cannot: a dot.
         super().__init__(body, {f"task_{i}": len(of) for i, of in enumerate(names.values())}, weights)
         body.fit_statistics(data.vectors, data.present)
