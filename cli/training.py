@@ -11,9 +11,10 @@ from retrieval import TrainConfig, open_pairs
 from retrieval.datatypes import Pair
 from retrieval.distributed import is_first
 from retrieval.errors import BadRequest
+from retrieval.generations import train_all
 from retrieval.recipes import RECIPES
 from retrieval.sources import open_mixture
-from retrieval.train import Progress, TrainResult, config_of, train
+from retrieval.train import Progress, TrainResult, config_of
 
 WAYS = ("text_to_image", "image_to_text")
 KEPT = "remembered_"  # before the names of what is measured on --remember
@@ -33,7 +34,7 @@ def run(
     pictures = len({pair.item.id for pair in pairs})
     show.note(f"{pictures} pictures, {len(pairs)} captions")
     with show.Meter("decoding", "pictures") as decoding, show.Meter("training") as meter:
-        result = train(
+        result = train_all(
             pairs, out, config, resume=resume, should_stop=should_stop, on_decode=decoding, on_message=meter.say,
             on_step=lambda progress: _show_step(meter, progress), on_eval=measure,
         )  # fmt: skip

@@ -22,7 +22,7 @@ from retrieval.encoder import DualEncoder
 from retrieval.errors import BadRequest, ImageError
 from retrieval.mining import nearest
 from retrieval.order import Order
-from retrieval.teacher import Teacher
+from retrieval.teacher import Teacher, in_chorus
 from retrieval.tokenizer import CaptionTokenizer, pad
 
 MARGIN = 7 / 6  # pictures are kept this much larger than the tower sees them, so that a crop keeps its sharpness
@@ -53,7 +53,7 @@ class TrainingSet:
     def __init__(
         self, pairs: Sequence[Pair], encoder: DualEncoder, config: TrainConfig,
         on_progress: Callable[[int, int], None] = lambda done, total: None, processes: int = 1, process: int = 0,
-        teacher: DualEncoder | None = None,
+        teachers: Sequence[DualEncoder] = (),
     ) -> None:  # fmt: skip
         self.config, self._processes, self._process = config, processes, process
         self.skipped: list[tuple[str, str]] = []
@@ -73,7 +73,7 @@ class TrainingSet:
         self._pixels = self._decode_all(on_progress)
         self._tokens = [_token_rows(encoder.tokenize, captions[item.id]) for item in self._items]
         texts = [captions[item.id] for item in self._items]
-        self._teacher = Teacher(teacher, self._items, texts) if teacher else None
+        self._teachers = [Teacher(teacher, self._items, texts) for teacher in teachers]
         weights = np.array([weight[item.id] for item in self._items])
         near = nearest(config.hard_negatives, [item.id for item in self._items]) if config.hard_negatives else None
         self.draws = min(config.captions, max(map(len, self._tokens), default=1))
@@ -110,7 +110,7 @@ class TrainingSet:
             rows = [drop_words(row, self._word_dropout, rng) for row in rows]
         tokens = torch.from_numpy(pad(rows)).unflatten(0, (len(items), self.draws))
         shown = self._shown_of(items, mine, step, torch.Generator().manual_seed(int(rng.integers(2**62))))
-        teacher = self._teacher(items, drawn) if self._teacher else None
+        teacher = in_chorus([ask(items, drawn) for ask in self._teachers]) if self._teachers else None
         return Batch(shown, tokens[mine], items[mine], alike, teacher, mine.start)
 
     def _shown_of(self, items: np.ndarray, mine: slice, step: int, generator: torch.Generator) -> torch.Tensor:

@@ -66,8 +66,10 @@ class TrainConfig:
     label_smoothing: float = 0.0  # of info_nce
     duplicates: str = "negative"  # captions of the same words, of other pictures: "negative", "masked" or "positive"
     loss_budget_mb: int = 128  # of logits kept for their gradients; a larger batch makes them twice, a third more work
-    teacher: str = ""  # an encoder whose answers on the same pairs are part of what is asked; "" is none
+    teacher: str = ""  # an encoder, or several with commas: their answers on the same pairs are part of what is asked
     teacher_share: float = 0.5  # of the targets
+    generations: int = 1  # each but the first is taught by the one before it (generations.py)
+    caption_weight: float = 0.0  # of a loss between captions of a picture, which is added; needs captions=2 or more
 
     # How the weights move.
     optimizer: str = "adamw"  # or lion (a third to a tenth of adamw's rate), or sgd (with momentum)
@@ -132,6 +134,7 @@ class TrainConfig:
     def _check_together(self) -> None:
         _require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
         _require(not self.unfreeze or self.freeze != "", "unfreeze", "belongs to freeze=image, text or both")
+        _require(not self.caption_weight or self.captions > 1, "caption_weight", "belongs to captions=2 or more")
         _require(self.freeze != "both" or self.unfreeze > 0, "unfreeze", "must be above 0 where freeze=both")
         _require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
 
@@ -184,10 +187,11 @@ _ABOVE_ZERO = (
     "captions",
     "image_channels",
     "frames",
+    "generations",
 )
 _NOT_NEGATIVE = (
     "micro_batch_size", "weight_decay", "evaluations", "checkpoints", "pixel_cache_gb", "text_layers", "lora",
-    "unfreeze", "patience", "loss_budget_mb", "image_layers",
+    "unfreeze", "patience", "loss_budget_mb", "image_layers", "caption_weight",
 )  # fmt: skip
 _BELOW_ONE = (
     "small_share", "warmup", "ema", "word_dropout", "color_jitter", "dropout", "patch_dropout", "label_smoothing",

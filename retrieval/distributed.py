@@ -29,6 +29,11 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
+def processes() -> int:
+    """How many there are, as torchrun says."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 @dataclass(frozen=True)
 class Ranks:
     """This process among `size`."""

@@ -13,7 +13,7 @@ from retrieval.losses import Loss
 
 def backward(
     model: DualEncoder, batch: Batch, loss: Loss, micro_batch_size: int = 0, seed: int = 0,
-    collect: Callable[[], None] = lambda: None,
+    collect: Callable[[], None] = lambda: None, caption_weight: float = 0.0,
 ) -> tuple[Features, float]:  # fmt: skip
     """Loss and gradients of a batch; its features (detached, of the first draw of captions) and the loss.
 
@@ -21,7 +21,8 @@ def backward(
     price of one look at it. What the batch says of captions alike, and of a teacher, goes to the loss. With a
     micro-batch size the towers see a few pairs at a time (gradient caching, Gao 2021): features without graph, the loss
     on all of them once, then each piece again with its share of the gradient. Every random draw is replayed, so nothing
-    changes but memory and time. `collect` is called after each backward.
+    changes but memory and time. `collect` is called after each backward. caption_weight: of a second loss, between the
+    draws: captions of one picture belong to each other too. It is in the gradients, not in the value.
     """
     device = model.device
     images, tokens = batch.images.to(device, non_blocking=True), batch.tokens.to(device, non_blocking=True)
@@ -30,14 +31,14 @@ def backward(
     if not 0 < micro_batch_size < len(images):
         features = _features(model, images, tokens)
         value = _mean_loss(loss, features, batch)
-        value.backward()
+        _with_captions(value, loss, features, caption_weight).backward()
         collect()
         return _detached(features), value.item()
 
     pieces = [slice(i, i + micro_batch_size) for i in range(0, len(images), micro_batch_size)]
     states, whole = _without_graph(model, images, tokens, pieces)
     value = _mean_loss(loss, whole, batch)
-    value.backward()
+    _with_captions(value, loss, whole, caption_weight).backward()
     collect()
     dropout.reseed(model, seed, *before)
     sides = [_is_trained(tower) for tower in (model.image_tower, model.text_tower)]
@@ -82,6 +83,17 @@ def _features(model: DualEncoder, images: torch.Tensor | None, tokens: torch.Ten
     if tokens is None:
         return features
     return features._replace(text=features.text.unflatten(0, tokens.shape[:2]))
+
+
+def _with_captions(value: torch.Tensor, loss: Loss, features: Features, weight: float) -> torch.Tensor:
+    """The loss of pictures and captions, and `weight` of that of each draw's captions, in the pictures' place, against
+    the next draw's, round in a ring."""
+    if not weight:
+        return value
+    draws = features.text.unbind(1)
+    meet = [features._replace(image=one, text=other) for one, other in zip(draws, draws[1:] + draws[:1], strict=True)]
+    values = [loss(both, both, 0) for both in (meet if len(meet) > 2 else meet[:1])]
+    return value + weight * sum(values) / len(values)
 
 
 def _mean_loss(loss: Loss, features: Features, batch: Batch) -> torch.Tensor:

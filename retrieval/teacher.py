@@ -1,7 +1,7 @@
-"""A teacher: what another encoder says of the pairs, asked once of each picture and caption before the first step.
+"""Teachers: what other encoders say of the pairs, asked once of each picture and caption before the first step.
 
-Its vectors are kept as float16, 2 bytes x dim for each picture and caption. It sees whole pictures and whole captions,
-whatever the student is shown of them.
+Their vectors are kept as float16, 2 bytes x dim for each picture and caption. They see whole pictures and whole
+captions, whatever the student is shown of them. Several teachers speak with one voice: the mean of their logits.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,12 @@ import torch
 
 from retrieval import pipeline
 from retrieval.datatypes import Features, Item
-from retrieval.encoder import DualEncoder
+from retrieval.encoder import DualEncoder, load_encoder
+
+
+def load_teachers(names: str, device: str, precision: str) -> list[DualEncoder]:
+    """The encoders of names with commas between them, none of "". Raises MissingModel and BadRequest."""
+    return [load_encoder(name, device).to_fast_precision(precision) for name in names.split(",") if name]
 
 
 class Teacher:
@@ -35,3 +40,20 @@ class Teacher:
         ]
         image, text = torch.from_numpy(self._images[items]), torch.from_numpy(self._texts[np.array(places)])
         return Features(image.float(), text.float(), self._scale, self._bias)
+
+
+def in_chorus(said: Sequence[Features]) -> Features:
+    """What several teachers say of one batch as if one said it: its logits are the mean of theirs.
+
+    Unit rows of all of them beside each other, each by the root of its share of the scales, are unit rows again.
+    """
+    if len(said) == 1:
+        return said[0]
+    scales = torch.stack([one.logit_scale for one in said])
+    parts = (scales / scales.sum()).sqrt()
+    image, text = (
+        torch.cat([getattr(one, side) * part for one, part in zip(said, parts, strict=True)], -1)
+        for side in ("image", "text")
+    )
+    biases = [one.bias for one in said if one.bias is not None]
+    return Features(image, text, scales.mean(), sum(biases) / len(said) if biases else None)

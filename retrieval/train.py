@@ -30,6 +30,7 @@ from retrieval.losses import LOSSES, Loss
 from retrieval.optimizer import Optimizer
 from retrieval.run_folder import config_of
 from retrieval.step import backward
+from retrieval.teacher import load_teachers
 from retrieval.towers import choice
 
 __all__ = ["Progress", "TrainResult", "config_of", "train"]
@@ -75,6 +76,7 @@ def train(
     on_eval: gives metrics of an encoder, called `config.evaluations` times, and before the first step of a fine-tune.
     on_decode(done, total), on_step(Progress) and on_message(line) are for people to watch. should_stop: asked after
     each step; True ends the run with a checkpoint. Raises BadRequest, MissingModel, and OSError where the disk fails.
+    It is one generation, whatever `config.generations` says: generations.train_all trains them all.
     """
     with distributed.join(config.device) as ranks:
         ranks.from_first(lambda: run_folder.check(Path(out), resume))
@@ -103,16 +105,16 @@ class _Run:
         torch.manual_seed(config.seed)
         self.model = _new_encoder(pairs, config).to(ranks.device)
         base = self.model.fingerprint if config.encoder else ""
-        teacher = load_encoder(config.teacher, ranks.device.type) if config.teacher else None
+        teachers = load_teachers(config.teacher, ranks.device.type, config.precision)
         self._choose_what_is_trained()
-        self.data = TrainingSet(pairs, self.model, config, listeners.on_decode, ranks.size, ranks.rank, teacher)
+        self.data = TrainingSet(pairs, self.model, config, listeners.on_decode, ranks.size, ranks.rank, teachers)
         ranks.part(self.data.batch_size)
         self._lower_precision()
         self.optimizer = Optimizer(self.model, config, self.data.steps)
         self.loss = _loss(config, ranks)
         self.identity = {
             "settings": dataclasses.asdict(config), "data": run_folder.digest(pairs), "encoder": base,
-            "teacher": teacher.fingerprint if teacher else "", "order": self.data.order.fingerprint,
+            "teacher": ",".join(teacher.fingerprint for teacher in teachers), "order": self.data.order.fingerprint,
         }  # fmt: skip
         self.watch = watch.Watch(config, self.data.batch_size, self.data.steps, listeners.on_message)
         if config.duplicates == "negative":
@@ -177,7 +179,9 @@ class _Run:
         # For modules that draw from torch's own generator: each process something else.
         torch.manual_seed(seed + self.ranks.rank * 7_368_787)
         collect = self.optimizer.collect
-        features, value = backward(self.model, batch, self.loss, self.config.micro_batch_size, seed, collect)
+        features, value = backward(
+            self.model, batch, self.loss, self.config.micro_batch_size, seed, collect, self.config.caption_weight
+        )
         value = self.ranks.mean(value)
         if not math.isfinite(value):
             lower = self.config.lr / 3

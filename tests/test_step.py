@@ -155,3 +155,48 @@ def test_what_is_drawn_is_what_the_towers_own_dropout_drew():
     for module in (own, placed):
         module.stream.manual_seed(math.floor(1e6))
     assert torch.equal(own(torch.ones(5, 64)), placed(torch.ones(5, 64)))
+
+
+# ---------------------------------------------------------------- captions beside captions
+
+
+def drawn(encoder, draws):
+    """A batch with several draws of captions; dropout-free, so that a second look sees the same."""
+    texts = [f"{'a b c d e f g h'[: 2 * i % 15]} {'xyz'[draw]} {i}" for i in range(PAIRS) for draw in range(draws)]
+    tokens = torch.from_numpy(encoder.tokenize(texts)).unflatten(0, (PAIRS, draws))
+    return batch_for(encoder)._replace(tokens=tokens)
+
+
+def small():
+    torch.manual_seed(3)
+    sizes = {"image": {"width": 16}, "text": {"width": 64, "layers": 1}}
+    return small_encoder(["a b c d e f g h x y z number"], dim=8, image_size=32, **sizes).train()
+
+
+@pytest.mark.parametrize("draws", [2, 3])
+@pytest.mark.parametrize("micro", [0, 5])
+def test_captions_of_a_picture_belong_to_each_other(draws, micro):
+    """Beside the loss with the pictures: each draw against the next, written out as a plain cross-entropy."""
+    ours, plain = small(), small()
+    batch = drawn(ours, draws)
+    _, value = backward(ours, batch, info_nce, micro, caption_weight=0.3)
+    image, _, scale, _ = plain(batch.images)
+    text = plain(tokens=batch.tokens.flatten(0, 1)).text.unflatten(0, (PAIRS, draws))
+
+    def loss(a, b):
+        logits, true = scale * a @ b.T, torch.arange(PAIRS)
+        return (nn.functional.cross_entropy(logits, true) + nn.functional.cross_entropy(logits.T, true)) / 2
+
+    pictures = sum(loss(image, text[:, draw]) for draw in range(draws)) / draws
+    captions = sum(loss(text[:, draw], text[:, (draw + 1) % draws]) for draw in range(draws)) / draws
+    (pictures + 0.3 * captions).backward()
+    assert value == pytest.approx(pictures.item(), rel=1e-5)  # what is reported is the loss with the pictures
+    assert_same(gradients(ours), gradients(plain))
+
+
+def test_without_a_weight_nothing_changes_to_the_bit():
+    ours, plain = small(), small()
+    batch = drawn(ours, 2)
+    assert backward(ours, batch, info_nce, caption_weight=0.0)[1] == backward(plain, batch, info_nce)[1]
+    for name, grad in gradients(plain).items():
+        assert torch.equal(gradients(ours)[name], grad)

@@ -8,11 +8,12 @@ import torch
 
 from retrieval import open_pairs, recipes
 from retrieval.batches import TrainingSet
+from retrieval.datatypes import Features
 from retrieval.encoder import load_encoder, small_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses import info_nce
 from retrieval.step import backward
-from retrieval.teacher import Teacher
+from retrieval.teacher import Teacher, in_chorus
 from retrieval.train import _loss, train
 
 CONFIG = dataclasses.replace(recipes.smoke(), precision="fp32", batch_size=12, captions=2, epochs=2, warmup=0.0)
@@ -31,7 +32,7 @@ def student(pairs):
 
 def test_a_batch_has_the_teachers_own_vectors(pairs, trained):
     teacher = load_encoder(str(trained))
-    data = TrainingSet(pairs, student(pairs), CONFIG, teacher=teacher)
+    data = TrainingSet(pairs, student(pairs), CONFIG, teachers=[teacher])
     batch = data.batch(1)
     items = list({pair.item.id: pair.item for pair in pairs}.values())
     pictures = teacher.encode_images([items[i].content() for i in batch.items])
@@ -55,7 +56,7 @@ def test_the_loss_is_between_both_targets(pairs, trained, micro):
     """Cross-entropy is linear in its targets: half of the pairs', half of the teacher's."""
     config = dataclasses.replace(CONFIG, teacher=str(trained), teacher_share=0.5, captions=1)
     model = student(pairs)
-    batch = TrainingSet(pairs, model, config, teacher=load_encoder(str(trained))).batch(0)
+    batch = TrainingSet(pairs, model, config, teachers=[load_encoder(str(trained))]).batch(0)
     _, value = backward(model, batch, _loss(config), micro)
     with torch.no_grad():
         features = model(batch.images, batch.tokens[:, 0])
@@ -107,3 +108,26 @@ def test_what_the_teacher_keeps_is_half_precision(pairs, trained):
     teacher = Teacher(load_encoder(str(trained)), items, [["a dog", "a cat"]] * len(items))
     assert (teacher._images.dtype, teacher._texts.dtype) == (np.float16, np.float16)
     assert teacher._texts.shape == (2 * len(items), 32)
+
+
+def test_several_teachers_are_the_mean_of_their_logits():
+    """By hand: scales 2 and 6, so unit vectors with a quarter and three quarters of the room, at scale 4."""
+    one = Features(torch.tensor([[1.0, 0.0]]), torch.tensor([[[0.6, 0.8]]]), torch.tensor(2.0), None)
+    two = Features(torch.tensor([[0.0, 1.0]]), torch.tensor([[[0.6, 0.8]]]), torch.tensor(6.0), None)
+    both = in_chorus([one, two])
+    assert in_chorus([one]) is one
+    assert both.logit_scale.item() == 4
+    assert both.image.norm().item() == pytest.approx(1)
+    logit = both.logit_scale * (both.image @ both.text[0].T)
+    assert logit.item() == pytest.approx((2 * 0.6 + 6 * 0.8) / 2)
+    biased = in_chorus([one._replace(bias=torch.tensor(-3.0)), two._replace(bias=torch.tensor(-5.0))])
+    assert biased.bias.item() == -4
+
+
+def test_teachers_are_named_with_commas(pairs, trained, tmp_path):
+    alone = train(pairs, tmp_path / "one", dataclasses.replace(CONFIG, teacher=str(trained)))
+    twice = train(pairs, tmp_path / "two", dataclasses.replace(CONFIG, teacher=f"{trained},{trained}"))
+    gaps = [
+        (a - b).abs().max().item() for a, b in zip(alone.encoder.parameters(), twice.encoder.parameters(), strict=True)
+    ]
+    assert max(gaps) < 1e-3  # the same teacher two times says the same

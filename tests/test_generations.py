@@ -1,0 +1,70 @@
+"""Generations: each is taught by the one before it, and a stopped one goes on where it was."""
+
+import dataclasses
+
+import pytest
+
+from retrieval import load_encoder, open_pairs, recipes
+from retrieval.errors import BadRequest
+from retrieval.generations import train_all
+from retrieval.train import config_of, train
+
+CONFIG = dataclasses.replace(recipes.smoke(), precision="fp32", batch_size=12, captions=2, epochs=2, generations=2)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return open_pairs("picturebook:24?size=48")
+
+
+@pytest.fixture(scope="module")
+def straight(pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generations") / "run"
+    return folder, train_all(pairs, folder, CONFIG)
+
+
+def test_two_generations_are_two_runs_by_hand(pairs, straight, tmp_path):
+    folder, result = straight
+    alone = dataclasses.replace(CONFIG, generations=1)
+    first = train(pairs, tmp_path / "first", alone)
+    second = train(pairs, tmp_path / "second", dataclasses.replace(alone, teacher=str(tmp_path / "first")))
+    assert load_encoder(str(folder / "generation-1")).fingerprint == first.encoder.fingerprint
+    assert load_encoder(str(folder)).fingerprint == result.encoder.fingerprint == second.encoder.fingerprint
+    assert first.encoder.fingerprint != second.encoder.fingerprint
+    assert config_of(folder) == CONFIG
+
+
+def test_one_generation_is_a_plain_run(pairs, tmp_path):
+    alone = dataclasses.replace(CONFIG, generations=1)
+    plain, told = train(pairs, tmp_path / "a", alone), train_all(pairs, tmp_path / "b", alone)
+    assert told.encoder.fingerprint == plain.encoder.fingerprint
+    assert not (tmp_path / "b" / "generation-1").exists()
+
+
+@pytest.mark.parametrize("stop", [1, 5])  # of 4 steps a generation
+def test_stopped_in_either_generation_it_goes_on_to_the_same_bits(pairs, straight, tmp_path, stop):
+    asked = iter(range(100))
+    stopped = train_all(pairs, tmp_path / "run", CONFIG, should_stop=lambda: next(asked) >= stop - 1)
+    assert not stopped.finished
+    finished = train_all(pairs, tmp_path / "run", CONFIG, resume=True)
+    assert finished.finished
+    assert finished.encoder.fingerprint == straight[1].encoder.fingerprint
+
+
+def test_what_cannot_be_is_said(pairs, straight, tmp_path, monkeypatch):
+    with pytest.raises(BadRequest, match="holds a run already"):
+        train_all(pairs, straight[0], CONFIG)
+    with pytest.raises(BadRequest, match="generations must be above 0"):
+        CONFIG.settings(["generations=0"])
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(BadRequest, match="one process"):
+        train_all(pairs, tmp_path / "run", CONFIG)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_best_recipe_is_the_usual_one_twice_and_longer():
+    best, usual = recipes.best(6000), recipes.from_scratch(6000)
+    assert (best.generations, best.text_layers, best.caption_weight, best.epochs) == (2, 0, 0.3, 70)
+    assert best.epochs > usual.epochs
+    assert recipes.best(1).epochs == 200
+    assert recipes.best(10**9).epochs == 4
