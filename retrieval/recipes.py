@@ -6,7 +6,7 @@ from collections.abc import Callable
 from retrieval.config import TrainConfig
 
 PICTURES_SEEN = 230_000  # by a run from scratch: what a quarter of an hour on two cores allows
-LONG = 420_000  # by a run of `best`
+SEEN_LONG = 420_000  # by each generation of `long`
 
 
 def smoke(pictures: int = 0) -> TrainConfig:
@@ -32,14 +32,14 @@ def from_scratch(pictures: int) -> TrainConfig:
     )  # fmt: skip
 
 
-def best(pictures: int) -> TrainConfig:
-    """What learns the most from your own pairs where time is no matter: some hours for a few thousand pictures.
+def long(pictures: int) -> TrainConfig:
+    """More from your own pairs where time is no matter: some hours for a few thousand pictures.
 
     Longer than `from_scratch`, and two generations of it. Its text tower knows words and not their order, which few
     captions teach more, at half the price of a step; and the captions of a picture are taught to be near each other.
     """
     usual = from_scratch(pictures)
-    epochs = min(200.0, max(4.0, LONG / max(1, pictures)))
+    epochs = min(200.0, max(4.0, SEEN_LONG / max(1, pictures)))
     return dataclasses.replace(
         usual, epochs=round(epochs, 1), small_share=0.5, text_layers=0, caption_weight=0.3, generations=2,
     )  # fmt: skip
@@ -58,5 +58,5 @@ def finetune(pictures: int = 0) -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[int], TrainConfig]] = {
-    "smoke": smoke, "from_scratch": from_scratch, "best": best, "demo": demo, "finetune": finetune,
+    "smoke": smoke, "from_scratch": from_scratch, "long": long, "demo": demo, "finetune": finetune,
 }  # fmt: skip

@@ -62,9 +62,9 @@ def test_what_cannot_be_is_said(pairs, straight, tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_the_best_recipe_is_the_usual_one_twice_and_longer():
-    best, usual = recipes.best(6000), recipes.from_scratch(6000)
-    assert (best.generations, best.text_layers, best.caption_weight, best.epochs) == (2, 0, 0.3, 70)
-    assert best.epochs > usual.epochs
-    assert recipes.best(1).epochs == 200
-    assert recipes.best(10**9).epochs == 4
+def test_the_long_recipe_is_the_usual_one_twice_and_longer():
+    longer, usual = recipes.long(6000), recipes.from_scratch(6000)
+    assert (longer.generations, longer.text_layers, longer.caption_weight, longer.epochs) == (2, 0, 0.3, 70)
+    assert longer.epochs > usual.epochs
+    assert recipes.long(1).epochs == 200
+    assert recipes.long(10**9).epochs == 4
