@@ -174,12 +174,17 @@ def _rows(pairs: Sequence[Pair], count: int, path: Path) -> Path:
 
 
 def recall_in(minutes: float, captions: Path) -> None:
-    """Print the figure, and how long the peer took, on stderr."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        mine = recall_of(ours_learned(captions, folder, 60 * minutes), captions)
-        print(f"ours: {mine:.1%}", file=sys.stderr, flush=True)
-        theirs = recall_of(peer_learned(captions, folder, 60 * minutes), captions)
+    """Print the figure; on stderr how long each took, with start-up, which is not counted."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        recalls = []
+        for name, learned in (("ours", ours_learned), (PEER_NAME, peer_learned)):
+            started = time.perf_counter()
+            encoder = learned(captions, folder, 60 * minutes)
+            taken = time.perf_counter() - started
+            recalls.append(recall_of(encoder, captions))
+            print(f"{name}: {recalls[-1]:.1%} in {taken / 60:.1f} minutes", file=sys.stderr, flush=True)
+    mine, theirs = recalls
     figure(f"recall-{minutes:g}-minutes", [100 * mine], [100 * theirs], PEER_NAME, floor=1.5, goal=2)
 
 
