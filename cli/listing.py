@@ -35,6 +35,8 @@ def ls(
                 show.out(json.dumps(_told(store, record)))
             else:
                 show.out(_line(record) if details else uri)
+        if empty and (mistyped := selection.unknown_fields(store, where)):
+            show.note(mistyped)
     return show.NONE if empty else show.OK
 
 
@@ -69,6 +71,8 @@ def rm(index_dir: Path | None, names: Sequence[str], where: str | None, inside: 
         found = store.rows(selection.condition(store, where, inside)) if not names else selection.named(store, names)
         ids = list(dict.fromkeys(record.id for record in store.records(found)))
         if not ids:
+            if mistyped := selection.unknown_fields(store, where):
+                show.note(mistyped)
             return show.NONE
         if not (sure or _agreed(f"remove {len(ids)} of {len(store)} items from {path}? Their files stay.")):
             show.note("nothing was removed")

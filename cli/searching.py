@@ -76,8 +76,10 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
         _keep(sections, output)
         if not (place.update or output.quiet or queries or output.form != "table"):
             _say_what_is_new(retriever.store)
-    if any(section.hits for section in sections):
-        return show.OK
+        if any(section.hits for section in sections):
+            return show.OK
+        if mistyped := selection.unknown_fields(retriever.store, asked.where):
+            show.note(mistyped)
     if asked.min_confidence is not None or asked.min_score is not None:
         show.note("no good match")
     return show.NONE

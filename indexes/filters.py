@@ -58,6 +58,11 @@ def parse(where: str, inside: Sequence[str] = ()) -> Condition:
     return condition
 
 
+def names(where: str) -> list[str]:
+    """The fields that an expression speaks of, each once. Raises BadFilter."""
+    return list(dict.fromkeys(token.text for token in _tokens(where) if token.kind == "name"))
+
+
 def _tokens(where: str) -> list[_Token]:
     tokens, at = [], 0
     while where[at:].strip():

@@ -1,5 +1,6 @@
 """Which items a request is about: --where, --in and names, as one condition that SQLite checks."""
 
+import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from indexes import Condition, Store, exact, filters
 from retrieval.errors import BadRequest
 
+LOOKED_AT = 200  # items among whose fields a mistyped one is looked for
 _URI = "json_extract(fields, '$.uri')"
 _TEXT = (
     "CAST(? AS TEXT)"  # bytes as a text: SQLite reads half surrogates, which stand for odd bytes of names, out of JSON
@@ -25,6 +27,25 @@ def condition(store: Store, where: str | None = None, inside: str | None = None)
     if inside is not None:
         wanted += below(store, inside)
     return all_of(wanted) if wanted else None
+
+
+def unknown_fields(store: Store, where: str | None) -> str:
+    """A line that names the fields of an expression which no item has, with those near to them; "" where all are there.
+
+    For an expression that nothing met: most likely it was mistyped. Raises BadFilter.
+    """
+    missing = [name for name in filters.names(where or "") if not len(_having(store, name))]
+    if not missing:
+        return ""
+    some = store.records(store.rows()[:LOOKED_AT])
+    known = {name for record in some for name in (*record.fields, *record.fields.get("meta", {}))} - {"meta"}
+    near = difflib.get_close_matches(missing[0], sorted(known), 1)
+    hint = f"did you mean `{near[0]}`?" if near else "`mmr ls --json` shows the fields there are"
+    return f"no item has a field {', '.join(f'`{name}`' for name in missing)}: {hint}"
+
+
+def _having(store: Store, name: str) -> np.ndarray:
+    return store.rows(filters.parse(f"`{name}` is not null", inside=("meta",)))
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition:

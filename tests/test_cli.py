@@ -564,6 +564,12 @@ def test_ls_and_rm(trained, book, tmp_path):
     fields = {"year": "2001", "width": 48, "height": 48}
     assert first == {"uri": "001.png", "path": str(book / "001.png"), "caption": "one", "fields": fields}
     assert mmr("ls", *index, "--in", "nowhere").exit_code == 1
+    assert not mmr("ls", *index, "--where", "year > 2010").stderr  # nothing is mistyped
+    for command in (("ls",), ("rm", "-y"), ("search", "one")):
+        none = mmr(*command, *index, "--where", "yeer > 2001 and year > 0")
+        assert (none.exit_code, none.stdout) == (1, "")
+        assert "no item has a field `yeer`: did you mean `year`?" in none.stderr
+    assert "no item has a field `zzz`: `mmr ls --json` shows" in mmr("ls", *index, "--where", "zzz = 1").stderr
 
     fails(mmr("rm", *index), 2, "say which items")
     fails(mmr("rm", "001.png", "--where", "year = 2001", *index), 2, "say which items")
