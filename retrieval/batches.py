@@ -114,11 +114,12 @@ class TrainingSet:
         return Batch(shown, tokens[mine], items[mine], alike, teacher, mine.start)
 
     def _shown_of(self, items: np.ndarray, mine: slice, step: int, generator: torch.Generator) -> torch.Tensor:
-        pixels = torch.from_numpy(self._take(items[mine]))
-        if self.config.color_jitter:
-            stacked = pixels.flatten(1, -3)  # the frames of a clip as one high picture: all are changed alike
-            pixels = jitter(stacked, self.config.color_jitter, generator, mine, len(items)).view_as(pixels)
-        return self._augmented(pixels, self._size_at(step), generator, mine, len(items))
+        shown = torch.from_numpy(self._take(items[mine]))
+        shown = self._augmented(shown, self._size_at(step), generator, mine, len(items))
+        if self.config.color_jitter:  # after the crops, which have fewer pixels
+            stacked = shown.flatten(1, -3)  # the frames of a clip as one high picture: all are changed alike
+            shown = jitter(stacked, self.config.color_jitter, generator, mine, len(items)).view_as(shown)
+        return shown
 
     def _mine(self) -> slice:
         """The rows of a batch that this process holds."""

@@ -1,0 +1,130 @@
+"""What each ingredient of a recipe is worth: short runs over several seeds, in one table.
+
+    python -m eval.bench.recipes --data CAPTIONS.csv                        # every ingredient below, three seeds
+    python -m eval.bench.recipes --data CAPTIONS.csv --only base closer     # some of them
+    python -m eval.bench.recipes --data CAPTIONS.csv bigger image_width=96  # one of your own
+
+CAPTIONS.csv has the columns image, split, lang and caption ($MMR_DATA may name it): 2,000 pictures of train learn, all
+of dev are asked for, English both. The run is short of pictures and sees them often, as a long one does, so that what
+is compared is what is learned and not how fast. A run is a JSON line in --out as soon as it is over, and one that is
+there is not run again.
+"""
+
+import argparse
+import csv
+import dataclasses
+import json
+import os
+import random
+import resource
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from cli.training import evaluator
+from retrieval import open_pairs, recipes
+from retrieval.config import TrainConfig
+from retrieval.train import train
+
+PICTURES, PASSES, SEEDS = 2000, 20, 3
+MEASURES = {"t2i": "text_to_image_recall@10", "i2t": "image_to_text_recall@10", "mrr": "text_to_image_mrr"}
+
+INGREDIENTS: dict[str, tuple[str, ...]] = {
+    "base": (),
+    "chinese captions as well": ("captions=10",),
+    "two layers of text": ("text_layers=2",),
+    "captions do not meet": ("caption_weight=0",),
+    "batches of 256": ("batch_size=256", "lr=7e-4"),
+    "wider picture tower": ("image_width=64",),
+    "closer stem": ("image_patch=2",),
+    "attention over words": ("pooling=attention",),
+    "mlp on both towers": ("projection=mlp",),
+    "label smoothing": ("label_smoothing=0.1",),
+    "weight decay 0.5": ("weight_decay=0.5",),
+    "vocabulary of 2,048": ("vocabulary=2048",),
+    "dropout of features": ("dropout=0.1",),
+}
+BILINGUAL = ("chinese captions as well",)  # learn from all languages of the file
+
+
+def base() -> TrainConfig:
+    """The recipe `long`, short: one generation, 64 pixels throughout."""
+    return dataclasses.replace(
+        recipes.long(PICTURES), generations=1, epochs=PASSES, image_size=80, train_size=64, small_share=0.0, ema=0.995,
+        evaluations=1, checkpoints=0, keep="last",
+    )  # fmt: skip
+
+
+def learn(name: str, settings: Sequence[str], seed: int, captions: Path) -> dict:
+    """One run, and what it has learned, in percent; `seconds` are of processor time."""
+    config = dataclasses.replace(base().settings(settings), seed=seed)
+    with tempfile.TemporaryDirectory() as made:
+        pairs = open_pairs(f"csv:{_some(captions, Path(made), name in BILINGUAL)}")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
+        measure = evaluator(f"csv:{captions}?split=dev&lang=en", None)
+        result = train(pairs, Path(made) / "run", config, on_eval=measure)
+        seconds = resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
+    said = {short: round(100 * result.metrics[long], 2) for short, long in MEASURES.items()}
+    return {"name": name, "settings": list(settings), "seed": seed, **said, "seconds": round(seconds)}
+
+
+def _some(captions: Path, folder: Path, bilingual: bool) -> Path:
+    """A csv of the captions of PICTURES train pictures, the same ones each time."""
+    with captions.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "train" and (bilingual or row["lang"] == "en")]
+    names = list(dict.fromkeys(row["image"] for row in rows))
+    random.Random(0).shuffle(names)
+    kept = set(names[:PICTURES])
+    path = folder / "some.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerow(("image", "caption"))
+        csv.writer(file).writerows((captions.parent / r["image"], r["caption"]) for r in rows if r["image"] in kept)
+    return path
+
+
+def table(rows: Sequence[dict]) -> Iterator[str]:
+    """Lines of Markdown: the mean over the seeds and the standard deviation of a run, best first."""
+    yield "| tried | seeds | dev recall@10, text to image | image to text | MRR | processor time |"
+    yield "|---|---|---|---|---|---|"
+    groups: dict[str, list[dict]] = {}
+    for row in rows:
+        groups.setdefault(row["name"], []).append(row)
+    mean = {name: {key: statistics.mean(r[key] for r in group) for key in (*MEASURES, "seconds")}
+            for name, group in groups.items()}  # fmt: skip
+    for name in sorted(groups, key=lambda name: -mean[name]["t2i"]):
+        spread = [row["t2i"] for row in groups[name]]
+        deviation = f" ± {statistics.stdev(spread):.1f}" if len(spread) > 1 else ""
+        m = mean[name]
+        yield (
+            f"| {name} | {len(spread)} | {m['t2i']:.1f}{deviation} | {m['i2t']:.1f} | {m['mrr']:.1f} "
+            f"| {m['seconds']:.0f} s |"
+        )
+
+
+def main() -> None:
+    """Run what is not there yet, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("MMR_DATA"), metavar="CAPTIONS.csv")
+    parser.add_argument("--out", type=Path, default=Path("recipes.jsonl"), help="runs, a JSON line each")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(SEEDS)))
+    parser.add_argument("--only", nargs="+", choices=list(INGREDIENTS), metavar="NAME", help="some of the ingredients")
+    parser.add_argument("own", nargs="*", metavar="NAME field=value", help="an ingredient of your own")
+    args = parser.parse_args()
+    if not args.data:
+        sys.exit("captions of real pictures are needed: add --data CAPTIONS.csv")
+    tried = {args.own[0]: args.own[1:]} if args.own else {n: INGREDIENTS[n] for n in args.only or INGREDIENTS}
+    done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    for seed in args.seeds:
+        for name, settings in tried.items():
+            if not any((row["name"], row["seed"]) == (name, seed) for row in done):
+                done.append(learn(name, settings, seed, args.data.resolve()))
+                print(json.dumps(done[-1]), file=sys.stderr, flush=True)
+                with args.out.open("a") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
+    print("\n".join(table(done)))
+
+
+if __name__ == "__main__":
+    main()
