@@ -38,7 +38,7 @@ class TrainConfig:
     pretrained: str = "no"  # timm's weights: "yes", "no", or a local file
     text_tower: str = "transformer"  # transformer, lstm, gru, rnn, open_clip:NAME or open_clip:NAME/WEIGHTS
     text_width: int = 256  # a multiple of 64
-    text_layers: int = 2
+    text_layers: int = 2  # of a transformer 0 is none: it knows words and not their order
     text_activation: str = "auto"
     bidirectional: str = "yes"  # lstm, gru and rnn read from both ends
     pooling: str = "mean"  # of the words: mean, max, last, attention

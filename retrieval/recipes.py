@@ -7,6 +7,7 @@ from retrieval.config import TrainConfig
 
 PICTURES_SEEN = 230_000  # by a run from scratch: what a quarter of an hour on two cores allows
 SEEN_LONG = 420_000  # by each generation of `long`
+FEW = 20_000  # pictures whose captions teach a text tower more if it knows words and not their order
 
 
 def smoke(pictures: int = 0) -> TrainConfig:
@@ -29,6 +30,7 @@ def from_scratch(pictures: int) -> TrainConfig:
     return TrainConfig(
         epochs=round(epochs, 1), batch_size=128, captions=5, lr=5e-4, ema=0.999, image_size=160, train_size=128,
         small_size=64, small_share=0.4, crop=0.25, color_jitter=0.4, word_dropout=0.35,
+        text_layers=0 if pictures < FEW else 2, caption_weight=0.3,
     )  # fmt: skip
 
 

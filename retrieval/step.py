@@ -87,10 +87,10 @@ def _features(model: DualEncoder, images: torch.Tensor | None, tokens: torch.Ten
 
 def _with_captions(value: torch.Tensor, loss: Loss, features: Features, weight: float) -> torch.Tensor:
     """The loss of pictures and captions, and `weight` of that of each draw's captions, in the pictures' place, against
-    the next draw's, round in a ring."""
-    if not weight:
-        return value
+    the next draw's, round in a ring. A single draw has nobody to meet."""
     draws = features.text.unbind(1)
+    if not weight or len(draws) < 2:
+        return value
     meet = [features._replace(image=one, text=other) for one, other in zip(draws, draws[1:] + draws[:1], strict=True)]
     values = [loss(both, both, 0) for both in (meet if len(meet) > 2 else meet[:1])]
     return value + weight * sum(values) / len(values)

@@ -194,9 +194,10 @@ def test_captions_of_a_picture_belong_to_each_other(draws, micro):
     assert_same(gradients(ours), gradients(plain))
 
 
-def test_without_a_weight_nothing_changes_to_the_bit():
+@pytest.mark.parametrize(("draws", "weight"), [(2, 0.0), (1, 0.3)], ids=["no weight", "a single caption"])
+def test_where_no_captions_meet_nothing_changes_to_the_bit(draws, weight):
     ours, plain = small(), small()
-    batch = drawn(ours, 2)
-    assert backward(ours, batch, info_nce, caption_weight=0.0)[1] == backward(plain, batch, info_nce)[1]
+    batch = drawn(ours, draws)
+    assert backward(ours, batch, info_nce, caption_weight=weight)[1] == backward(plain, batch, info_nce)[1]
     for name, grad in gradients(plain).items():
         assert torch.equal(gradients(ours)[name], grad)

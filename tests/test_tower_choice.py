@@ -17,6 +17,7 @@ from retrieval.encoder import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses import info_nce
 from retrieval.optimizer import Optimizer
+from retrieval.towers import TEXT_TOWERS, build, choice
 from retrieval.train import _new_encoder, backward, train
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}
@@ -220,7 +221,6 @@ def test_pictures_of_other_channels_are_trained_on(tower, channels, tmp_path):
         ("image_tower=resnet50 image_activation=relu", "has its own: add --set projection=mlp"),
         ("text_tower=gru text_activation=relu", "has its own: add --set projection=mlp"),
         ("text_tower=open_clip:mmr-tiny pooling=max", "pooling is open_clip's own: leave it out"),
-        ("text_tower=gru text_layers=0", "text_layers must be above 0"),
         ("bidirectional=true", "bidirectional must be one of yes, no"),
         ("pretrained=yes", "pretrained is for timm's models: use image_tower=resnet50"),
         ("image_channels=0", "image_channels must be above 0"),
@@ -231,6 +231,13 @@ def test_pictures_of_other_channels_are_trained_on(tower, channels, tmp_path):
 def test_a_choice_that_makes_no_sense_is_said(text, message):
     with pytest.raises(BadRequest, match=message):
         TrainConfig().settings(text.split())
+
+
+def test_no_layers_are_none_of_a_transformer_and_the_own_number_of_a_recurrent_net():
+    assert choice.text_spec(TrainConfig().settings(["text_layers=0"]))["layers"] == 0
+    recurrent = choice.text_spec(TrainConfig().settings(["text_layers=0", "text_tower=gru"]))
+    assert "layers" not in recurrent
+    assert build(TEXT_TOWERS, 32, recurrent | {"vocabulary": 300}).body.num_layers == 1
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,11 @@ def text_spec(config: "TrainConfig") -> dict:
     spec = {"type": kind, "dropout": config.dropout, **_shared(config.text_activation, config.projection)}
     if kind == "open_clip":
         return spec | _open_clip(name)
-    spec |= {"width": config.text_width, "layers": config.text_layers, "context": config.context}
-    spec |= {"bidirectional": config.bidirectional == "yes"} if kind in _RECURRENT else {}
+    spec |= {"width": config.text_width, "context": config.context}
+    if kind in _RECURRENT:
+        layers = {"layers": config.text_layers} if config.text_layers else {}
+        return spec | layers | {"bidirectional": config.bidirectional == "yes", "pooling": config.pooling}
+    spec |= {"layers": config.text_layers}
     return spec | {"pooling": config.pooling}
 
 
@@ -99,7 +102,6 @@ def check(config: "TrainConfig") -> None:
         f"is not asked of {config.text_tower}, which has its own: add --set projection=mlp, or leave it out",
     )  # fmt: skip
     _require(text != "open_clip" or config.pooling == "mean", "pooling", "is open_clip's own: leave it out")
-    _require(text not in _RECURRENT or config.text_layers > 0, "text_layers", f"must be above 0 for text_tower={text}")
     _require(
         image == "timm" or config.pretrained == "no", "pretrained",
         "is for timm's models: use image_tower=resnet50, or open_clip:NAME/WEIGHTS",
