@@ -51,7 +51,7 @@ def cut(model: DualEncoder, ranks: Ranks) -> None:
 
     for parameter in model.parameters():
         parameter.data = parameter.data.contiguous()  # FSDP takes no channels-last filters
-    singles = {parameter for parameter in model.parameters(recurse=False)}
+    singles = set(model.parameters(recurse=False))
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     # Gradients are summed in float32. Nothing stays whole between a forward and its backward.
     policy = MixedPrecisionPolicy(reduce_dtype=torch.float32)
@@ -96,14 +96,14 @@ def share_like(weight: Tensor, tensor: Tensor) -> Tensor:
 
 
 def whole(tensors: Mapping[str, Tensor], device: torch.device | str, keep: bool = True) -> dict[str, Tensor]:
-    """The tensors with every share in its place, one after the other, on a device; those that are no shares as they are.
+    """The tensors on a device, those in shares put together, one after the other.
 
     Every process must call it with the same names in the same order. Where `keep` is False this process only takes
     part, and gets none.
     """
     found = {}
     for name, tensor in tensors.items():
-        full = tensor.detach().full_tensor().to(device) if is_share(tensor) else tensor
+        full = tensor.detach().full_tensor() if is_share(tensor) else tensor.detach()
         if keep:
-            found[name] = full
+            found[name] = full.to(device)
     return found

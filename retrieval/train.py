@@ -18,8 +18,20 @@ from pathlib import Path
 
 import torch
 
-from retrieval import checkpoints, curves, distributed, dropout, engine, journal, lora, partial, ring, run_folder
-from retrieval import sharding, watch
+from retrieval import (
+    checkpoints,
+    curves,
+    distributed,
+    dropout,
+    engine,
+    journal,
+    lora,
+    partial,
+    ring,
+    run_folder,
+    sharding,
+    watch,
+)
 from retrieval.batches import Batch, TrainingSet
 from retrieval.best import Best
 from retrieval.config import TrainConfig
@@ -130,7 +142,7 @@ class _Run:
         self._share_out()
 
     def _share_out(self) -> None:
-        """Bring the model to its device, whole, or this process's share of it. The mould is what whole ones come from."""
+        """Bring the model to its device, or this process's share of it; whole ones then come from the mould."""
         self.mould = None
         shares = self.config.shard == "yes"
         if shares and self.ranks.size == 1:
