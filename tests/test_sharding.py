@@ -178,6 +178,18 @@ def test_a_sharded_run_is_evaluated_stopped_and_resumed(tmp_path):
     assert apart(alone.encoder.state_dict(), straight, start_of(config)) < 1e-5
 
 
+def test_a_filled_mould_is_the_model(open_clips):
+    model = load_encoder(open_clips["mmr-toy-vit"])
+    mould = sharding.Mould(model)
+    assert all(parameter.is_meta for parameter in mould._empty.parameters())
+    model.text_tower.body.to(torch.bfloat16)
+    filled = mould.fill(model, "cpu")
+    types = {name: tensor.dtype for name, tensor in (*filled.named_parameters(), *filled.named_buffers())}
+    assert types == {name: tensor.dtype for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    assert types["text_tower.body.attn_mask"] == torch.bfloat16  # which no file holds
+    assert (filled.encode_texts(["a dog"]) == model.encode_texts(["a dog"])).all()
+
+
 # ---------------------------------------------------------------- what is not trained
 
 
@@ -213,11 +225,11 @@ def test_what_is_frozen_stays_to_the_bit(open_clips, tmp_path):
 def test_lora_is_merged_out_of_shards(open_clips, tmp_path):
     pytest.importorskip("peft")
     name = open_clips["mmr-toy-vit"]
-    (whole, shards), _ = in_two(several, _tuned, tmp_path, [(name, {"lora": 2, "lr": 3.0})])
+    (whole, shards), _ = in_two(several, _tuned, tmp_path, [(name, {"lora": 2, "lr": 3.0, "precision": "bf16"})])
     before = load_encoder(name).state_dict()
     moved = {key for key in before if not torch.equal(before[key], shards[key])}
     assert {"image_tower.body.transformer.resblocks.0.attn.in_proj_weight", "log_logit_scale"} <= moved
-    assert apart(shards, whole, before) < 1e-4
+    assert apart(shards, whole, before) < 2e-2
 
 
 def test_shards_are_not_compiled():
