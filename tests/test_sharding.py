@@ -193,7 +193,7 @@ def test_a_filled_mould_is_the_model(open_clips):
 # ---------------------------------------------------------------- what is not trained
 
 
-def _tuned(ranks, out, cases):
+def _tuned(ranks, out, cases, look=None):
     """The weights of whole models and of shards after a short fine-tune, for each (name, settings)."""
     found = []
     for number, (name, changes) in enumerate(cases):
@@ -201,7 +201,7 @@ def _tuned(ranks, out, cases):
             config = dataclasses.replace(
                 CONFIG, shard=shard, encoder=name, dropout=0.0, epochs=1, checkpoints=1, **SGD | changes
             )
-            result = train(pairs_here(), out / f"{number}{shard}", config, on_eval=_encodes)
+            result = train(pairs_here(), out / f"{number}{shard}", config, on_eval=look)
             found.append(result.encoder.state_dict())
     return found
 
@@ -225,7 +225,9 @@ def test_what_is_frozen_stays_to_the_bit(open_clips, tmp_path):
 def test_lora_is_merged_out_of_shards(open_clips, tmp_path):
     pytest.importorskip("peft")
     name = open_clips["mmr-toy-vit"]
-    (whole, shards), _ = in_two(several, _tuned, tmp_path, [(name, {"lora": 2, "lr": 3.0, "precision": "bf16"})])
+    (whole, shards), _ = in_two(
+        several, _tuned, tmp_path, [(name, {"lora": 2, "lr": 3.0, "precision": "bf16"})], _encodes
+    )
     before = load_encoder(name).state_dict()
     moved = {key for key in before if not torch.equal(before[key], shards[key])}
     assert {"image_tower.body.transformer.resblocks.0.attn.in_proj_weight", "log_logit_scale"} <= moved
