@@ -101,6 +101,7 @@ class TrainConfig:
     # Where and how often.
     device: str = "auto"
     precision: str = "auto"  # of the towers' bodies; master weights are float32
+    shard: str = "no"  # yes: of several processes each holds a share of the model (sharding.py), not the whole
     compile: str = ""  # a backend of torch.compile for the towers' bodies, as inductor; "" is off
     evaluations: int = 4  # during the run, where there is something to evaluate on
     measure: str = "recall@10"  # what says which evaluation is the best, over both directions
@@ -137,6 +138,7 @@ class TrainConfig:
         _require(not self.caption_weight or self.captions > 1, "caption_weight", "belongs to captions=2 or more")
         _require(self.freeze != "both" or self.unfreeze > 0, "unfreeze", "must be above 0 where freeze=both")
         _require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
+        _require(not self.compile or self.shard == "no", "shard", "must be no beside compile")
 
     def settings(self, assignments: Iterable[str]) -> "TrainConfig":
         """A copy with `field=value` texts applied. Raises BadRequest, with the nearest name for an unknown field."""
@@ -173,7 +175,7 @@ _CHOICES = {
     "device": DEVICES, "precision": PRECISIONS, "resize": MODES, "flip": ("auto", "yes", "no"),
     "loss": ("info_nce", "sigmoid"), "optimizer": ("adamw", "lion", "sgd"), "schedule": tuple(SCHEDULES),
     "freeze": ("", "image", "text", "both"), "keep": ("best", "last"), "tensorboard": ("no", "yes"),
-    "duplicates": ("negative", "masked", "positive"),
+    "duplicates": ("negative", "masked", "positive"), "shard": ("no", "yes"),
 }  # fmt: skip
 _ABOVE_ZERO = (
     "batch_size",

@@ -2,9 +2,10 @@
 
     torchrun --nproc-per-node 4 --no-python mmr train pairs.csv --out runs/mine
 
-Each process holds its rows of the batch and the whole model. The loss is that of the whole batch: shards of captions go
-round a ring (ring.py), or, for what the ring does not know, everything is gathered. Gradients are averaged after each
-backward. Every process reads the same pictures and the same run folder; only the first one writes and speaks.
+Each process holds its rows of the batch and the whole model, or its share of it (sharding.py). The loss is that of the
+whole batch: shards of captions go round a ring (ring.py), or, for what the ring does not know, everything is gathered.
+Gradients are averaged after each backward. Every process reads the same pictures and the same run folder; only the
+first one writes and speaks.
 """
 
 import os

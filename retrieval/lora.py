@@ -27,6 +27,9 @@ class _OpenAttention(nn.Module):
         self.qkv.weight, self.qkv.bias = attention.in_proj_weight, attention.in_proj_bias
         self.out = nn.Linear(width, width, bias=attention.out_proj.bias is not None)
         self.out.weight, self.out.bias = attention.out_proj.weight, attention.out_proj.bias
+        # It lets go of them, or it would hold them whole where the layers are sharded.
+        attention.in_proj_weight = attention.in_proj_bias = None
+        attention.out_proj.weight = attention.out_proj.bias = None
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None

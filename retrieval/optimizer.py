@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from retrieval import schedule
+from retrieval import schedule, sharding
 from retrieval.config import TrainConfig
 from retrieval.encoder import DualEncoder
 from retrieval.layers import depths
@@ -58,8 +58,9 @@ class Optimizer:
                 live.grad = None
 
     def gradients(self) -> list[Tensor]:
-        """Those collected, always in the same order."""
-        return [master.grad for master in self._masters.values() if master.grad is not None]
+        """Those collected that are to be averaged over the processes, always in the same order; those of shares are."""
+        grads = [master.grad for master in self._masters.values() if master.grad is not None]
+        return [grad for grad in grads if not sharding.is_share(grad)]
 
     def statistics(self) -> list[Tensor]:
         """What trained parts learn without a gradient."""
@@ -126,9 +127,9 @@ class Optimizer:
         """The inverse of `state`."""
         with torch.no_grad():
             for name, m in self._masters.items():
-                m.copy_(tensors[f"master/{name}"])
+                m.copy_(sharding.share_like(m, tensors[f"master/{name}"]))
                 if self._average:
-                    self._average[name].copy_(tensors[f"average/{name}"])
+                    self._average[name].copy_(sharding.share_like(m, tensors[f"average/{name}"]))
                 kept = {key: f"{self._config.optimizer}/{key}/{name}" for key in _STATE}
                 self._rule.state[m] = {
                     key: _laid_out_like(m, tensors[stored]) for key, stored in kept.items() if stored in tensors
@@ -166,7 +167,8 @@ def _layer_shares(model: DualEncoder, decay: float) -> dict[str, float]:
 
 def _laid_out_like(weight: Tensor, tensor: Tensor) -> Tensor:
     """A copy with the strides of the weight: fused AdamW walks memory, and filters are kept channels-last."""
-    return torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape and tensor.ndim else tensor.clone()
+    alike = tensor.shape == weight.shape and tensor.ndim
+    return torch.empty_like(weight).copy_(sharding.share_like(weight, tensor)) if alike else tensor.clone()
 
 
 def _decays(name: str, weight: Tensor) -> bool:

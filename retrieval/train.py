@@ -18,7 +18,20 @@ from pathlib import Path
 
 import torch
 
-from retrieval import checkpoints, curves, distributed, dropout, engine, journal, lora, partial, ring, run_folder, watch
+from retrieval import (
+    checkpoints,
+    curves,
+    distributed,
+    dropout,
+    engine,
+    journal,
+    lora,
+    partial,
+    ring,
+    run_folder,
+    sharding,
+    watch,
+)
 from retrieval.batches import Batch, TrainingSet
 from retrieval.best import Best
 from retrieval.config import TrainConfig
@@ -100,10 +113,11 @@ class _Run:
         self, pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: distributed.Ranks, listeners: _Listeners
     ) -> None:
         self.out, self.config, self.ranks, self.listeners = out, config, ranks, listeners
+        self.is_first = ranks.rank == 0
         if config.tensorboard == "yes":
             journal.require_tensorboard()
         torch.manual_seed(config.seed)
-        self.model = _new_encoder(pairs, config).to(ranks.device)
+        self.model = _new_encoder(pairs, config)
         base = self.model.fingerprint if config.encoder else ""
         teachers = load_teachers(config.teacher, ranks.device.type, config.precision)
         self._choose_what_is_trained()
@@ -125,7 +139,22 @@ class _Run:
         dropout.place_dropout(self.model, self.config.patch_dropout)
         partial.choose(self.model, self.config)
         partial.train_mode(self.model)
+        self._share_out()
+
+    def _share_out(self) -> None:
+        """Bring the model to its device, or this process's share of it; whole ones then come from the mould."""
+        self.mould = None
+        shares = self.config.shard == "yes"
+        if shares and self.ranks.size == 1:
+            self.listeners.on_message(
+                "shard=yes does nothing in one process: torchrun --nproc-per-node 2 --no-python mmr train ..."
+            )
+        if not shares or self.ranks.size == 1:
+            self.model.to(self.ranks.device)
         self.ranks.same_start([*self.model.parameters(), *self.model.buffers()])
+        if shares and self.ranks.size > 1:
+            self.mould = sharding.Mould(self.model)
+            sharding.cut(self.model, self.ranks)
 
     def _lower_precision(self) -> None:
         """Put the towers' bodies in the type they compute in; what is frozen is kept as it was."""
@@ -207,12 +236,21 @@ class _Run:
         if not self.listeners.on_eval:
             return None
         with self.optimizer.averaged():
-            self.model.forget_fingerprint()
-            metrics = self.ranks.from_first(lambda: self.listeners.on_eval(self.model))
+            encoder = self._whole_encoder()
+            metrics = self.ranks.from_first(lambda: self.listeners.on_eval(encoder))
         partial.train_mode(self.model)
-        if self.best.add(self.done, metrics) and self.config.keep == "best" and not self.ranks.rank:
-            checkpoints.save_best(self.out, self.done, self.optimizer.final_weights())
+        if self.best.add(self.done, metrics) and self.config.keep == "best":
+            weights = sharding.whole(self.optimizer.final_weights(), "cpu", self.is_first)
+            if self.is_first:
+                checkpoints.save_best(self.out, self.done, weights)
         return metrics
+
+    def _whole_encoder(self) -> DualEncoder | None:
+        """The encoder as it is now, to be looked at by the first process."""
+        if self.mould:
+            return self.mould.fill(self.model, self.ranks.device, self.is_first)
+        self.model.forget_fingerprint()
+        return self.model
 
     def _say_enough(self) -> None:
         self.listeners.on_message(
@@ -222,7 +260,7 @@ class _Run:
 
     def _checkpoint(self) -> None:
         manifest = {**self.identity, "evaluations": self.best.history}
-        tensors = self.optimizer.state()
+        tensors = sharding.whole(self.optimizer.state(), "cpu", self.is_first)
         self.ranks.from_first(lambda: checkpoints.save(self.out, self.done, tensors, manifest))
 
     # ---------------------------------------------------------------- what is kept
@@ -235,7 +273,7 @@ class _Run:
             weights = checkpoints.load_best(self.out, best) or weights
             kept = best
             self.listeners.on_message(f"kept step {best}, whose {self.config.measure} is the best, not the last")
-        encoder = _finish(self.model, weights, self.frozen)
+        encoder = _finish(self.model, weights, self.frozen, self.mould)
         if finished:
             self.ranks.from_first(lambda: self._save(encoder))
         metrics = self.best.metrics_at(kept)
@@ -274,14 +312,17 @@ def _loss(config: TrainConfig, ranks: distributed.Ranks = distributed.ALONE) -> 
     return loss if ranks.size == 1 else ring.gathered(loss, ranks)
 
 
-def _finish(model: DualEncoder, weights: dict[str, torch.Tensor], frozen: partial.Frozen) -> DualEncoder:
-    """The encoder in float32, with these weights and what was frozen as it was."""
+def _finish(
+    model: DualEncoder, weights: dict[str, torch.Tensor], frozen: partial.Frozen, mould: sharding.Mould | None
+) -> DualEncoder:
+    """The encoder in float32, with these weights and what was frozen as it was; on the CPU where it was sharded."""
     model.float()
     frozen.restore(model)
     with torch.no_grad():
         now = model.state_dict()
         for name, tensor in weights.items():
-            now[name].copy_(tensor)
+            now[name].copy_(sharding.share_like(now[name], tensor))
+    model = mould.fill(model, "cpu") if mould else model
     lora.merge(model)
     model.forget_fingerprint()
     return model.eval()
