@@ -69,7 +69,7 @@ class TrainConfig:
     teacher: str = ""  # an encoder, or several with commas: their answers on the same pairs are part of what is asked
     teacher_share: float = 0.5  # of the targets
     generations: int = 1  # each but the first is taught by the one before it (generations.py)
-    caption_weight: float = 0.0  # of a loss between captions of a picture, which is added; needs captions=2 or more
+    caption_weight: float = 0.0  # of a loss between captions of a picture, which is added; one caption has none to meet
 
     # How the weights move.
     optimizer: str = "adamw"  # or lion (a third to a tenth of adamw's rate), or sgd (with momentum)
@@ -135,7 +135,6 @@ class TrainConfig:
     def _check_together(self) -> None:
         _require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
         _require(not self.unfreeze or self.freeze != "", "unfreeze", "belongs to freeze=image, text or both")
-        _require(not self.caption_weight or self.captions > 1, "caption_weight", "belongs to captions=2 or more")
         _require(self.freeze != "both" or self.unfreeze > 0, "unfreeze", "must be above 0 where freeze=both")
         _require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
         _require(not self.compile or self.shard == "no", "shard", "must be no beside compile")

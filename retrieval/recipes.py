@@ -6,7 +6,7 @@ from collections.abc import Callable
 from retrieval.config import TrainConfig
 
 PICTURES_SEEN = 230_000  # by a run from scratch: what a quarter of an hour on two cores allows
-SEEN_LONG = 420_000  # by each generation of `long`
+SEEN_LONG = 460_000  # by each generation of `long`
 FEW = 20_000  # pictures whose captions teach a text tower more if it knows words and not their order
 
 
@@ -24,7 +24,8 @@ def from_scratch(pictures: int) -> TrainConfig:
     The fewer pictures, the more passes over them, so that a run takes about as long whatever there is. The first steps
     see small crops, which are cheap; the others see the detail. All captions of a picture, up to five, are used each
     time it is seen, which teaches more than anything else does; what is gained goes into strong augmentation, because
-    few pairs are soon known by heart. docs/log.md has the figures behind each number.
+    few pairs are soon known by heart. From few pictures the text tower learns words and not their order, which costs
+    next to nothing, and captions of a picture are taught to be near each other. docs/log.md has the figures.
     """
     epochs = min(120.0, max(4.0, PICTURES_SEEN / max(1, pictures)))
     return TrainConfig(
@@ -37,13 +38,13 @@ def from_scratch(pictures: int) -> TrainConfig:
 def long(pictures: int) -> TrainConfig:
     """More from your own pairs where time is no matter: some hours for a few thousand pictures.
 
-    Longer than `from_scratch`, and two generations of it. Its text tower knows words and not their order, which few
-    captions teach more, at half the price of a step; and the captions of a picture are taught to be near each other.
+    Twice as many passes as `from_scratch`, a wider picture tower, a higher rate, and a second generation of it, which
+    the first one teaches.
     """
     usual = from_scratch(pictures)
     epochs = min(200.0, max(4.0, SEEN_LONG / max(1, pictures)))
     return dataclasses.replace(
-        usual, epochs=round(epochs, 1), small_share=0.5, text_layers=0, caption_weight=0.3, generations=2,
+        usual, epochs=round(epochs, 1), small_share=0.3, image_width=64, lr=7e-4, generations=2,
     )  # fmt: skip
 
 

@@ -64,7 +64,12 @@ def test_what_cannot_be_is_said(pairs, straight, tmp_path, monkeypatch):
 
 def test_the_long_recipe_is_the_usual_one_twice_and_longer():
     longer, usual = recipes.long(6000), recipes.from_scratch(6000)
-    assert (longer.generations, longer.text_layers, longer.caption_weight, longer.epochs) == (2, 0, 0.3, 70)
-    assert longer.epochs > usual.epochs
+    assert (longer.generations, longer.image_width, longer.epochs) == (2, 64, 76.7)
+    assert longer.epochs == pytest.approx(2 * usual.epochs, abs=0.15)
     assert recipes.long(1).epochs == 200
     assert recipes.long(10**9).epochs == 4
+
+
+def test_few_pictures_teach_words_without_order_and_many_teach_order():
+    for recipe in (recipes.from_scratch, recipes.long):
+        assert (recipe(6000).text_layers, recipe(100_000).text_layers) == (0, 2)
