@@ -1,7 +1,7 @@
 """What each ingredient of a recipe is worth: short runs over several seeds, in one table.
 
     python -m eval.bench.recipes --data CAPTIONS.csv                        # every ingredient below, three seeds
-    python -m eval.bench.recipes --data CAPTIONS.csv --only base closer     # some of them
+    python -m eval.bench.recipes --data CAPTIONS.csv --only base "rate 1e-3" # some of them
     python -m eval.bench.recipes --data CAPTIONS.csv bigger image_width=96  # one of your own
 
 CAPTIONS.csv has the columns image, split, lang and caption ($MMR_DATA may name it): 2,000 pictures of train learn, all
