@@ -1,21 +1,27 @@
-"""`mmr blend`: weights between those before and after a fine-tune, and what each step between them finds."""
+"""`mmr blend`: weights between those before and after a fine-tune, or two encoders as one, and what they find."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from cli import show
 from cli.training import KEPT, WAYS, evaluator
 from retrieval.blend import blend, require_new
 from retrieval.encoder import load_encoder
+from retrieval.ensemble import ensemble
+from retrieval.errors import BadRequest
 
 STEPS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def run(
-    before: str, after: str, out: Path, share: float | None, eval_source: str | None, remember: str | None, device: str
-) -> int:
+    before: str, after: str, out: Path, share: float | None, eval_source: str | None, remember: str | None, device: str,
+    as_ensemble: bool = False,
+) -> int:  # fmt: skip
     """Blend, measure where asked, save; the exit code."""
     require_new(out)
     measure = evaluator(eval_source, remember)
+    if as_ensemble:
+        return _ask_both(before, after, out, share, measure, device)
     shares = [share] if share is not None else list(STEPS) if measure else [0.5]
     found = {}
     for at in shares if measure else ():
@@ -26,6 +32,17 @@ def run(
     encoder = blend(load_encoder(before), load_encoder(after), chosen)
     encoder.save(out)
     show.out(f"{out}  encoder {encoder.fingerprint}, {chosen:g} of {after} and {1 - chosen:g} of {before}")
+    return show.OK
+
+
+def _ask_both(before: str, after: str, out: Path, share: float | None, measure: Callable | None, device: str) -> int:
+    if share is not None:
+        raise BadRequest("an ensemble asks both alike: leave out --at, or --ensemble")
+    encoder = ensemble([load_encoder(name, device) for name in (before, after)])
+    if measure:
+        show.note(_words(measure(encoder)))
+    encoder.save(out)
+    show.out(f"{out}  encoder {encoder.fingerprint}, {before} and {after}")
     return show.OK
 
 

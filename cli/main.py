@@ -88,6 +88,9 @@ def blend(
         str | None, typer.Option("--eval", help="Pairs of what was learned.", metavar="SOURCE")
     ] = None,
     remember: Annotated[str | None, typer.Option(help="Pairs of what was known before.", metavar="SOURCE")] = None,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="No weights between: two runs asked as one, at the price of both.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Weights between those before and after a fine-tune: most of what it learned, less of what it forgot.
@@ -96,7 +99,7 @@ def blend(
     """
     from cli import blending
 
-    raise typer.Exit(blending.run(before, after, out, share, eval_source, remember, device))
+    raise typer.Exit(blending.run(before, after, out, share, eval_source, remember, device, ensemble))
 
 
 @app.command(name="eval")

@@ -329,6 +329,8 @@ def _read_run(folder: Path, manifest: dict) -> DualEncoder:
 
 
 def _tokenizer_of(folder: Path, text: dict) -> Callable[[Sequence[str]], np.ndarray]:
+    if text["type"] == "ensemble":  # of parts that read words alike
+        return _tokenizer_of(folder, text["parts"][0])
     if text["type"] == "open_clip":
         return open_clip_towers.OpenClipTokenizer.of_model(text["name"])
     return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text(), text["context"])

@@ -47,9 +47,10 @@ def start_of(config):
 # ---------------------------------------------------------------- the same weights
 
 RUNS = {
-    "sgd": (SGD | {"micro_batch_size": 4}, 1e-5),
-    "adamw": ({}, 1e-3),
-    "lion": ({"optimizer": "lion", "lr": 1e-4}, 5e-2),  # the sign of a gradient of almost nothing is chance
+    "sgd": (SGD | {"micro_batch_size": 4}, 1e-4),
+    # These two take a whole step along a gradient of almost nothing, whose sign is chance.
+    "adamw": ({}, 5e-2),
+    "lion": ({"optimizer": "lion", "lr": 1e-4}, 0.2),
     "bf16": (SGD | {"precision": "bf16", "micro_batch_size": 4}, 2e-2),
 }
 

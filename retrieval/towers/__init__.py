@@ -5,12 +5,13 @@ dict it was built from (`spec`), so that a run folder can hold it. docs/towers.m
 settings become specs in choice.py. To add one, write such a module and name it in IMAGE_TOWERS or TEXT_TOWERS.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from torch import nn
 
 from retrieval.towers.conv import ConvTower
+from retrieval.towers.ensemble import EnsembleTower
 from retrieval.towers.image import PixelMlp, VitTower
 from retrieval.towers.open_clip_towers import image_side, text_side
 from retrieval.towers.recurrent import RecurrentTower
@@ -32,3 +33,15 @@ def build(towers: dict[str, Callable[..., nn.Module]], dim: int, spec: dict) -> 
         key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "type"
     }
     return towers[spec["type"]](dim, **arguments)
+
+
+def _ensemble(
+    towers: dict[str, Callable[..., nn.Module]], dim: int, parts: Sequence[dict], dims: Sequence[int],
+    shares: Sequence[float],
+) -> nn.Module:  # fmt: skip
+    built = [build(towers, size, part) for size, part in zip(dims, parts, strict=True)]
+    return EnsembleTower(built, dims, shares)
+
+
+for _towers in (IMAGE_TOWERS, TEXT_TOWERS):
+    _towers["ensemble"] = partial(_ensemble, _towers)

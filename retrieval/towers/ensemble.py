@@ -1,0 +1,40 @@
+"""Several towers asked as one."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+
+class EnsembleTower(nn.Module):
+    """The unit vectors of several towers beside each other, each by the root of its share; shares add up to 1.
+
+    The product of two such vectors is the mean of the parts' cosines, weighted by the shares.
+    spec: {"parts": their specs, "dims": the length of their vectors, "shares"}.
+    """
+
+    def __init__(self, parts: Sequence[nn.Module], dims: Sequence[int], shares: Sequence[float]) -> None:
+        super().__init__()
+        self.spec = {
+            "type": "ensemble", "parts": [part.spec for part in parts], "dims": list(dims), "shares": list(shares),
+        }  # fmt: skip
+        self.parts = nn.ModuleList(parts)
+
+    @property
+    def body(self) -> nn.ModuleList:
+        """What may run in bfloat16: the parts' bodies."""
+        return nn.ModuleList(part.body for part in self.parts)
+
+    def skip_unread(self) -> None:
+        """Leave out of each part what no answer reads."""
+        for part in self.parts:
+            if hasattr(part, "skip_unread"):
+                part.skip_unread()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """inputs as the parts take them. Returns (b, sum of dims), of unit length."""
+        shares = self.spec["shares"]
+        return torch.cat(
+            [F.normalize(part(inputs), dim=-1) * share**0.5 for part, share in zip(self.parts, shares, strict=True)], -1
+        )
