@@ -6,7 +6,7 @@ from collections.abc import Callable
 from retrieval.config import TrainConfig
 
 PICTURES_SEEN = 230_000  # by a run from scratch: what a quarter of an hour on two cores allows
-SEEN_LONG = 460_000  # by each generation of `long`
+SEEN_LONG = 330_000  # by each generation of `long`: with more it learned them by heart
 FEW = 20_000  # pictures whose captions teach a text tower more if it knows words and not their order
 
 
@@ -38,8 +38,8 @@ def from_scratch(pictures: int) -> TrainConfig:
 def long(pictures: int) -> TrainConfig:
     """More from your own pairs where time is no matter: some hours for a few thousand pictures.
 
-    Twice as many passes as `from_scratch`, a wider picture tower, a higher rate, and a second generation of it, which
-    the first one teaches.
+    More passes than `from_scratch`, a wider picture tower, a higher rate, and a second generation of it, which the
+    first one teaches.
     """
     usual = from_scratch(pictures)
     epochs = min(200.0, max(4.0, SEEN_LONG / max(1, pictures)))
