@@ -308,6 +308,7 @@ def test_settings_reach_every_field():
         value = getattr(config, field.name)
         assert getattr(config.settings([f"{field.name}={value}"]), field.name) == value
     assert config.settings(["lr=1e-3", "batch_size=64"]).batch_size == 64
+    assert recipes.finetune().settings(["epochs=0.5"]).epochs == 0.5  # where the recipe says 3
 
 
 @pytest.mark.parametrize(
