@@ -1,6 +1,6 @@
 """Generations: a run whose teacher is a run before it, of the same settings (born-again networks, Furlanello 2018).
 
-    train(pairs, "runs/mine", replace(config, generations=2))
+    train_all(pairs, "runs/mine", replace(config, generations=2))
 
 Each generation before the last has a folder in the run, `generation-1` and so on, and is an encoder like any other.
 """

@@ -12,6 +12,7 @@ import torch
 from retrieval import pipeline
 from retrieval.datatypes import Features, Item
 from retrieval.encoder import DualEncoder, load_encoder
+from retrieval.towers.ensemble import beside
 
 
 def load_teachers(names: str, device: str, precision: str) -> list[DualEncoder]:
@@ -43,17 +44,10 @@ class Teacher:
 
 
 def in_chorus(said: Sequence[Features]) -> Features:
-    """What several teachers say of one batch as if one said it: its logits are the mean of theirs.
-
-    Unit rows of all of them beside each other, each by the root of its share of the scales, are unit rows again.
-    """
+    """What several teachers say of one batch as if one said it: its logits are the mean of theirs."""
     if len(said) == 1:
         return said[0]
     scales = torch.stack([one.logit_scale for one in said])
-    parts = (scales / scales.sum()).sqrt()
-    image, text = (
-        torch.cat([getattr(one, side) * part for one, part in zip(said, parts, strict=True)], -1)
-        for side in ("image", "text")
-    )
+    image, text = (beside([getattr(one, side) for one in said], scales / scales.sum()) for side in ("image", "text"))
     biases = [one.bias for one in said if one.bias is not None]
     return Features(image, text, scales.mean(), sum(biases) / len(said) if biases else None)

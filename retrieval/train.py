@@ -18,27 +18,15 @@ from pathlib import Path
 
 import torch
 
-from retrieval import (
-    checkpoints,
-    curves,
-    distributed,
-    dropout,
-    engine,
-    journal,
-    lora,
-    partial,
-    ring,
-    run_folder,
-    sharding,
-    watch,
-)
+from retrieval import checkpoints, curves, distributed, engine, lora, partial, ring, run_folder, sharding, watch
 from retrieval.batches import Batch, TrainingSet
 from retrieval.best import Best
 from retrieval.config import TrainConfig
 from retrieval.datatypes import Features, Pair
+from retrieval.dropout import place_dropout
 from retrieval.encoder import DualEncoder, load_encoder, small_encoder
 from retrieval.errors import BadRequest
-from retrieval.journal import Journal, Progress
+from retrieval.journal import Journal, Progress, require_tensorboard
 from retrieval.losses import LOSSES, Loss
 from retrieval.optimizer import Optimizer
 from retrieval.run_folder import config_of
@@ -115,7 +103,7 @@ class _Run:
         self.out, self.config, self.ranks, self.listeners = out, config, ranks, listeners
         self.is_first = ranks.rank == 0
         if config.tensorboard == "yes":
-            journal.require_tensorboard()
+            require_tensorboard()
         torch.manual_seed(config.seed)
         self.model = _new_encoder(pairs, config)
         base = self.model.fingerprint if config.encoder else ""
@@ -136,7 +124,7 @@ class _Run:
         self.done = 0
 
     def _choose_what_is_trained(self) -> None:
-        dropout.place_dropout(self.model, self.config.patch_dropout)
+        place_dropout(self.model, self.config.patch_dropout)
         partial.choose(self.model, self.config)
         partial.train_mode(self.model)
         self._share_out()

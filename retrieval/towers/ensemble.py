@@ -7,10 +7,17 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 
-class EnsembleTower(nn.Module):
-    """The unit vectors of several towers beside each other, each by the root of its share; shares add up to 1.
+def beside(rows: Sequence[Tensor], shares: Sequence[float] | Tensor) -> Tensor:
+    """Unit rows (..., d) of several next to each other, each by the root of its share; shares add up to 1.
 
-    The product of two such vectors is the mean of the parts' cosines, weighted by the shares.
+    They are unit rows again, and the product of two of them is the mean of the parts' cosines, weighted by the shares.
+    """
+    return torch.cat([part * share**0.5 for part, share in zip(rows, shares, strict=True)], -1)
+
+
+class EnsembleTower(nn.Module):
+    """The unit vectors of several towers `beside` each other.
+
     spec: {"parts": their specs, "dims": the length of their vectors, "shares"}.
     """
 
@@ -34,7 +41,4 @@ class EnsembleTower(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """inputs as the parts take them. Returns (b, sum of dims), of unit length."""
-        shares = self.spec["shares"]
-        return torch.cat(
-            [F.normalize(part(inputs), dim=-1) * share**0.5 for part, share in zip(self.parts, shares, strict=True)], -1
-        )
+        return beside([F.normalize(part(inputs), dim=-1) for part in self.parts], self.spec["shares"])
