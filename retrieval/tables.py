@@ -2,7 +2,9 @@
 
 import csv
 import difflib
+import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -119,22 +121,48 @@ def parquet(uri: Uri) -> Iterable[Row]:
 
 
 def hugging_face(uri: Uri) -> Iterable[Row]:
-    """`hf:NAME?split=train&config=NAME`: a dataset of the hub, or a folder written by `save_to_disk`."""
+    """`hf:NAME?split=train&config=NAME&stream=N`: a dataset of the hub, or a folder written by `save_to_disk`.
+
+    stream: of a dataset too large to keep, its first N rows and no more. They are written down as they come, once, so
+    that their number is known and any of them can be read.
+    """
     import datasets
 
     where = dict(uri.where)
-    split, config = where.pop("split", None), where.pop("config", None)
+    split, config, first = where.pop("split", "train"), where.pop("config", None), where.pop("stream", None)
     uri = replace(uri, where=where)
+    if first is not None and not re.fullmatch(r"0*[1-9]\d{0,11}", first):
+        raise BadRequest(f"stream={first}: give the number of rows to take, as in hf:{uri.path}?stream=10000")
     try:
         if Path(uri.path).is_dir() and (Path(uri.path) / "state.json").is_file():
             table = datasets.load_from_disk(uri.path)
+            table = table if first is None else table.select(range(min(int(first), len(table))))
+        elif first is not None:
+            table = _written_down(datasets.load_dataset_builder(uri.path, config), split, int(first))
         else:
-            table = datasets.load_dataset(uri.path, config, split=split or "train")
+            table = datasets.load_dataset(uri.path, config, split=split)
     except Exception as error:
         raise BadRequest(
             f"dataset {uri.path} cannot be had ({_first_line(error)}): check its name and the network, or give a file"
         ) from error
     return _dataset(uri, table, None)
+
+
+def _written_down(builder, split: str, count: int):  # noqa: ANN001, ANN202 - a DatasetBuilder, a Dataset
+    """The first `count` rows of a stream, in the cache of `datasets`, where the next run finds them again."""
+    import datasets
+
+    rows = builder.as_streaming_dataset(split=split).take(count)
+    for column, kind in (rows.features or {}).items():
+        if isinstance(kind, datasets.Image):
+            rows = rows.cast_column(column, datasets.Image(decode=False))  # kept as encoded bytes
+    # The folder is named after the data's version, or the files' times, so that other data is written down anew.
+    key = hashlib.sha256(f"{builder.cache_dir} {split} {count}".encode()).hexdigest()[:16]
+    return datasets.Dataset.from_generator(_each, rows.features, gen_kwargs={"rows": rows}, fingerprint=key)
+
+
+def _each(rows: Iterable[dict]) -> Iterator[dict]:
+    yield from rows
 
 
 def _first_line(error: Exception) -> str:

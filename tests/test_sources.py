@@ -58,6 +58,47 @@ def test_parquet_and_a_saved_dataset(tmp_path, photos):
     assert len(open_pairs(f"parquet:{tmp_path}/p.parquet?split=train")) == 1
 
 
+@pytest.fixture
+def on_a_hub(tmp_path, photos, monkeypatch):
+    """A folder that `datasets` takes for a dataset of the hub: five red pictures in two files."""
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    data = {"bytes": (photos / "red.png").read_bytes(), "path": None}
+    (tmp_path / "hub").mkdir()
+    for part, numbers in enumerate([(0, 1, 2), (3, 4)]):
+        rows = {"image": [data] * len(numbers), "caption": [f"number {number}" for number in numbers]}
+        table = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
+        table.to_parquet(tmp_path / "hub" / f"train-{part}.parquet")
+    return tmp_path / "hub"
+
+
+def test_of_a_stream_the_first_rows_are_taken_and_any_of_them_read(on_a_hub):
+    for count, there in ((4, 4), (9, 5)):
+        pairs = open_pairs(f"hf:{on_a_hub}?stream={count}")
+        assert [pair.caption for pair in pairs] == [f"number {number}" for number in range(there)]
+        for pair in reversed(pairs):
+            assert images.load(pair.item).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_stream_is_read_once_and_again_where_its_data_changed(on_a_hub, monkeypatch):
+    import datasets
+
+    first = open_pairs(f"hf:{on_a_hub}?stream=4")
+    with monkeypatch.context() as patched:
+        patched.setattr(datasets.IterableDataset, "__iter__", lambda self: pytest.fail("streamed again"))
+        again = open_pairs(f"hf:{on_a_hub}?stream=4")
+    assert [(p.item.stamp, p.caption) for p in first] == [(p.item.stamp, p.caption) for p in again]
+    (on_a_hub / "train-0.parquet").unlink()
+    assert [pair.caption for pair in open_pairs(f"hf:{on_a_hub}?stream=4")] == ["number 3", "number 4"]
+
+
+@pytest.mark.parametrize("count", ["", "0", "-1", "many", "1.5"])
+def test_a_stream_without_a_number_is_refused(on_a_hub, count):
+    with pytest.raises(BadRequest, match=r"give the number of rows to take, as in hf:.*\?stream=10000"):
+        open_pairs(f"hf:{on_a_hub}?stream={count}")
+
+
 @pytest.mark.parametrize("kind", ["binary", "struct", "path in a struct", "path"])
 def test_parquet_holds_pictures_in_many_ways_and_they_are_opened_again(tmp_path, photos, kind):
     import pyarrow
