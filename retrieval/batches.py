@@ -79,7 +79,7 @@ class TrainingSet:
         self.draws = min(config.captions, max(map(len, self._tokens), default=1))
         # A foreign tokenizer's rows carry marks that must stay where they are.
         self._word_dropout = config.word_dropout if isinstance(encoder.tokenize, CaptionTokenizer) else 0.0
-        self.flips = config.flip == "yes" or (config.flip == "auto" and not speaks_of_sides(captions))
+        self.flips = mirrors(config.flip, [text for several in texts for text in several])
         if len(self._items) < 2:
             raise BadRequest(
                 f"{len(self._items)} usable picture(s): contrastive training needs at least 2, better 1000"
@@ -199,9 +199,13 @@ class TrainingSet:
         return np.stack(results)
 
 
-def speaks_of_sides(captions: dict[str, list[str]]) -> bool:
+def mirrors(flip: str, captions: Sequence[str]) -> bool:
+    """Are pictures mirrored? flip: "yes", "no" or "auto"."""
+    return flip == "yes" or (flip == "auto" and not speaks_of_sides(captions))
+
+
+def speaks_of_sides(texts: Sequence[str]) -> bool:
     """True where at least one caption in fifty says left or right: mirroring would make those false."""
-    texts = [text for several in captions.values() for text in several]
     return sum(bool(_SIDES.search(text)) for text in texts) * 50 >= len(texts)
 
 

@@ -26,6 +26,7 @@ class TrainConfig:
     small_size: int = 64  # pixels of the crops of the first steps, which cost less ...
     small_share: float = 0.0  # ... as long as this share of the run
     resize: str = "squash"  # how a picture becomes a square (preprocess.py); from scratch only, as are those below
+    views: int = 1  # of a picture when it is encoded: 2 are a closer one too, 4 their mirror images, unless flip=no
     dim: int = 256
 
     # The towers, from scratch: docs/towers.md has each with its settings. A size of 0 is the tower's own.
@@ -128,6 +129,7 @@ class TrainConfig:
         _require(self.image_width % 16 == 0 and self.image_width >= 0, "image_width", "must be a multiple of 16, or 0")
         patches = (0, 2, 4) if self.image_tower == "conv" else (0, 4, 8, 16)
         _require(self.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
+        _require(self.views in (1, 2, 4), "views", "must be 1, 2 or 4")
         _require(self.vocabulary >= 300, "vocabulary", "must be at least 300: bytes alone take 257")
         choice.check(self)
         self._check_together()

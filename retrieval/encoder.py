@@ -8,6 +8,7 @@ A name is `scheme:rest`; to add a scheme, write `f(rest) -> DualEncoder` and nam
 config.json, encoder.safetensors, tokenizer.json and, written last, encoder.json: without it the folder is no encoder.
 """
 
+import dataclasses
 import difflib
 import hashlib
 import json
@@ -30,6 +31,7 @@ from retrieval.preprocess import Preprocess
 from retrieval.presets import PRESETS
 from retrieval.tokenizer import CaptionTokenizer
 from retrieval.towers import frames, open_clip_towers
+from retrieval.views import encode_views
 
 MANIFEST = "encoder.json"
 WEIGHTS = "encoder.safetensors"
@@ -67,7 +69,8 @@ class DualEncoder(nn.Module):
         image = text = None
         if images is not None:
             pictures = images.flatten(0, 1) if images.ndim == 5 else images
-            image = F.normalize(self.image_tower(self.preprocess.normalize(pictures)), dim=-1)
+            looks = 1 if self.training else self.preprocess.views
+            image = encode_views(self.image_tower, self.preprocess.normalize(pictures), looks)
             if images.ndim == 5:
                 image = self._pool(image.unflatten(0, images.shape[:2]))
         if tokens is not None:
@@ -224,13 +227,13 @@ class DualEncoder(nn.Module):
 def small_encoder(
     captions: Sequence[str], *, dim: int = 256, image_size: int = 96, image: dict | None = None,
     text: dict | None = None, vocabulary: int = 8192, context: int = 64, resize: str = "squash",
-    logit_scale: float = 1 / 0.07, logit_bias: float | None = None, frames: dict | None = None,
+    logit_scale: float = 1 / 0.07, logit_bias: float | None = None, frames: dict | None = None, views: int = 1,
 ) -> DualEncoder:  # fmt: skip
     """An untrained encoder: by itself a CNN, a transformer, and a tokenizer learned from `captions`.
 
     image, text: specs of the towers beyond that, {"type": "vit", "layers": 4} say; frames: of the pooling of clips
-    (retrieval/towers). Random weights come from torch's generator. Raises BadRequest and MissingModel where a tower of
-    timm or open_clip cannot be had.
+    (retrieval/towers); views: how often a picture is looked at (views.py). Random weights come from torch's generator.
+    Raises BadRequest and MissingModel where a tower of timm or open_clip cannot be had.
     """
     spec = {"image": {"type": "conv", **(image or {})}, "text": {"type": "transformer", **(text or {})}}
     if spec["text"]["type"] == "open_clip":
@@ -239,7 +242,8 @@ def small_encoder(
         tokenizer = CaptionTokenizer.learn(captions, vocabulary, context)
         spec["text"] |= {"vocabulary": len(tokenizer), "context": context}
     encoder = _from_spec(spec | ({"frames": frames} if frames else {}), dim, None, tokenizer)
-    encoder.preprocess = _preprocess_for(encoder.image_tower, image_size, resize, spec["image"].get("channels", 3))
+    seen = _preprocess_for(encoder.image_tower, image_size, resize, spec["image"].get("channels", 3))
+    encoder.preprocess = dataclasses.replace(seen, views=views)
     with torch.no_grad():
         encoder.log_logit_scale.fill_(math.log(logit_scale))
     if logit_bias is not None:

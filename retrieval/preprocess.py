@@ -24,7 +24,8 @@ class Preprocess:
     come as uint8 arrays (h, w, c).
 
     mode: "shortest" scales the shorter side and cuts the middle (CLIP), "squash" ignores the aspect and shows
-    everything (SigLIP), "longest" scales the longer side and fills up.
+    everything (SigLIP), "longest" scales the longer side and fills up. views: how often the encoder looks at what comes
+    out (views.py).
     """
 
     size: int
@@ -33,6 +34,7 @@ class Preprocess:
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     interpolation: str = "bicubic"
     fill: int = 0
+    views: int = 1
 
     @property
     def channels(self) -> int:
@@ -75,8 +77,8 @@ class Preprocess:
         return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
     def to_json(self) -> dict:
-        """The fields, for a manifest."""
-        return asdict(self)
+        """The fields, for a manifest; one view goes without saying, as it did before there were several."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("views", 1)}
 
     @classmethod
     def from_json(cls, fields: dict) -> "Preprocess":

@@ -165,6 +165,8 @@ def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
     """
     import torch
 
+    from retrieval.views import encode_views
+
     if encoder.frame_pool:
         frames = torch.nn.functional.normalize(torch.randn(2, 3, encoder.dim), dim=-1)
         _write(_copy(encoder.frame_pool), frames, folder / FRAMES, "frames", {0: "clips", 1: "frames"})
@@ -175,7 +177,7 @@ def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
             self.tower = _copy(encoder.image_tower)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return torch.nn.functional.normalize(self.tower(encoder.preprocess.normalize(pixels)), dim=-1)
+            return encode_views(self.tower, encoder.preprocess.normalize(pixels), encoder.preprocess.views)
 
     size = encoder.preprocess.size
     pixels = torch.zeros(2, size, size, encoder.preprocess.channels, dtype=torch.uint8)

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from retrieval import checkpoints, curves, distributed, engine, lora, partial, ring, run_folder, sharding, watch
-from retrieval.batches import Batch, TrainingSet
+from retrieval.batches import Batch, TrainingSet, mirrors
 from retrieval.best import Best
 from retrieval.config import TrainConfig
 from retrieval.datatypes import Features, Pair
@@ -278,11 +278,13 @@ def _new_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
         encoder.use_frames(choice.frames_spec(config))
         encoder.forget_fingerprint()
         return encoder
+    captions = [pair.caption for pair in pairs]
+    views = config.views if mirrors(config.flip, captions) else min(config.views, 2)  # no mirror images in training
     return small_encoder(
-        [pair.caption for pair in pairs], dim=config.dim, image_size=config.image_size, resize=config.resize,
+        captions, dim=config.dim, image_size=config.image_size, resize=config.resize,
         image=choice.image_spec(config), text=choice.text_spec(config), frames=choice.frames_spec(config),
         vocabulary=config.vocabulary, context=config.context, logit_scale=config.logit_scale,
-        logit_bias=-10.0 if config.loss == "sigmoid" else None,
+        logit_bias=-10.0 if config.loss == "sigmoid" else None, views=views,
     )  # fmt: skip
 
 

@@ -37,6 +37,7 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "base": (),
     "two layers of text": ("text_layers=2",),
     "captions do not meet": ("caption_weight=0",),
+    "four views": ("views=4",),
     "both languages": ("captions=10",),
     "chinese alone": (),
     "rate 1e-3": ("lr=1e-3",),
@@ -59,7 +60,7 @@ def base() -> TrainConfig:
     """The default recipe, short, and of 64 pixels throughout."""
     return dataclasses.replace(
         recipes.from_scratch(PICTURES), epochs=PASSES, image_size=80, train_size=64, small_share=0.0, ema=0.995,
-        evaluations=1, checkpoints=0, keep="last",
+        views=1, evaluations=1, checkpoints=0, keep="last",
     )  # fmt: skip
 
 
