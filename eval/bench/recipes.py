@@ -52,8 +52,14 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "label smoothing": ("label_smoothing=0.1",),
     "weight decay 0.5": ("weight_decay=0.5",),
     "dropout of features": ("dropout=0.1",),
+    "60 passes": ("epochs=60",),
+    "both languages, 60 passes": ("captions=10", "epochs=60"),
+    "chinese alone, 60 passes": ("epochs=60",),
 }
-LANGUAGES = {"both languages": ("en", "zh"), "chinese alone": ("zh",)}  # taught and asked in; the others in English
+LANGUAGES = {  # taught and asked in; the others in English
+    "both languages": ("en", "zh"), "both languages, 60 passes": ("en", "zh"), "chinese alone": ("zh",),
+    "chinese alone, 60 passes": ("zh",),
+}  # fmt: skip
 
 
 def base() -> TrainConfig:
