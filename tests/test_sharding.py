@@ -9,7 +9,6 @@ import pytest
 import torch
 import torch.distributed.fsdp  # before the processes fork, so that it is imported once
 from test_distributed import CONFIG, encoder_of, in_two, pairs_here
-from torch.distributed.tensor import DTensor
 
 from retrieval import distributed, partial, sharding
 from retrieval.batches import TrainingSet
@@ -89,16 +88,21 @@ def test_shards_end_with_the_weights_of_one_process(ends, tmp_path):
 # ---------------------------------------------------------------- half of the numbers
 
 
-def _alive():
-    """Bytes of all tensors there are."""
+def _tensors():
+    """All tensors there are, but DTensors, which hold none of their numbers."""
     gc.collect()
-    tensors = [one for one in gc.get_objects() if isinstance(one, torch.Tensor) and not isinstance(one, DTensor)]
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
-    return sum(storages.values())
+    return [one for one in gc.get_objects() if type(one) in (torch.Tensor, torch.nn.Parameter)]
+
+
+def _bytes_beyond(old):
+    """Memory of what came after `old`, whose tensors are not asked: other tests may have left some without memory."""
+    known = {id(tensor) for tensor in old}
+    storages = [tensor.untyped_storage() for tensor in _tensors() if id(tensor) not in known]
+    return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
 
 def _held(ranks, make, shard):
-    before, model = _alive(), make()
+    old, model = _tensors(), make()
     if shard:
         sharding.cut(model, ranks)
     for tower in (model.image_tower, model.text_tower):
@@ -109,7 +113,7 @@ def _held(ranks, make, shard):
     optimizer.step(0)
     del batch
     numbers = [t.to_local() if sharding.is_share(t) else t for t in (*model.parameters(), *optimizer.state().values())]
-    return sum(part.numel() for part in numbers), _alive() - before, frozen is not None
+    return sum(part.numel() for part in numbers), _bytes_beyond(old), frozen is not None
 
 
 def _both_held(ranks, make):
