@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from retrieval.engine import DEVICES, PRECISIONS
 from retrieval.errors import BadRequest
-from retrieval.preprocess import MODES
+from retrieval.preprocess import MODES, VIEWS
 from retrieval.schedule import SCHEDULES
 from retrieval.towers import choice
 
@@ -129,7 +129,7 @@ class TrainConfig:
         _require(self.image_width % 16 == 0 and self.image_width >= 0, "image_width", "must be a multiple of 16, or 0")
         patches = (0, 2, 4) if self.image_tower == "conv" else (0, 4, 8, 16)
         _require(self.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
-        _require(self.views in (1, 2, 4), "views", "must be 1, 2 or 4")
+        _require(self.views in VIEWS, "views", "must be 1, 2 or 4")
         _require(self.vocabulary >= 300, "vocabulary", "must be at least 300: bytes alone take 257")
         choice.check(self)
         self._check_together()

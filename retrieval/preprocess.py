@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 _MODES = {1: "L", 4: "RGBA"}  # Pillow's names of what a picture is turned into
 MODES = ("shortest", "squash", "longest")
+VIEWS = (1, 2, 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Preprocess:
 
     mode: "shortest" scales the shorter side and cuts the middle (CLIP), "squash" ignores the aspect and shows
     everything (SigLIP), "longest" scales the longer side and fills up. views: how often the encoder looks at what comes
-    out (views.py).
+    out, of VIEWS (views.py).
     """
 
     size: int

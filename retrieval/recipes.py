@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from retrieval.config import TrainConfig
 
-PICTURES_SEEN = 230_000  # by a run from scratch: what a quarter of an hour on two cores allows
+PICTURES_SEEN = 230_000  # by a run from scratch: a quarter to half an hour on two cores
 SEEN_LONG = 330_000  # by each generation of `long`: with more it learned them by heart
 FEW = 20_000  # pictures whose captions teach a text tower more if it knows words and not their order
 

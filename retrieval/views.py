@@ -9,12 +9,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-VIEWS = (1, 2, 4)
 CLOSER = 0.8  # of either side is what the second view shows
 
 
 def encode_views(tower: Callable[[Tensor], Tensor], pictures: Tensor, count: int) -> Tensor:
-    """What a tower says of pictures (b, c, s, s), as unit rows (b, d): `count` times the work. count: of VIEWS."""
+    """What a tower says of pictures (b, c, s, s), as unit rows (b, d): `count` times the work. count: 1, 2 or 4."""
     if count == 1:
         return F.normalize(tower(pictures), dim=-1)
     return F.normalize(sum(F.normalize(tower(view), dim=-1) for view in views(pictures, count)), dim=-1)

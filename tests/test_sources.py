@@ -81,6 +81,15 @@ def test_of_a_stream_the_first_rows_are_taken_and_any_of_them_read(on_a_hub):
             assert images.load(pair.item).getpixel((0, 0)) == (255, 0, 0)
 
 
+def test_of_a_dataset_that_was_saved_the_first_rows_are_taken_too(on_a_hub, tmp_path):
+    import datasets
+
+    datasets.load_dataset(str(on_a_hub), split="train").save_to_disk(str(tmp_path / "saved"))
+    for count, there in ((2, 2), (9, 5)):
+        pairs = open_pairs(f"hf:{tmp_path / 'saved'}?stream={count}")
+        assert [pair.caption for pair in pairs] == [f"number {number}" for number in range(there)]
+
+
 def test_a_stream_is_read_once_and_again_where_its_data_changed(on_a_hub, monkeypatch):
     import datasets
 

@@ -37,7 +37,6 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "base": (),
     "two layers of text": ("text_layers=2",),
     "captions do not meet": ("caption_weight=0",),
-    "four views": ("views=4",),
     "both languages": ("captions=10",),
     "chinese alone": (),
     "rate 1e-3": ("lr=1e-3",),
