@@ -71,6 +71,35 @@ def trained(tmp_path_factory, book):
     return out
 
 
+@pytest.fixture(scope="module")
+def indexed(tmp_path_factory, trained, book):
+    """An index of the 60 scenes with the run that was trained for seconds; what changes it takes a copy."""
+    from terminal import mmr
+
+    index = tmp_path_factory.mktemp("cli") / "photos.mmr"
+    result = mmr("index", book, "--index", index, "--model", trained)
+    assert result.exit_code == 0, result.output
+    return index
+
+
+@pytest.fixture
+def vectors(photos):
+    """Of the three pictures, in the order of foreign.NAMES: float32 (3, 512)."""
+    from foreign import NAMES, Wide
+    from retrieval.images import decode
+
+    return Wide().encode_images([decode(photos / name) for name in NAMES])
+
+
+@pytest.fixture
+def rclip(tmp_path, photos, vectors):
+    """A database of rclip's with the three pictures."""
+    from foreign import NAMES, rclip_database, rclip_row
+
+    rows = [rclip_row(photos / name, vector) for name, vector in zip(NAMES, vectors, strict=True)]
+    return rclip_database(tmp_path / "db.sqlite3", rows)
+
+
 @pytest.fixture(scope="session")
 def open_clips(tmp_path_factory):
     """Small open_clip models, made here: name -> `open_clip:NAME/FILE` of random weights. A ViT and a ResNet."""

@@ -5,13 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from cli.main import app
 from retrieval import runtime
 from retrieval.encoder import load_encoder, small_encoder
 from retrieval.ensemble import ensemble
 from retrieval.errors import BadRequest
+from terminal import mmr
 
 WORDS = ["a red dog on a blue house", "two white cats"]
 
@@ -83,9 +82,9 @@ def test_the_command(parts, tmp_path):
         encoder.save(tmp_path / str(number))
         names.append(str(tmp_path / str(number)))
     out = str(tmp_path / "both")
-    refused = CliRunner().invoke(app, ["blend", *names, "--out", out, "--ensemble", "--at", "0.5"])
+    refused = mmr("blend", *names, "--out", out, "--ensemble", "--at", "0.5")
     assert refused.exit_code == 2
     assert "leave out --at, or --ensemble" in refused.output
-    done = CliRunner().invoke(app, ["blend", *names, "--out", out, "--ensemble"])
+    done = mmr("blend", *names, "--out", out, "--ensemble")
     assert done.exit_code == 0
     assert load_encoder(out).fingerprint == ensemble([load_encoder(name) for name in names]).fingerprint

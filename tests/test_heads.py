@@ -9,9 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from sklearn.metrics import f1_score
-from typer.testing import CliRunner
 
-from cli.main import app
 from eval import classification, confusion, fusion
 from indexes import Store
 from retrieval.errors import BadRequest, MissingModel
@@ -21,6 +19,7 @@ from retrieval.heads.fit import fit, temperature
 from retrieval.heads.head import load_head
 from retrieval.heads.inputs import Inputs
 from retrieval.heads.training import prepare, remarks, train_head
+from terminal import lines, mmr
 from toy import ToyEncoder
 
 FAST = HeadConfig(width=16, epochs=15, lr=2e-2, dropout=0.0, refit=False)
@@ -309,10 +308,6 @@ def test_zero_shot_classes_by_the_toys_words():
 # ---------------------------------------------------------------- the command line
 
 
-def mmr(*words):
-    return CliRunner().invoke(app, [str(word) for word in words], prog_name="mmr")
-
-
 def test_train_eval_predict_label_as_a_person_does(trained, book, tmp_path):
     rows = list(csv.DictReader((book / "pairs.csv").open()))
     once = {row["image"]: row for row in rows}
@@ -332,9 +327,9 @@ def test_train_eval_predict_label_as_a_person_does(trained, book, tmp_path):
     assert report["examples"] == 60
     assert set(report["per_class"]) == {"one", "many"}
     answer = mmr("head", "predict", out, book / "003.png", "--text", "a dog", "-k", 2, "--json")
-    lines = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert [line["rank"] for line in lines] == [1, 2]
-    assert sum(line["probability"] for line in lines) == pytest.approx(1, abs=1e-4)
+    told = lines(answer)
+    assert [line["rank"] for line in told] == [1, 2]
+    assert sum(line["probability"] for line in told) == pytest.approx(1, abs=1e-4)
     assert mmr("head", "predict", out).exit_code == 2
     assert mmr("head", "predict", tmp_path / "none", book / "003.png").exit_code == 3
 
@@ -354,9 +349,9 @@ def test_train_eval_predict_label_as_a_person_does(trained, book, tmp_path):
 
 def test_classify_and_compare(trained, book):
     answer = mmr("classify", book / "003.png", "--labels", "a dog, a cat,a dog", "--model", trained, "--json")
-    lines = [json.loads(line) for line in answer.stdout.splitlines()]
-    assert {line["label"] for line in lines} == {"a dog", "a cat"}
-    assert sum(line["probability"] for line in lines) == pytest.approx(1, abs=1e-4)
+    told = lines(answer)
+    assert {line["label"] for line in told} == {"a dog", "a cat"}
+    assert sum(line["probability"] for line in told) == pytest.approx(1, abs=1e-4)
     assert mmr("classify", book / "003.png", "--labels", "a dog", "--model", trained).exit_code == 2
     result = mmr("head", "compare", trained, book / "pairs.csv", "--label", "split", "--fusions", "image,concat",
                  "--seeds", 1, "--set", "epochs=1")  # fmt: skip

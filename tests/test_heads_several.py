@@ -7,14 +7,13 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from cli.main import app
 from retrieval.errors import BadRequest
 from retrieval.heads import several
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.head import load_head
 from retrieval.heads.training import train_head
+from terminal import mmr
 from toy import ToyEncoder
 
 FAST = HeadConfig(width=16, epochs=20, lr=2e-2, dropout=0.0)
@@ -75,9 +74,6 @@ def test_what_cannot_be_shared_is_said_before_anything_is_encoded(table):
 
 
 def test_on_the_command_line(trained, table, tmp_path):
-    def mmr(*words):
-        return CliRunner().invoke(app, [str(word) for word in words], prog_name="mmr")
-
     out = tmp_path / "heads"
     made = mmr("head", "train", trained, table, "--label", "colour,kind", "--out", out, "--set", "epochs=2")
     assert made.exit_code == 0, made.output

@@ -10,16 +10,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from cli.main import app
+from terminal import mmr
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def mmr(*words):
-    """Run a command in this process."""
-    return CliRunner().invoke(app, [str(word) for word in words], prog_name="mmr")
 
 
 def picture(path, colour=(255, 0, 0)):

@@ -4,9 +4,8 @@ import re
 import subprocess
 from pathlib import Path
 
-from typer.testing import CliRunner
-
 from cli.main import app
+from terminal import mmr
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -46,4 +45,4 @@ def test_every_command_of_the_readme_exists():
     }
     assert commands <= known | {"is"}
     for name in known:
-        assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+        assert mmr(name, "--help").exit_code == 0

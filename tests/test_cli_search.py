@@ -1,0 +1,223 @@
+"""`mmr search` as a person meets it: words, pictures, sums of them; the forms of answers and what is done with them."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from terminal import fails, lines, mmr
+
+
+def test_index_then_search(indexed, book):
+    result = mmr("search", "a dog", "--index", indexed, "-k", 3, "--json")
+    hits = lines(result)
+    assert [hit["rank"] for hit in hits] == [1, 2, 3]
+    assert list(hits[0]) == ["rank", "score", "uri", "path", "caption"]
+    assert Path(hits[0]["path"]) == book / hits[0]["uri"]
+    assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
+
+    table = mmr("search", "a", "dog", "--index", indexed, "-k", 3).stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["1", "2", "3"]
+    assert hits[0]["uri"] in table[0]
+
+
+def test_search_by_picture_leaves_the_picture_out(indexed, book):
+    result = mmr("search", book / "003.png", "--index", indexed, "--json")
+    hits = lines(result)
+    assert len(hits) == 10
+    assert "003.png" not in {hit["uri"] for hit in hits}
+
+
+def test_search_again_finds_the_same_as_brute_force(indexed, book, trained):
+    from retrieval import load_encoder, open_items
+    from retrieval.images import load
+
+    encoder = load_encoder(str(trained))
+    items = list(open_items(str(book)))
+    scores = encoder.encode_images([load(item) for item in items]) @ encoder.encode_texts(["two cats"])[0]
+    expected = [items[i].uri for i in np.argsort(-scores)[:5]]
+    result = mmr("search", "two cats", "--index", indexed, "-k", 5, "--json")
+    assert lines(result)[0]["uri"] == expected[0]
+
+
+def test_where_leaves_what_meets_it(indexed, trained, tmp_path, book):
+    rows = [line.split(",", 1)[0] for line in (book / "pairs.csv").read_text().splitlines()[1:]]
+    names = sorted(set(rows))[:6]
+    table = "image,year,colour\n" + "".join(
+        f"{name},{2010 + i},{'Red' if i % 2 else 'Blue'}\n" for i, name in enumerate(names)
+    )
+    (book / "fields.csv").write_text(table)
+    assert mmr("index", f"csv:{book}/fields.csv", "--index", tmp_path / "i", "--model", trained).exit_code == 0
+    asked = ("search", "a dog", "--index", tmp_path / "i", "--json", "--where")
+    found = mmr(*asked, "year >= 2011 and colour == 'Red'")
+    assert {hit["uri"] for hit in lines(found)} == {names[1], names[3], names[5]}
+    nothing = mmr(*asked, "year > 3000")
+    assert (nothing.exit_code, nothing.stdout) == (1, "")
+    fails(mmr(*asked, "year >="), 2, "--where 'year >='", "a value is expected at position 8", "write, say")
+
+
+def test_approximate_search_from_the_command_line(photos, trained, tmp_path, monkeypatch):
+    from indexes.derived import Derived
+    from retrieval import approximate
+
+    index = ("--index", tmp_path / "i")
+    small = mmr("index", photos, *index, "--model", trained, "--recall", "0.9")
+    assert small.exit_code == 0
+    assert "3 pictures are searched exactly" in small.stderr
+    fails(mmr("index", photos, *index, "--memory", "lots"), 2, "--memory lots is no size", "--memory 4G")
+    monkeypatch.setattr(approximate, "LEAST_ROWS", 3)
+    fails(mmr("index", photos, *index, "--memory", "10"), 3, "no index of 3 rows fits", "give --memory 1M")
+    monkeypatch.setattr("indexes.tune.candidates", lambda *asked: [type("Candidate", (), {"spec": "IVF1,Flat"})])
+    made = mmr("index", photos, *index, "--recall", "0.9")
+    assert made.exit_code == 0, made.stderr
+    assert "IVF1,Flat: recall@10 of 1.000 on text (0.9 asked)" in made.stderr
+    held = json.loads(mmr("info", *index, "--json").stdout)
+    assert (held["search"], held["recall asked"], held["not merged"]) == ("IVF1,Flat", 0.9, 0)
+    asked = []
+    real = Derived.search
+    monkeypatch.setattr(Derived, "search", lambda *given: asked.append(1) or real(*given))
+    for words, approximately in ((), 1), (("--exact",), 0):
+        asked.clear()
+        assert len(mmr("search", "a dog", *index, *words, "--json").stdout.splitlines()) == 3
+        assert len(asked) == approximately
+
+
+def test_a_contact_sheet_has_the_pictures_inside(indexed, tmp_path):
+    sheet = tmp_path / "sheet.html"
+    assert mmr("search", "<b>", "--index", indexed, "-k", 2, "--html", sheet).exit_code == 0
+    page = sheet.read_text()
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+
+
+def test_a_sum_leaves_its_pictures_out(indexed, book):
+    query = ("2:a dog", "+", book / "003.png", "-", "id:004.png")
+    found = lines(mmr("search", *query, "--index", indexed, "-k", 58, "--json"))
+    assert len(found) == 58
+    assert {"003.png", "004.png"} & {hit["uri"] for hit in found} == set()
+    fails(mmr("search", "a dog", "-", "--index", indexed), 2, "nothing follows `-`")
+    fails(mmr("search", "a", "-", "a", "--index", indexed), 2, "cancel out")
+    fails(mmr("search", "http://127.0.0.1:1/a.jpg", "--index", indexed), 2, "add --urls")
+    fails(mmr("search", "http://127.0.0.1:1/a.jpg", "--urls", "--index", indexed), 2, "cannot be fetched")
+
+
+def test_each_form_says_the_same(indexed):
+    asked = ("search", "a dog", "--index", indexed, "-k", 3)
+    found = lines(mmr(*asked, "--json"))
+    assert [row["path"] for row in csv.DictReader(mmr(*asked, "--csv").stdout.splitlines())] == [
+        hit["path"] for hit in found
+    ]
+    assert mmr(*asked, "--csv").stdout.splitlines()[0] == "rank,score,uri,path,caption"
+    assert mmr(*asked, "--paths").stdout == "".join(f"{hit['path']}\n" for hit in found)
+    assert mmr(*asked, "-0").stdout == mmr(*asked, "--paths", "--null").stdout
+    assert mmr(*asked, "-0").stdout == "".join(f"{hit['path']}\0" for hit in found)
+    fails(mmr(*asked, "--json", "--csv"), 2, "--json and --csv", "give one")
+
+
+def test_confidence_is_told_where_it_is_asked_for(indexed):
+    asked = ("search", "a dog", "--index", indexed, "-k", 3)
+    found = lines(mmr(*asked, "--json", "--min-confidence", 0))
+    assert list(found[0]) == ["rank", "score", "uri", "path", "caption", "confidence"]
+    assert all(0 <= hit["confidence"] <= 1 for hit in found)
+    assert "%" in mmr(*asked, "--min-confidence", 0).stdout
+    for limit in (("--min-confidence", 1), ("--min-score", 2)):
+        nothing = mmr(*asked, *limit)
+        assert (nothing.exit_code, nothing.stdout, nothing.stderr) == (1, "", "no good match\n")
+    fails(mmr(*asked, "--min-confidence", 3), 2, "not between 0 and 1")
+
+
+def test_queries_of_a_file(indexed, tmp_path):
+    (tmp_path / "q.txt").write_text("a dog\n\ntwo cats - a dog\n")
+    asked = ("search", "--index", str(indexed), "-k", "2", "--json", "--queries")
+    found = lines(mmr(*asked, tmp_path / "q.txt"))
+    assert [hit["query"] for hit in found] == ["a dog"] * 2 + ["two cats - a dog"] * 2
+    alone = lines(mmr("search", "two cats", "-", "a dog", "--index", indexed, "-k", 2, "--json"))
+    assert [hit["uri"] for hit in found[2:]] == [hit["uri"] for hit in alone]
+    piped = mmr(*asked, "-", typed="a dog\ntwo cats - a dog\n")
+    assert lines(piped) == found
+    table = mmr("search", "--index", indexed, "-k", 2, "--queries", tmp_path / "q.txt").stdout.splitlines()
+    assert (table[0], table[3], len(table)) == ("a dog", "two cats - a dog", 6)
+    fails(mmr(*asked, tmp_path / "none"), 2, "no such file", "--queries")
+    fails(mmr(*asked, tmp_path / "q.txt", "a", "query"), 2, "give one")
+    fails(mmr(*asked, tmp_path / "q.txt", "--open"), 2, "for one query")
+    (tmp_path / "bad.txt").write_text("a dog\na +\n")
+    fails(mmr(*asked, tmp_path / "bad.txt"), 2, "line 2 of", "nothing follows `+`")
+
+
+def test_a_picture_finds_captions(trained, book, tmp_path):
+    assert mmr("index", book / "pairs.csv", "--index", tmp_path / "i", "--model", trained).exit_code == 0
+    found = lines(mmr("search", book / "003.png", "--captions", "--index", tmp_path / "i", "-k", 4, "--json"))
+    assert len({hit["caption"] for hit in found}) == 4
+    assert found[0]["score"] >= found[3]["score"]
+
+
+@pytest.mark.parametrize("way", ["--copy-to", "--link-to"])
+def test_answers_become_files_of_a_new_folder(indexed, tmp_path, way):
+    asked = ("search", "a dog", "--index", indexed, "-k", 3)
+    found = lines(mmr(*asked, "--json", way, tmp_path / "out"))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        f"{hit['rank']:03d}_{hit['uri']}" for hit in found
+    ]
+    for hit in found:
+        made = tmp_path / "out" / f"{hit['rank']:03d}_{hit['uri']}"
+        assert made.read_bytes() == Path(hit["path"]).read_bytes()
+        assert made.is_symlink() == (way == "--link-to")
+    before = sorted((tmp_path / "out").iterdir())
+    fails(mmr(*asked, way, tmp_path / "out"), 2, "is there already")
+    assert sorted((tmp_path / "out").iterdir()) == before
+    fails(mmr(*asked, way, tmp_path / "none" / "out"), 2, "no folder", "make it first")
+    (tmp_path / "empty").mkdir()
+    assert mmr(*asked, way, tmp_path / "empty").exit_code == 0
+
+
+def test_a_folder_is_made_whole_or_not_at_all(photos, trained, tmp_path):
+    assert mmr("index", photos, "--model", trained).exit_code == 0
+    (photos / "red.png").unlink()
+    asked = ("search", "a dog", "--index", photos / ".mmr", "--copy-to", tmp_path / "out")
+    result = mmr(*asked)
+    assert result.exit_code == 2
+    assert "is gone: run `mmr index` again" in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+
+
+def test_the_best_answer_is_opened(indexed, monkeypatch):
+    opened = []
+    monkeypatch.setattr("typer.launch", lambda path: opened.append(path) or 0)
+    (best,) = lines(mmr("search", "a dog", "--index", indexed, "-k", 1, "--json", "--open"))
+    assert opened == [best["path"]]
+    monkeypatch.setattr("typer.launch", lambda path: 1)
+    assert "nothing here opens pictures" in mmr("search", "a dog", "--index", indexed, "--open").stderr
+
+
+def test_a_preview_needs_a_terminal_and_a_library(indexed, monkeypatch):
+    from cli import preview
+    from retrieval.errors import BadRequest
+
+    fails(mmr("search", "a dog", "--index", indexed, "--preview"), 2, "stdout is none", "--html")
+    monkeypatch.setattr(preview, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True, fileno=lambda: 1)))
+    monkeypatch.setattr(preview.importlib.util, "find_spec", lambda name: None)
+    for columns, message in ((80, r"pip install 'mmr\[preview\]'"), (0, "stdout is none")):
+        size = SimpleNamespace(columns=columns)
+        monkeypatch.setattr(preview.os, "get_terminal_size", lambda handle, size=size: size)
+        with pytest.raises(BadRequest, match=message):
+            preview.check()
+
+
+def test_a_preview_draws_what_can_be_read(photos, capsys, monkeypatch):
+    from cli import preview
+    from retrieval.datatypes import Hit
+
+    drawn = []
+    library = SimpleNamespace(Image=lambda picture, width: drawn.append((picture.size, width)) or "(picture)")
+    monkeypatch.setitem(sys.modules, "textual_image.renderable", library)
+    monkeypatch.setitem(sys.modules, "textual_image", SimpleNamespace(renderable=library))
+    preview.draw([Hit(1, 0.5, "red.png", str(photos / "red.png"), None, "a"), Hit(2, 0.4, "x", "/x.png", None, "b")])
+    said = capsys.readouterr()
+    assert [size for size, _ in drawn] == [(20, 10)]
+    assert "(picture)" in said.out
+    assert said.err == "x: no such file\n"
