@@ -3,6 +3,7 @@
     python -m eval.bench.recipes --data CAPTIONS.csv                        # every ingredient below, three seeds
     python -m eval.bench.recipes --data CAPTIONS.csv --only base "rate 1e-3" # some of them
     python -m eval.bench.recipes --data CAPTIONS.csv bigger image_width=96  # one of your own
+    python -m eval.bench.recipes --data CAPTIONS.csv --pictures 4000 twice epochs=10  # of more pictures, as many steps
 
 CAPTIONS.csv has the columns image, split, lang and caption ($MMR_DATA may name it): 2,000 pictures of train learn, all
 of dev are asked for, in English unless it says so. A run takes some minutes of one core and 312 steps, so it is kind to
@@ -69,12 +70,12 @@ def base() -> TrainConfig:
     )  # fmt: skip
 
 
-def learn(name: str, settings: Sequence[str], seed: int, captions: Path) -> list[dict]:
+def learn(name: str, settings: Sequence[str], seed: int, captions: Path, pictures: int) -> list[dict]:
     """One run, and what it has learned, in percent: a row for each language. `seconds` are of processor time."""
     config = dataclasses.replace(base().settings(settings), seed=seed)
     languages = LANGUAGES.get(name, ("en",))
     with tempfile.TemporaryDirectory() as made:
-        pairs = open_pairs(f"csv:{_some(captions, Path(made), languages)}")
+        pairs = open_pairs(f"csv:{_some(captions, Path(made), languages, pictures)}")
         before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
         train(pairs, Path(made) / "run", config)
         row = {"name": name, "settings": list(settings), "seed": seed}
@@ -88,13 +89,13 @@ def _measured(encoder: DualEncoder, captions: Path, language: str) -> dict[str, 
     return {short: round(100 * getattr(report, way)[metric], 2) for short, (way, metric) in MEASURES.items()}
 
 
-def _some(captions: Path, folder: Path, languages: Sequence[str]) -> Path:
-    """A csv of the captions of PICTURES train pictures, the same ones each time."""
+def _some(captions: Path, folder: Path, languages: Sequence[str], pictures: int) -> Path:
+    """A csv of the captions of so many train pictures, the same ones each time."""
     with captions.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["split"] == "train" and row["lang"] in languages]
     names = list(dict.fromkeys(row["image"] for row in rows))
     random.Random(0).shuffle(names)
-    kept = set(names[:PICTURES])
+    kept = set(names[:pictures])
     path = folder / "some.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerow(("image", "caption"))
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("MMR_DATA"), metavar="CAPTIONS.csv")
     parser.add_argument("--out", type=Path, default=Path("recipes.jsonl"), help="runs, a JSON line each")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(SEEDS)))
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="of train that learn; give a name of your own")
     parser.add_argument("--only", nargs="+", choices=list(INGREDIENTS), metavar="NAME", help="some of the ingredients")
     parser.add_argument("own", nargs="*", metavar="NAME field=value", help="an ingredient of your own")
     args = parser.parse_args()
@@ -138,7 +140,7 @@ def main() -> None:
     for seed in args.seeds:
         for name, settings in tried.items():
             if not any((row["name"], row["seed"]) == (name, seed) for row in done):
-                rows = learn(name, settings, seed, args.data.resolve())
+                rows = learn(name, settings, seed, args.data.resolve(), args.pictures)
                 done += rows
                 lines = "\n".join(map(json.dumps, rows))
                 print(lines, file=sys.stderr, flush=True)
