@@ -136,15 +136,17 @@ class DualEncoder(nn.Module):
     @torch.inference_mode()
     def encode_patches(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
         """Pictures, as for encode_images, to the vectors of their places: float32 (n, places, channels)."""
-        return self._in_batches(images, batch_size, lambda part: self.image_tower.patches(self._pixels(part)))
+        return self._in_batches(images, batch_size, self._encode_patch_batch)
 
     def _pixels(self, images: Sequence) -> Tensor:
         pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
-        return self.preprocess.normalize(torch.from_numpy(pixels).to(self.device))
+        return torch.from_numpy(pixels).to(self.device)
 
     def _encode_image_batch(self, images: Sequence) -> Tensor:
-        pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
-        return self(images=torch.from_numpy(pixels).to(self.device)).image
+        return self(images=self._pixels(images)).image
+
+    def _encode_patch_batch(self, images: Sequence) -> Tensor:
+        return self.image_tower.patches(self.preprocess.normalize(self._pixels(images)))
 
     def _encode_text_batch(self, texts: Sequence[str]) -> Tensor:
         return self(tokens=torch.from_numpy(self.tokenize(texts)).to(self.device)).text
