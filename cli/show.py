@@ -129,8 +129,10 @@ def skipped(pairs: Sequence[tuple[str, str]], listed_in: Path | None = None) -> 
 class Meter:
     """A progress line on stderr: redrawn on a terminal, a line every ten seconds elsewhere.
 
-    Call it with (done, total) and any text; it adds the rate and the time left.
+    Call it with (done, total) and any text; it adds the rate and, by how fast it was of late, the time left.
     """
+
+    _LATE = 60.0  # seconds
 
     def __init__(self, what: str, unit: str = "", stream: TextIO | None = None) -> None:
         self._what, self._unit = what, unit
@@ -138,9 +140,10 @@ class Meter:
         self._live = self._stream.isatty()
         self._started = time.monotonic()
         self._drawn, self._first, self._width = 0.0, None, 0
+        self._past: list[tuple[float, float]] = []  # when it was shown, and the share of the work done by then
 
-    def __call__(self, done: int, total: int, text: str = "") -> None:
-        """Show where it is. total 0: unknown."""
+    def __call__(self, done: int, total: int, text: str = "", share: float | None = None) -> None:
+        """Show where it is. total 0: unknown. share: of the work, 0..1, where one of `done` is not like another."""
         now = time.monotonic()
         if self._first is None:
             self._first, self._started = done - 1, now
@@ -149,7 +152,7 @@ class Meter:
         self._drawn = now
         elapsed = now - self._started
         rate = (done - self._first) / elapsed if elapsed > 0.5 else 0.0  # too early to tell
-        left = f", {_clock((total - done) / rate)} left" if done < total and rate > 0 else ""
+        left = self._left(now, done / max(1, total) if share is None else share) if done < total else ""
         speed = f", {rate:.0f} {self._unit}/s" if self._unit and rate > 0 else ""
         line = f"{self._what} {done}/{total} ({done / max(1, total):.0%}){speed}{text}{left}"
         if self._live:
@@ -158,6 +161,14 @@ class Meter:
         else:
             self._stream.write(line + "\n")
         self._stream.flush()
+
+    def _left(self, now: float, share: float) -> str:
+        self._past.append((now, share))
+        while now - self._past[0][0] > self._LATE and len(self._past) > 2:
+            self._past.pop(0)
+        then, before = self._past[0]
+        known = now - then > 0.5 and share > before
+        return f", {_clock((1 - share) * (now - then) / (share - before))} left" if known else ""
 
     def say(self, text: str) -> None:
         """A line of its own, above the progress."""

@@ -76,6 +76,7 @@ def _show_step(meter: show.Meter, progress: Progress) -> None:
         meter(
             progress.step, progress.steps,
             f", loss {progress.loss:.3f} (chance {progress.chance:.2f}), {progress.pairs_per_second:.0f} pairs/s",
+            progress.share,
         )  # fmt: skip
     for prefix, name in (("", ""), (KEPT, "of what it knew before: ")):
         values = [(progress.metrics or {}).get(f"{prefix}{way}_recall@10", math.nan) for way in WAYS]

@@ -142,6 +142,13 @@ class TrainingSet:
         small = step < self.config.small_share * self.steps
         return min(self.config.small_size, self._shown) if small else self._shown
 
+    def share_of(self, step: int) -> float:
+        """The share of the pixels of the whole run, 0..1, that its first `step` steps see: about that of the work."""
+        small = math.ceil(self.config.small_share * self.steps)
+        less = (self._size_at(0) / self._shown) ** 2
+        seen, of = (min(steps, small) * less + max(0, steps - small) for steps in (step, self.steps))
+        return seen / of
+
     def batches(self, first: int) -> Iterator[Batch]:
         """The batches of steps `first`, `first + 1`, ... to the end, two of them prepared ahead in the background."""
         with ThreadPoolExecutor(1) as pool:

@@ -13,7 +13,8 @@ EVERY = 10  # steps between two lines
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run is. chance: the loss of an encoder that knows nothing. metrics: of an evaluation.
+    """Where a run is. chance: the loss of an encoder that knows nothing. metrics: of an evaluation. share: of the
+    pixels of the whole run that were seen, because later steps may see larger crops.
 
     Step 0 is the encoder that a fine-tune begins with; its loss is not known.
     """
@@ -26,6 +27,7 @@ class Progress:
     logit_scale: float
     pairs_per_second: float
     metrics: dict[str, float] | None = None
+    share: float | None = None
 
 
 class Journal:

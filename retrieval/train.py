@@ -213,7 +213,9 @@ class _Run:
     def _report(self, loss: float | None, speed: float, scale: float, metrics: dict[str, float] | None) -> None:
         chance = watch.chance(self.config.loss, self.data.batch_size)
         rate = self.optimizer.learning_rate(max(0, self.done - 1))
-        progress = Progress(self.done, self.data.steps, loss, chance, rate, scale, speed, metrics)
+        progress = Progress(
+            self.done, self.data.steps, loss, chance, rate, scale, speed, metrics, self.data.share_of(self.done)
+        )  # fmt: skip
         self.journal.write(progress)
         if metrics and not self.ranks.rank:
             curves.draw(self.out)
