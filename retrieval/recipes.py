@@ -25,22 +25,23 @@ def from_scratch(pictures: int) -> TrainConfig:
     see small crops, which are cheap; the others see the detail. All captions of a picture, up to five, are used each
     time it is seen, which teaches more than anything else does; what is gained goes into strong augmentation, because
     few pairs are soon known by heart. From few pictures the text tower learns words and not their order, which costs
-    next to nothing, and captions of a picture are taught to be near each other. What comes out looks at a picture four
-    times. docs/log.md has the figures.
+    next to nothing and bears a higher rate, and captions of a picture are taught to be near each other. What comes out
+    looks at a picture four times. docs/log.md has the figures.
     """
     epochs = min(120.0, max(4.0, PICTURES_SEEN / max(1, pictures)))
+    few = pictures < FEW
     return TrainConfig(
-        epochs=round(epochs, 1), batch_size=128, captions=5, lr=5e-4, ema=0.999, image_size=160, train_size=128,
-        small_size=64, small_share=0.4, crop=0.25, color_jitter=0.4, word_dropout=0.35, views=4,
-        text_layers=0 if pictures < FEW else 2, caption_weight=0.3,
+        epochs=round(epochs, 1), batch_size=128, captions=5, lr=1e-3 if few else 5e-4, ema=0.999, image_size=160,
+        train_size=128, small_size=64, small_share=0.4, crop=0.25, color_jitter=0.4, word_dropout=0.35, views=4,
+        text_layers=0 if few else 2, caption_weight=0.3,
     )  # fmt: skip
 
 
 def long(pictures: int) -> TrainConfig:
     """More from your own pairs where time is no matter: some hours for a few thousand pictures.
 
-    More passes than `from_scratch`, a wider picture tower, a higher rate, and a second generation of it, which the
-    first one teaches.
+    More passes than `from_scratch`, a wider picture tower, and a second generation of it, which the first one
+    teaches.
     """
     usual = from_scratch(pictures)
     epochs = min(200.0, max(4.0, SEEN_LONG / max(1, pictures)))

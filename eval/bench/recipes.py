@@ -1,7 +1,7 @@
 """What each ingredient of a recipe is worth: short runs over several seeds, in one table.
 
     python -m eval.bench.recipes --data CAPTIONS.csv                        # every ingredient below, three seeds
-    python -m eval.bench.recipes --data CAPTIONS.csv --only base "rate 1e-3" # some of them
+    python -m eval.bench.recipes --data CAPTIONS.csv --only base "rate 5e-4" # some of them
     python -m eval.bench.recipes --data CAPTIONS.csv bigger image_width=96  # one of your own
     python -m eval.bench.recipes --data CAPTIONS.csv --pictures 4000 twice epochs=10  # of more pictures, as many steps
 
@@ -40,9 +40,10 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
     "captions do not meet": ("caption_weight=0",),
     "both languages": ("captions=10",),
     "chinese alone": (),
-    "rate 1e-3": ("lr=1e-3",),
+    "chinese alone, two layers": ("text_layers=2",),
+    "rate 5e-4": ("lr=5e-4",),
     "rate 2e-3": ("lr=2e-3",),
-    "batches of 256": ("batch_size=256", "lr=7e-4"),
+    "batches of 256": ("batch_size=256", "lr=1.4e-3"),
     "width 64": ("image_width=64",),
     "width 96": ("image_width=96",),
     "closer stem": ("image_patch=2",),
@@ -58,7 +59,7 @@ INGREDIENTS: dict[str, tuple[str, ...]] = {
 }
 LANGUAGES = {  # taught and asked in; the others in English
     "both languages": ("en", "zh"), "both languages, 60 passes": ("en", "zh"), "chinese alone": ("zh",),
-    "chinese alone, 60 passes": ("zh",),
+    "chinese alone, two layers": ("zh",), "chinese alone, 60 passes": ("zh",),
 }  # fmt: skip
 
 
