@@ -136,6 +136,8 @@ def main() -> None:
     args = parser.parse_args()
     if not args.data:
         sys.exit("captions of real pictures are needed: add --data CAPTIONS.csv")
+    if args.pictures != PICTURES and not args.own:
+        sys.exit("rows of other pictures would be taken for these: give a name, as in --pictures 4000 twice epochs=10")
     tried = {args.own[0]: args.own[1:]} if args.own else {n: INGREDIENTS[n] for n in args.only or INGREDIENTS}
     done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
     for seed in args.seeds:
