@@ -19,6 +19,7 @@ soak: $(VENV)/.installed-dev
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed .venv-peers/.installed
 	for name in training exact durability indexing cold_query; do $(BIN)/python -m eval.bench.$$name || exit 1; done

@@ -31,7 +31,7 @@ def indexes(incomplete: str) -> list[str]:
 
 def models(incomplete: str) -> list[str]:
     """Presets, run folders, and folders on the way to one."""
-    from retrieval.presets import PRESETS
+    from retrieval.encoders.presets import PRESETS
 
     named = [name for name in (*PRESETS, "open_clip:") if name.startswith(incomplete)]
     return named + [folder if Path(folder, _RUN).is_file() else f"{folder}/" for folder in _folders(incomplete)]

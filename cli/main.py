@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from cli import exchange, heads, options, show
+from cli import options
+from cli.commands import exchange, heads
 from cli.options import AsJson, Device, IndexDir, Model
+from cli.output import show
 
 app = typer.Typer(
     name="mmr", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -29,7 +31,7 @@ def demo(
     force: Annotated[bool, typer.Option("--force", help="Remove an earlier demo in that folder first.")] = False,
 ) -> None:
     """Draw scenes, train on them, index others, answer "a dog": the main job in minutes, with no download."""
-    from cli import demo as story
+    from cli.commands import demo as story
 
     story.run(out, device, seed, force)
 
@@ -67,7 +69,7 @@ def train(
 
     mmr train pairs.csv --out runs/mine --eval "csv:pairs.csv?split=dev"
     """
-    from cli import training
+    from cli.commands import training
 
     stop = _StopOnSignal()
     settings = [*(settings or []), *([f"device={device}"] if device != "auto" else [])]
@@ -97,7 +99,7 @@ def blend(
 
     mmr blend small runs/mine --out runs/both --eval mine.csv --remember other.csv
     """
-    from cli import blending
+    from cli.commands import blending
 
     raise typer.Exit(blending.run(before, after, out, share, eval_source, remember, device, ensemble))
 
@@ -164,7 +166,7 @@ def index(
     From 100,000 pictures on, an approximate index is made beside the exact one and tuned on text; --recall asks for it.
     A file .mmrignore in a folder leaves out what its globs name, as a .gitignore does.
     """
-    from cli import indexing
+    from cli.commands import indexing
 
     asked = indexing.Asked(
         sources=tuple(sources or ()), only=only, exclude=exclude, include_hidden=include_hidden,
@@ -209,8 +211,9 @@ def search(
     mmr search "2:golden retriever" + ./pool.jpg - people --json
     mmr search shirt --where "year >= 2011 and baseColour == 'Red'"
     """
-    from cli import hits, searching
-    from retrieval.answers import Asked
+    from cli.commands import searching
+    from cli.output import hits
+    from retrieval.search.answers import Asked
 
     asked = Asked(
         k=k, where=where, inside=inside, exact=exact, urls=urls, min_score=min_score, min_confidence=min_confidence,
@@ -235,7 +238,7 @@ def ls(
     null: Annotated[bool, typer.Option("--null", "-0", help="Names end in a NUL each.")] = False,
 ) -> None:
     """List what is indexed, by the names that `mmr rm` and id: take."""
-    from cli import listing
+    from cli.commands import listing
 
     raise typer.Exit(listing.ls(index_dir, where, inside, details, as_json, null))
 
@@ -250,7 +253,7 @@ def rm(
     sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove items from the index. Their files stay, and `mmr index` brings back those that are still there."""
-    from cli import listing
+    from cli.commands import listing
 
     raise typer.Exit(listing.rm(index_dir, names or [], where, inside, sure))
 
@@ -265,7 +268,7 @@ def dups(
     as_json: AsJson = False,
 ) -> None:
     """Show pictures that are nearly the same, in groups. The work grows with the square of the pictures."""
-    from cli import listing
+    from cli.commands import listing
 
     raise typer.Exit(listing.dups(index_dir, threshold, where, inside, as_json))
 
@@ -280,7 +283,7 @@ def info(
     ] = False,
 ) -> None:
     """What an index holds: rows, encoder, segments, bytes."""
-    from cli import upkeep
+    from cli.commands import upkeep
 
     raise typer.Exit(upkeep.info(index_dir, as_json, check))
 
@@ -289,7 +292,7 @@ def info(
 @show.guarded
 def verify(index_dir: IndexDir = None) -> None:
     """Read the whole index and compare it with its checksums."""
-    from cli import upkeep
+    from cli.commands import upkeep
 
     raise typer.Exit(upkeep.verify(index_dir))
 
@@ -298,7 +301,7 @@ def verify(index_dir: IndexDir = None) -> None:
 @show.guarded
 def compact(index_dir: IndexDir = None) -> None:
     """Rewrite an index as one segment, without what was deleted. Those who read it meanwhile are not disturbed."""
-    from cli import upkeep
+    from cli.commands import upkeep
 
     raise typer.Exit(upkeep.compact(index_dir))
 
@@ -315,7 +318,7 @@ def models(
     ] = None,
 ) -> None:
     """List the pretrained encoders with licence, size and published recall, and what the cache holds."""
-    from cli import cache
+    from cli.commands import cache
 
     raise typer.Exit(cache.prune(30 if days is None else days) if prune else cache.models(as_json, days))
 
@@ -336,7 +339,7 @@ def classify(
 
     mmr classify dog.jpg --labels "a dog,a cat,a car"
     """
-    from cli import classifying
+    from cli.commands import classifying
 
     classifying.classify(picture, labels, template, model, as_json, device)
 
@@ -354,7 +357,7 @@ def label(
 
     mmr label photos.mmr heads/article; mmr search shoe --index photos.mmr --where "predicted_articleType == 'Heels'"
     """
-    from cli import classifying
+    from cli.commands import classifying
 
     raise typer.Exit(classifying.label(index_dir, head, field, model, device))
 

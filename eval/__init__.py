@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["Report", "evaluate"]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'eval' has no attribute {name!r}")
     return getattr(import_module("eval.report"), name)

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eval import metrics
-from retrieval import pipeline
 from retrieval.datatypes import Item, Pair
+from retrieval.encoders import encoding
+from retrieval.encoders.protocol import Encoder
 
 DIRECTIONS = ("text_to_image", "image_to_text")
 _TITLES = {
@@ -64,9 +65,9 @@ class Report:
 
 
 def evaluate(
-    encoder,
+    encoder: Encoder,
     pairs: Sequence[Pair],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ANN001
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Rank every picture for every caption and every caption for every picture. encoder: anything that encodes.
 
@@ -76,7 +77,7 @@ def evaluate(
     for pair in pairs:
         items.setdefault(pair.item.id, pair.item)
     vectors, kept, skipped = [], [], []
-    for batch in pipeline.encode(items.values(), encoder):
+    for batch in encoding.encode(items.values(), encoder):
         vectors.append(batch.vectors)
         kept += batch.items
         skipped += batch.skipped

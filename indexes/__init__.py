@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 _WHERE = {
-    "Store": "store", "Record": "items", "Neighbors": "exact",
+    "Store": "store", "Record": "items", "Neighbors": "segments",
     "StoreError": "errors", "NotAnIndex": "errors", "NewerFormat": "errors", "Locked": "errors", "Damaged": "errors",
     "WrongEncoder": "errors", "BadFilter": "errors", "Condition": "filters",
 }  # fmt: skip
@@ -15,7 +15,7 @@ _WHERE = {
 __all__ = sorted(_WHERE)
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'indexes' has no attribute {name!r}")
     return getattr(import_module(f"indexes.{_WHERE[name]}"), name)

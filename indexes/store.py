@@ -1,7 +1,7 @@
 """Store: a folder that holds vectors and their records, and survives anything.
 
     mmr.db                 SQLite (rollback journal, synchronous=EXTRA): the commit log and the records
-    derived/000001.faiss   an approximate index of the rows (ann.py): may be deleted at any time
+    derived/000001.faiss   an approximate index of the rows (approximate/ann.py): may be deleted at any time
     segments/000001.f16    immutable rows (n, d), little-endian float16; length and SHA-256 are in mmr.db
     lock                   held by the one writer
 
@@ -24,11 +24,12 @@ import filelock
 import numpy as np
 
 from indexes import claim, database, durable, exact, items
+from indexes.approximate.derived import KEY, Derived
 from indexes.database import DATABASE
-from indexes.derived import KEY, Derived
 from indexes.errors import Damaged, NotAnIndex, StoreError
 from indexes.filters import Condition
 from indexes.items import Record
+from indexes.segments import Neighbors, Segment, restrict
 
 COMPACT_FROM_SEGMENTS = 32
 FILTERS_KEPT = 8
@@ -42,7 +43,7 @@ class Store:
         self._database = connection
         self._lock = lock
         self.derived = Derived(self)
-        self._filtered: dict[Condition, list[exact.Segment]] = {}  # what the last filters let through
+        self._filtered: dict[Condition, list[Segment]] = {}  # what the last filters let through
         self._copies: dict[int, object] = {}  # of rows in low precision, by a segment's first row: exact.py fills it
         self._load()
 
@@ -115,7 +116,7 @@ class Store:
     def search(
         self, queries: np.ndarray, k: int, device: str = "cpu", where: Condition | None = None,
         recall: float | None = None,
-    ) -> exact.Neighbors:  # fmt: skip
+    ) -> Neighbors:  # fmt: skip
         """The k rows nearest to each query by inner product, of those whose fields meet the condition.
 
         queries: float32 (q, dim) of unit length. where: what filters.parse made of an expression. recall: what the
@@ -290,21 +291,21 @@ class Store:
                 f"{self.path / DATABASE} cannot be read ({error}): restore it, or remove {self.path} and index again"
             ) from error
 
-    def _map(self, number: int, first_row: int, count: int) -> exact.Segment:
+    def _map(self, number: int, first_row: int, count: int) -> Segment:
         file = self._segment_file(number)
         size = file.stat().st_size if file.is_file() else -1
         if size != count * self.dim * 2:
             what = "is missing" if size < 0 else f"has {size} bytes instead of {count * self.dim * 2}"
             raise Damaged(f"{file} {what}: restore it, or remove {self.path} and index again")
         offsets = items.dead(self._database, first_row, first_row + count) - first_row
-        return exact.Segment(first_row, np.memmap(file, "<f2", "r", shape=(count, self.dim)), offsets, self._copies)
+        return Segment(first_row, np.memmap(file, "<f2", "r", shape=(count, self.dim)), offsets, self._copies)
 
-    def _matching(self, where: Condition) -> list[exact.Segment]:
+    def _matching(self, where: Condition) -> list[Segment]:
         """The segments as a filter leaves them; those of the last few filters are kept."""
         if where not in self._filtered:
             while len(self._filtered) >= FILTERS_KEPT:
                 del self._filtered[next(iter(self._filtered))]
-            self._filtered[where] = exact.restrict(self.segments, self.rows(where))
+            self._filtered[where] = restrict(self.segments, self.rows(where))
         return self._filtered[where]
 
     def _check(self, vectors: np.ndarray, dim: int | None = None) -> np.ndarray:

@@ -8,18 +8,19 @@ from typing import Any
 
 _WHERE = {
     "Hit": "datatypes", "Item": "datatypes", "Pair": "datatypes", "Features": "datatypes",
-    "DualEncoder": "encoder", "load_encoder": "encoder", "small_encoder": "encoder",
-    "open_items": "sources", "open_pairs": "sources",
-    "TrainConfig": "config", "recipes": "recipes", "RECIPES": "recipes",
-    "Retriever": "retriever", "find_index": "retriever",
+    "DualEncoder": "encoders.encoder", "load_encoder": "encoders.load", "small_encoder": "encoders.build",
+    "open_items": "sources.registry", "open_pairs": "sources.registry",
+    "TrainConfig": "training.config", "recipes": "training.recipes", "RECIPES": "training.recipes",
+    "train": "training.loop",
+    "Retriever": "retriever", "find_index": "indexing.catalog",
     "RetrievalError": "errors", "BadRequest": "errors", "MissingModel": "errors", "ImageError": "errors",
 }  # fmt: skip
 
 __all__ = sorted(_WHERE)
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'retrieval' has no attribute {name!r}")
     module = import_module(f"retrieval.{_WHERE[name]}")
-    return module if _WHERE[name] == name else getattr(module, name)
+    return module if name == "recipes" else getattr(module, name)

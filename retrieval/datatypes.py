@@ -21,7 +21,7 @@ class Item:
     function that gives the encoded bytes or the picture itself, which may be a uint8 array (h, w, c) where it has other
     channels than a file could hold. caption: one text for people to read. stamp: changes
     when the content does. meta: whatever else the source said of it; `inside` where it lies within another file
-    (places.py). kind: "picture", or "clip" (video.py).
+    (sources/reopen.py). kind: "picture", or "clip" (images/clips.py).
     """
 
     id: str
@@ -49,7 +49,8 @@ class Pair:
 class Hit:
     """An answer. rank: from 1. score: cosine, higher is better. path: the file on this machine, if it is one.
 
-    confidence: where it was asked for, the share of other queries that have no picture this near (confidence.py).
+    confidence: where it was asked for, the share of other queries that have no picture this near
+    (search/confidence.py).
     """
 
     rank: int

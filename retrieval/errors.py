@@ -1,5 +1,7 @@
 """What a person did or has that cannot work. Every message is one line that ends with the next thing to do."""
 
+from collections.abc import Sequence
+
 
 class RetrievalError(Exception):
     """Something outside the program is not as it must be; `str()` is the line a person reads."""
@@ -15,3 +17,13 @@ class MissingModel(RetrievalError):
 
 class ImageError(RetrievalError):
     """One picture cannot be used; `str()` is the short reason for the skip list."""
+
+
+def first_line(error: Exception) -> str:
+    """An error's reason, cut to one line of a message."""
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+
+
+def did_you_mean(names: Sequence[str], otherwise: str) -> str:
+    """What to type instead: the names that are near, or else what is said."""
+    return f"did you mean {' or '.join(names)}?" if names else otherwise

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.picturebook import scenes
+from retrieval.sources.picturebook import scenes
 from toy import ToyEncoder
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a network
@@ -64,7 +64,7 @@ def book(tmp_path_factory):
 def trained(tmp_path_factory, book):
     """A run folder, trained for seconds: it runs, it knows next to nothing."""
     from retrieval import open_pairs, recipes
-    from retrieval.train import train
+    from retrieval.training.loop import train
 
     out = tmp_path_factory.mktemp("runs") / "smoke"
     train(open_pairs(f"csv:{book}/pairs.csv?split=train"), out, recipes.smoke())
@@ -86,7 +86,7 @@ def indexed(tmp_path_factory, trained, book):
 def vectors(photos):
     """Of the three pictures, in the order of foreign.NAMES: float32 (3, 512)."""
     from foreign import NAMES, Wide
-    from retrieval.images import decode
+    from retrieval.images.load import decode
 
     return Wide().encode_images([decode(photos / name) for name in NAMES])
 

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from indexes import Record, Store, StoreError, ann, exact, filters, tune
-from indexes.ann import Point
-from indexes.exact import Segment
-from indexes.rerank import refined, rerank
+from indexes import Record, Store, StoreError, exact, filters
+from indexes.approximate import ann, tune
+from indexes.approximate.ann import Point
+from indexes.approximate.rerank import refined, rerank
+from indexes.segments import Segment
 
 DIM, COUNT = 32, 3000
 

@@ -9,9 +9,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from indexes import Condition, Record, Store
-from retrieval import Retriever, approximate, confidence, diverse, duplicates, selection
-from retrieval.answers import Asked
+from retrieval import Retriever
 from retrieval.errors import BadRequest
+from retrieval.indexing import catalog
+from retrieval.search import confidence, filters, near_duplicates
+from retrieval.search import diversity as mmr
+from retrieval.search.answers import Asked
 
 
 @pytest.fixture
@@ -93,24 +96,24 @@ def test_names_that_are_no_text(tmp_path):
         store.add(
             unit([[1, 0], [0, 1]]), [Record("b\\udcff/x", fields={"uri": name}), Record("c", fields={"uri": "c"})]
         )
-        assert selection.named(store, [name, "c"]) == [0, 1]
-        assert store.rows(selection.condition(store, inside=os.fsdecode(b"b\xff"))).tolist() == [0]
+        assert catalog.named(store, [name, "c"]) == [0, 1]
+        assert store.rows(filters.condition(store, inside=os.fsdecode(b"b\xff"))).tolist() == [0]
 
 
 def test_conditions_are_joined_whole():
     either, one = Condition("a = ? OR b = ?", (1, 2)), Condition("c = ?", (3,))
-    assert selection.all_of([either, one]) == Condition("(a = ? OR b = ?) AND (c = ?)", (1, 2, 3))
+    assert filters.all_of([either, one]) == Condition("(a = ? OR b = ?) AND (c = ?)", (1, 2, 3))
 
 
 def test_rows_come_in_the_order_asked_for(retriever):
     rows = retriever.store.rows()[::-1]
-    found = selection.vectors(retriever.store, [*rows, rows[0]])
+    found = catalog.vectors(retriever.store, [*rows, rows[0]])
     assert found.shape == (len(rows) + 1, 4)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     names = [record.fields["uri"] for record in retriever.store.records(rows)]
     assert found[names.index("more/green.jpg")].argmax() == 1
     np.testing.assert_array_equal(found[-1], found[0])
-    assert selection.vectors(retriever.store, []).shape == (0, 4)
+    assert catalog.vectors(retriever.store, []).shape == (0, 4)
 
 
 # ---------------------------------------------------------------- limits
@@ -137,7 +140,7 @@ def test_more_answers_than_there_are(retriever):
 
 def test_confidence_is_the_share_of_prompts_that_find_less(retriever, monkeypatch):
     prompts = ["red", "red green", "red blue", "nothing here", "green"]
-    monkeypatch.setattr(approximate, "prompts", lambda: prompts)
+    monkeypatch.setattr("retrieval.encoders.prompts.prompts", lambda: prompts)
     best = [retriever.search(prompt, 1)[0].score for prompt in prompts]
     for query in ("red", "red green blue", "a word"):
         (hit,) = retriever.search(query, 1, min_confidence=0)
@@ -195,17 +198,17 @@ def candidates(draw):
 @given(candidates(), st.integers(1, 15), st.floats(0, 1))
 def test_what_is_picked(candidates, k, diversity):
     scores, vectors = candidates
-    picked = diverse.pick(scores, vectors, k, diversity).tolist()
+    picked = mmr.pick(scores, vectors, k, diversity).tolist()
     assert len(picked) == len(set(picked)) == min(k, len(scores))
     assert picked[0] == 0
-    assert diverse.pick(scores, vectors, k, 0).tolist() == list(range(min(k, len(scores))))
+    assert mmr.pick(scores, vectors, k, 0).tolist() == list(range(min(k, len(scores))))
 
 
 def test_a_near_copy_comes_after_something_else():
     vectors = unit([[1, 0], [1, 0.01], [0.9, -1]])
     scores = np.array([0.9, 0.89, 0.7], np.float32)
-    assert diverse.pick(scores, vectors, 3, 0.6).tolist() == [0, 2, 1]
-    assert diverse.pick(scores, vectors, 3, 0.1).tolist() == [0, 1, 2]
+    assert mmr.pick(scores, vectors, 3, 0.6).tolist() == [0, 2, 1]
+    assert mmr.pick(scores, vectors, 3, 0.1).tolist() == [0, 1, 2]
 
 
 def test_diverse_answers_keep_their_scores(retriever):
@@ -252,10 +255,10 @@ def test_groups_are_those_of_brute_force(count, seed, threshold, block):
         Store.create(f"{folder}/i", 3) as store,
         pytest.MonkeyPatch.context() as m,
     ):
-        m.setattr(duplicates, "BLOCK", block)
+        m.setattr(near_duplicates, "BLOCK", block)
         store.add(rows, [Record(str(i)) for i in range(count)])
-        kept = selection.vectors(store, store.rows())
-        found = duplicates.groups(store, threshold)
+        kept = catalog.vectors(store, store.rows())
+        found = near_duplicates.groups(store, threshold)
     labels = graph.connected_components(kept @ kept.T >= threshold - 1e-6)[1] if count else []
     expected = {tuple(np.flatnonzero(labels == label)) for label in labels}
     assert {tuple(group.rows) for group in found} == {group for group in expected if len(group) > 1}
@@ -269,6 +272,6 @@ def test_identical_rows_are_found_at_a_threshold_of_1(tmp_path):
     rows = unit(np.random.default_rng(0).standard_normal((40, 48)))
     with Store.create(tmp_path / "i", 48) as store:
         store.add(np.repeat(rows, 2, axis=0), [Record(str(i)) for i in range(80)])
-        assert len(duplicates.groups(store, 1.0)) == 40
+        assert len(near_duplicates.groups(store, 1.0)) == 40
         with pytest.raises(BadRequest, match="is no cosine"):
-            duplicates.groups(store, 1.2)
+            near_duplicates.groups(store, 1.2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from indexes import Record, Store
-from retrieval import approximate
+from retrieval.indexing import approximate
 
 
 class Encoder:

@@ -7,9 +7,10 @@ import tarfile
 import pytest
 from PIL import Image
 
-from retrieval import archives, images, places
 from retrieval.errors import BadRequest, ImageError
-from retrieval.sources import open_items, open_pairs, parse_uri
+from retrieval.images import load
+from retrieval.sources import archives, reopen
+from retrieval.sources.registry import open_items, open_pairs, parse_uri
 
 
 def png(colour):
@@ -35,7 +36,7 @@ def sample(key, colour, caption=None, /, **fields):
 
 
 def colours(uri):
-    return [images.load(item).getpixel((0, 0)) for item in open_items(uri)]
+    return [load.load(item).getpixel((0, 0)) for item in open_items(uri)]
 
 
 def test_braces():
@@ -61,7 +62,7 @@ def test_samples_captions_and_fields(tmp_path):
         ("00000.tar/two", "green"),
         (f"00000.tar/{long}", None),
     ]
-    assert [images.load(item).getpixel((0, 0)) for item in items] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
+    assert [load.load(item).getpixel((0, 0)) for item in items] == [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 
 
 def test_the_text_and_the_plain_values_of_json(tmp_path):
@@ -95,7 +96,7 @@ def test_a_damaged_shard_costs_what_is_damaged(tmp_path, cut):
     good, bad = [], []
     for item in open_items(f"webdataset:{tmp_path}/*.tar"):
         try:
-            good.append((item.id, images.load(item).getpixel((0, 0))))
+            good.append((item.id, load.load(item).getpixel((0, 0))))
         except ImageError as error:
             bad.append(str(error))
     assert good[-1] == ("1.tar/c", (0, 255, 0))
@@ -108,32 +109,32 @@ def test_a_compressed_or_a_missing_tar_is_listed(tmp_path):
     (tmp_path / "bad.tar").write_bytes(b"no tar at all" * 100)
     bad, gone, good = open_items(f"webdataset:{tmp_path}/{{bad,gone,ok}}.tar")
     with pytest.raises(ImageError, match="the tar is damaged"):
-        images.load(bad)
+        load.load(bad)
     with pytest.raises(ImageError, match="no such file"):
-        images.load(gone)
-    assert images.load(good)
+        load.load(gone)
+    assert load.load(good)
 
 
 def test_a_picture_in_a_tar_is_opened_again(tmp_path):
     tar = write_tar(tmp_path / "s" / "0.tar", sample("a", "red", "x") + sample("b", "blue"))
     for item in open_items(str(tar)):
         record = json.loads(json.dumps(item.meta))  # as an index keeps it
-        again = places.open_again(item.uri, record, tmp_path / "s")
-        assert again.tobytes() == images.load(item).tobytes()
+        again = reopen.open_again(item.uri, record, tmp_path / "s")
+        assert again.tobytes() == load.load(item).tobytes()
         assert record["inside"]["file"] == "0.tar"
     write_tar(tmp_path / "s" / "0.tar", sample("c", "red", "x") + sample("a", "lime"))
     with pytest.raises(ImageError, match="has changed: index it again"):
-        places.open_again(item.uri, record, tmp_path / "s")
+        reopen.open_again(item.uri, record, tmp_path / "s")
     tar.unlink()
     with pytest.raises(ImageError, match="no such file"):
-        places.open_again(item.uri, record, tmp_path / "s")
+        reopen.open_again(item.uri, record, tmp_path / "s")
 
 
 def test_a_picture_that_is_a_file_is_opened_again(photos):
     (item, *_) = open_items(str(photos))
-    assert places.open_again(item.uri, item.meta, photos).getpixel((0, 0)) == (0, 0, 255)
+    assert reopen.open_again(item.uri, item.meta, photos).getpixel((0, 0)) == (0, 0, 255)
     with pytest.raises(ImageError, match="no file that could be opened again"):
-        places.open_again("0", {}, None)
+        reopen.open_again("0", {}, None)
 
 
 @pytest.mark.parametrize("kind", ["webdataset", "files", "parquet"])
@@ -154,13 +155,13 @@ def test_img2dataset_folders(tmp_path, kind):
     write_parquet(out / "00000.parquet", rows, kind == "parquet")
     items = {item.meta["key"]: item for item in open_items(str(out))}
     assert parse_uri(str(out)).scheme == "img2dataset"
-    assert {key: (images.load(item).getpixel((0, 0)), item.caption) for key, item in items.items()} == {
+    assert {key: (load.load(item).getpixel((0, 0)), item.caption) for key, item in items.items()} == {
         "000000001": ((255, 0, 0), "a red one"),
         "000000002": ((0, 0, 255), "a blue one"),
     }
     assert len(open_pairs(str(out))) == 2
     for item in items.values():
-        assert places.open_again(item.uri, item.meta, out).tobytes() == images.load(item).tobytes()
+        assert reopen.open_again(item.uri, item.meta, out).tobytes() == load.load(item).tobytes()
 
 
 def write_parquet(path, rows, with_pictures):

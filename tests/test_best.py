@@ -6,11 +6,12 @@ import json
 import pytest
 from PIL import Image
 
-from retrieval import curves, journal, open_pairs, recipes
-from retrieval.best import Best
-from retrieval.encoder import load_encoder
+from retrieval import open_pairs, recipes
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.train import train
+from retrieval.training import curves, log
+from retrieval.training.early_stopping import Best
+from retrieval.training.loop import train
 
 CONFIG = dataclasses.replace(
     recipes.smoke(), precision="fp32", epochs=8, batch_size=10, evaluations=8, checkpoints=4, warmup=0.0
@@ -123,7 +124,7 @@ def test_a_fine_tune_is_measured_before_its_first_step(pairs, trained, tmp_path)
     result = train(pairs, tmp_path / "run", config, on_eval=measured([0.5, 0.3, 0.2], seen))
     assert result.before == recall(0.5)
     assert all((load_encoder(str(trained)).state_dict()[name] == tensor).all() for name, tensor in seen[0].items())
-    assert journal.read(tmp_path / "run")[0]["step"] == 0
+    assert log.read(tmp_path / "run")[0]["step"] == 0
 
 
 # ---------------------------------------------------------------- what is left to read
@@ -132,7 +133,7 @@ def test_a_fine_tune_is_measured_before_its_first_step(pairs, trained, tmp_path)
 def test_the_log_and_its_curves(pairs, tmp_path):
     config = dataclasses.replace(CONFIG, epochs=20)
     train(pairs, tmp_path / "run", config, on_eval=measured([0.1 * n for n in range(1, 9)]))
-    lines = journal.read(tmp_path / "run")
+    lines = log.read(tmp_path / "run")
     assert [line["step"] for line in lines] == sorted({*range(10, 41, 10), *range(5, 41, 5)})
     panels = {panel.title: panel for panel in curves.panels_of(lines)}
     assert panels["recall@10 on --eval"].lines["text-to-image"] == [
@@ -177,20 +178,20 @@ def test_events_for_tensorboard(pairs, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    config = dataclasses.replace(CONFIG, tensorboard="yes", evaluations=2)
+    config = dataclasses.replace(CONFIG, tensorboard=True, evaluations=2)
     train(pairs, tmp_path / "run", config, on_eval=measured([0.1, 0.2]))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
-    lines = journal.read(tmp_path / "run")
+    lines = log.read(tmp_path / "run")
     assert [e.step for e in events.Scalars("loss")] == [line["step"] for line in lines]
     assert [e.value for e in events.Scalars("loss")] == pytest.approx([line["loss"] for line in lines])
     assert [e.value for e in events.Scalars("text_to_image_recall@10")] == pytest.approx([0.1, 0.2])
 
 
 def test_without_tensorboard_it_names_what_to_install(pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(journal, "find_spec", lambda name: None)
+    monkeypatch.setattr(log, "find_spec", lambda name: None)
     with pytest.raises(BadRequest, match=r"pip install 'mmr\[tensorboard\]'"):
-        train(pairs, tmp_path / "run", dataclasses.replace(CONFIG, tensorboard="yes"))
+        train(pairs, tmp_path / "run", dataclasses.replace(CONFIG, tensorboard=True))
     assert not (tmp_path / "run").exists()
 
 
@@ -199,11 +200,11 @@ def test_figures_below_zero_and_those_that_are_none_are_drawn_too(tmp_path):
     lines = [line | {"metrics": recall(-0.5)}, line | {"step": 20, "metrics": recall(-0.1)}]
     lines.append(line | {"step": 30, "loss": float("nan"), "metrics": recall(float("nan"))})
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
-    panels = {panel.title: panel for panel in curves.panels_of(journal.read(tmp_path))}
+    panels = {panel.title: panel for panel in curves.panels_of(log.read(tmp_path))}
     assert panels["recall@10 on --eval"].lines["text-to-image"] == [(10, -0.5), (20, -0.1)]
     assert curves.draw(tmp_path) == tmp_path / "curves.png"
 
 
 def test_a_torn_line_of_the_log_is_left_out(tmp_path):
     (tmp_path / "log.jsonl").write_text(json.dumps({"step": 1}) + '\n{"step": 2, "lo')
-    assert journal.read(tmp_path) == [{"step": 1}]
+    assert log.read(tmp_path) == [{"step": 1}]

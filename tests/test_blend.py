@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from retrieval import open_pairs, recipes
-from retrieval.blend import blend, require_new
-from retrieval.encoder import load_encoder, small_encoder
+from retrieval.encoders.blend import blend, require_new
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.train import train
+from retrieval.training.loop import train
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,10 @@ import time
 
 import pytest
 
-from retrieval import cached, confidence, load_encoder, runtime
-from retrieval.presets import PRESETS
+from retrieval import cache as user_cache
+from retrieval import load_encoder
+from retrieval.encoders import presets, query_encoder
+from retrieval.encoders.presets import PRESETS
 
 DAY = 86_400
 
@@ -33,13 +35,13 @@ def age(path, days):
 
 
 def test_an_empty_cache_holds_nothing(cache):
-    assert cached.encoders() == cached.prune(0) == []
+    assert user_cache.encoders() == user_cache.prune(0) == []
 
 
 def test_what_is_there_and_when_it_was_used(cache):
     exported(cache, "old", 40)
     exported(cache, "new", 2)
-    found = cached.encoders()
+    found = user_cache.encoders()
     assert [(one.name, one.path.name) for one in found] == [("new", "new"), ("old", "old")]
     assert found[0].size == 1000 + len('{"name": "new"}')
     assert found[0].used == pytest.approx(time.time() - 2 * DAY, abs=60)
@@ -48,15 +50,15 @@ def test_what_is_there_and_when_it_was_used(cache):
 def test_what_was_not_used_for_long_is_removed(cache):
     exported(cache, "old", 31)
     new = exported(cache, "new", 29)
-    bank = confidence.folder()
+    bank = user_cache.folder(user_cache.BACKGROUND)
     bank.mkdir()
     for name, days in (("a.npy", 31), ("b.npy", 1)):
         (bank / name).write_bytes(b"1")
         age(bank / name, days)
-    assert {one.path.name for one in cached.prune(30)} == {"old", "a.npy"}
-    assert [one.path for one in cached.encoders()] == [new]
+    assert {one.path.name for one in user_cache.prune(30)} == {"old", "a.npy"}
+    assert [one.path for one in user_cache.encoders()] == [new]
     assert [file.name for file in bank.iterdir()] == ["b.npy"]
-    assert {one.path.name for one in cached.prune(0)} == {"new", "b.npy"}
+    assert {one.path.name for one in user_cache.prune(0)} == {"new", "b.npy"}
     assert list((cache / "query").iterdir()) == []
 
 
@@ -66,21 +68,21 @@ def test_what_is_half_made_is_left_for_a_day(cache):
         if name == "damaged":
             (folder / "manifest.json").write_text("{")
             age(folder, days)
-    assert cached.encoders() == []
-    assert {one.path.name for one in cached.prune(0)} == {".partial-then", "damaged"}
+    assert user_cache.encoders() == []
+    assert {one.path.name for one in user_cache.prune(0)} == {".partial-then", "damaged"}
 
 
 def test_a_query_is_a_use_and_what_was_removed_is_made_again(cache, trained):
     encoder = load_encoder(str(trained))
-    folder = encoder.export()
+    folder = query_encoder.ensure_exported(encoder)
     age(folder, 100)
-    assert runtime.open_query_encoder(encoder.fingerprint, lambda: encoder) is not None
-    assert cached.prune(30) == []
-    (found,) = cached.encoders()
+    assert query_encoder.open_query_encoder(encoder.fingerprint, lambda: encoder) is not None
+    assert user_cache.prune(30) == []
+    (found,) = user_cache.encoders()
     assert found.name == str(trained)
-    cached.prune(0)
-    assert runtime.open_query_encoder(encoder.fingerprint, lambda: encoder) is None
-    assert encoder.export() == folder
+    user_cache.prune(0)
+    assert query_encoder.open_query_encoder(encoder.fingerprint, lambda: encoder) is None
+    assert query_encoder.ensure_exported(encoder) == folder
 
 
 def test_the_weights_of_presets_are_seen_in_the_hubs_cache(tmp_path, monkeypatch):
@@ -88,7 +90,7 @@ def test_the_weights_of_presets_are_seen_in_the_hubs_cache(tmp_path, monkeypatch
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "none"))
     monkeypatch.setattr("huggingface_hub.utils._cache_manager.HF_HUB_CACHE", str(tmp_path / "none"), raising=False)
-    assert cached.downloads() == {}
+    assert presets.downloads() == {}
     repository = tmp_path / "none" / ("models--" + PRESETS["small"].hub.replace("/", "--"))
     blob = repository / "blobs" / "b1"
     snapshot = repository / "snapshots" / ("0" * 40)
@@ -97,7 +99,7 @@ def test_the_weights_of_presets_are_seen_in_the_hubs_cache(tmp_path, monkeypatch
     blob.write_bytes(bytes(5000))
     (snapshot / "open_clip_model.safetensors").symlink_to(blob)
     (repository / "refs" / "main").write_text("0" * 40)
-    assert cached.downloads() == {"small": 5000}
+    assert presets.downloads() == {"small": 5000}
 
 
 def test_the_hub_of_a_preset_is_that_of_open_clip():

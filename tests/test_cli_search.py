@@ -34,7 +34,7 @@ def test_search_by_picture_leaves_the_picture_out(indexed, book):
 
 def test_search_again_finds_the_same_as_brute_force(indexed, book, trained):
     from retrieval import load_encoder, open_items
-    from retrieval.images import load
+    from retrieval.images.load import load
 
     encoder = load_encoder(str(trained))
     items = list(open_items(str(book)))
@@ -61,8 +61,8 @@ def test_where_leaves_what_meets_it(indexed, trained, tmp_path, book):
 
 
 def test_approximate_search_from_the_command_line(photos, trained, tmp_path, monkeypatch):
-    from indexes.derived import Derived
-    from retrieval import approximate
+    from indexes.approximate.derived import Derived
+    from retrieval.indexing import approximate
 
     index = ("--index", tmp_path / "i")
     small = mmr("index", photos, *index, "--model", trained, "--recall", "0.9")
@@ -71,7 +71,9 @@ def test_approximate_search_from_the_command_line(photos, trained, tmp_path, mon
     fails(mmr("index", photos, *index, "--memory", "lots"), 2, "--memory lots is no size", "--memory 4G")
     monkeypatch.setattr(approximate, "LEAST_ROWS", 3)
     fails(mmr("index", photos, *index, "--memory", "10"), 3, "no index of 3 rows fits", "give --memory 1M")
-    monkeypatch.setattr("indexes.tune.candidates", lambda *asked: [type("Candidate", (), {"spec": "IVF1,Flat"})])
+    monkeypatch.setattr(
+        "indexes.approximate.tune.candidates", lambda *asked: [type("Candidate", (), {"spec": "IVF1,Flat"})]
+    )
     made = mmr("index", photos, *index, "--recall", "0.9")
     assert made.exit_code == 0, made.stderr
     assert "IVF1,Flat: recall@10 of 1.000 on text (0.9 asked)" in made.stderr
@@ -195,7 +197,7 @@ def test_the_best_answer_is_opened(indexed, monkeypatch):
 
 
 def test_a_preview_needs_a_terminal_and_a_library(indexed, monkeypatch):
-    from cli import preview
+    from cli.output import preview
     from retrieval.errors import BadRequest
 
     fails(mmr("search", "a dog", "--index", indexed, "--preview"), 2, "stdout is none", "--html")
@@ -209,7 +211,7 @@ def test_a_preview_needs_a_terminal_and_a_library(indexed, monkeypatch):
 
 
 def test_a_preview_draws_what_can_be_read(photos, capsys, monkeypatch):
-    from cli import preview
+    from cli.output import preview
     from retrieval.datatypes import Hit
 
     drawn = []

@@ -8,7 +8,7 @@ import torch
 
 from retrieval import open_pairs, recipes
 from retrieval.errors import BadRequest
-from retrieval.train import train
+from retrieval.training.loop import train
 
 CONFIG = dataclasses.replace(recipes.smoke(), precision="fp32", epochs=1, batch_size=10)
 

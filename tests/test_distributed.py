@@ -9,14 +9,18 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from retrieval import distributed, dropout, open_pairs, recipes, ring
-from retrieval.batches import TrainingSet
+from retrieval import open_pairs, recipes
 from retrieval.datatypes import Features
-from retrieval.encoder import load_encoder, small_encoder
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.losses import LOSSES
-from retrieval.step import backward
-from retrieval.train import _loss, train
+from retrieval.losses.contrastive import LOSSES
+from retrieval.training import dropout
+from retrieval.training.dataset import TrainingSet
+from retrieval.training.distributed import ranks as processes
+from retrieval.training.distributed import ring
+from retrieval.training.loop import _loss, train
+from retrieval.training.step import backward
 
 CONFIG = dataclasses.replace(
     recipes.smoke(), precision="fp32", batch_size=12, dropout=0.3, word_dropout=0.2, color_jitter=0.3, crop=0.5,
@@ -70,7 +74,7 @@ def features_for(rows, bias=True):
 
 def _ring(rank, name, rows, smoothing):
     ring.TILE = 2  # several tiles, the last one smaller
-    with distributed.join("cpu") as ranks:
+    with processes.join("cpu") as ranks:
         whole = features_for(rows)
         mine = ranks.part(rows)
         local = Features(*(leaf.detach()[mine].requires_grad_() for leaf in whole[:2]), *whole[2:])
@@ -105,7 +109,7 @@ def test_the_ring_gives_the_loss_and_gradients_of_the_whole_batch(name, smoothin
 def _step(rank, config):
     pairs = pairs_here()
     model = encoder_of(pairs)
-    with distributed.join("cpu") as ranks:
+    with processes.join("cpu") as ranks:
         data = TrainingSet(pairs, model, config, processes=ranks.size, process=ranks.rank)
         _, value = backward(model, data.batch(1), _loss(config, ranks), config.micro_batch_size, seed=5)
         grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -134,7 +138,7 @@ def test_two_processes_give_the_gradients_of_one(changes):
 
 
 def _gather(rank):
-    with distributed.join("cpu") as ranks:
+    with processes.join("cpu") as ranks:
         rows = (torch.arange(4.0).view(2, 2) + 10 * rank).requires_grad_()
         everyone = ranks.gather(rows)
         (everyone * torch.arange(8.0).view(4, 2) * (rank + 1)).sum().backward()
@@ -210,7 +214,7 @@ def test_what_is_wrong_is_everyones_error_and_nobody_waits(tmp_path):
 
 
 def test_one_process_needs_no_group():
-    with distributed.join("cpu") as ranks:
+    with processes.join("cpu") as ranks:
         assert not dist.is_initialized()
         assert ranks.part(7) == slice(0, 7)
         assert ranks.mean(3.0) == 3.0

@@ -8,11 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from retrieval.encoder import load_encoder, small_encoder
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.load import load_encoder
+from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.presets import PRESETS
+from retrieval.encoders.tokenizers.captions import PAD, CaptionTokenizer
 from retrieval.errors import BadRequest, MissingModel
-from retrieval.preprocess import Preprocess
-from retrieval.presets import PRESETS
-from retrieval.tokenizer import PAD, CaptionTokenizer
 from retrieval.towers import text as text_towers
 from retrieval.towers.layers import reseed_dropout
 

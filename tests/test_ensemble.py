@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval import runtime
-from retrieval.encoder import load_encoder, small_encoder
-from retrieval.ensemble import ensemble
+from retrieval.encoders import query_encoder
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.ensemble import ensemble
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
 from terminal import mmr
 
@@ -52,8 +53,8 @@ def test_it_is_saved_and_loaded_and_asked_like_any_other(parts, pictures, tmp_pa
     np.testing.assert_array_equal(loaded.encode_images(pictures), both.encode_images(pictures))
     np.testing.assert_array_equal(loaded.encode_texts(WORDS), both.encode_texts(WORDS))
 
-    runtime.export(loaded)
-    query = runtime.open_query_encoder(loaded.fingerprint, lambda: loaded)
+    query_encoder.ensure_exported(loaded)
+    query = query_encoder.open_query_encoder(loaded.fingerprint, lambda: loaded)
     np.testing.assert_allclose(query.encode_texts(WORDS), loaded.encode_texts(WORDS), atol=1e-5)
     np.testing.assert_allclose(query.encode_images(pictures), loaded.encode_images(pictures), atol=1e-5)
 

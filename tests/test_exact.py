@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexes import exact
-from indexes.exact import Segment
+from indexes import exact, segments
+from indexes.segments import Segment
 
 
 def segments_of(rows, cuts, dead):
@@ -64,7 +64,7 @@ def test_the_size_of_a_block_changes_nothing(monkeypatch, block):
     rows = rng.standard_normal((100, 8)).astype(np.float16)
     queries = rng.standard_normal((9, 8)).astype(np.float32)
     whole = exact.search(segments_of(rows, [30], {0, 31, 99}), queries, 5)
-    monkeypatch.setattr(exact, "BLOCK_ROWS", block)
+    monkeypatch.setattr(segments, "BLOCK_ROWS", block)
     monkeypatch.setattr(exact, "MAX_SCORES", 2 * block)
     pieces = exact.search(segments_of(rows, [30], {0, 31, 99}), queries, 5)
     np.testing.assert_array_equal(pieces.rows, whole.rows)

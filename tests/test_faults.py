@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eval.crashes import crashes, digest, read_files, write_files
-from eval.syscalls import KILL, acknowledge, watch, works_here
-from indexes import Record, Store, StoreError, ann
+from eval.faults.crashes import crashes, digest, read_files, write_files
+from eval.faults.syscalls import KILL, acknowledge, watch, works_here
+from indexes import Record, Store, StoreError
+from indexes.approximate import ann
 
 pytestmark = [
     pytest.mark.skipif(not works_here(), reason="tracing a child needs Linux on x86-64 and the right to ptrace"),

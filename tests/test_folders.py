@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from retrieval.errors import BadRequest, ImageError
-from retrieval.images import load
-from retrieval.sources import Options, open_items, parse_uri
+from retrieval.images.load import load
+from retrieval.sources.registry import Options, open_items, parse_uri
 
 
 @pytest.fixture

@@ -5,15 +5,20 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from PIL import Image
 
-from retrieval import images, pipeline, recipes, runtime, video
-from retrieval.batches import TrainingSet
+from retrieval import recipes
 from retrieval.datatypes import Item, Pair
-from retrieval.encoder import load_encoder, small_encoder
+from retrieval.encoders import encoding, query_encoder
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.load import load_encoder
+from retrieval.images import clips as clip_files
+from retrieval.images import load
 from retrieval.towers.frames import FRAME_POOLINGS, build_frames
-from retrieval.train import _new_encoder, train
+from retrieval.training.dataset import TrainingSet
+from retrieval.training.loop import _new_encoder, train
+from toy import ToyEncoder
 
 CONFIG = dataclasses.replace(
     recipes.smoke(), batch_size=4, epochs=30, lr=3e-3, flip="no", checkpoints=0, evaluations=0, precision="fp32",
@@ -36,7 +41,7 @@ def frames_of(way, row=4):
 def clips(monkeypatch):
     """Pairs of clips, whose frames are these wherever a clip is opened."""
     rows = {f"{way}{row}".encode(): frames_of(way, row) for way in CAPTIONS for row in (2, 20)}
-    monkeypatch.setattr(video, "clip", lambda content, count=8, at_least=None: video.Clip(rows[content], {}))
+    monkeypatch.setattr(load, "clip", lambda content, count=8, at_least=None: clip_files.Clip(rows[content], {}))
     return [
         Pair(Item(name.decode(), "a.mp4", lambda name=name: name, kind="clip"), CAPTIONS[name.decode().rstrip("02")])
         for name in rows
@@ -113,7 +118,7 @@ def test_a_batch_holds_frames_that_are_cut_and_coloured_alike(clips):
 
 
 def test_a_short_clip_shows_its_frames_longer(clips, monkeypatch):
-    monkeypatch.setattr(video, "clip", lambda *_, **__: video.Clip(frames_of("right")[:2], {}))
+    monkeypatch.setattr(load, "clip", lambda *_, **__: clip_files.Clip(frames_of("right")[:2], {}))
     data = TrainingSet(clips, _new_encoder(clips, CONFIG), CONFIG)
     first = data.batch(0).images[0]
     assert torch.equal(first[0], first[1])
@@ -127,7 +132,7 @@ def test_left_from_right_is_learned_by_what_knows_the_order(kind, clips, tmp_pat
     loaded = load_encoder(str(tmp_path / "run"))
     assert loaded.fingerprint == encoder.fingerprint
     texts = loaded.encode_texts(list(CAPTIONS.values()))
-    (encoded,) = pipeline.encode([pair.item for pair in clips], loaded)
+    (encoded,) = encoding.encode([pair.item for pair in clips], loaded)
     found = (encoded.vectors @ texts.T).argmax(1).tolist()
     margin = np.abs(encoded.vectors @ (texts[0] - texts[1]))
     if kind == "transformer":
@@ -152,7 +157,7 @@ def test_a_trained_encoder_gets_a_pooling_of_its_own(trained, clips, tmp_path):
 def test_clips_of_any_length_are_pooled_beside_pictures():
     counts = np.array([2, 1, 3, 2])
     vectors = units(8, 6).numpy()
-    got = pipeline._pooled(vectors, counts, pipeline._mean)
+    got = encoding._pooled(vectors, counts, ToyEncoder().pool_frames)
     for row, start, count in zip(got, np.cumsum(counts) - counts, counts, strict=True):
         mean = vectors[start : start + count].mean(0)
         np.testing.assert_allclose(row, mean / np.linalg.norm(mean), rtol=1e-5)
@@ -165,13 +170,13 @@ def test_the_pooling_without_torch(kind):
     encoder = small_encoder(["a dog"] * 3, dim=16, image_size=32, image={"type": "mlp"}, frames=spec).eval()
     if spec:
         encoder.frame_pool.load_state_dict(trained_pool(kind).state_dict())
-    runtime.export(encoder)
-    query = runtime.open_query_encoder(encoder.fingerprint, lambda: encoder)
+    query_encoder.ensure_exported(encoder)
+    query = query_encoder.open_query_encoder(encoder.fingerprint, lambda: encoder)
     for count in (2, 7):
         frames = units(3, count, 16).numpy()
         np.testing.assert_allclose(query.pool_frames(frames), encoder.pool_frames(frames), atol=1e-5)
 
 
 def test_load_frames_of_a_picture_is_the_picture(photos):
-    (frame,) = images.load_frames(Item("red", "red.png", photos / "red.png"), 4)
+    (frame,) = load.load_frames(Item("red", "red.png", photos / "red.png"), 4)
     assert frame.getpixel((0, 0)) == (255, 0, 0)

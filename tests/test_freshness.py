@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 from indexes import Store
-from retrieval import Retriever, freshness, roots, skipped
-from retrieval.freshness import Changes
-from retrieval.sources import Options, parse_uri
+from retrieval import Retriever
+from retrieval.indexing import changes, roots, skipped
+from retrieval.indexing.changes import Changes
+from retrieval.sources.registry import Options, parse_uri
 from toy import ToyEncoder
 
 
@@ -38,7 +39,7 @@ def age(root, seconds=1000):
 def seen(root, **limits):
     """(counted, at a glance)."""
     with Store.open(root / ".mmr") as store:
-        return freshness.count(store, roots.recorded(store)), freshness.glance(store, **{"seconds": 10.0} | limits)
+        return changes.count(store, roots.recorded(store)), changes.glance(store, **{"seconds": 10.0} | limits)
 
 
 @pytest.fixture
@@ -172,10 +173,10 @@ def test_an_index_that_cannot_be_renewed_says_nothing(root, monkeypatch):
     (root / "elsewhere.csv").write_text("image\na.png\n")
     Retriever.build(f"csv:{root}/elsewhere.csv", root / "t.mmr", ToyEncoder())[0].close()
     with Store.open(root / "t.mmr") as store:
-        assert freshness.glance(store) is None
+        assert changes.glance(store) is None
     monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)
     with Store.open(root / ".mmr") as store:
-        assert freshness.glance(store) is None
+        assert changes.glance(store) is None
 
 
 def test_the_list_of_what_was_skipped_keeps_what_it_is_not_about(tmp_path):

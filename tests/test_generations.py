@@ -6,8 +6,8 @@ import pytest
 
 from retrieval import load_encoder, open_pairs, recipes
 from retrieval.errors import BadRequest
-from retrieval.generations import train_all
-from retrieval.train import config_of, train
+from retrieval.training.generations import train_all
+from retrieval.training.loop import config_of, train
 
 CONFIG = dataclasses.replace(recipes.smoke(), precision="fp32", batch_size=12, captions=2, epochs=2, generations=2)
 

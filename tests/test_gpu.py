@@ -7,9 +7,10 @@ import faiss
 import numpy as np
 import pytest
 
-from indexes import Record, Store, ann, ann_file, exact, gpu, tune
-from indexes.ann import Point
-from indexes.exact import Segment
+from indexes import Record, Store, exact
+from indexes.approximate import ann, ann_file, gpu, tune
+from indexes.approximate.ann import Point
+from indexes.segments import Segment
 
 DIM, COUNT = 16, 2000
 RNG = np.random.default_rng(0)

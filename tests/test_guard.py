@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retrieval import guard, images
 from retrieval.errors import ImageError
+from retrieval.images import guard, load
 
 
 def tiff(colour="red", size=(8, 6)):
@@ -33,19 +33,19 @@ def test_the_other_process_gives_the_same_pixels(tmp_path):
     path = tmp_path / "bytes \udcff é.tif"  # a name that is no text
     Image.fromarray(pixels).save(path)
     for content in (path, path.read_bytes()):
-        assert np.array_equal(np.asarray(images.decode(content)), pixels)
+        assert np.array_equal(np.asarray(load.decode(content)), pixels)
 
 
 def test_threads_get_each_their_own_picture(fresh):
     colours = [(n, 255 - n, n // 2) for n in range(40)]
     with ThreadPoolExecutor(6) as pool:
-        got = list(pool.map(lambda colour: images.decode(tiff(colour)).getpixel((0, 0)), colours))
+        got = list(pool.map(lambda colour: load.decode(tiff(colour)).getpixel((0, 0)), colours))
     assert got == colours
     assert 1 <= len(guard._idle) <= guard.WORKERS
 
 
 def test_a_decoder_that_crashes_costs_one_file(fresh, monkeypatch):
-    images.decode(tiff())
+    load.decode(tiff())
     real = guard._Worker._send
 
     def dies(self, *args):
@@ -56,9 +56,9 @@ def test_a_decoder_that_crashes_costs_one_file(fresh, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(guard._Worker, "_send", dies)
         with pytest.raises(ImageError, match="crashes its decoder"):
-            images.decode(tiff())
+            load.decode(tiff())
     assert guard._idle == []
-    assert images.decode(tiff("blue")).getpixel((0, 0)) == (0, 0, 255)
+    assert load.decode(tiff("blue")).getpixel((0, 0)) == (0, 0, 255)
 
 
 def test_a_decoder_that_hangs_is_stopped(fresh, monkeypatch):
@@ -66,7 +66,7 @@ def test_a_decoder_that_hangs_is_stopped(fresh, monkeypatch):
     monkeypatch.setattr(guard._Worker, "_send", lambda *args: None)  # the worker waits, as one that hangs would
     start = time.monotonic()
     with pytest.raises(ImageError, match="took longer than 0.5 s"):
-        images.decode(tiff())
+        load.decode(tiff())
     assert time.monotonic() - start < 10
 
 
@@ -76,22 +76,22 @@ def test_memory_is_limited(fresh):
     buffer = io.BytesIO()
     Image.new("LA", (10_000, 7_900)).save(buffer, "TIFF", compression="tiff_deflate")
     with pytest.raises(ImageError, match="^too large for memory$"):
-        images.decode(buffer.getvalue())
-    assert images.decode(tiff()).size == (8, 6)
+        load.decode(buffer.getvalue())
+    assert load.decode(tiff()).size == (8, 6)
 
 
 def test_workers_end_with_their_process(fresh):
-    images.decode(tiff())
+    load.decode(tiff())
     worker = guard._idle[0]._process
     worker.stdin.close()
     assert worker.wait(10) == 0
 
 
 def test_no_thread_is_left_behind(fresh):
-    images.decode(tiff())
+    load.decode(tiff())
     before = threading.active_count()
     for _ in range(5):
-        images.decode(tiff())
+        load.decode(tiff())
     patience = time.monotonic() + 10  # one that was told to end may still be at it
     while threading.active_count() > before and time.monotonic() < patience:
         time.sleep(0.01)

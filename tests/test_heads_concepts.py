@@ -8,9 +8,10 @@ import torch
 from test_heads_fusions import batch
 
 from retrieval.errors import BadRequest
-from retrieval.heads import concepts, fusions
+from retrieval.heads import fusions
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import fit
+from retrieval.heads.fusions import concepts
 from retrieval.heads.inputs import Inputs
 
 EDGES = [("Boots", "footwear"), ("sandals", "Footwear"), ("footwear", "clothes")]

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from retrieval.errors import BadRequest
-from retrieval.heads import fusions, sequences
+from retrieval.heads import fusions
 from retrieval.heads.batch import batch_of, by_length, drop_modalities
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import fit
+from retrieval.heads.fusions import sequences
 from retrieval.heads.inputs import Inputs
 
 DIM = 6
@@ -340,7 +341,7 @@ def test_an_ensemble_is_the_mean_of_its_members_that_can_be_asked():
 
 def test_weights_between_two_models_end_in_the_models():
     first, second = made("concat", seed=1).state_dict(), made("concat", seed=2).state_dict()
-    from retrieval.heads.structure import interpolate
+    from retrieval.heads.fusions.structure import interpolate
 
     for alpha, parent in ((0, first), (1, second)):
         assert all(torch.equal(tensor, parent[key]) for key, tensor in interpolate(first, second, alpha).items())

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval.heads import fusions, graph
+from retrieval.heads import fusions
 from retrieval.heads.batch import batch_of
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import fit
+from retrieval.heads.fusions import graph
 from retrieval.heads.inputs import Inputs
 
 

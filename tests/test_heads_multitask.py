@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from retrieval.heads import fusions
 from retrieval.heads.config import HeadConfig
-from retrieval.heads.multitask import MultiTask
+from retrieval.heads.fusions.multitask import MultiTask
 
 DIMS = {"image": 4, "text": 4}
 

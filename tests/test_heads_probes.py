@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from retrieval.errors import BadRequest
-from retrieval.heads import adapters, one_vector, probes, zero_shot
+from retrieval.heads import probes, zero_shot
 from retrieval.heads.config import HeadConfig
-from retrieval.heads.probes import Rows
+from retrieval.heads.probes import adapters, linear
+from retrieval.heads.probes.linear import Rows
 from toy import ToyEncoder
 
 
@@ -61,9 +62,9 @@ def test_a_template_twice_counts_twice_and_their_order_not():
 
 def test_one_neighbour_is_its_label_and_k_are_a_brute_force_vote():
     data = rows(noise=2.0)
-    one = probes._filled(data.vectors, data.target, 3, 1)
+    one = linear._filled(data.vectors, data.target, 3, 1)
     assert one(data.vectors).argmax(1).equal(data.target)
-    five = probes._filled(data.vectors, data.target, 3, 5)
+    five = linear._filled(data.vectors, data.target, 3, 5)
     near = (data.held @ data.vectors.half().float().T).topk(5)
     votes = torch.zeros(20, 3).scatter_add_(1, data.target[near.indices], (near.values / five.temperature).softmax(1))
     assert torch.allclose(five(data.held), votes.clamp(min=1e-4).log(), atol=1e-3)
@@ -73,7 +74,7 @@ def test_ridge_is_scikit_learns():
     data = rows(noise=1.5)
     goal = 2 * F.one_hot(data.target, 3).numpy() - 1.0
     for (weight, bias), penalty in zip(
-        probes.ridge_path(data.vectors, data.target, 3, torch.tensor([1e-4, 1e-1])), (1e-4, 1e-1), strict=True
+        linear.ridge_path(data.vectors, data.target, 3, torch.tensor([1e-4, 1e-1])), (1e-4, 1e-1), strict=True
     ):
         oracle = Ridge(penalty * len(data.vectors)).fit(data.vectors.numpy(), goal)
         assert np.abs(weight.numpy() - oracle.coef_).max() < 1e-4
@@ -83,7 +84,7 @@ def test_ridge_is_scikit_learns():
 @pytest.mark.parametrize("penalty", [0.1, 10.0])
 def test_logistic_is_scikit_learns(penalty):
     data = rows(count=120, noise=1.5)
-    weight, bias = probes.lbfgs(data.vectors, data.target, 3, penalty)
+    weight, bias = linear.lbfgs(data.vectors, data.target, 3, penalty)
     oracle = LogisticRegression(C=1 / penalty, max_iter=2000, tol=1e-8).fit(data.vectors.numpy(), data.target.numpy())
     ours = (data.held @ weight.T + bias).softmax(1).numpy()
     assert np.abs(ours - oracle.predict_proba(data.held.numpy())).max() < 2e-3
@@ -97,15 +98,15 @@ def test_the_search_finds_the_top_of_a_hill_with_few_looks():
             seen.add(step)
             return -abs(step - top)
 
-        assert abs(probes.search(height) - top) <= 1
+        assert abs(linear.search(height) - top) <= 1
         assert len(seen) <= 7 + 2 * 5
-    assert probes.penalty_of(0) == 1e-6
-    assert probes.penalty_of(95) == pytest.approx(1e6)
+    assert linear.penalty_of(0) == 1e-6
+    assert linear.penalty_of(95) == pytest.approx(1e6)
 
 
 def test_prototypes_are_the_means():
     data = rows(held=0)
-    probe, _ = probes.prototypes(data)
+    probe, _ = linear.prototypes(data)
     mean = F.normalize(data.vectors[data.target == 1].mean(0), dim=0)
     assert torch.allclose(F.normalize(probe.weight[1], dim=0), mean, atol=1e-6)
 
@@ -163,22 +164,22 @@ def test_lp_plus_plus_never_rises_and_starts_at_the_words():
     assert losses[-1] < losses[0] / 2
 
 
-@pytest.mark.parametrize("name", one_vector.HEADS)
+@pytest.mark.parametrize("name", probes.HEADS)
 def test_every_head_learns_what_is_there_and_comes_back_from_its_tensors(name):
     data = rows(noise=0.4)
     there = torch.ones(60, dtype=torch.bool)
     config = HeadConfig(fusion="image", head=name)
     learn = ({"image": data.vectors}, {"image": there}, data.target)
     held = ({"image": data.held}, {"image": there[:20]}, data.held_target)
-    module, _ = one_vector.fit_probe(config, {"image": 8}, learn, held, 3, data.words)
+    module, _ = probes.fit_probe(config, {"image": 8}, learn, held, 3, data.words)
     answers = module(*held[:2])
     assert (answers.argmax(1) == data.held_target).float().mean() >= 0.95
-    again = one_vector.rebuild(config, {"image": 8}, 3, module.state_dict())
+    again = probes.rebuild(config, {"image": 8}, 3, module.state_dict())
     assert torch.equal(again(*held[:2]), answers)
 
 
 def test_several_modalities_stand_side_by_side_and_a_missing_one_adds_nothing():
-    module = one_vector.OneVector(("image", "text"), False, torch.nn.Identity())
+    module = probes.OneVector(("image", "text"), False, torch.nn.Identity())
     image, text = unit(2, 4), unit(2, 3, seed=1)
     there, not_first = torch.tensor([True, True]), torch.tensor([False, True])
     joined = module.joined({"image": image, "text": text}, {"image": there, "text": not_first})
@@ -189,6 +190,6 @@ def test_several_modalities_stand_side_by_side_and_a_missing_one_adds_nothing():
 def test_a_head_that_needs_one_vector_says_which():
     dims = {"image": 4, "text": 4}
     with pytest.raises(BadRequest, match="use --fusion with one of image, text, mean, concat"):
-        one_vector.names_of(HeadConfig(fusion="transformer", head="knn"), dims)
+        probes.names_of(HeadConfig(fusion="transformer", head="knn"), dims)
     with pytest.raises(BadRequest, match="did you mean `ridge`"):
-        one_vector.names_of(HeadConfig(fusion="image", head="rige"), dims)
+        probes.names_of(HeadConfig(fusion="image", head="rige"), dims)

@@ -11,8 +11,8 @@ from retrieval.errors import BadRequest
 from retrieval.heads import inputs
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.training import one_row, prepare, train_head
-from retrieval.images import load
-from retrieval.sources import open_items
+from retrieval.images.load import load
+from retrieval.sources.registry import open_items
 
 
 @pytest.fixture(scope="module")

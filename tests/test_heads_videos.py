@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from retrieval import Retriever, load_encoder, open_pairs, recipes, video
+from retrieval import Retriever, load_encoder, open_pairs, recipes
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.training import prepare, train_head
-from retrieval.train import train
+from retrieval.images import load
+from retrieval.training.loop import train
 
 pytest.importorskip("av", reason="pip install 'mmr[video]'")
 SIGNS = [f"intel/asl_gestures/{name}.mkv" for name in ("milk", "brother", "hungry", "help", "student", "thanks")]
@@ -26,7 +27,7 @@ def clips(shared, tmp_path):
             copy = tmp_path / f"{kind}{number}{name[name.rindex('.') :]}"
             shutil.copy(shared / "videos" / name, copy)
             rows.append([copy.name, SAID[kind], kind, "test" if number % 2 else "train"])
-            for at, frame in enumerate(video.frames(copy, 4) if number % 2 == 0 else []):
+            for at, frame in enumerate(load.frames(copy, 4) if number % 2 == 0 else []):
                 frame.resize((64, 48)).save(tmp_path / f"{copy.stem}_{at}.png")
                 frames.append([f"{copy.stem}_{at}.png", SAID[kind]])
     for name, lines in (("clips.csv", rows), ("frames.csv", frames)):

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from retrieval import guard, images
 from retrieval.datatypes import Item
 from retrieval.errors import ImageError
+from retrieval.images import guard, load, pixels
 
 
 def encoded(image, kind="PNG", **options):
@@ -23,7 +23,7 @@ def encoded(image, kind="PNG", **options):
 
 
 def pixel(content, place=(0, 0)):
-    return images.decode(content).getpixel(place)
+    return load.decode(content).getpixel(place)
 
 
 def test_orientation_is_applied():
@@ -31,7 +31,7 @@ def test_orientation_is_applied():
     image.paste((255, 0, 0), (0, 0, 4, 4))  # red in the stored top left corner
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
-    got = images.decode(encoded(image, exif=exif))
+    got = load.decode(encoded(image, exif=exif))
     assert got.size == (10, 20)
     assert got.getpixel((9, 0)) == (255, 0, 0)
 
@@ -72,8 +72,8 @@ def test_the_first_frame_of_an_animation():
 
 def test_a_large_jpeg_is_decoded_small_but_never_below_what_is_asked():
     content = encoded(Image.new("RGB", (1600, 1200)), "JPEG")
-    assert min(images.decode(content, at_least=200).size) == 300
-    assert images.decode(content).size == (1600, 1200)
+    assert min(load.decode(content, at_least=200).size) == 300
+    assert load.decode(content).size == (1600, 1200)
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,19 @@ def test_a_large_jpeg_is_decoded_small_but_never_below_what_is_asked():
 )
 def test_a_bad_file_has_a_reason(content, reason):
     with pytest.raises(ImageError, match=reason):
-        images.decode(content)
+        load.decode(content)
 
 
 def test_a_png_is_shrunk_by_a_whole_number_and_never_below_what_is_asked():
     content = encoded(Image.new("RGB", (1000, 700), "red"))
-    assert images.decode(content, at_least=300).size == (500, 350)
-    assert images.decode(content, at_least=400).size == (1000, 700)
+    assert load.decode(content, at_least=300).size == (500, 350)
+    assert load.decode(content, at_least=400).size == (1000, 700)
 
 
 def test_a_jpeg_with_more_pictures_behind_it_is_decoded_small_too():
     first = Image.new("RGB", (1600, 1200), "red")
     content = encoded(first, "MPO", save_all=True, append_images=[Image.new("RGB", (1600, 1200), "blue")])
-    got = images.decode(content, at_least=200)
+    got = load.decode(content, at_least=200)
     assert (got.size, got.getpixel((9, 9))) == ((400, 300), pytest.approx((254, 0, 0), abs=2))
 
 
@@ -114,14 +114,14 @@ def test_every_orientation_of_every_format(kind, orientation):
     content = encoded(image, kind, exif=exif)
     with Image.open(io.BytesIO(content)) as opened:
         expected = ImageOps.exif_transpose(opened).convert("RGB")
-    got = images.decode_with_fields(content)
+    got = load.decode_with_fields(content)
     assert np.abs(np.asarray(got.image, int) - np.asarray(expected, int)).max() <= 2
     assert (got.fields["width"], got.fields["height"]) == expected.size == ((48, 32) if orientation < 5 else (32, 48))
 
 
 def test_a_broken_exif_costs_no_picture():
     good = encoded(Image.new("RGB", (16, 16), "red"), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 40)
-    assert images.decode(good).size == (16, 16)
+    assert load.decode(good).size == (16, 16)
 
 
 @pytest.mark.parametrize("kind", ["zTXt", "iCCP", "iTXt"])
@@ -133,44 +133,44 @@ def test_a_text_that_blows_up_is_not_unpacked(kind):
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
     content = encoded(Image.new("RGB", (4, 4)))
     try:
-        assert images.decode(content[:33] + chunk + content[33:]).size == (4, 4)
+        assert load.decode(content[:33] + chunk + content[33:]).size == (4, 4)
     except ImageError as error:
-        assert "too large" in str(error).lower()  # noqa: PT017 - either way is sound, nothing else is
+        assert "too large" in str(error).lower()
 
 
 def test_a_pipe_is_no_picture(tmp_path):
     os.mkfifo(tmp_path / "a.jpg")
     with pytest.raises(ImageError, match="not a file"):
-        images.decode(tmp_path / "a.jpg")
+        load.decode(tmp_path / "a.jpg")
 
 
 def test_large_and_many_scanned_pictures_leave_the_thread(monkeypatch):
     sent = []
     monkeypatch.setattr(guard, "decode", lambda content, at_least: sent.append(at_least))
     noise = Image.effect_noise((64, 64), 50).convert("RGB")
-    images.decode_with_fields(encoded(noise, "JPEG", progressive=True))
+    load.decode_with_fields(encoded(noise, "JPEG", progressive=True))
     assert sent == []
-    monkeypatch.setattr(images, "MAX_SCANS", 3)
-    images.decode_with_fields(encoded(noise, "JPEG", progressive=True), 1)
-    monkeypatch.setattr(images, "MAX_IN_THREAD", 64 * 64 - 1)
-    images.decode_with_fields(encoded(noise), 2)
+    monkeypatch.setattr(pixels, "MAX_SCANS", 3)
+    load.decode_with_fields(encoded(noise, "JPEG", progressive=True), 1)
+    monkeypatch.setattr(pixels, "MAX_IN_THREAD", 64 * 64 - 1)
+    load.decode_with_fields(encoded(noise), 2)
     assert sent == [1, 2]
 
 
 def test_what_would_not_fit_in_memory_is_refused_before_it_is_decoded(monkeypatch):
-    monkeypatch.setattr(images, "MAX_DECODED", 99)
+    monkeypatch.setattr(pixels, "MAX_DECODED", 99)
     with pytest.raises(ImageError, match="too large for memory: 10 x 10 pixels"):
-        images.decode(encoded(Image.new("RGB", (10, 10))))
-    assert images.decode(encoded(Image.new("RGB", (16, 16)), "JPEG")).size == (8, 8)  # a JPEG comes smaller instead
+        load.decode(encoded(Image.new("RGB", (10, 10))))
+    assert load.decode(encoded(Image.new("RGB", (16, 16)), "JPEG")).size == (8, 8)  # a JPEG comes smaller instead
 
 
 def test_heic_names_what_to_install_or_is_decoded(monkeypatch):
     head = b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic"
-    assert images.is_heif(head)
-    assert not images.is_heif(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif")
-    monkeypatch.setattr(images, "find_spec", lambda name: None)
+    assert pixels.is_heif(head)
+    assert not pixels.is_heif(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif")
+    monkeypatch.setattr(pixels, "find_spec", lambda name: None)
     with pytest.raises(ImageError, match=r"pip install 'mmr\[heic\]'"):
-        images.decode(head)
+        load.decode(head)
 
 
 def test_heic_is_upright(tmp_path):
@@ -179,32 +179,32 @@ def test_heic_is_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     heif.from_pillow(image).save(tmp_path / "a.heic", exif=exif.tobytes())
-    got = images.decode_with_fields(tmp_path / "a.heic")
+    got = load.decode_with_fields(tmp_path / "a.heic")
     assert got.image.size == (got.fields["width"], got.fields["height"]) == (32, 64)
     assert np.allclose(got.image.getpixel((5, 5)), (254, 0, 0), atol=6)
 
 
 def test_a_bomb_is_not_decoded(monkeypatch):
-    monkeypatch.setattr(images, "MAX_PIXELS", 99)
+    monkeypatch.setattr(pixels, "MAX_PIXELS", 99)
     with pytest.raises(ImageError, match="too large: 10 x 10 pixels"):
-        images.decode(encoded(Image.new("RGB", (10, 10))))
+        load.decode(encoded(Image.new("RGB", (10, 10))))
 
 
 @given(st.binary(max_size=200), st.integers(0, 400))
 def test_hostile_bytes_raise_image_errors_alone(junk, place):
     good = encoded(Image.new("RGB", (16, 16), "red"), "JPEG")
     try:
-        images.decode(good[:place] + junk + good[place + len(junk) :])
+        load.decode(good[:place] + junk + good[place + len(junk) :])
     except ImageError as error:
         assert str(error)
 
 
 def test_content_may_be_a_function_or_a_picture(tmp_path):
     image = Image.new("RGB", (3, 3), "red")
-    assert images.load(Item("a", "a", lambda: image)) is image
-    assert images.load(Item("a", "a", lambda: encoded(image))).getpixel((0, 0)) == (255, 0, 0)
+    assert load.load(Item("a", "a", lambda: image)) is image
+    assert load.load(Item("a", "a", lambda: encoded(image))).getpixel((0, 0)) == (255, 0, 0)
     with pytest.raises(ImageError, match="no such file"):
-        images.load(Item("a", "a", tmp_path / "gone.png"))
+        load.load(Item("a", "a", tmp_path / "gone.png"))
 
 
 def test_every_awkward_file_is_a_picture_or_a_reason(shared):
@@ -212,13 +212,13 @@ def test_every_awkward_file_is_a_picture_or_a_reason(shared):
     decoded, refused = 0, []
     for row in csv.DictReader((shared / "awkward" / "index.csv").open()):
         try:
-            image = images.decode(shared / "awkward" / row["path"])
+            image = load.decode(shared / "awkward" / row["path"])
             assert image.mode == "RGB"
             assert min(image.size) > 0
             decoded += 1
         except ImageError as error:
             assert str(error)
-            if row["decodes"] == "1" and row["rgb"] == "1" and row["format"] in images.formats():
+            if row["decodes"] == "1" and row["rgb"] == "1" and row["format"] in pixels.formats():
                 refused.append((row["path"], str(error)))
     assert refused == []
     assert decoded > 250

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from retrieval import open_pairs, recipes
-from retrieval.encoder import load_encoder
-from retrieval.train import train
+from retrieval.encoders.load import load_encoder
+from retrieval.training.loop import train
 
 KILLS = int(os.environ.get("MMR_KILLS", 3))  # `make soak` asks for 20
 CONFIG = dataclasses.replace(

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from eval.bench.loss import cpu_peak
-from retrieval import losses, tiles
 from retrieval.datatypes import Features
-from retrieval.losses import Seen, info_nce, sigmoid
+from retrieval.losses import contrastive, tiles
+from retrieval.losses import sigmoid as sigmoid_tiles
+from retrieval.losses import softmax as softmax_tiles
+from retrieval.losses.contrastive import Seen, info_nce, sigmoid
 
 LOSSES = (info_nce, sigmoid)
 LN_3 = torch.tensor(3.0, dtype=torch.float64).log()
@@ -185,7 +187,7 @@ def test_slices_of_a_batch_give_its_loss_and_gradient(small_tiles, loss, slices,
 
 
 @CASES
-@pytest.mark.parametrize("budget", [0, losses.BUDGET])
+@pytest.mark.parametrize("budget", [0, contrastive.BUDGET])
 def test_every_option_in_float64_is_the_reference(small_tiles, loss, name, budget):
     numbers, options = random_features(37), option_sets(37)[loss, name]
     expected = run(lambda f, _, **o: reference(loss, f, **o), features(*numbers, -2.0), **options)
@@ -327,7 +329,7 @@ def test_the_operators_keep_the_compilers_rules(small_tiles, monkeypatch, loss, 
     f = f._replace(text=f.text.detach().T.contiguous().T.requires_grad_())  # a layout of its own
     seen = {} if name != "plain" else {"seen": Seen(2)}
     made = []
-    module = losses.tiled_softmax if loss is info_nce else losses.tiled_sigmoid
+    module = softmax_tiles if loss is info_nce else sigmoid_tiles
     operator = module._OPERATOR
     monkeypatch.setattr(module, "_OPERATOR", lambda *args: made.append(args) or operator(*args))
     loss(f, f, **option_sets(9)[loss, name], **seen)

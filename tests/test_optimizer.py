@@ -6,12 +6,13 @@ import math
 import pytest
 import torch
 
-from retrieval import open_pairs, recipes, schedule
-from retrieval.encoder import load_encoder, small_encoder
-from retrieval.layers import depths
-from retrieval.lion import Lion
-from retrieval.optimizer import Optimizer
-from retrieval.train import train
+from retrieval import open_pairs, recipes
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.load import load_encoder
+from retrieval.training import schedule
+from retrieval.training.loop import train
+from retrieval.training.optimizer import Lion, Optimizer
+from retrieval.training.trainable import depths
 
 CONFIG = dataclasses.replace(recipes.smoke(), precision="fp32", warmup=0.0)
 

@@ -5,11 +5,12 @@ import pytest
 
 from indexes import Record, Store
 from indexes.errors import StoreError
-from retrieval import mining, open_pairs
-from retrieval.batches import TrainingSet
+from retrieval import open_pairs
 from retrieval.errors import BadRequest
-from retrieval.order import Order
-from retrieval.sources import open_mixture
+from retrieval.sources.registry import open_mixture
+from retrieval.training import hard_negatives
+from retrieval.training.dataset import TrainingSet
+from retrieval.training.sampler import Order
 
 
 def test_a_pass_shows_each_picture_once():
@@ -67,8 +68,8 @@ def circle(tmp_path):
 
 def test_the_nearest_are_those_beside(circle):
     ids = ["p3", "p0", "missing", "p1", "twin", "p7"]
-    near = mining.nearest(circle, ids, 4)[:, :2]
-    assert mining.nearest(circle, ids, 3).shape == (6, 3)
+    near = hard_negatives.nearest(circle, ids, 4)[:, :2]
+    assert hard_negatives.nearest(circle, ids, 3).shape == (6, 3)
     # p0: p1 and p7 beside it; not its twin (the same picture), not itself, not the stranger between p0 and p1.
     assert set(near[1]) == {3, 5}
     assert near[0].tolist() == [3, 4]  # p3: p1 at 90 degrees, then the twin, a hair nearer than p0
@@ -77,9 +78,9 @@ def test_the_nearest_are_those_beside(circle):
 
 def test_an_index_of_other_pictures_is_refused(circle, tmp_path):
     with pytest.raises(BadRequest, match="holds none of the pictures: fill it with mmr index SOURCE"):
-        mining.nearest(circle, ["a", "b"])
+        hard_negatives.nearest(circle, ["a", "b"])
     with pytest.raises(StoreError, match="no index at"):
-        mining.nearest(tmp_path / "none", ["p1"])
+        hard_negatives.nearest(tmp_path / "none", ["p1"])
 
 
 # ---------------------------------------------------------------- several sources
@@ -109,7 +110,7 @@ def test_a_training_set_draws_by_weight():
     import dataclasses
 
     from retrieval import recipes
-    from retrieval.encoder import small_encoder
+    from retrieval.encoders.build import small_encoder
 
     pairs = open_mixture(["picturebook:10?size=32", "9:picturebook:10?split=test&size=32"])
     config = dataclasses.replace(recipes.smoke(), batch_size=4)

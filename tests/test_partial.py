@@ -8,11 +8,11 @@ import torch
 
 from eval import evaluate
 from retrieval import open_pairs, recipes
-from retrieval.config import TrainConfig
-from retrieval.encoder import load_encoder
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.layers import depths
-from retrieval.train import train
+from retrieval.training.config import TrainConfig
+from retrieval.training.loop import train
+from retrieval.training.trainable import depths
 
 TUNE = dataclasses.replace(
     recipes.finetune(), batch_size=20, epochs=2, lr=1e-3, warmup=0.0, checkpoints=2, precision="fp32", seed=1

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval import images, photo_fields
 from retrieval.datatypes import Item
+from retrieval.images import exif, load
 
 
 def exif_with(base=(), inner=(), gps=()):
@@ -23,7 +23,7 @@ def fields(**parts):
     """Through a real file and back."""
     buffer = io.BytesIO()
     Image.new("RGB", (8, 4)).save(buffer, "JPEG", exif=exif_with(**parts))
-    got = images.load_with_fields(Item("a", "a.jpg", buffer.getvalue)).fields
+    got = load.load_with_fields(Item("a", "a.jpg", buffer.getvalue)).fields
     assert (got.pop("width"), got.pop("height")) == (8, 4)
     return got
 
@@ -54,9 +54,9 @@ def test_fields_of_a_photo(parts, expected):
 
 @given(st.binary(max_size=300))
 def test_hostile_metadata_gives_no_error(junk):
-    tags = photo_fields.read(b"MM\0*\0\0\0\x08" + junk)
-    assert set(photo_fields.fields_of(tags)) <= {"taken", "camera", "latitude", "longitude"}
-    assert photo_fields.orientation(tags) in (None, *range(1, 9))
+    tags = exif.read(b"MM\0*\0\0\0\x08" + junk)
+    assert set(exif.fields_of(tags)) <= {"taken", "camera", "latitude", "longitude"}
+    assert exif.orientation(tags) in (None, *range(1, 9))
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -65,19 +65,19 @@ def test_every_photo_says_what_pillow_reads_in_it(shared):
     for path in sorted((shared / "awkward").rglob("*.jp*g")):
         try:
             with Image.open(path) as image:
-                tags, exif = photo_fields.tags_of(image), image.getexif()
-                if exif.get(0x0110):
+                tags, said = exif.tags_of(image), image.getexif()
+                if said.get(0x0110):
                     seen += 1
-                    assert str(exif.get(0x0110)).strip("\0 ").startswith(str(tags[0x0110]).strip()), path
-                assert photo_fields.orientation(tags) in (exif.get(0x0112), None), path
-                assert (photo_fields.orientation(tags) is None) == (exif.get(0x0112) not in range(1, 9)), path
+                    assert str(said.get(0x0110)).strip("\0 ").startswith(str(tags[0x0110]).strip()), path
+                assert exif.orientation(tags) in (said.get(0x0112), None), path
+                assert (exif.orientation(tags) is None) == (said.get(0x0112) not in range(1, 9)), path
         except (OSError, SyntaxError):
             continue
     assert seen > 5
 
 
 def test_real_photos_have_their_places_and_dates(shared):
-    got = images.decode_with_fields(shared / "awkward" / "exif-samples" / "jpg" / "gps" / "DSCN0025.jpg").fields
+    got = load.decode_with_fields(shared / "awkward" / "exif-samples" / "jpg" / "gps" / "DSCN0025.jpg").fields
     assert got == {
         "taken": "2008-10-22T16:43:21", "camera": "NIKON COOLPIX P6000", "latitude": 43.468365, "longitude": 11.881635,
         "width": 640, "height": 480,

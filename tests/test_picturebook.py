@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from retrieval.picturebook import FLYING, Scene, is_held_out, scenes
+from retrieval.sources.picturebook import FLYING, Scene, is_held_out, scenes
 
 
 def test_the_same_seed_gives_the_same_pixels_and_words():

@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 
 from indexes import Store
-from retrieval import ahead, load_encoder, moved, pipeline, runtime
+from retrieval import load_encoder
 from retrieval.datatypes import Item
-from retrieval.preprocess import Preprocess
-from retrieval.sources import open_items, parse_uri
+from retrieval.encoders import encoding, query_encoder
+from retrieval.encoders.preprocess import Preprocess
+from retrieval.indexing import catalog, prefetch
+from retrieval.indexing import update as line
+from retrieval.sources.registry import open_items, parse_uri
 
 
 def plain(count):
@@ -33,11 +36,11 @@ def store(tmp_path, toy):
 
 
 def update(store, folder, toy):
-    return pipeline.update(store, open_items(str(folder)), toy)
+    return line.update(store, open_items(str(folder)), toy)
 
 
 def test_batches_come_in_the_order_of_the_items(toy):
-    batches = list(pipeline.encode(plain(10), toy, batch_size=4))
+    batches = list(encoding.encode(plain(10), toy, batch_size=4))
     assert [[item.id for item in batch.items] for batch in batches] == [list("0123"), list("4567"), list("89")]
 
 
@@ -49,7 +52,7 @@ def test_lanes_beside_each_other_give_what_one_gives(trained):
     torch.set_num_threads(3)
     try:
         assert encoder.lanes == 3
-        batches = list(pipeline.encode(items, encoder, batch_size=7))
+        batches = list(encoding.encode(items, encoder, batch_size=7))
         assert torch.get_num_threads() == 3  # as it was
     finally:
         torch.set_num_threads(before)
@@ -63,15 +66,15 @@ def test_a_fault_in_a_lane_ends_the_line(trained, monkeypatch):
     monkeypatch.setattr(type(encoder), "lanes", 2)
     monkeypatch.setattr(encoder, "encode_images", lambda pictures: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        list(pipeline.encode(plain(200), encoder, batch_size=4))
+        list(encoding.encode(plain(200), encoder, batch_size=4))
     assert threading.active_count() < 20
 
 
 def test_a_clip_is_the_mean_of_its_frames(toy, monkeypatch):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
-    monkeypatch.setattr("retrieval.video.clip", lambda content, count, at_least: (frames, {"seconds": 2.0}))
+    monkeypatch.setattr("retrieval.images.load.clip", lambda content, count, at_least: (frames, {"seconds": 2.0}))
     items = [Item("a", "a", lambda: Image.new("RGB", (8, 8), "green")), Item("b", "b.mp4", lambda: b"", kind="clip")]
-    ((good, vectors, skipped),) = pipeline.encode(items, toy)
+    ((good, vectors, skipped),) = encoding.encode(items, toy)
     assert (skipped, good[1].meta) == ([], {"seconds": 2.0})
     np.testing.assert_allclose(vectors[1], [0.5**0.5, 0, 0.5**0.5, 0], atol=1e-2)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
@@ -127,43 +130,43 @@ def test_a_key_tells_contents_apart(tmp_path):
     x = b"x" * 200_000
     for name, content in ("a", x), ("b", x + b"x"), ("c", b"y" + x[1:]), ("d", x):
         (tmp_path / name).write_bytes(content)
-        keys.append(moved.key_of(Item(name, name, tmp_path / name)))
+        keys.append(catalog.key_of(Item(name, name, tmp_path / name)))
     assert keys[0] == keys[3]
     assert len(set(keys)) == 3
-    assert moved.key_of(Item("e", "e", tmp_path / "e")) is None
-    assert moved.key_of(Item("e", "e", lambda: b"")) is None
+    assert catalog.key_of(Item("e", "e", tmp_path / "e")) is None
+    assert catalog.key_of(Item("e", "e", lambda: b"")) is None
 
 
 def test_pictures_are_decoded_before_the_encoder_is_there(store, tmp_path, toy, monkeypatch):
     for number in range(5):
         photo(tmp_path / f"{number}.png", number)
-    monkeypatch.setattr(runtime, "preprocess_of", lambda name: toy.preprocess)
-    with ahead.of_index(parse_uri(str(tmp_path)), tmp_path / "none", "toy", pipeline.prepare) as prepared:
+    monkeypatch.setattr(query_encoder, "preprocess_of", lambda name: toy.preprocess)
+    with prefetch.of_index(parse_uri(str(tmp_path)), tmp_path / "none", "toy", encoding.prepare) as prepared:
         while len(prepared._results) < 5 or not all(each.done() for each in prepared._results.values()):
             threading.Event().wait(0.01)
         prepared.expect(toy.preprocess)
     decoded = []
-    real = pipeline.prepare
-    monkeypatch.setattr(pipeline, "prepare", lambda item, preprocess: decoded.append(item.id) or real(item, preprocess))
+    real = encoding.prepare
+    monkeypatch.setattr(encoding, "prepare", lambda item, preprocess: decoded.append(item.id) or real(item, preprocess))
     photo(tmp_path / "3.png", 9)  # changed since
-    report = pipeline.update(store, open_items(str(tmp_path)), toy, ahead=prepared)
+    report = line.update(store, open_items(str(tmp_path)), toy, ahead=prepared)
     assert (report.added, decoded) == (5, ["3.png"])
 
 
 def test_what_was_decoded_for_another_preprocess_is_not_used(toy):
-    with ahead.Ahead(plain(3), Preprocess(16), lambda item, preprocess: "wrong") as prepared:
+    with prefetch.Ahead(plain(3), Preprocess(16), lambda item, preprocess: "wrong") as prepared:
         prepared.expect(toy.preprocess)
     assert [prepared.take(item) for item in plain(3)] == [None] * 3
-    with ahead.Ahead(plain(3), None, lambda item, preprocess: "wrong") as prepared:
+    with prefetch.Ahead(plain(3), None, lambda item, preprocess: "wrong") as prepared:
         prepared.expect(toy.preprocess)
     assert prepared.take(plain(1)[0]) is None
 
 
 def test_the_preprocess_of_an_encoder_is_known_without_it(trained, tmp_path, monkeypatch):
     monkeypatch.setenv("MMR_CACHE", str(tmp_path))  # elsewhere it may lie exported already, under its own name
-    assert runtime.preprocess_of("none such") is None
+    assert query_encoder.preprocess_of("none such") is None
     encoder = load_encoder(str(trained))
-    assert runtime.preprocess_of(str(trained)) == encoder.preprocess
+    assert query_encoder.preprocess_of(str(trained)) == encoder.preprocess
     encoder.name = "renamed"
-    encoder.export()
-    assert runtime.preprocess_of("renamed") == encoder.preprocess
+    query_encoder.ensure_exported(encoder)
+    assert query_encoder.preprocess_of("renamed") == encoder.preprocess

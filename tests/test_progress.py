@@ -5,10 +5,10 @@ import io
 
 import pytest
 
-from cli import show
+from cli.output import show
 from retrieval import open_pairs, recipes
-from retrieval.batches import TrainingSet
-from retrieval.train import _new_encoder
+from retrieval.training.dataset import TrainingSet
+from retrieval.training.loop import _new_encoder
 
 
 @pytest.fixture

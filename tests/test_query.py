@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval import query
 from retrieval.errors import BadRequest
-from retrieval.query import Part
+from retrieval.search import query
+from retrieval.search.query import Part
 
 WORDS = st.text("abc éß:.", min_size=1, max_size=8).filter(lambda text: text.strip() and "://" not in text)
 WEIGHTS = st.integers(1, 99).map(float)
@@ -145,7 +145,7 @@ def test_an_item_is_asked_for_by_its_uri(toy):
 
 
 def test_an_address_is_not_fetched_unasked(toy, monkeypatch):
-    monkeypatch.setattr("retrieval.web.fetch", no_item)
+    monkeypatch.setattr("retrieval.sources.web.fetch", no_item)
     with pytest.raises(BadRequest, match="add --urls"):
         encode(toy, "http://example.org/a.jpg")
 

@@ -6,8 +6,8 @@ import struct
 import pytest
 from PIL import Image
 
-from retrieval import images
 from retrieval.errors import ImageError
+from retrieval.images import load
 
 
 def jpeg(colour, size, **options):
@@ -36,18 +36,18 @@ NOISE = b"\xff\xd8\xff\x00" * 50 + bytes(range(256))
 def test_the_largest_preview_is_shown(tmp_path, name):
     content = raw_file(jpeg("blue", (200, 100)), NOISE, jpeg("red", (640, 480)), LOSSLESS, jpeg("lime", (300, 200)))
     (tmp_path / name).write_bytes(content)
-    got = images.decode_with_fields(tmp_path / name)
+    got = load.decode_with_fields(tmp_path / name)
     assert got.image.size == (640, 480)
     assert got.image.getpixel((5, 5)) == pytest.approx((254, 0, 0), abs=2)
     assert got.fields == {"camera": "Test Camera", "width": 640, "height": 480}
-    assert images.decode(content, name=name).size == (640, 480)
+    assert load.decode(content, name=name).size == (640, 480)
 
 
 @pytest.mark.parametrize(("order", "magic"), [("<", None), (">", None), ("<", b"IIU\0"), ("<", b"IIRO")])
 def test_the_orientation_of_the_file_is_taken_where_the_preview_has_none(tmp_path, order, magic):
     path = tmp_path / "a.orf"
     path.write_bytes(raw_file(jpeg("red", (640, 480)), orientation=6, order=order, magic=magic))
-    got = images.decode_with_fields(path)
+    got = load.decode_with_fields(path)
     assert got.image.size == (got.fields["width"], got.fields["height"]) == (480, 640)
 
 
@@ -56,22 +56,22 @@ def test_the_preview_s_own_orientation_wins(tmp_path):
     exif[0x0112] = 1
     path = tmp_path / "a.raf"
     path.write_bytes(raw_file(jpeg("red", (640, 480), exif=exif), orientation=6))
-    assert images.decode(path).size == (640, 480)
+    assert load.decode(path).size == (640, 480)
 
 
 def test_cr3_keeps_its_orientation_in_a_box(tmp_path):
     head = b"\0\0\0\x18ftypcrx " + bytes(20) + b"CMT1" + raw_file(orientation=8)
     (tmp_path / "a.cr3").write_bytes(head + jpeg("red", (640, 480)))
-    assert images.decode(tmp_path / "a.cr3").size == (480, 640)
+    assert load.decode(tmp_path / "a.cr3").size == (480, 640)
 
 
 def test_a_preview_is_decoded_small(tmp_path):
     (tmp_path / "a.nef").write_bytes(raw_file(jpeg("red", (1600, 1200))))
-    assert images.decode(tmp_path / "a.nef", at_least=300).size == (400, 300)
+    assert load.decode(tmp_path / "a.nef", at_least=300).size == (400, 300)
 
 
 @pytest.mark.parametrize("content", [b"", b"II*\0", raw_file(), raw_file(NOISE), raw_file(jpeg("red", (80, 60)))])
 def test_a_raw_file_without_a_preview_has_a_reason(tmp_path, content):
     (tmp_path / "a.dng").write_bytes(content)
     with pytest.raises(ImageError, match="a raw file without a preview: save it as JPEG"):
-        images.decode(tmp_path / "a.dng")
+        load.decode(tmp_path / "a.dng")

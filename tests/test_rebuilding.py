@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from indexes import Locked, Store, WrongEncoder
-from retrieval import Retriever, approximate
+from retrieval import Retriever
 from retrieval.errors import BadRequest
-from retrieval.sources import Options, parse_uri
+from retrieval.indexing import approximate
+from retrieval.sources.registry import Options, parse_uri
 from toy import ToyEncoder
 
 COUNT = 20
@@ -140,7 +141,7 @@ def test_what_the_folders_and_the_search_were_is_kept(photos, tmp_path):
 
 def test_the_approximate_index_is_made_again_as_it_was_asked_for(photos, monkeypatch):
     monkeypatch.setattr(approximate, "LEAST_ROWS", 3)
-    monkeypatch.setattr("indexes.tune.candidates", lambda *asked: [SimpleNamespace(spec="IVF1,Flat")])
+    monkeypatch.setattr("indexes.approximate.tune.candidates", lambda *asked: [SimpleNamespace(spec="IVF1,Flat")])
     build(photos, ToyEncoder(), recall=0.8)
     build(photos, Wide(), another_encoder=True)
     with Store.open(photos / ".mmr") as store:
@@ -150,9 +151,9 @@ def test_the_approximate_index_is_made_again_as_it_was_asked_for(photos, monkeyp
 # ---------------------------------------------------------------- killed
 
 KILLED = {
-    "half way": "hold(pipeline, '_commit', after=2)",
+    "half way": "hold(update, '_commit', after=2)",
     "before the commit": "hold(Store, 'replace', after=0)",
-    "after the commit": "hold(rebuilding.shutil, 'rmtree', after=0)",
+    "after the commit": "hold(reencode.shutil, 'rmtree', after=0)",
 }
 
 
@@ -162,10 +163,11 @@ def kill(photos, point):
     import os, signal, sys
     sys.path.insert(0, {str(Path(__file__).parent)!r})
     from indexes import Store
-    from retrieval import Retriever, pipeline, rebuilding
+    from retrieval import Retriever
+    from retrieval.indexing import reencode, update
     from test_rebuilding import Wide
 
-    pipeline.BATCH, pipeline.COMMIT_SECONDS = 5, -1.0
+    Wide.bulk, update.COMMIT_SECONDS = 5, -1.0
 
     def hold(owner, name, after):
         real, calls = getattr(owner, name), []

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from indexes import reduction
+from indexes.approximate import reduction
 
 RNG = np.random.default_rng(0)
 DIM = 12

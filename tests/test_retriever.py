@@ -140,8 +140,9 @@ def test_killed_while_indexing_it_goes_on(tmp_path):
     import os, signal, sys
     sys.path.insert(0, {str(Path(__file__).parent)!r})
     from toy import ToyEncoder
-    from retrieval import Retriever, pipeline
-    pipeline.BATCH, pipeline.COMMIT_SECONDS = 5, -1.0
+    from retrieval import Retriever
+    from retrieval.indexing import update
+    ToyEncoder.bulk, update.COMMIT_SECONDS = 5, -1.0
     def progress(count, total):
         if count > 10:
             os.kill(os.getpid(), signal.SIGKILL)

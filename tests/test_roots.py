@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from indexes import Store
-from retrieval import Retriever, roots
+from retrieval import Retriever
 from retrieval.errors import BadRequest
-from retrieval.sources import Options, open_items, parse_uri
+from retrieval.indexing import roots
+from retrieval.sources.registry import Options, open_items, parse_uri
 from toy import ToyEncoder
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

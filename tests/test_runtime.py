@@ -11,8 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from retrieval import Retriever, load_encoder, runtime
-from retrieval.clip_tokenizer import ClipTokenizer, compile_tokenizer
+from retrieval import Retriever, cache, load_encoder
+from retrieval.encoders import onnx_export, query_encoder
+from retrieval.encoders.tokenizers.clip import ClipTokenizer, compile_tokenizer
 
 TEXTS = ["a dog", "two small red cats to the left of a house", "", "word " * 300, "一只狗 🐶"]
 
@@ -23,8 +24,8 @@ def encoder(trained):
 
 
 def test_equals_the_torch_tower(encoder):
-    runtime.export(encoder)
-    query = runtime.open_query_encoder(encoder.fingerprint, lambda: encoder)
+    query_encoder.ensure_exported(encoder)
+    query = query_encoder.open_query_encoder(encoder.fingerprint, lambda: encoder)
     np.testing.assert_allclose(query.encode_texts(TEXTS), encoder.encode_texts(TEXTS), atol=1e-5)
     picture = [Image.new("RGB", (40, 40), "red")]
     np.testing.assert_allclose(query.encode_images(picture), encoder.encode_images(picture), atol=1e-5)
@@ -40,8 +41,8 @@ def open_clip_encoder(tmp_path_factory):
 
 
 def test_an_open_clip_encoder_without_torch(open_clip_encoder):
-    folder = runtime.export(open_clip_encoder)
-    query = runtime.open_query_encoder(open_clip_encoder.fingerprint, lambda: open_clip_encoder)
+    folder = query_encoder.ensure_exported(open_clip_encoder)
+    query = query_encoder.open_query_encoder(open_clip_encoder.fingerprint, lambda: open_clip_encoder)
     same = (query.encode_texts(TEXTS) * open_clip_encoder.encode_texts(TEXTS)).sum(1)
     assert same.min() > 0.99999
     alone = query.encode_texts(TEXTS[:1])  # a short line, cut to its four tokens
@@ -50,13 +51,13 @@ def test_an_open_clip_encoder_without_torch(open_clip_encoder):
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     pictures = [Image.new("RGB", (300, 200), "red"), Image.fromarray(noise)]
     expected = open_clip_encoder.encode_images(pictures)
-    assert not (folder / runtime.IMAGE).exists()  # with the first picture that asks
+    assert not (folder / onnx_export.IMAGE).exists()  # with the first picture that asks
     assert (query.encode_images(pictures) * expected).sum(1).min() > 0.99999
 
     def never():
         raise AssertionError("the whole encoder was loaded")
 
-    again = runtime.open_query_encoder(open_clip_encoder.fingerprint, never)
+    again = query_encoder.open_query_encoder(open_clip_encoder.fingerprint, never)
     assert (again.encode_images(pictures) * expected).sum(1).min() > 0.99999
 
 
@@ -108,8 +109,8 @@ def test_a_hub_tokenizer_without_transformers(tmp_path):
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
-    from retrieval import tokenizers_on_disk
-    from retrieval.towers.open_clip_towers import OpenClipTokenizer
+    from retrieval.encoders.tokenizers import saved
+    from retrieval.encoders.tokenizers.open_clip import OpenClipTokenizer
 
     learned = Tokenizer(models.BPE(unk_token="<unk>"))
     learned.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -121,9 +122,9 @@ def test_a_hub_tokenizer_without_transformers(tmp_path):
         tokenizer_object=learned, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
     ).save_pretrained(tmp_path)
     theirs = OpenClipTokenizer(HFTokenizer(str(tmp_path), context_length=8, clean="canonicalize"))
-    facts = tokenizers_on_disk.save(theirs, tmp_path)
+    facts = saved.save(theirs, tmp_path)
     texts = ["A dog!", "", "the grass runs " * 9]
-    np.testing.assert_array_equal(tokenizers_on_disk.load(tmp_path, facts)(texts), theirs(texts))
+    np.testing.assert_array_equal(saved.load(tmp_path, facts)(texts), theirs(texts))
 
 
 def test_a_cold_text_query_imports_no_torch(encoder, photos, trained):
@@ -135,7 +136,7 @@ def test_a_cold_text_query_imports_no_torch(encoder, photos, trained):
         "except SystemExit as end: assert not end.code, end.code\n"
         "print(*sys.modules)"
     )
-    env = {"MMR_CACHE": str(runtime.cache_folder().parent), "PYTHONPATH": str(Path(__file__).parents[1]), "PATH": ""}
+    env = {"MMR_CACHE": str(cache.folder()), "PYTHONPATH": str(Path(__file__).parents[1]), "PATH": ""}
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=photos / "more", env=env, capture_output=True, text=True, check=True
     )
@@ -146,14 +147,14 @@ def test_a_cold_text_query_imports_no_torch(encoder, photos, trained):
 
 def test_a_damaged_or_missing_cache_never_stops_a_query(encoder, photos):
     Retriever.build(str(photos), photos / ".mmr", encoder)[0].close()
-    folder = runtime.cache_folder() / encoder.fingerprint
+    folder = cache.folder(cache.QUERY) / encoder.fingerprint
     with Retriever.open(photos / ".mmr") as retriever:
         expected = retriever.search("a dog", 3)
-        assert isinstance(retriever.encoder, runtime.QueryEncoder)
-    (folder / runtime.TEXT).write_bytes(b"damaged")
+        assert isinstance(retriever.encoder, query_encoder.QueryEncoder)
+    (folder / onnx_export.TEXT).write_bytes(b"damaged")
     for _ in range(2):
         with Retriever.open(photos / ".mmr") as retriever:
-            assert not isinstance(retriever.encoder, runtime.QueryEncoder)
+            assert not isinstance(retriever.encoder, query_encoder.QueryEncoder)
             assert [hit.uri for hit in retriever.search("a dog", 3)] == [hit.uri for hit in expected]
         for file in folder.glob("*"):
             file.unlink()

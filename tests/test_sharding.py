@@ -10,22 +10,24 @@ import torch
 import torch.distributed.fsdp  # before the processes fork, so that it is imported once
 from test_distributed import CONFIG, encoder_of, in_two, pairs_here
 
-from retrieval import distributed, partial, sharding
-from retrieval.batches import TrainingSet
-from retrieval.encoder import load_encoder
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.optimizer import Optimizer
-from retrieval.step import backward
-from retrieval.train import _loss, _new_encoder, train
+from retrieval.training import loop, trainable
+from retrieval.training.dataset import TrainingSet
+from retrieval.training.distributed import ranks as processes
+from retrieval.training.distributed import sharding
+from retrieval.training.loop import _loss, _new_encoder, train
+from retrieval.training.optimizer import Optimizer
+from retrieval.training.step import backward
 
 SGD = {"optimizer": "sgd", "lr": 0.05, "grad_clip": 0.3}  # moves by its gradients alone: rounding stays rounding
-SHARDED = dataclasses.replace(CONFIG, shard="yes")
+SHARDED = dataclasses.replace(CONFIG, shard=True)
 
 
 def several(rank, work, *arguments):
     """`work(*arguments)`, whose calls of train() are all of one group: connecting anew takes a new port."""
-    with distributed.join("cpu") as ranks:
-        distributed.join = lambda device: contextlib.nullcontext(ranks)
+    with processes.join("cpu") as ranks:
+        loop.join = lambda device: contextlib.nullcontext(ranks)
         return work(ranks, *arguments)
 
 
@@ -57,9 +59,9 @@ RUNS = {
 def _whole_and_shards(ranks, out):
     found = {}
     for name, (changes, _) in RUNS.items():
-        for shard in ("no", "yes"):
+        for shard in (False, True):
             config = dataclasses.replace(CONFIG, shard=shard, checkpoints=1, **changes)
-            found[name, shard] = train(pairs_here(), out / name / shard, config).encoder.state_dict()
+            found[name, shard] = train(pairs_here(), out / f"{name}-{shard}", config).encoder.state_dict()
     return found
 
 
@@ -72,9 +74,9 @@ def ends(tmp_path_factory):
 def test_shards_end_with_the_weights_of_whole_models(ends, name):
     """With dropout, clipping by the norm over all shards, and averaged weights."""
     (first, second), (changes, near) = ends, RUNS[name]
-    whole, shards = first[name, "no"], first[name, "yes"]
+    whole, shards = first[name, False], first[name, True]
     assert list(shards) == list(whole)
-    assert all(torch.equal(tensor, second[name, "yes"][key]) for key, tensor in shards.items())
+    assert all(torch.equal(tensor, second[name, True][key]) for key, tensor in shards.items())
     assert apart(shards, whole, start_of(dataclasses.replace(CONFIG, **changes))) < near
 
 
@@ -82,7 +84,7 @@ def test_shards_end_with_the_weights_of_one_process(ends, tmp_path):
     changes, near = RUNS["sgd"]
     config = dataclasses.replace(CONFIG, **changes)
     alone = train(pairs_here(), tmp_path / "run", config).encoder.state_dict()
-    assert apart(ends[0]["sgd", "yes"], alone, start_of(config)) < near
+    assert apart(ends[0]["sgd", True], alone, start_of(config)) < near
 
 
 # ---------------------------------------------------------------- half of the numbers
@@ -107,7 +109,7 @@ def _held(ranks, make, shard):
         sharding.cut(model, ranks)
     for tower in (model.image_tower, model.text_tower):
         tower.body.to(torch.bfloat16)
-    frozen, optimizer = partial.Frozen(model), Optimizer(model, CONFIG, 10)
+    frozen, optimizer = trainable.Frozen(model), Optimizer(model, CONFIG, 10)
     batch = TrainingSet(pairs_here(), model, CONFIG, processes=2, process=ranks.rank).batch(1)
     backward(model, batch, _loss(CONFIG, ranks), 0, 0, optimizer.collect)
     optimizer.step(0)
@@ -134,7 +136,7 @@ def test_each_process_holds_half_of_what_lora_leaves(open_clips):
 
     def make():
         model = load_encoder(open_clips["mmr-toy-vit"])
-        partial.choose(model, dataclasses.replace(CONFIG, lora=2))
+        trainable.choose(model, dataclasses.replace(CONFIG, lora=2))
         return model
 
     for (numbers, memory, _), (its_share, its_memory, _) in in_two(several, _both_held, make):
@@ -202,7 +204,7 @@ def _tuned(ranks, out, cases, look=None):
     """The weights of whole models and of shards after a short fine-tune, for each (name, settings)."""
     found = []
     for number, (name, changes) in enumerate(cases):
-        for shard in ("no", "yes"):
+        for shard in (False, True):
             config = dataclasses.replace(
                 CONFIG, shard=shard, encoder=name, dropout=0.0, epochs=1, checkpoints=1, **SGD | changes
             )

@@ -5,9 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from retrieval import images, places
 from retrieval.errors import BadRequest, ImageError
-from retrieval.sources import open_items, open_pairs, parse_uri
+from retrieval.images import load
+from retrieval.sources import reopen
+from retrieval.sources.registry import open_items, open_pairs, parse_uri
 
 
 def captions(uri):
@@ -54,7 +55,7 @@ def test_parquet_and_a_saved_dataset(tmp_path, photos):
     for uri in (f"parquet:{tmp_path}/p.parquet?split=train", f"hf:{tmp_path}/saved"):
         first = open_pairs(uri)[0]
         assert first.caption == "a red square"
-        assert images.load(first.item).getpixel((0, 0)) == (255, 0, 0)
+        assert load.load(first.item).getpixel((0, 0)) == (255, 0, 0)
     assert len(open_pairs(f"parquet:{tmp_path}/p.parquet?split=train")) == 1
 
 
@@ -78,7 +79,7 @@ def test_of_a_stream_the_first_rows_are_taken_and_any_of_them_read(on_a_hub):
         pairs = open_pairs(f"hf:{on_a_hub}?stream={count}")
         assert [pair.caption for pair in pairs] == [f"number {number}" for number in range(there)]
         for pair in reversed(pairs):
-            assert images.load(pair.item).getpixel((0, 0)) == (255, 0, 0)
+            assert load.load(pair.item).getpixel((0, 0)) == (255, 0, 0)
 
 
 def test_of_a_dataset_that_was_saved_the_first_rows_are_taken_too(on_a_hub, tmp_path):
@@ -122,12 +123,12 @@ def test_parquet_holds_pictures_in_many_ways_and_they_are_opened_again(tmp_path,
     assert len(items) == 5
     for number, item in enumerate(items):
         assert item.meta["inside"] == {"file": "p.parquet", "row": number, "column": "image"}
-        assert images.load(item).getpixel((0, 0)) == (255, 0, 0)
-        assert places.open_again(item.uri, item.meta, tmp_path).getpixel((0, 0)) == (255, 0, 0)
+        assert load.load(item).getpixel((0, 0)) == (255, 0, 0)
+        assert reopen.open_again(item.uri, item.meta, tmp_path).getpixel((0, 0)) == (255, 0, 0)
     with pytest.raises(ImageError, match="has changed"):
-        places.open_again("5", {"inside": {"file": "p.parquet", "row": 5, "column": "image"}}, tmp_path)
+        reopen.open_again("5", {"inside": {"file": "p.parquet", "row": 5, "column": "image"}}, tmp_path)
     with pytest.raises(ImageError, match="cannot be read as parquet"):
-        places.open_again("5", {"inside": {"file": "p.parquet", "row": 0, "column": "gone"}}, tmp_path)
+        reopen.open_again("5", {"inside": {"file": "p.parquet", "row": 0, "column": "gone"}}, tmp_path)
 
 
 def test_picturebook_is_a_source():

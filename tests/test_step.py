@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from retrieval import dropout
-from retrieval.batches import Batch
-from retrieval.encoder import load_encoder, small_encoder
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.losses import info_nce
-from retrieval.step import backward
+from retrieval.losses.contrastive import info_nce
+from retrieval.training import dropout
+from retrieval.training.dataset import Batch
+from retrieval.training.step import backward
 
 PAIRS = 12
 

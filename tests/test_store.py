@@ -206,7 +206,7 @@ def test_a_snapshot_is_the_state_it_was_taken_of(store, tmp_path):
 @pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.5, 0.99])
 @pytest.mark.parametrize("ways", [0, 10**9], ids=["masked", "gathered"])
 def test_a_filter_leaves_what_meets_it(store, monkeypatch, share, ways):
-    monkeypatch.setattr("indexes.exact.GATHER_BELOW", 1 / ways if ways else 10**9)
+    monkeypatch.setattr("indexes.segments.GATHER_BELOW", 1 / ways if ways else 10**9)
     rng = np.random.default_rng(0)
     years = rng.random(400)
     for start in range(0, 400, 100):

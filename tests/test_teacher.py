@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from retrieval import open_pairs, recipes
-from retrieval.batches import TrainingSet
 from retrieval.datatypes import Features
-from retrieval.encoder import load_encoder, small_encoder
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.losses import info_nce
-from retrieval.step import backward
-from retrieval.teacher import Teacher, in_chorus
-from retrieval.train import _loss, train
+from retrieval.losses.contrastive import info_nce
+from retrieval.training.dataset import TrainingSet
+from retrieval.training.loop import _loss, train
+from retrieval.training.step import backward
+from retrieval.training.teacher import Teacher, in_chorus
 
 CONFIG = dataclasses.replace(recipes.smoke(), precision="fp32", batch_size=12, captions=2, epochs=2, warmup=0.0)
 

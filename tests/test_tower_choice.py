@@ -9,16 +9,18 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from retrieval import recipes, runtime
-from retrieval.batches import TrainingSet
-from retrieval.config import TrainConfig
+from retrieval import recipes
 from retrieval.datatypes import Item, Pair
-from retrieval.encoder import load_encoder
+from retrieval.encoders import config as towers_asked
+from retrieval.encoders import onnx_export, query_encoder
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.losses import info_nce
-from retrieval.optimizer import Optimizer
-from retrieval.towers import TEXT_TOWERS, build, choice
-from retrieval.train import _new_encoder, backward, train
+from retrieval.losses.contrastive import info_nce
+from retrieval.towers import TEXT_TOWERS, build
+from retrieval.training.config import TrainConfig
+from retrieval.training.dataset import TrainingSet
+from retrieval.training.loop import _new_encoder, backward, train
+from retrieval.training.optimizer import Optimizer
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}
 CHINESE = {"red": "红色方块", "green": "绿色方块", "blue": "蓝色方块", "white": "白色方块"}
@@ -95,14 +97,14 @@ def test_its_run_folder_and_its_onnx_are_it(run):
     np.testing.assert_array_equal(loaded.encode_texts(texts), encoder.encode_texts(texts))
     np.testing.assert_array_equal(loaded.encode_images(pictures), encoder.encode_images(pictures))
 
-    folder = runtime.export(loaded)
-    query = runtime.open_query_encoder(loaded.fingerprint, lambda: loaded)
+    folder = query_encoder.ensure_exported(loaded)
+    query = query_encoder.open_query_encoder(loaded.fingerprint, lambda: loaded)
     np.testing.assert_allclose(query.encode_texts(texts), loaded.encode_texts(texts), atol=1e-5)
     for text in texts:
         np.testing.assert_allclose(query.encode_texts([text]), loaded.encode_texts([text]), atol=1e-5)
-    assert not (folder / runtime.IMAGE).exists()  # with the first picture that asks
+    assert not (folder / onnx_export.IMAGE).exists()  # with the first picture that asks
     np.testing.assert_allclose(query.encode_images(pictures), loaded.encode_images(pictures), atol=1e-5)
-    assert (folder / runtime.IMAGE).exists()
+    assert (folder / onnx_export.IMAGE).exists()
     np.testing.assert_allclose(query.encode_images(pictures[:1]), loaded.encode_images(pictures[:1]), atol=1e-5)
 
 
@@ -198,8 +200,8 @@ def test_pictures_of_other_channels_are_trained_on(tower, channels, tmp_path):
     assert pixels[0].shape == (32, 32, channels)
     scores = loaded.encode_texts(names) @ loaded.encode_images(pixels).T
     assert scores.argmax(1).tolist() == [0, 1, 2]
-    runtime.export(loaded)
-    query = runtime.open_query_encoder(loaded.fingerprint, lambda: loaded)
+    query_encoder.ensure_exported(loaded)
+    query = query_encoder.open_query_encoder(loaded.fingerprint, lambda: loaded)
     np.testing.assert_allclose(query.encode_images(pixels), loaded.encode_images(pixels), atol=1e-5)
 
 
@@ -221,7 +223,7 @@ def test_pictures_of_other_channels_are_trained_on(tower, channels, tmp_path):
         ("image_tower=resnet50 image_activation=relu", "has its own: add --set projection=mlp"),
         ("text_tower=gru text_activation=relu", "has its own: add --set projection=mlp"),
         ("text_tower=open_clip:mmr-tiny pooling=max", "pooling is open_clip's own: leave it out"),
-        ("bidirectional=true", "bidirectional must be one of yes, no"),
+        ("bidirectional=both", "bidirectional takes yes or no, as in bidirectional=yes"),
         ("pretrained=yes", "pretrained is for timm's models: use image_tower=resnet50"),
         ("image_channels=0", "image_channels must be above 0"),
         ("image_patch=3", "image_patch must be one of 0, 2, 4"),
@@ -234,8 +236,8 @@ def test_a_choice_that_makes_no_sense_is_said(text, message):
 
 
 def test_no_layers_are_none_of_a_transformer_and_the_own_number_of_a_recurrent_net():
-    assert choice.text_spec(TrainConfig().settings(["text_layers=0"]))["layers"] == 0
-    recurrent = choice.text_spec(TrainConfig().settings(["text_layers=0", "text_tower=gru"]))
+    assert towers_asked.text_spec(TrainConfig().settings(["text_layers=0"]))["layers"] == 0
+    recurrent = towers_asked.text_spec(TrainConfig().settings(["text_layers=0", "text_tower=gru"]))
     assert "layers" not in recurrent
     assert build(TEXT_TOWERS, 32, recurrent | {"vocabulary": 300}).body.num_layers == 1
 

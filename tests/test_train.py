@@ -11,16 +11,17 @@ import torch
 from PIL import Image
 
 from retrieval import open_pairs, recipes
-from retrieval.augment import augment, drop_words, jitter
-from retrieval.batches import TrainingSet
-from retrieval.config import TrainConfig
 from retrieval.datatypes import Item, Pair
-from retrieval.encoder import load_encoder, small_encoder
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.losses import info_nce, sigmoid
-from retrieval.optimizer import Optimizer
-from retrieval.step import backward
-from retrieval.train import _loss, train
+from retrieval.losses.contrastive import info_nce, sigmoid
+from retrieval.training.augment import augment, drop_words, jitter
+from retrieval.training.config import TrainConfig
+from retrieval.training.dataset import TrainingSet
+from retrieval.training.loop import _loss, train
+from retrieval.training.optimizer import Optimizer
+from retrieval.training.step import backward
 
 SMALL = dataclasses.replace(
     recipes.smoke(), dropout=0.3, word_dropout=0.1, ema=0.9, precision="fp32", epochs=3, captions=2
@@ -315,7 +316,7 @@ def test_settings_reach_every_field():
     ("text", "message"),
     [
         ("batchsize=3", "did you mean `batch_size`"),
-        ("zzz=3", "no setting `zzz`: one of encoder"),
+        ("zzz=3", "no setting `zzz`: one of image_size"),
         ("lr=fast", "lr takes a number, as in lr=0.0"),
         ("batch_size=2.5", "takes a whole number"),
         ("lr", "lr takes a number"),

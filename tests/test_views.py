@@ -7,13 +7,15 @@ import pytest
 import torch
 from PIL import Image
 
-from retrieval import open_pairs, recipes, runtime
-from retrieval.config import TrainConfig
-from retrieval.encoder import load_encoder, small_encoder
+from retrieval import open_pairs, recipes
+from retrieval.encoders import query_encoder
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.load import load_encoder
+from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.views import encode_views, views
 from retrieval.errors import BadRequest
-from retrieval.preprocess import Preprocess
-from retrieval.train import train
-from retrieval.views import encode_views, views
+from retrieval.training.config import TrainConfig
+from retrieval.training.loop import train
 
 CONFIG = dataclasses.replace(recipes.smoke(), precision="fp32", epochs=1, batch_size=10)
 
@@ -72,8 +74,8 @@ def test_it_is_saved_with_the_encoder_and_asked_without_torch(pictures, tmp_path
     loaded = load_encoder(str(tmp_path / "run"))
     assert loaded.preprocess.views == 4
     assert loaded.fingerprint == encoder.fingerprint != build(1).fingerprint
-    runtime.export(loaded)
-    query = runtime.open_query_encoder(loaded.fingerprint, lambda: loaded)
+    query_encoder.ensure_exported(loaded)
+    query = query_encoder.open_query_encoder(loaded.fingerprint, lambda: loaded)
     np.testing.assert_allclose(query.encode_images(pictures), encoder.encode_images(pictures), atol=1e-5)
 
 
@@ -101,5 +103,5 @@ def test_what_training_does_not_mirror_is_not_looked_at_mirrored(book, tmp_path,
 
 
 def test_other_numbers_are_refused():
-    with pytest.raises(BadRequest, match="views must be 1, 2 or 4: change it with --set views="):
+    with pytest.raises(BadRequest, match="views must be one of 1, 2, 4: change it with --set views="):
         TrainConfig(views=3)

@@ -8,7 +8,7 @@ import torch
 
 from retrieval import recipes
 from retrieval.datatypes import Features, Item, Pair
-from retrieval.watch import Watch, chance, repeated_captions, say_repeated
+from retrieval.training.health import Watch, chance, repeated_captions, say_repeated
 
 CONFIG = dataclasses.replace(recipes.smoke(), lr=3e-3)
 LN = math.log(64)

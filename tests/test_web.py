@@ -9,9 +9,10 @@ import time
 import pytest
 from PIL import Image
 
-from retrieval import images, places, web
 from retrieval.errors import BadRequest, ImageError
-from retrieval.sources import Options, open_items, parse_uri
+from retrieval.images import load
+from retrieval.sources import reopen, web
+from retrieval.sources.registry import Options, open_items, parse_uri
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -67,9 +68,9 @@ def test_a_list_of_urls(server, tmp_path):
     first, second, third = open_items(parse_uri(str(tmp_path / "list.txt"), ALLOWED))
     assert server.asked == []  # not before the picture is wanted
     assert first.id == first.uri == f"{server.url}/red.png"
-    assert images.load(first).getpixel((0, 0)) == images.load(second).getpixel((0, 0)) == (255, 0, 0)
+    assert load.load(first).getpixel((0, 0)) == load.load(second).getpixel((0, 0)) == (255, 0, 0)
     with pytest.raises(ImageError, match="cannot be fetched: 404"):
-        images.load(third)
+        load.load(third)
 
 
 @pytest.mark.parametrize("name", ["list.csv", "list.jsonl", "list.parquet"])
@@ -84,7 +85,7 @@ def test_a_column_of_urls(server, tmp_path, name):
         (tmp_path / name).write_text(table[name])
     for source in (str(tmp_path / name), f"urls:{tmp_path / name}"):
         (item,) = open_items(parse_uri(source, ALLOWED))
-        assert (item.caption, images.load(item).size, item.meta["inside"]) == ("x", (2, 2), {"url": url})
+        assert (item.caption, load.load(item).size, item.meta["inside"]) == ("x", (2, 2), {"url": url})
         with pytest.raises(BadRequest, match="nothing is fetched unless asked: add --urls"):
             list(open_items(source))
 
@@ -147,6 +148,6 @@ def test_size_and_time_are_limited(server, monkeypatch):
 def test_opened_again_only_where_fetching_is_asked_for(server):
     meta = {"inside": {"url": f"{server.url}/red.png"}}
     with pytest.raises(ImageError, match="fetching was not asked for"):
-        places.open_again("x", meta, None)
+        reopen.open_again("x", meta, None)
     with pytest.raises(ImageError, match="no public address"):
-        places.open_again("x", meta, None, urls=True)
+        reopen.open_again("x", meta, None, urls=True)

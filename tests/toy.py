@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from retrieval.preprocess import Preprocess
+from retrieval.encoders.preprocess import Preprocess
 
 
 class ToyEncoder:
@@ -14,6 +14,7 @@ class ToyEncoder:
     """
 
     name, dim, preprocess = "toy", 4, Preprocess(8)
+    lanes, bulk = 1, 32
 
     def __init__(self, fingerprint="toy-fingerprint"):
         self.fingerprint = fingerprint
@@ -29,6 +30,9 @@ class ToyEncoder:
         words = [re.findall(r"\w+", text.lower()) for text in texts]
         rows = [[w.count("red"), w.count("green"), w.count("blue"), 0.01] for w in words]
         return _unit(np.array(rows, np.float32))
+
+    def pool_frames(self, vectors):
+        return _unit(vectors.mean(1))
 
 
 def _unit(rows):

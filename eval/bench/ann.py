@@ -223,7 +223,8 @@ def build(path: Path, words: np.ndarray) -> tuple[float, float]:
     """Seconds to choose, build, tune and commit, with nothing kept from before; of the building alone, once more."""
     import torch  # noqa: F401 - who indexes has encoded with it
 
-    from indexes import Store, ann, tune
+    from indexes import Store
+    from indexes.approximate import ann, tune
 
     say = lambda text: print(f"ours: {text}", file=sys.stderr, flush=True)  # noqa: E731
     with Store.open(path, write=True) as store:

@@ -60,19 +60,21 @@ def fill(folder: Path, count: int) -> Path:
 
 def fill_ours(folder: Path, model: str) -> None:
     """What `mmr index` would leave of those vectors; in a process of its own, as it loads the encoder."""
-    from retrieval import approximate, load_encoder, pipeline, retriever
+    from retrieval import load_encoder
     from retrieval.datatypes import Item
-    from retrieval.sources import parse_uri
+    from retrieval.encoders import query_encoder
+    from retrieval.indexing import approximate, build, catalog
+    from retrieval.sources.registry import parse_uri
 
     photos = folder / "photos"
     encoder = load_encoder(model).to_fast_precision()
     names = [Path(path).relative_to(photos).as_posix() for path in (folder / "paths").read_text().split("\n")]
     items = [Item(name, name, photos / name, stamp=f"{60_000 + at}:{at}") for at, name in enumerate(names)]
-    with retriever._open_or_create(folder / "index", parse_uri(f"folder:{photos}"), encoder) as store:
-        store.add(np.load(folder / "vectors.npy"), [pipeline.record_of(item) for item in items])
+    with build._open_or_create(folder / "index", parse_uri(f"folder:{photos}"), encoder) as store:
+        store.add(np.load(folder / "vectors.npy"), [catalog.record_of(item) for item in items])
         said: list[str] = []
         approximate.keep(store, encoder, say=said.append)
-        encoder.export()
+        query_encoder.ensure_exported(encoder)
     print(said[-1] if said else "searched exactly")
 
 

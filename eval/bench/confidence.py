@@ -20,7 +20,9 @@ import numpy as np
 
 from eval.bench import figure
 from indexes import Record, Store
-from retrieval import confidence, load_encoder, open_pairs, pipeline
+from retrieval import load_encoder, open_pairs
+from retrieval.encoders import encoding
+from retrieval.search import confidence
 
 SEEDS, ASKED = 3, 0.9
 THINGS = (
@@ -38,7 +40,7 @@ class Collection:
         self.encoder = load_encoder(run)
         pairs = open_pairs(f"csv:{source}?split=dev&lang=en")
         items = {pair.item.id: pair.item for pair in pairs}
-        self.vectors = np.concatenate([b.vectors for b in pipeline.encode(items.values(), self.encoder)])
+        self.vectors = np.concatenate([b.vectors for b in encoding.encode(items.values(), self.encoder)])
         self.captions = [pair.caption.lower() for pair in pairs]
         self.texts = self.encoder.encode_texts(self.captions)
         place = {name: number for number, name in enumerate(items)}

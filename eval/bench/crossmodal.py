@@ -19,9 +19,10 @@ import faiss
 import numpy as np
 import torch
 
-from indexes import tune
-from retrieval import images, load_encoder, open_pairs
-from retrieval.batches import augment
+from indexes.approximate import tune
+from retrieval import load_encoder, open_pairs
+from retrieval.images.load import load as load_picture
+from retrieval.training.dataset import augment
 
 SIZE, KEPT, SMALLEST = 64, 128, 0.15  # pixels of a crop; pixels kept of a picture; least share of its area
 MADE_DIM, TOPICS, AT_ONCE = 512, 20_000, 50_000
@@ -60,7 +61,7 @@ def crops(encoder, items: list, each: int) -> np.ndarray:  # noqa: ANN001
     keep = dataclasses.replace(encoder.preprocess, size=KEPT)
     found = []
     for number, item in enumerate(items):
-        pixels = torch.from_numpy(keep(images.load(item, at_least=2 * KEPT)))[None].expand(each, -1, -1, -1)
+        pixels = torch.from_numpy(keep(load_picture(item, at_least=2 * KEPT)))[None].expand(each, -1, -1, -1)
         found.append(encoder(images=augment(pixels, SIZE, SMALLEST, True, generator)).image.float().numpy())
         if number % 500 == 0:
             print(f"{number}/{len(items)} pictures", file=sys.stderr, flush=True)

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from eval.bench import figure, peers_python
-from eval.crashes import crashes, digest, write_files
-from eval.syscalls import acknowledge, watch
+from eval.faults.crashes import crashes, digest, write_files
+from eval.faults.syscalls import acknowledge, watch
 
 DIM, COUNT = 16, 64
 WHOLE, LOST, WRONG = 0, 10, 11
@@ -124,7 +124,7 @@ def judge(library: Mmr | Faiss | Usearch, folder: Path, acknowledged: int) -> in
     allowed = [version(number).astype(np.float16) for number in (acknowledged, acknowledged + 1) if 0 < number < 3]
     try:
         held = library.load(folder).astype(np.float16)
-    except BaseException:  # noqa: BLE001 - each library has its own way to say that it cannot
+    except BaseException:
         return LOST if acknowledged else WHOLE
     return WHOLE if any(np.array_equal(held, rows) for rows in allowed) else WRONG
 

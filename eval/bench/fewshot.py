@@ -28,7 +28,7 @@ def drawn(labels: list[str], shots: int, seed: int) -> np.ndarray:
 
 def pixels(items: list) -> np.ndarray:
     """float32 (n, 3072) of unit length, off their mean grey."""
-    from retrieval.images import load
+    from retrieval.images.load import load
 
     rows = np.stack([np.asarray(load(item).convert("RGB").resize((SIDE, SIDE)), np.float32).ravel() for item in items])
     rows = rows / 255 - 0.5
@@ -52,7 +52,8 @@ def solvers(learn, held) -> tuple[float, float]:  # noqa: ANN001
     import torch
     from sklearn.linear_model import LogisticRegression
 
-    from retrieval.heads import examples, probes
+    from retrieval.heads import examples
+    from retrieval.heads.probes import linear
 
     names = examples.classes_of(learn.examples)
     x, y = learn.inputs.vectors["image"], examples.targets(learn.examples.labels, names, "single")
@@ -64,12 +65,12 @@ def solvers(learn, held) -> tuple[float, float]:  # noqa: ANN001
         return float(((torch.from_numpy(x[chooser]) @ weight.T + bias).argmax(1).numpy() == y[chooser]).mean())
 
     def ours(vectors, target, step: int, dtype=torch.float32):  # noqa: ANN001, ANN202
-        return probes.lbfgs(vectors, target, len(names), probes.penalty_of(step), dtype=dtype)
+        return linear.lbfgs(vectors, target, len(names), linear.penalty_of(step), dtype=dtype)
 
-    best = probes.search(right)
+    best = linear.search(right)
     weight, bias = ours(torch.from_numpy(x), torch.from_numpy(y), best, torch.float64)  # as the head `logistic` does
     mine = float(((torch.from_numpy(seen) @ weight.T + bias).argmax(1).numpy() == truth).mean())
-    theirs = LogisticRegression(C=1 / probes.penalty_of(best), max_iter=2000, tol=1e-6).fit(x, y)
+    theirs = LogisticRegression(C=1 / linear.penalty_of(best), max_iter=2000, tol=1e-6).fit(x, y)
     return mine, float(theirs.score(seen, truth))
 
 

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from eval.bench import crossmodal, figure
-from indexes import Record, Store, filters, tune
+from indexes import Record, Store, filters
+from indexes.approximate import tune
 
 K, THREADS, ROUNDS, ASKED, QUERIES = 10, 2, 5, 0.95, 200
 FIGURES = {"1%": (0.01, 2, 5), "10%": (0.10, 1, 1), "50%": (0.50, 1, 1)}  # share, floor, goal

@@ -33,7 +33,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from eval.bench import figure, peers_python
 from indexes import Store
-from retrieval import runtime
+from retrieval import cache
 
 NAME, THREADS = "ViT-B-32-256", 2
 FIGURES = {"photos": (2000, 200, None, 3, 4.5), "photos-12mp": (400, 20, (4000, 3000), 4, 8)}  # ..., floor, goal
@@ -111,7 +111,7 @@ def peer(name: str, program: str) -> str:
 
 
 def _cache() -> Path:
-    return runtime.cache_folder().absolute().parent / "bench"
+    return cache.folder().absolute() / "bench"
 
 
 def models() -> Path:

@@ -19,11 +19,11 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 
 from eval.bench import figure
 from retrieval.datatypes import Features
-from retrieval.losses import info_nce, sigmoid
+from retrieval.losses.contrastive import info_nce, sigmoid
 
 ROUNDS = 5
 MIB = 2**20

@@ -26,8 +26,8 @@ from pathlib import Path
 
 from eval import evaluate
 from retrieval import DualEncoder, load_encoder, open_pairs, recipes
-from retrieval.config import TrainConfig
-from retrieval.train import train
+from retrieval.training.config import TrainConfig
+from retrieval.training.loop import train
 
 PICTURES, PASSES, SEEDS = 2000, 20, 3
 MEASURES = {

@@ -67,7 +67,7 @@ def measured(run: str, table: Path, label: str, seeds: int) -> dict[str, dict[st
 
 def picture(found: dict[str, dict[str, list[float]]], label: str):  # noqa: ANN201 - a PIL picture
     """Two panels beside each other, a line a fusion."""
-    from retrieval.curves import Panel, page_of
+    from retrieval.training.curves import Panel, page_of
 
     return page_of([
         Panel(f"{label}, titles {harm}", {name: [(100 * s, y) for s, y in zip(SHARES, of, strict=True)]

@@ -29,9 +29,9 @@ from pathlib import Path
 from eval.bench import figure, peers_python
 from retrieval import load_encoder, open_pairs, recipes
 from retrieval.datatypes import Pair
-from retrieval.encoder import DualEncoder
-from retrieval.picturebook import scenes
-from retrieval.train import train
+from retrieval.encoders.encoder import DualEncoder
+from retrieval.sources.picturebook import scenes
+from retrieval.training.loop import train
 
 PICTURES, SIZE, BATCH, STEPS, ROUNDS = 2048, 96, 256, 24, 3
 CROP = 80  # pixels of a crop that ours learns from, where what is learned counts and not pairs

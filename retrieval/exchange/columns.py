@@ -15,7 +15,7 @@ from typing import Any
 from indexes import Record
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Entry
-from retrieval.images import EXTENSIONS
+from retrieval.images.pixels import EXTENSIONS
 
 RECORD = "mmr_record"
 VECTOR = "embedding"
@@ -79,7 +79,7 @@ def _caption(value: object) -> str | None:
     return None if value is None or value != value or value == "" else str(value)
 
 
-def plain(value: object) -> Any:  # noqa: ANN401 - any JSON value
+def plain(value: object) -> Any:
     """A value as JSON can hold it; None for what says nothing (NaN, bytes)."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None

@@ -12,7 +12,7 @@ from indexes import Record, Store, durable
 from retrieval.errors import BadRequest
 from retrieval.exchange import columns, tables
 from retrieval.exchange.collection import BLOCK_ROWS, Block, Collection, Entry
-from retrieval.selection import path_of
+from retrieval.indexing.catalog import path_of
 
 Progress = Callable[[int, int], None]
 

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from indexes import Record, Store
-from retrieval import beside
+from retrieval.encoders.presets import PRESETS
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Collection, Entry
 from retrieval.exchange.columns import text_of
-from retrieval.presets import PRESETS
-from retrieval.retriever import FOLDER
-from retrieval.uris import stamp_of
+from retrieval.indexing import staging
+from retrieval.indexing.catalog import FOLDER
+from retrieval.sources.uri import stamp_of
 
 COMMIT_ROWS = 65_536
 UNIT = 9e-4  # a row whose length is nearer to 1 is kept bit by bit
@@ -58,16 +58,16 @@ def import_into(
     """Make an index at `path` of what another tool left.
 
     model: the encoder of the vectors, where the collection does not say it or is wrong; it is compared with them when
-    it is first loaded (adoption.py). root: the folder that uris are relative to; files outside are left out. None: the
-    folder that holds the index, if that is called .mmr and holds all files, else the deepest that does. keep_missing:
-    also take what has no file here. Raises BadRequest or StoreError, and leaves no index then.
+    it is first loaded (indexing/adoption.py). root: the folder that uris are relative to; files outside are left out.
+    None: the folder that holds the index, if that is called .mmr and holds all files, else the deepest that does.
+    keep_missing: also take what has no file here. Raises BadRequest or StoreError, and leaves no index then.
     """
     path = Path(path)
     _must_be_free(path)
     encoder = _encoder(collection, model, path)
     folder = _root(collection, path, None if root is None else Path(root), keep_missing)
-    place = beside.name_beside(path, "importing")
-    beside.clear(place)
+    place = staging.name_beside(path, "importing")
+    staging.clear(place)
     shown = None if folder is None else str(folder)
     report = ImportReport(root=shown, encoder=encoder["name"], fingerprint=encoder["fingerprint"])
     manifest = {
@@ -82,7 +82,7 @@ def import_into(
             report.rows = len(store)
         if not report.rows:
             raise BadRequest(f"nothing of {collection.path} can be used{_why(report)}: check it")
-        beside.put(place, path)
+        staging.put(place, path)
     except BaseException:
         shutil.rmtree(place, ignore_errors=True)
         raise

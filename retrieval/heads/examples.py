@@ -14,7 +14,7 @@ import numpy as np
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
-from retrieval.sources import open_items
+from retrieval.sources.registry import open_items
 
 TASKS = ("single", "multiple", "number")
 SEPARATOR = "|"  # between the names of a row with several labels

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
-from retrieval.heads import balance, concepts, examples, fusions, one_vector
+from retrieval.heads import balance, examples, fusions, probes
 from retrieval.heads.batch import Batch, batch_of, by_length, drop_modalities
 from retrieval.heads.blocks import Criterion, Fusion
 from retrieval.heads.config import HeadConfig
+from retrieval.heads.fusions import concepts
 from retrieval.heads.inputs import Inputs
 
 
@@ -53,7 +54,7 @@ def fit(
     outputs = len(names) or 1
     with torch.random.fork_rng(devices=[]):
         learn, held = (torch.from_numpy(rows) for rows in examples.split(labels, config.validation, config.seed))
-        if config.head not in one_vector.TRAINED:
+        if config.head not in probes.TRAINED:
             return _probe(data[learn], data[held], inputs.dims, outputs, task, config, words)
         make = partial(_new, dims=inputs.dims, outputs=outputs, task=task, config=config, names=names)
         module, criterion = make(data[learn])
@@ -79,7 +80,7 @@ def _probe(
         raise BadRequest(f"--head {config.head} knows one label a row: leave out --head")
     texts = None if words is None else torch.from_numpy(words)
     parts = [(batch.vectors, batch.present, batch.target) for batch in (learn, held)]
-    module, before = one_vector.fit_probe(config, dims, *parts, outputs, texts)
+    module, before = probes.fit_probe(config, dims, *parts, outputs, texts)
     if not len(held):
         return Fitted(module, 1.0, 0, None)
     logits = logits_of(before, held)

@@ -19,6 +19,7 @@ from retrieval.errors import BadRequest, MissingModel
 from retrieval.heads import examples, fusions
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.inputs import Inputs
+from retrieval.settings import from_json
 
 MANIFEST, WEIGHTS, CONFIG = "head.json", "head.safetensors", "config.json"
 FORMAT_VERSION = 1
@@ -142,7 +143,7 @@ def load_head(folder: Path | str) -> Head:
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest.pop("format") > FORMAT_VERSION:
             raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
-        config = HeadConfig(**json.loads((folder / CONFIG).read_text()))
+        config = from_json(HeadConfig, json.loads((folder / CONFIG).read_text()))
         tensors = load_file(folder / WEIGHTS)
         module = fusions.rebuild(config, manifest["dims"], len(manifest["names"]) or 1, tensors)
         return Head(module=module.eval(), config=config, **manifest)

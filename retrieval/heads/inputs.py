@@ -14,10 +14,10 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from indexes import durable
-from retrieval import pipeline
+from retrieval import cache
 from retrieval.datatypes import Item
+from retrieval.encoders import encoding
 from retrieval.errors import BadRequest
-from retrieval.runtime import cache_folder
 
 IMAGE, TEXT, WORDS, PATCHES = "image", "text", "words", "patches"
 
@@ -118,7 +118,7 @@ def _pictures(
     vectors, seen, skipped = None, np.zeros(len(items), bool), []
     place = {item.id: row for row, item in enumerate(items)}
     view = encoder if name == IMAGE else _Patches(encoder)
-    for batch in pipeline.encode(items, view):
+    for batch in encoding.encode(items, view):
         if vectors is None and len(batch.vectors):
             vectors = np.zeros((len(items), *batch.vectors.shape[1:]), np.float32)
         rows = [place[item.id] for item in batch.items]
@@ -140,6 +140,12 @@ class _Patches:
 
     def __init__(self, encoder) -> None:  # noqa: ANN001
         self.preprocess, self.encode_images = encoder.preprocess, encoder.encode_patches
+        self.lanes, self.bulk = 1, 32
+
+    def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
+        """The places of clips' frames (b, frames, places, channels) to their mean directions (b, places, channels)."""
+        means = vectors.mean(1)
+        return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
 def read_vectors(name: str, file: Path, total: int) -> np.ndarray:
@@ -186,7 +192,7 @@ def _key(items: Sequence[Item], encoder, name: str) -> str | None:  # noqa: ANN0
 
 
 def _file(key: str) -> Path:
-    return cache_folder().parent / "heads" / f"{key}.safetensors"
+    return cache.folder(cache.HEADS) / f"{key}.safetensors"
 
 
 def _load(key: str) -> dict[str, np.ndarray] | None:

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 
 from indexes import Record, Store
-from retrieval import selection
 from retrieval.errors import BadRequest
 from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, TEXT, WORDS, Inputs, of_texts, with_vectors
+from retrieval.indexing import catalog
 
 _AT_ONCE = 10_000  # rows of a commit
 
@@ -30,7 +30,7 @@ def label(
         raise BadRequest(f"the head wants `{strange[0]}`, which no index holds: train one with --set inputs=image,text")
     field = field or f"predicted_{head.column}"
     rows, total = store.rows(), len(store)
-    vectors, done = selection.vectors(store, rows), 0
+    vectors, done = catalog.vectors(store, rows), 0
     for start in range(0, total, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         records = store.records(rows[part])

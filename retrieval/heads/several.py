@@ -19,8 +19,8 @@ from retrieval.heads.batch import Batch, batch_of
 from retrieval.heads.blocks import Criterion, Vectors
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import Best, logits_of, right, steps, temperature
+from retrieval.heads.fusions.multitask import MultiTask
 from retrieval.heads.head import Head
-from retrieval.heads.multitask import MultiTask
 from retrieval.heads.training import Prepared, encoded, whereabouts
 
 ALONE = ("graph", "stacking")  # what they keep of the rows is of one label

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from retrieval import video
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, ImageError
 from retrieval.heads import examples as labelled
@@ -17,9 +16,10 @@ from retrieval.heads.examples import Examples
 from retrieval.heads.fit import fit
 from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, PATCHES, Inputs
-from retrieval.heads.one_vector import WITH_WORDS
+from retrieval.heads.probes import WITH_WORDS
 from retrieval.heads.zero_shot import class_vectors
-from retrieval.uris import id_of
+from retrieval.images import clips
+from retrieval.sources.uri import id_of
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def one_row(
     if picture is None and not text.strip() and not vectors:
         raise BadRequest("nothing to go by: give a picture, --text, or both")
     name = str(picture or "none")
-    item = Item(id_of(name), name, Path(name), caption=text, kind=video.kind(Path(name)))
+    item = Item(id_of(name), name, Path(name), caption=text, kind=clips.kind(Path(name)))
     seen = [m for m in dims if picture is not None or m not in (IMAGE, PATCHES)]
     inputs = features.encode([item], encoder, seen)
     if inputs.skipped:

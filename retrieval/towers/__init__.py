@@ -2,7 +2,7 @@
 
 Every tower has a `body`, which may run in bfloat16, and ends in float32. What a tower needs to be built again is the
 dict it was built from (`spec`), so that a run folder can hold it. docs/towers.md has them in one table; a TrainConfig's
-settings become specs in choice.py. To add one, write such a module and name it in IMAGE_TOWERS or TEXT_TOWERS.
+settings become specs in encoders/config.py. To add one, write such a module and name it in IMAGE_TOWERS or TEXT_TOWERS.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@ A clip on which nothing moves has the vector of its picture, whichever pooling: 
 import math
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrieval.towers.layers import Block, heads_of

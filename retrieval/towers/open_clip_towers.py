@@ -2,15 +2,14 @@
 
 import difflib
 import logging
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retrieval import errors, hub
 from retrieval.errors import BadRequest, MissingModel
-from retrieval.towers import hub, norms
+from retrieval.towers import norms
 from retrieval.towers.last_block import for_first_token
 from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
 from retrieval.towers.timm_tower import fit
@@ -170,31 +169,6 @@ def with_plain_attention(tower: nn.Module) -> nn.Module:
     return tower
 
 
-class OpenClipTokenizer:
-    """open_clip's tokenizer of a model, giving NumPy."""
-
-    def __init__(self, tokenizer: Callable) -> None:
-        self.tokenizer = tokenizer
-
-    @classmethod
-    def of_model(cls, name: str) -> "OpenClipTokenizer":
-        """The one that open_clip's model NAME is trained with. Raises MissingModel where it cannot be had."""
-        import open_clip
-
-        try:
-            return cls(open_clip.get_tokenizer(name))
-        # Those of the model hub need a library that is not a dependency here, and a network or a cache.
-        except (ImportError, OSError, ValueError) as error:
-            raise MissingModel(
-                f"the tokenizer of {name} cannot be had ({hub.first_line(error)}): pip install transformers, "
-                f"or use a model whose tokenizer is CLIP's own"
-            ) from error
-
-    def __call__(self, texts: Sequence[str]) -> np.ndarray:
-        """int64 (n, context)."""
-        return self.tokenizer(list(texts)).numpy()
-
-
 def facts_of(name: str, model: nn.Module) -> dict:
     """What open_clip says of a model: dim, and how pictures are prepared (size, mean, std, interpolation, ...)."""
     import open_clip
@@ -209,7 +183,7 @@ def split_name(given: str) -> tuple[str, str]:
     name, _, weights = given.partition("/")
     if name not in open_clip.list_models():
         near = difflib.get_close_matches(name, open_clip.list_models(), 3)
-        raise BadRequest(f"open_clip has no model `{name}`: {hub.did_you_mean(near, _LIST)}")
+        raise BadRequest(f"open_clip has no model `{name}`: {errors.did_you_mean(near, _LIST)}")
     return name, weights
 
 
@@ -230,7 +204,7 @@ def open_clip_model(name: str, weights: str | None = None, option: str = "--mode
     # torch.load, safetensors, load_state_dict and the hub raise their own families; a refused pickle is among them.
     except Exception as error:
         reason = f"{weights} is no checkpoint of {name}" if weights else f"open_clip cannot build {name}"
-        raise MissingModel(f"{reason} ({hub.first_line(error)}): check {option.strip()}") from error
+        raise MissingModel(f"{reason} ({errors.first_line(error)}): check {option.strip()}") from error
     finally:
         logging.root.setLevel(level)
 
@@ -251,4 +225,4 @@ def _check_weights(name: str, weights: str, option: str) -> None:
     if "/" in weights or "." in weights:
         raise MissingModel(f"no weights file {weights}: check the path in {option}open_clip:{name}/{weights}")
     near = difflib.get_close_matches(weights, tags, 3) or tags
-    raise BadRequest(f"{name} has no weights `{weights}`: {hub.did_you_mean(near, _LIST)}")
+    raise BadRequest(f"{name} has no weights `{weights}`: {errors.did_you_mean(near, _LIST)}")

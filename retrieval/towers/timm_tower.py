@@ -4,12 +4,13 @@ import difflib
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from retrieval import errors, hub
 from retrieval.errors import BadRequest, MissingModel
-from retrieval.towers import hub, norms
+from retrieval.towers import norms
 from retrieval.towers.layers import RowDropout, dtype_of, last_layer, unusual
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -104,11 +105,13 @@ def _check_name(name: str) -> None:
     base, _, tag = name.partition(".")
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, timm.list_models(), 3)
-        raise BadRequest(f"timm has no model `{base}`: {hub.did_you_mean(near, 'see timm.list_models()')}")
+        raise BadRequest(f"timm has no model `{base}`: {errors.did_you_mean(near, 'see timm.list_models()')}")
     tags = timm.list_pretrained(f"{base}.*")
     if tag and name not in tags:
         near = difflib.get_close_matches(name, tags, 3, 0) or tags
-        raise BadRequest(f"{base} has no weights `{tag}`: {hub.did_you_mean(near, 'leave out what follows the point')}")
+        raise BadRequest(
+            f"{base} has no weights `{tag}`: {errors.did_you_mean(near, 'leave out what follows the point')}"
+        )
 
 
 def _overlay(name: str, facts: dict, pretrained: str) -> dict:
@@ -134,14 +137,14 @@ def _weights_of(file: Path, name: str) -> dict[str, Tensor]:
     # torch.load and safetensors raise their own families on what is no checkpoint.
     except Exception as error:
         raise MissingModel(
-            f"{file} is no checkpoint of {name} ({hub.first_line(error)}): check --set pretrained=FILE"
+            f"{file} is no checkpoint of {name} ({errors.first_line(error)}): check --set pretrained=FILE"
         ) from error
 
 
 def _not_built(name: str, size: int, pretrained: str, error: Exception) -> MissingModel:
     if pretrained == "no":
         return BadRequest(
-            f"{name} cannot be built for {size} pixels ({hub.first_line(error)}): try another --set image_size="
+            f"{name} cannot be built for {size} pixels ({errors.first_line(error)}): try another --set image_size="
         )
     way_on = "give a local file with --set pretrained=FILE" if pretrained == "yes" else "check --set pretrained=FILE"
-    return MissingModel(f"{pretrained} gives no weights of {name} ({hub.first_line(error)}): {way_on}")
+    return MissingModel(f"{pretrained} gives no weights of {name} ({errors.first_line(error)}): {way_on}")

@@ -1,0 +1,116 @@
+"""What the commands of heads share; `mmr classify` and `mmr label`."""
+
+import json
+from pathlib import Path
+
+from cli.output import show
+
+
+def classify(
+    picture: Path, labels: str, templates: list[str] | None, model: str | None, as_json: bool, device: str
+) -> None:
+    """Zero-shot: each name with its probability, best first."""
+    from retrieval.encoders.presets import DEFAULT
+    from retrieval.errors import BadRequest
+    from retrieval.heads import zero_shot
+    from retrieval.heads.training import one_row
+
+    names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
+    if len(names) < 2:
+        raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
+    loaded = encoder_of(model or DEFAULT, device)
+    seen = one_row(picture, "", loaded, {"image": loaded.dim}).vectors["image"]
+    words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
+    shares = zero_shot.classify(seen, words, float(loaded.log_logit_scale.detach().exp()))[0]
+    for rank, place in enumerate((-shares).argsort(kind="stable"), 1):
+        answer(rank, names[place], float(shares[place]), as_json)
+
+
+def label(index: Path, folder: Path, field: str, model: str | None, device: str) -> int:
+    """Fields into an index; the exit code says whether any item had nothing to go by."""
+    from indexes import Store
+    from retrieval.heads.labelling import label as write
+    from retrieval.indexing import approximate
+
+    head, loaded = head_of(folder, model, device)
+    with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
+        name, done, left = write(store, head, loaded, field, meter)
+        approximate.keep(store, loaded, None, None, meter.say)
+        if store.needs_compaction():
+            store.compact()
+    show.out(f"{index}: {name} of {done} items")
+    if left:
+        show.note(f"{left} items have nothing of {', '.join(head.dims)}: left out")
+    return show.SKIPPED if left else show.OK
+
+
+def answer(rank: int, name: str, share: float, as_json: bool) -> None:
+    """One class and how likely it is."""
+    if as_json:
+        show.out(json.dumps({"rank": rank, "label": name, "probability": round(share, 6)}))
+    else:
+        show.out(f"{rank:>4}  {share:6.1%}  {name}")
+
+
+# ---------------------------------------------------------------- shared with `mmr head`
+
+
+def task_of(multilabel: bool, regression: bool) -> str:
+    """Of examples.TASKS."""
+    from retrieval.errors import BadRequest
+
+    if multilabel and regression:
+        raise BadRequest("--multilabel and --regression are two kinds of label: give one of them")
+    return "multiple" if multilabel else "number" if regression else "single"
+
+
+def encoder_of(name: str, device: str):  # noqa: ANN201 - DualEncoder, imported late
+    """An encoder, as heads use it."""
+    from retrieval import load_encoder
+
+    return load_encoder(name, device).to_fast_precision()
+
+
+def head_of(folder: Path, model: str | None, device: str) -> tuple:
+    """A head and the encoder it was fitted on."""
+    from retrieval.heads.head import load_head
+
+    head = load_head(folder)
+    loaded = encoder_of(model or head.encoder, device)
+    head.require(loaded.fingerprint, model or head.encoder)
+    return head, loaded
+
+
+def named(vectors: list[str] | None) -> dict[str, Path]:
+    """NAME=FILE texts, by name."""
+    from retrieval.errors import BadRequest
+
+    pairs = [text.partition("=") for text in vectors or []]
+    for name, equals, file in pairs:
+        if not (name.isidentifier() and equals and file):
+            raise BadRequest(f"--vectors {name}{equals}{file} is no NAME=FILE: write, say, --vectors audio=audio.npy")
+    return {name: Path(file) for name, _, file in pairs}
+
+
+def prepared(source: str, label: str, task: str, loaded, vectors: list[str] | None, learn: bool = False, inputs=""):  # noqa: ANN001, ANN201
+    """Labelled rows with their vectors; what was left out is said."""
+    from retrieval.heads.training import prepare
+
+    with show.Meter("encoding", "pictures") as meter:
+        made = prepare(source, label, task, loaded, named(vectors), meter, learn, inputs)
+    remark(made)
+    return made
+
+
+def remark(prepared) -> None:  # noqa: ANN001 - training.Prepared
+    """What a person should know of the rows."""
+    from retrieval.heads.training import remarks
+
+    show.skipped(prepared.inputs.skipped)
+    for line in remarks(prepared):
+        show.note(line)
+
+
+def code_of(prepared) -> int:  # noqa: ANN001 - training.Prepared
+    """Were inputs skipped?"""
+    return show.SKIPPED if prepared.inputs.skipped else show.OK

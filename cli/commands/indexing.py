@@ -1,0 +1,131 @@
+"""`mmr index`: from parsed words to one call of Retriever.build, and what is shown meanwhile."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli.output import show
+from indexes import NotAnIndex, Store
+from retrieval import Retriever
+from retrieval.encoders import encoding
+from retrieval.encoders.presets import DEFAULT
+from retrieval.errors import BadRequest
+from retrieval.indexing import prefetch, roots, skipped
+from retrieval.indexing.catalog import FOLDER, encoder_of
+from retrieval.indexing.update import IndexReport
+from retrieval.sources.registry import Options, parse_uri
+from retrieval.sources.uri import Uri
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is to be indexed. None, and no sources: what the index remembers."""
+
+    sources: tuple[str, ...] = ()
+    only: bool = False
+    exclude: list[str] | None = None
+    include_hidden: bool | None = None
+    urls: bool = False
+    local_urls: bool = False
+
+    def uri(self, recorded: Uri | None, whole: bool) -> Uri:
+        """The source. recorded: what the index that is there is of, if it is of folders. Raises BadRequest.
+
+        whole: of an index of several folders all are meant.
+        """
+        before = recorded.options if recorded else Options()
+        exclude = before.exclude if self.exclude is None else tuple(glob for glob in self.exclude if glob.strip())
+        hidden = before.include_hidden if self.include_hidden is None else self.include_hidden
+        options = Options(exclude, hidden, self.urls, self.local_urls)
+        uri = parse_uri(self.sources or recorded or ".", options)
+        return uri if self.only else roots.seen_from(recorded, uri, whole)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What an index that is there remembers: the name of its encoder, and its folders."""
+
+    encoder: str | None = None
+    uri: Uri | None = None
+
+
+def run(
+    asked: Asked, index_dir: Path | None, model: str | None, device: str, recall: float | None, memory: str | None
+) -> int:  # fmt: skip
+    """Index and say what was done; the exit code."""
+    budget = None if memory is None else _bytes(memory)
+    path = index_dir or _place(asked.sources)
+    known = _known(path)
+    uri = asked.uri(known.uri, whole=model is not None)
+    if known.uri and asked.exclude is None and uri.options.exclude:
+        show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
+    told, report = _build(
+        uri, path, model or known.encoder or DEFAULT, device, recall=recall, memory=budget, only=asked.only,
+        another_encoder=model is not None,
+    )  # fmt: skip
+    show.out(told)
+    return show.SKIPPED if report.skipped else show.OK
+
+
+def refresh(path: Path, uri: Uri, model: str | None, device: str) -> None:
+    """Bring the index of these folders up to date before a search, and say on stderr what was done.
+
+    model: where its encoder is, if that is not where it was.
+    """
+    with Store.open(path) as store:
+        name = model or encoder_of(store)
+    show.note(_build(uri, path, name, device)[0])
+
+
+def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[str, IndexReport]:
+    """Index with the encoder of that name; how: as Retriever.build has it. A line on what was done, and the report."""
+    with prefetch.of_index(uri, path, name, encoding.prepare) as prepared:
+        from retrieval import load_encoder  # torch takes seconds, in which the first pictures are decoded
+
+        encoder = load_encoder(name, device).to_fast_precision()
+        prepared.expect(encoder.preprocess)
+    with show.Meter("indexing", "pictures") as meter:
+        retriever, report = Retriever.build(
+            uri, path, encoder, device, meter, on_message=meter.say, ahead=prepared, **how
+        )
+    with retriever:
+        show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
+        return _told(path, retriever, report), report
+
+
+def _told(path: Path, retriever: Retriever, report: IndexReport) -> str:
+    return (
+        f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
+        f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, "
+        f"{len(report.skipped)} skipped)"
+    )
+
+
+def _bytes(size: str) -> float:
+    """ "500M" or "4G" as bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMGT]?)i?B?", size.strip(), re.IGNORECASE)
+    if not match:
+        raise BadRequest(f"--memory {size} is no size: write --memory 500M or --memory 4G")
+    return float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
+
+
+def _place(sources: tuple[str, ...]) -> Path:
+    """Where the index of a source is, if nothing is said."""
+    if not sources:
+        return Path(FOLDER)
+    uri = parse_uri(sources)
+    if uri.roots:
+        raise BadRequest(f"{uri.text} are several folders: say where their index is, with --index photos.mmr")
+    return (uri.root or Path()) / FOLDER
+
+
+def _known(path: Path) -> _Known:
+    """What an index remembers, if it is there already."""
+    if not (path / "mmr.db").exists():
+        return _Known()
+    try:
+        with Store.open(path) as store:
+            return _Known(encoder_of(store), roots.recorded(store))
+    except NotAnIndex:
+        return _Known()  # Retriever.build says what is wrong

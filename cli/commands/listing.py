@@ -1,0 +1,123 @@
+"""`mmr ls`, `mmr rm`, `mmr dups`: what an index holds, taking items out of it, and what it holds twice."""
+
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import typer
+
+from cli.output import show
+from cli.output.hits import nearby
+from indexes import Condition, Record, Store
+from retrieval import find_index
+from retrieval.errors import BadRequest
+from retrieval.indexing import catalog
+from retrieval.search import filters
+
+_TOGETHER = 1000  # records that are read at once
+
+
+def ls(
+    index_dir: Path | None, where: str | None, inside: str | None, details: bool, as_json: bool, null: bool
+) -> int:  # fmt: skip
+    """List the items by their rows; the exit code."""
+    if as_json and null:
+        raise BadRequest("--json and --null are two forms of output: give one")
+    empty = True
+    with Store.open(index_dir or find_index()) as store:
+        for record in _records(store, filters.condition(store, where, inside)):
+            empty = False
+            uri = record.fields["uri"]
+            if null:
+                sys.stdout.buffer.write(os.fsencode(uri) + b"\0")
+            elif as_json:
+                show.out(json.dumps(_told(store, record)))
+            else:
+                show.out(_line(record) if details else uri)
+        if empty and (mistyped := filters.unknown_fields(store, where)):
+            show.note(mistyped)
+    return show.NONE if empty else show.OK
+
+
+def _records(store: Store, condition: Condition | None) -> Iterator[Record]:
+    rows = iter(store.rows(condition).tolist())
+    while together := list(itertools.islice(rows, _TOGETHER)):
+        yield from store.records(together)
+
+
+def _told(store: Store, record: Record) -> dict:
+    fields = record.fields
+    meta = fields.get("meta", {})
+    path = catalog.path_of(store, fields["uri"], meta)
+    return {"uri": fields["uri"], "path": path, "caption": fields.get("caption"), "fields": meta}
+
+
+def _line(record: Record) -> str:
+    caption = record.fields.get("caption")
+    others = [f"{name}={value}" for name, value in record.fields.get("meta", {}).items()]
+    return "  ".join([record.fields["uri"], *([caption] if caption else []), *others])
+
+
+# ---------------------------------------------------------------- rm
+
+
+def rm(index_dir: Path | None, names: Sequence[str], where: str | None, inside: str | None, sure: bool) -> int:
+    """Remove items from the index; the exit code. The files stay."""
+    if bool(names) == bool(where is not None or inside is not None):
+        raise BadRequest("say which items: either their names, as in `mmr ls`, or --where and --in")
+    path = index_dir or find_index()
+    with Store.open(path, write=True) as store:
+        found = store.rows(filters.condition(store, where, inside)) if not names else catalog.named(store, names)
+        ids = list(dict.fromkeys(record.id for record in store.records(found)))
+        if not ids:
+            if mistyped := filters.unknown_fields(store, where):
+                show.note(mistyped)
+            return show.NONE
+        if not (sure or _agreed(f"remove {len(ids)} of {len(store)} items from {path}? Their files stay.")):
+            show.note("nothing was removed")
+            return show.NONE
+        store.delete(ids)
+        if store.needs_compaction():
+            store.compact()
+        show.out(f"{path}: {len(ids)} removed, {len(store)} left")
+    show.note("their files are as they were: `mmr index` would bring those back that its source still has")
+    return show.OK
+
+
+def _agreed(question: str) -> bool:
+    if not _here():
+        raise BadRequest("nobody is here to be asked: add --yes to remove them")
+    return typer.confirm(question, err=True)
+
+
+def _here() -> bool:
+    return sys.stdin.isatty()
+
+
+# ---------------------------------------------------------------- dups
+
+
+def dups(index_dir: Path | None, threshold: float, where: str | None, inside: str | None, as_json: bool) -> int:
+    """Show groups of near-duplicates; the exit code."""
+    from retrieval.search import near_duplicates
+
+    with Store.open(index_dir or find_index()) as store, show.Meter("comparing", "pictures") as meter:
+        condition = filters.condition(store, where, inside)
+        found = near_duplicates.groups(store, threshold, condition, meter)
+        for number, group in enumerate(found, 1):
+            items = [_member(store, *member) for member in zip(group.rows, group.scores.tolist(), strict=True)]
+            if as_json:
+                show.out(json.dumps({"group": number, "items": items}))
+            else:
+                lines = [f"{item['score']:6.3f}  {nearby(item['path'], item['uri'])}" for item in items]
+                show.out("\n".join([f"group {number}: {len(items)} pictures", *lines]))
+    return show.OK if found else show.NONE
+
+
+def _member(store: Store, row: int, score: float) -> dict:
+    (record,) = store.records([row])
+    told = _told(store, record)
+    return {"score": score, "uri": told["uri"], "path": told["path"], "caption": told["caption"]}

@@ -1,0 +1,171 @@
+"""`mmr search`: from parsed words to one call of the Retriever, and its answers in every form."""
+
+import itertools
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from cli.output import folder, hits, preview, sheet, show
+from indexes import Store
+from retrieval import Retriever, find_index
+from retrieval.datatypes import Hit
+from retrieval.errors import BadRequest
+from retrieval.indexing import catalog, changes, roots
+from retrieval.indexing.catalog import FOLDER
+from retrieval.search import filters, query
+from retrieval.search.answers import Asked
+
+_TOGETHER = 256  # queries of a file that are asked at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where the answers go. form: of stdout; the others are as the options of `mmr search` say."""
+
+    form: hits.Form = "table"
+    html: Path | None = None
+    open_best: bool = False
+    preview: bool = False
+    copy_to: Path | None = None
+    link_to: Path | None = None
+    quiet: bool = False
+
+    def check(self, many: bool) -> None:
+        """Raise BadRequest for what cannot work, before anything is searched."""
+        if many and (self.open_best or self.copy_to or self.link_to):
+            raise BadRequest("--open, --copy-to and --link-to are for one query: leave out --queries")
+        if self.copy_to and self.link_to:
+            raise BadRequest("--copy-to and --link-to are two ways to one end: give one")
+        if self.copy_to or self.link_to:
+            folder.check(self.copy_to or self.link_to)
+        if self.preview:
+            preview.check()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What is searched and by what. captions: answer with captions. model: an encoder in place of the index's own.
+
+    update: what is new or changed in its folders is indexed first.
+    """
+
+    index_dir: Path | None = None
+    model: str | None = None
+    device: str = "auto"
+    captions: bool = False
+    update: bool = False
+
+
+def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, output: Output) -> int:
+    """Search and show; the exit code. queries: a file of them, in place of words."""
+    if queries and words:
+        raise BadRequest("a query and --queries are two: give one of them")
+    output.check(many=bool(queries))
+    write = preview_writer if output.preview else hits.Writer(output.form, many=bool(queries))
+    sections = []
+    path = place.index_dir or find_index()
+    if place.update:
+        _update(path, place)
+    with Retriever.open(path, _given(place.model, place.device), place.device) as retriever:
+        for title, given, found in _answers(retriever, _asked(words, queries), asked, place.captions):
+            write(title, found)
+            pictures = tuple(query.files(query.parse(given)))
+            sections.append(sheet.Section(title, found, pictures=pictures, root=catalog.root_of(retriever.store)))
+        _keep(sections, output)
+        if not (place.update or output.quiet or queries or output.form != "table"):
+            _say_what_is_new(retriever.store)
+        if any(section.hits for section in sections):
+            return show.OK
+        if mistyped := filters.unknown_fields(retriever.store, asked.where):
+            show.note(mistyped)
+    if asked.min_confidence is not None or asked.min_score is not None:
+        show.note("no good match")
+    return show.NONE
+
+
+def _update(path: Path, place: Place) -> None:
+    """Index what is new or changed; an encoder is loaded only where something is."""
+    with Store.open(path) as store:
+        uri = roots.recorded(store)
+        if uri is None:
+            was = store.manifest.get("source")
+            raise BadRequest(f"{path} is of a source ({was}) that it cannot find again: run `mmr index SOURCE`")
+        since = changes.count(store, uri)
+    if since:
+        from cli.commands import indexing
+
+        indexing.refresh(path, uri, place.model, place.device)
+
+
+def _say_what_is_new(store: Store) -> None:
+    since = changes.glance(store)
+    if since:
+        sys.stdout.flush()
+        here = store.path.absolute() == Path(FOLDER).absolute()
+        command = "mmr index" if here else f"mmr index --index {shlex.quote(str(store.path))}"
+        show.note(f"pictures since the last indexing: {since}: run `{command}`, or search with --update")
+
+
+def preview_writer(title: str, found: Sequence[Hit]) -> None:
+    """The answers as pictures in the terminal."""
+    show.out(title)
+    preview.draw(found)
+
+
+def _asked(words: Sequence[str], queries: str | None) -> Iterator[tuple[str, Sequence[str]]]:
+    """(title, arguments) of each query. In a file the arguments of a line stand between single spaces."""
+    if queries is None:
+        yield " ".join(words), words
+        return
+    for number, line in enumerate(_lines(queries), 1):
+        if line.strip():
+            given = line.strip().split(" ")
+            try:
+                query.parse(given)
+            except BadRequest as error:
+                raise BadRequest(f"line {number} of {queries}: {error}") from error
+            yield line.strip(), given
+
+
+def _lines(file: str) -> list[str]:
+    if file == "-":
+        return sys.stdin.read().splitlines()
+    try:
+        return Path(file).read_text("utf-8-sig", "replace").splitlines()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise BadRequest(f"no such file: {file}: check --queries") from error
+
+
+def _answers(
+    retriever: Retriever, queries: Iterator[tuple[str, Sequence[str]]], asked: Asked, captions: bool
+) -> Iterator[tuple[str, Sequence[str], list[Hit]]]:
+    while together := list(itertools.islice(queries, _TOGETHER)):
+        given = [words for _, words in together]
+        found = [retriever.captions(one, asked) for one in given] if captions else retriever.search_many(given, asked)
+        yield from ((title, words, answers) for (title, words), answers in zip(together, found, strict=True))
+
+
+def _keep(sections: Sequence[sheet.Section], output: Output) -> None:
+    """What is done with the answers beside showing them."""
+    if output.html:
+        title = sections[0].query if len(sections) == 1 else f"{len(sections)} queries"
+        sheet.write(output.html, title, sections)
+        show.note(f"contact sheet: {output.html}")
+    found = [hit for section in sections for hit in section.hits]
+    if (target := output.copy_to or output.link_to) and found:
+        folder.make(target, found, link=output.link_to is not None)
+        show.note(f"{len(found)} pictures in {target}")
+    if output.open_best and found and typer.launch(hits.file_of(found[0])) != 0:
+        raise BadRequest(f"nothing here opens pictures: open {found[0].path} yourself")
+
+
+def _given(model: str | None, device: str):  # noqa: ANN202 - an encoder, or None for the index's own
+    if model is None:
+        return None
+    from retrieval import load_encoder
+
+    return load_encoder(model, device)

@@ -1,0 +1,100 @@
+"""`mmr train`: from parsed words to one call of train(), and what is shown meanwhile."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cli.output import show
+from eval import evaluate
+from retrieval import TrainConfig, open_pairs
+from retrieval.datatypes import Pair
+from retrieval.errors import BadRequest
+from retrieval.sources.registry import open_mixture
+from retrieval.training.distributed.ranks import is_first
+from retrieval.training.generations import train_all
+from retrieval.training.loop import Progress, TrainResult, config_of
+from retrieval.training.recipes import RECIPES
+
+WAYS = ("text_to_image", "image_to_text")
+KEPT = "remembered_"  # before the names of what is measured on --remember
+FORGOT = 0.01  # a loss of recall that is worth a word
+
+
+def run(
+    sources: Sequence[str], out: Path, eval_source: str | None, remember: str | None, model: str | None,
+    recipe: str | None, settings: Sequence[str], resume: bool, should_stop: Callable[[], bool],
+) -> int:  # fmt: skip
+    """Train and say how it goes; the exit code."""
+    if not is_first():
+        show.silence()  # one of several processes of torchrun
+    pairs = open_mixture(sources)
+    measure = evaluator(eval_source, remember)
+    config = config_of(out).settings(settings) if resume else _config(pairs, model, recipe, settings)
+    pictures = len({pair.item.id for pair in pairs})
+    show.note(f"{pictures} pictures, {len(pairs)} captions")
+    with show.Meter("decoding", "pictures") as decoding, show.Meter("training") as meter:
+        result = train_all(
+            pairs, out, config, resume=resume, should_stop=should_stop, on_decode=decoding, on_message=meter.say,
+            on_step=lambda progress: _show_step(meter, progress), on_eval=measure,
+        )  # fmt: skip
+    show.skipped(result.skipped)
+    if not result.finished:
+        show.note(f"stopped at step {result.steps}: go on with the same command and --resume")
+        return show.INTERRUPTED
+    _show_change(result, out, config)
+    show.out(f"{out}  encoder {result.encoder.fingerprint}")
+    show.note(f"next: mmr index FOLDER --model {out}")
+    return show.SKIPPED if result.skipped else show.OK
+
+
+def _config(pairs: Sequence[Pair], model: str | None, recipe: str | None, settings: Sequence[str]) -> TrainConfig:
+    name = recipe or ("finetune" if model else "from_scratch")
+    if name not in RECIPES:
+        raise BadRequest(f"no recipe `{name}`: use one of {', '.join(RECIPES)}")
+    config = RECIPES[name](len({pair.item.id for pair in pairs}))
+    return dataclasses.replace(config, encoder=model or config.encoder).settings(settings)
+
+
+def evaluator(eval_source: str | None, remember: str | None) -> Callable | None:
+    """Measures an encoder on the pairs of --eval, and of --remember under names of their own."""
+    sources = [(prefix, open_pairs(source)) for prefix, source in (("", eval_source), (KEPT, remember)) if source]
+
+    def measure(encoder) -> dict[str, float]:  # noqa: ANN001
+        metrics = {}
+        for prefix, pairs in sources:
+            report = evaluate(encoder, pairs)
+            for way in WAYS:
+                metrics |= {f"{prefix}{way}_{name}": value for name, value in getattr(report, way).items()}
+        return metrics
+
+    return measure if sources else None
+
+
+def _show_step(meter: show.Meter, progress: Progress) -> None:
+    if progress.loss is not None:
+        meter(
+            progress.step, progress.steps,
+            f", loss {progress.loss:.3f} (chance {progress.chance:.2f}), {progress.pairs_per_second:.0f} pairs/s",
+            progress.share,
+        )  # fmt: skip
+    for prefix, name in (("", ""), (KEPT, "of what it knew before: ")):
+        values = [(progress.metrics or {}).get(f"{prefix}{way}_recall@10", math.nan) for way in WAYS]
+        if all(map(math.isfinite, values)):
+            when = f"step {progress.step}" if progress.step else "before"
+            meter.say(f"{when}: {name}recall@10 text-to-image {values[0]:.1%}, image-to-text {values[1]:.1%}")
+
+
+def _show_change(result: TrainResult, out: Path, config: TrainConfig) -> None:
+    """What a fine-tune gained and forgot, and the remedy."""
+    lost = 0.0
+    for prefix, name in (("", "learned"), (KEPT, "remembered")):
+        for way in WAYS:
+            metric = f"{prefix}{way}_recall@10"
+            before, after = (metrics.get(metric) for metrics in (result.before or {}, result.metrics or {}))
+            if before is not None and after is not None:
+                lost = max(lost, before - after)
+                change = f"{before:.1%} before, {after:.1%} after ({100 * (after - before):+.1f} points)"
+                show.note(f"{name}: recall@10 {way.replace('_', '-')} {change}")
+    if lost >= FORGOT:
+        show.note(f"some was forgotten: mmr blend {config.encoder} {out} --out {out}-blend --at 0.5 keeps more of it")

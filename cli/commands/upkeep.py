@@ -1,0 +1,95 @@
+"""`mmr info`, `mmr verify`, `mmr compact`: what an index holds, whether it is whole, and making it small again."""
+
+import json
+from pathlib import Path
+
+from cli.output import show
+from indexes import Store
+from retrieval import find_index
+from retrieval.errors import BadRequest
+from retrieval.indexing import changes, roots
+
+
+def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
+    """Show what is in an index; the exit code. check: also what its folders hold beside it."""
+    path = index_dir or find_index()
+    with Store.open(path) as store:
+        encoder = store.manifest.get("encoder") or {}
+        held = {
+            "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder.get("name"),
+            "fingerprint": encoder.get("fingerprint"), **_source(store), "generation": store.generation,
+            **_imported(store), **_approximate(store), **(_beside(store) if check else {}),
+        }  # fmt: skip
+    if as_json:
+        show.out(json.dumps(held))
+    else:
+        for name, value in held.items():
+            shown = "unknown: as imported" if name == "fingerprint" and value is None else value
+            show.out(f"{name:<14}{shown:,}" if isinstance(shown, int) else f"{name:<14}{shown}")
+    return show.OK
+
+
+def _source(store: Store) -> dict:
+    uri = roots.recorded(store)
+    if uri is None or not (uri.roots or uri.options.exclude):
+        return {"source": store.manifest.get("root") or store.manifest["source"]}
+    left_out = {"left out": ", ".join(uri.options.exclude)} if uri.options.exclude else {}
+    return {"source": uri.text if uri.roots else store.manifest["root"], **left_out}
+
+
+def _beside(store: Store) -> dict:
+    uri = roots.recorded(store)
+    if uri is None:
+        raise BadRequest(f"{store.path} is not of folders: `mmr index SOURCE` says what is new")
+    found = changes.count(store, uri)
+    return {"new": found.new, "changed": found.changed, "gone": found.gone}
+
+
+def _imported(store: Store) -> dict:
+    """Where an index was imported from, and whether its encoder has been compared with its vectors yet."""
+    imported = store.manifest.get("imported")
+    if imported is None:
+        return {}
+    if store.manifest["encoder"]["fingerprint"] is None:
+        compared = "not yet: it is when the encoder is first loaded"
+    elif imported.get("cosine") is None:
+        compared = "no: no picture was at hand" if "compared" in imported else "no: it was an index of mmr"
+    else:
+        compared = f"cosine {imported['cosine']:.3f}, of {imported['compared']} pictures"
+    return {"imported from": imported["from"], "compared": compared}
+
+
+def _approximate(store: Store) -> dict:
+    recorded = store.derived.recorded
+    if recorded is None:
+        return {"search": "exact"}
+    points = ", ".join(f"{point['asked']:g}: {point['recall']:.3f}" for point in recorded["points"])
+    return {"search": recorded["spec"], "recall asked": recorded["asked"], "on text": points or "not reached"}
+
+
+def verify(index_dir: Path | None) -> int:
+    """Read everything and compare it with its checksums; the exit code."""
+    path = index_dir or find_index()
+    with Store.open(path) as store:
+        problems = store.verify()
+        count = len(store)
+    for problem in problems:
+        way_on = "" if problem.startswith("derived/") else f": restore it, or remove {path} and index again"
+        show.note(f"mmr: {path}: {problem}{way_on}")
+    if not problems:
+        show.out(f"{path}: {count} rows, all as they were written")
+    return show.MISSING if problems else show.OK
+
+
+def compact(index_dir: Path | None) -> int:
+    """Rewrite what is alive as one segment; the exit code."""
+    path = index_dir or find_index()
+    with Store.open(path, write=True) as store:
+        before = store.describe()
+        store.compact()
+        after = store.describe()
+    show.out(
+        f"{path}: {after['rows']} rows in {after['segments']} segment(s), before {before['segments']}; "
+        f"{before['deleted']} deleted rows dropped"
+    )
+    return show.OK

@@ -1,0 +1,90 @@
+"""Hits on stdout: a table for people, JSON lines, csv, or nothing but paths."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+from cli.output import show
+from retrieval.datatypes import Hit
+from retrieval.errors import BadRequest
+
+Form = Literal["table", "json", "csv", "paths", "null"]
+
+
+def form_of(as_json: bool, as_csv: bool, paths: bool, null: bool) -> Form:
+    """The form that these options ask for. Raises BadRequest for two of them."""
+    wanted = [form for form, asked in (("json", as_json), ("csv", as_csv), ("paths", paths and not null)) if asked]
+    wanted += ["null"] if null else []
+    if len(wanted) > 1:
+        raise BadRequest(f"--{wanted[0]} and --{wanted[1]} are two forms of output: give one")
+    return wanted[0] if wanted else "table"
+
+
+def fields(hit: Hit) -> dict:
+    """What a program is told of a hit: rank, score, uri, path, caption, and confidence where it was asked for."""
+    told = {"rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption}
+    return told if hit.confidence is None else told | {"confidence": hit.confidence}
+
+
+def table(found: Sequence[Hit]) -> None:
+    """Rank, score, path as one would type it here, caption."""
+    for hit in found:
+        sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
+        caption = f"  {hit.caption}" if hit.caption else ""
+        show.out(f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{caption}")
+
+
+class Writer:
+    """Writes answers in one form; many: the answers to several queries, each told apart by its query."""
+
+    def __init__(self, form: Form, many: bool = False) -> None:
+        self._form, self._many = form, many
+        self._csv = None
+
+    def __call__(self, query: str, found: Sequence[Hit]) -> None:
+        """The answers to one query."""
+        told = {"query": query} if self._many else {}
+        if self._form == "table":
+            if self._many:
+                show.out(query)
+            table(found)
+        elif self._form == "json":
+            for hit in found:
+                show.out(json.dumps(told | fields(hit)))
+        elif self._form == "csv":
+            self._rows([told | fields(hit) for hit in found])
+        else:
+            _paths(found, b"\0" if self._form == "null" else b"\n")
+
+    def _rows(self, lines: Sequence[dict]) -> None:
+        for line in lines:
+            if self._csv is None:
+                self._csv = csv.DictWriter(sys.stdout, list(line), lineterminator="\n")
+                self._csv.writeheader()
+            self._csv.writerow(line)
+
+
+def _paths(found: Sequence[Hit], end: bytes) -> None:
+    """Bytes as the file system has them: names need not be text."""
+    sys.stdout.flush()
+    for hit in found:
+        sys.stdout.buffer.write(os.fsencode(file_of(hit)) + end)
+    sys.stdout.buffer.flush()
+
+
+def file_of(hit: Hit) -> str:
+    """The file of a hit. Raises BadRequest where it is none."""
+    if hit.path is None:
+        raise BadRequest(f"{hit.uri} is no file of this machine: use --json, which gives its uri")
+    return hit.path
+
+
+def nearby(path: str | None, uri: str) -> str:
+    """The path as one would type it here."""
+    if path is None:
+        return uri
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative

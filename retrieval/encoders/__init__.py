@@ -1,0 +1,1 @@
+"""Encoders: two towers and all that belongs to them; loaded, saved, exported, asked in bulk."""

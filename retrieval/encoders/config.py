@@ -1,0 +1,163 @@
+"""EncoderConfig: what an encoder from scratch is made of, as settings; which towers they ask for, as specs.
+
+TrainConfig (training/config.py) builds on it. docs/towers.md has each tower with its settings.
+"""
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from retrieval.encoders.preprocess import MODES, VIEWS
+from retrieval.errors import BadRequest
+from retrieval.settings import check, require, setting
+from retrieval.towers.frames import FRAME_POOLINGS
+from retrieval.towers.layers import ACTIVATIONS, POINTWISE, PROJECTIONS
+from retrieval.towers.pooling import POOLINGS
+
+SHORT_NAMES = {"resnet50": "timm:resnet50"}  # said so often that they have a name of their own
+_RECURRENT = ("lstm", "gru", "rnn")
+_IMAGE = ("conv", "resnet50", "timm:NAME", "vit", "mlp", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
+_TEXT = ("transformer", *_RECURRENT, "open_clip:NAME", "open_clip:NAME/WEIGHTS")
+_NAMED = ("timm", "open_clip")  # towers whose name goes on behind a colon
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """An encoder from scratch. A width, depth or patch of 0 is the tower's own.
+
+    Raises BadRequest where a setting names nothing, or asks a tower for what it does not have.
+    """
+
+    image_size: int = setting(
+        96, "pixels of the square that the encoder sees", multiple=16, above=0, group="What the encoder is",
+    )  # fmt: skip
+    resize: str = setting("squash", "how a picture becomes a square", choices=tuple(MODES))
+    views: int = setting(
+        1, "looks at a picture when it is encoded: 2 are a closer one too, 4 their mirror images, unless flip=no",
+        choices=tuple(VIEWS),
+    )  # fmt: skip
+    dim: int = setting(256, "numbers in a vector", above=0)
+    image_tower: str = setting("conv", "the side that sees", takes=", ".join(_IMAGE), group="The towers")
+    image_width: int = setting(
+        0, "channels of the CNN's first stage, of a patch (vit), of a layer (mlp)", multiple=16, least=0
+    )
+    image_layers: int = setting(0, "layers of vit and mlp", least=0)
+    image_patch: int = setting(
+        0, "conv: 4, or 2: a stem that looks closer (image_width a multiple of 32); vit: pixels",
+        choices=(0, 2, 4, 8, 16),
+    )  # fmt: skip
+    image_channels: int = setting(3, "numbers in a pixel: 3 are RGB, 1 is grey, others come as arrays", above=0)
+    image_activation: str = setting("auto", "auto is the tower's own", choices=("auto", *ACTIVATIONS))
+    pretrained: str = setting("no", "timm's weights", takes="yes, no, or a local file")
+    text_tower: str = setting("transformer", "the side that reads", takes=", ".join(_TEXT))
+    text_width: int = setting(256, "numbers in a word", multiple=64, above=0)
+    text_layers: int = setting(2, "a transformer of 0 layers knows words and not their order", least=0)
+    text_activation: str = setting("auto", "auto is the tower's own", choices=("auto", *ACTIVATIONS))
+    bidirectional: bool = setting(True, "lstm, gru and rnn read from both ends")
+    pooling: str = setting("mean", "of the words to a vector", choices=tuple(POOLINGS))
+    projection: str = setting("linear", "the towers' last layers; mlp has the activations", choices=tuple(PROJECTIONS))
+    vocabulary: int = setting(8192, "tokens, learned from the captions; bytes alone take 257", least=300)
+    context: int = setting(64, "tokens of the longest caption", above=0)
+    dropout: float = setting(0.0, "of whole features: the towers' last ones, and the words' own", least=0, below=1)
+    frame_pooling: str = setting(
+        "mean", "frames of a clip to a vector; transformer alone knows their order", choices=tuple(FRAME_POOLINGS)
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        _check_towers(self)
+
+
+def split(tower: str) -> tuple[str, str]:
+    """ "timm:resnet18" as ("timm", "resnet18"); the second is empty for a tower of ours."""
+    kind, _, name = SHORT_NAMES.get(tower, tower).partition(":")
+    return kind, name
+
+
+def image_spec(config: EncoderConfig) -> dict[str, Any]:
+    """What towers.build needs for the image tower. A size of 0 leaves the tower its own."""
+    kind, name = split(config.image_tower)
+    spec = {"type": kind, "dropout": config.dropout, **_shared(config.image_activation, config.projection)}
+    spec |= {"channels": config.image_channels} if config.image_channels != 3 else {}
+    width = {"width": config.image_width} if config.image_width else {}
+    patch = {"patch": config.image_patch} if config.image_patch else {}
+    layers = {"layers": config.image_layers} if config.image_layers else {}
+    if kind == "conv":
+        return spec | width | patch
+    if kind == "vit":
+        return spec | width | patch | layers
+    if kind == "mlp":
+        return spec | {"widths": (config.image_width or 512,) * (config.image_layers or 2)}
+    if kind == "timm":
+        return spec | {"name": name, "size": config.image_size, "pretrained": config.pretrained}
+    return spec | {"size": config.image_size} | _open_clip(name)
+
+
+def text_spec(config: EncoderConfig) -> dict[str, Any]:
+    """What towers.build needs for the text tower, but for the size of the vocabulary."""
+    kind, name = split(config.text_tower)
+    spec = {"type": kind, "dropout": config.dropout, **_shared(config.text_activation, config.projection)}
+    if kind == "open_clip":
+        return spec | _open_clip(name)
+    spec |= {"width": config.text_width, "context": config.context}
+    if kind in _RECURRENT:
+        layers = {"layers": config.text_layers} if config.text_layers else {}
+        return spec | layers | {"bidirectional": config.bidirectional, "pooling": config.pooling}
+    spec |= {"layers": config.text_layers}
+    return spec | {"pooling": config.pooling}
+
+
+def frames_spec(config: EncoderConfig) -> dict[str, Any] | None:
+    """What frames.build_frames needs; None where clips are the mean of their frames."""
+    return {"type": config.frame_pooling} if config.frame_pooling != "mean" else None
+
+
+def _shared(activation: str, projection: str) -> dict[str, Any]:
+    named = {"activation": activation} if activation != "auto" else {}
+    return named | ({"projection": projection} if projection != "linear" else {})
+
+
+def _open_clip(name: str) -> dict[str, Any]:
+    name, _, weights = name.partition("/")
+    return {"name": name} | ({"weights": weights} if weights else {})
+
+
+# ---------------------------------------------------------------- what does not fit
+
+
+def _check_towers(config: EncoderConfig) -> None:
+    """Raise BadRequest where a setting names no tower, or asks a tower for what it does not have."""
+    image, text = split(config.image_tower)[0], split(config.text_tower)[0]
+    _check_name("image_tower", config.image_tower, _IMAGE)
+    _check_name("text_tower", config.text_tower, _TEXT)
+    patches = (0, 2, 4) if image == "conv" else (0, 4, 8, 16)
+    require(config.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
+    linear = config.projection == "linear"
+    if image == "conv" and config.image_activation not in ("auto", *POINTWISE):
+        raise BadRequest(
+            "image_activation swiglu is for feed-forward layers, which a CNN has none of: use image_tower=vit or mlp, "
+            "or another activation"
+        )
+    own = "which has its own: add --set projection=mlp, or leave it out"
+    if image in _NAMED and linear and config.image_activation != "auto":
+        raise BadRequest(f"image_activation is not asked of {config.image_tower}, {own}")
+    plain_relu = text == "rnn" and config.text_activation == "relu"
+    if text in (*_RECURRENT, "open_clip") and linear and config.text_activation != "auto" and not plain_relu:
+        raise BadRequest(f"text_activation is not asked of {config.text_tower}, {own}")
+    if text == "open_clip" and config.pooling != "mean":
+        raise BadRequest("pooling is open_clip's own: leave it out")
+    if image != "timm" and config.pretrained != "no":
+        raise BadRequest("pretrained is for timm's models: use image_tower=resnet50, or open_clip:NAME/WEIGHTS")
+
+
+def _check_name(field: str, tower: str, known: tuple[str, ...]) -> None:
+    kind, name = split(tower)
+    kinds = {split(other)[0] for other in known}
+    if kind in kinds and bool(name) == (kind in _NAMED):
+        return
+    if kind in kinds:
+        how = f"takes a name behind it, as in {field}={kind}:NAME" if kind in _NAMED else "takes no name behind it"
+        raise BadRequest(f"{field}={tower}: {kind} {how}")
+    near = difflib.get_close_matches(tower, known, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"use one of {', '.join(known)}"
+    raise BadRequest(f"no {field} `{tower}`: {hint}")

@@ -1,0 +1,208 @@
+"""DualEncoder: two towers, their preprocess and their tokenizer in one object; how it is asked, saved and told apart.
+
+A run folder holds config.json, encoder.safetensors, tokenizer.json and, written last, encoder.json: without it the
+folder is no encoder. load.py reads it, build.py makes new ones.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from indexes import durable
+from retrieval import engine
+from retrieval.datatypes import Features
+from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.views import encode_views
+from retrieval.towers import frames
+
+MANIFEST = "encoder.json"
+WEIGHTS = "encoder.safetensors"
+FORMAT_VERSION = 1
+
+
+class DualEncoder(nn.Module):
+    """Two towers into one space of `dim` numbers, with everything that belongs to them.
+
+    name: for people. preprocess: a picture to uint8 (s, s, 3). tokenize: texts to int64 (n, l). spec: what the towers
+    are built from. frame_pool: how the frames of a clip become one vector (towers/frames.py), None is their mean.
+    `encode_images` and `encode_texts` give unit rows as NumPy; `forward` gives Features with gradient.
+    """
+
+    def __init__(
+        self, image_tower: nn.Module, text_tower: nn.Module, preprocess: Preprocess,
+        tokenize: Callable[[Sequence[str]], np.ndarray], dim: int, spec: dict, name: str = "",
+        logit_scale: float = 1 / 0.07, logit_bias: float | None = None, frame_pool: nn.Module | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.image_tower, self.text_tower, self.frame_pool = image_tower, text_tower, frame_pool
+        self.preprocess, self.tokenize = preprocess, tokenize
+        self.dim, self.spec, self.name = dim, spec, name
+        self.log_logit_scale = nn.Parameter(torch.tensor(float(logit_scale)).log())
+        self.logit_bias = nn.Parameter(torch.tensor(float(logit_bias))) if logit_bias is not None else None
+        self._fingerprint: str | None = None
+
+    # ---------------------------------------------------------------- in training
+
+    def forward(self, images: Tensor | None = None, tokens: Tensor | None = None) -> Features:
+        """images uint8 or float (b, s, s, c) in 0..255, tokens (b, l). Either may be None; so is its side then.
+
+        Of clips, (b, frames, s, s, c), each frame goes through the tower, and their vectors are pooled.
+        """
+        image = text = None
+        if images is not None:
+            pictures = images.flatten(0, 1) if images.ndim == 5 else images
+            looks = 1 if self.training else self.preprocess.views
+            image = encode_views(self.image_tower, self.preprocess.normalize(pictures), looks)
+            if images.ndim == 5:
+                image = self._pool(image.unflatten(0, images.shape[:2]))
+        if tokens is not None:
+            text = F.normalize(self.text_tower(tokens), dim=-1)
+        return Features(image, text, self.log_logit_scale.exp(), self.logit_bias)
+
+    def _pool(self, vectors: Tensor) -> Tensor:
+        """Unit vectors of frames (b, frames, dim) to those of clips (b, dim)."""
+        return self.frame_pool(vectors) if self.frame_pool else F.normalize(vectors.mean(1), dim=-1)
+
+    # ---------------------------------------------------------------- for everyone else
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.log_logit_scale.device
+
+    @property
+    def lanes(self) -> int:
+        """How many threads may encode pictures beside each other: one a core on a CPU, one on a GPU or in training."""
+        return 1 if self.training or self.device.type != "cpu" else torch.get_num_threads()
+
+    @property
+    def bulk(self) -> int:
+        """Pictures that are best encoded together."""
+        return 32 if self.device.type == "cpu" else 256
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
+        """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
+        return self._in_batches(images, batch_size, self._encode_image_batch)
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str], batch_size: int = 512) -> np.ndarray:
+        """Texts to float32 (n, dim) of unit length."""
+        return self._in_batches(texts, batch_size, self._encode_text_batch)
+
+    def use_frames(self, spec: dict | None) -> None:
+        """Pool clips anew, by a module that is to be trained. None, or what it does already, changes nothing."""
+        if spec and (self.frame_pool is None or self.frame_pool.spec["type"] != spec["type"]):
+            self.frame_pool = frames.build_frames(self.dim, spec).to(self.device)
+
+    @torch.inference_mode()
+    def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
+        """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
+        return self._pool(torch.from_numpy(vectors).to(self.device)).float().cpu().numpy()
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """What the towers can give of a picture or text in parts: "words", "patches"."""
+        words = hasattr(self.text_tower, "words") or hasattr(self.text_tower.body, "token_embedding")
+        return (*["words"] * words, *["patches"] * hasattr(self.image_tower, "patches"))
+
+    @torch.inference_mode()
+    def encode_words(self, texts: Sequence[str], batch_size: int = 512) -> tuple[np.ndarray, np.ndarray]:
+        """Texts to the vectors of their words, float32 (n, l, width), and which are there, bool (n, l)."""
+        tokens = torch.from_numpy(self.tokenize(texts)).to(self.device)
+        parts = [self.text_tower.word_vectors(part) for part in tokens.split(batch_size)]
+        vectors, seen = (torch.cat(column) for column in zip(*parts, strict=True))
+        longest = max(1, int(seen.sum(1).max()))
+        return vectors[:, :longest].float().cpu().numpy(), seen[:, :longest].cpu().numpy()
+
+    @torch.inference_mode()
+    def encode_patches(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
+        """Pictures, as for encode_images, to the vectors of their places: float32 (n, places, channels)."""
+        return self._in_batches(images, batch_size, self._encode_patch_batch)
+
+    def _pixels(self, images: Sequence) -> Tensor:
+        pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
+        return torch.from_numpy(pixels).to(self.device)
+
+    def _encode_image_batch(self, images: Sequence) -> Tensor:
+        return self(images=self._pixels(images)).image
+
+    def _encode_patch_batch(self, images: Sequence) -> Tensor:
+        return self.image_tower.patches(self.preprocess.normalize(self._pixels(images)))
+
+    def _encode_text_batch(self, texts: Sequence[str]) -> Tensor:
+        return self(tokens=torch.from_numpy(self.tokenize(texts)).to(self.device)).text
+
+    def _in_batches(self, inputs: Sequence, size: int, encode: Callable[[Sequence], Tensor]) -> np.ndarray:
+        was_training = self.training
+        self.eval()
+        parts = [encode(inputs[i : i + size]).float().cpu().numpy() for i in range(0, len(inputs), size)]
+        self.train(was_training)
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+    def to_fast_precision(self, precision: str = "auto") -> "DualEncoder":
+        """Put the image tower's body in the fastest type that is right on this device (engine.resolve_precision).
+
+        What no answer reads is left out (towers/last_block.py).
+        The text tower stays in float32: texts are few, and it is what a query is exported from.
+        """
+        _ = self.fingerprint  # of the weights as they were loaded
+        dtype = engine.resolve_precision(precision, self.device)
+        self.image_tower.body.to(dtype, memory_format=torch.channels_last)  # as pictures lie in memory
+        if hasattr(self.image_tower, "skip_unread"):
+            self.image_tower.skip_unread()
+        return self
+
+    # ---------------------------------------------------------------- identity
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits of the SHA-256 of the weights, by name, and of all else that decides a vector.
+
+        It is that of the weights as they were loaded: `to_fast_precision` keeps it.
+        """
+        if self._fingerprint is None:
+            digest = hashlib.sha256(json.dumps(self._manifest(), sort_keys=True).encode())
+            for name, tensor in sorted(self.state_dict().items()):
+                if not name.startswith(("log_logit_scale", "logit_bias")):  # they decide no vector
+                    digest.update(f"{name}{tuple(tensor.shape)}".encode())
+                    digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
+            if isinstance(self.tokenize, CaptionTokenizer):
+                digest.update(self.tokenize.to_json().encode())
+            self._fingerprint = digest.hexdigest()[:16]
+        return self._fingerprint
+
+    def forget_fingerprint(self) -> None:
+        """The weights changed."""
+        self._fingerprint = None
+
+    def _manifest(self) -> dict:
+        clips = {"frames": self.frame_pool.spec} if self.frame_pool else {}
+        return {
+            "format": FORMAT_VERSION,
+            "dim": self.dim,
+            "preprocess": self.preprocess.to_json(),
+            **self.spec,
+            **clips,
+        }
+
+    def save(self, folder: Path | str) -> None:
+        """Write the encoder into a folder. The manifest is written last: with it the folder is whole."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
+        durable.write_bytes(folder / WEIGHTS, save(tensors))
+        if isinstance(self.tokenize, CaptionTokenizer):
+            durable.write_bytes(folder / "tokenizer.json", self.tokenize.to_json().encode())
+        manifest = self._manifest() | {"fingerprint": self.fingerprint}
+        durable.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=2).encode())

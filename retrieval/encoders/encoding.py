@@ -1,0 +1,127 @@
+"""Encoding in bulk: items -> decoded batches -> vectors, in the order of the items."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from retrieval.datatypes import Item
+from retrieval.encoders.protocol import Sees
+from retrieval.errors import ImageError
+from retrieval.images import load
+
+DECODERS = 4  # threads, where one encoder takes all pictures
+FRAMES = 8  # of a clip, whose vectors are pooled
+
+
+class Encoded(NamedTuple):
+    """A batch on its way. vectors: float32 (n, d) of `items`; skipped: (uri, reason)."""
+
+    items: list[Item]
+    vectors: np.ndarray
+    skipped: list[tuple[str, str]]
+
+
+class Prepared(NamedTuple):
+    """An item with what its file says of it, and what the tower sees: one picture, or the frames of a clip."""
+
+    item: Item
+    pixels: list[np.ndarray]
+
+
+def prepare(item: Item, preprocess: Callable) -> Prepared | ImageError:
+    """Decode an item. preprocess: of the encoder. What cannot be decoded comes back as its reason."""
+    try:
+        if item.kind == "clip":
+            frames, fields = load.clip(load.content_of(item), FRAMES, preprocess.size)
+        else:
+            image, fields = load.load_with_fields(item, at_least=preprocess.size)
+            frames = [image]
+        return Prepared(
+            replace(item, meta=item.meta | {k: v for k, v in fields.items() if k not in item.meta}),
+            [preprocess(frame) for frame in frames],
+        )
+    except ImageError as error:
+        return error
+
+
+def encode(
+    items: Iterable[Item], encoder: Sees, batch_size: int | None = None,
+    ready: Callable[[Item], Prepared | ImageError | None] = lambda item: None,
+) -> Iterator[Encoded]:  # fmt: skip
+    """Decode and encode, in the order of the items; memory holds a few batches of small pictures.
+
+    On a CPU every core does the whole work of its own batches: threads that share one product wait for the slowest of
+    them again and again, and decoding beside them makes one slow (`encoder.lanes`). A GPU is fed by decoding threads.
+    batch_size: the encoder's own where it is not given. ready: gives what was prepared of an item before, or None.
+    """
+    size = batch_size or encoder.bulk
+    lanes = encoder.lanes
+
+    def prepared(item: Item) -> Prepared | ImageError:
+        done = ready(item)
+        return prepare(item, encoder.preprocess) if done is None else done
+
+    def whole(batch: list[Item]) -> Encoded:
+        return _encoded(batch, [prepared(item) for item in batch], encoder)
+
+    if lanes > 1:
+        from retrieval import engine
+
+        with engine.lanes(lanes) as pool:
+            yield from _in_order(pool, whole, _batches(items, size), lanes + 1)
+    else:
+        with ThreadPoolExecutor(DECODERS) as decoders:
+            waiting: deque = deque()
+            for batch in _batches(items, size):
+                waiting.append((batch, decoders.map(prepared, batch)))
+                if len(waiting) > 1:
+                    yield _encoded(*waiting.popleft(), encoder)
+            for batch, results in waiting:
+                yield _encoded(batch, results, encoder)
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _in_order(pool: ThreadPoolExecutor, work: Callable, batches: Iterator, depth: int) -> Iterator[Encoded]:
+    """work(batch) of each batch, at most `depth` of them under way."""
+    running: deque = deque()
+    for batch in batches:
+        running.append(pool.submit(work, batch))
+        if len(running) == depth:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
+
+
+def _encoded(batch: list[Item], results: Iterable, encoder: Sees) -> Encoded:
+    good, skipped = [], []
+    for item, result in zip(batch, results, strict=True):
+        if isinstance(result, ImageError):
+            skipped.append((item.uri, str(result)))
+        else:
+            good.append(result)
+    vectors = encoder.encode_images([picture for done in good for picture in done.pixels])
+    counts = np.array([len(done.pixels) for done in good])
+    return Encoded([done.item for done in good], _pooled(vectors, counts, encoder.pool_frames), skipped)
+
+
+def _pooled(vectors: np.ndarray, counts: np.ndarray, pool: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """One unit row for each item, of as many rows as it has frames. pool: (b, frames, d) to (b, d)."""
+    if len(vectors) == len(counts):
+        return vectors
+    first = np.cumsum(counts) - counts
+    pooled = np.empty((len(counts), vectors.shape[1]), np.float32)
+    for count in np.unique(counts):
+        (items,) = np.nonzero(counts == count)
+        rows = vectors[first[items, None] + np.arange(count)]
+        pooled[items] = rows[:, 0] if count == 1 else pool(rows)
+    return pooled

@@ -1,0 +1,50 @@
+"""Several encoders as one: their vectors beside each other, so that its scores are the mean of theirs.
+
+What they get wrong they get wrong differently: two runs find more than the better of them, for the time and the memory
+of both.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from retrieval.encoders.encoder import DualEncoder
+from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.errors import BadRequest
+from retrieval.towers.ensemble import EnsembleTower
+
+
+@torch.no_grad()
+def ensemble(encoders: Sequence[DualEncoder]) -> DualEncoder:
+    """An encoder whose logits are the mean of theirs, of as many numbers as they have together.
+
+    Raises BadRequest where they do not see pictures and words alike: pictures of one size and one tokenizer.
+    """
+    _require_alike(encoders)
+    scales = torch.stack([encoder.log_logit_scale.exp() for encoder in encoders])
+    shares, dims = (scales / scales.sum()).tolist(), [encoder.dim for encoder in encoders]
+    image, text = (
+        EnsembleTower([getattr(encoder, side) for encoder in encoders], dims, shares)
+        for side in ("image_tower", "text_tower")
+    )
+    first = encoders[0]
+    return DualEncoder(
+        image, text, first.preprocess, first.tokenize, sum(dims), {"image": image.spec, "text": text.spec},
+        logit_scale=scales.mean().item(),
+    ).eval()  # fmt: skip
+
+
+def _require_alike(encoders: Sequence[DualEncoder]) -> None:
+    for encoder in encoders:
+        if not isinstance(encoder.tokenize, CaptionTokenizer) or encoder.frame_pool or encoder.logit_bias is not None:
+            raise BadRequest(
+                f"{encoder.name} cannot be part of an ensemble: take runs from scratch, with loss=info_nce and "
+                "frame_pooling=mean"
+            )
+    first = encoders[0]
+    for other in encoders[1:]:
+        if other.preprocess != first.preprocess or other.tokenize.to_json() != first.tokenize.to_json():
+            raise BadRequest(
+                f"{first.name} and {other.name} do not see pictures and words alike: train both on the same captions "
+                "with one image_size and one vocabulary"
+            )

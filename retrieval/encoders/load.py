@@ -1,0 +1,127 @@
+"""Encoders by name.
+
+    load_encoder("small")                                 a preset (presets.py)
+    load_encoder("open_clip:ViT-B-32-256/weights.pt")     open_clip's own loading: NAME/TAG or NAME/FILE
+    load_encoder("runs/flickr")                           a run folder, what `mmr train` wrote
+
+A name is `scheme:rest`; to add a scheme, write `f(rest) -> DualEncoder` and name it in ENCODERS.
+"""
+
+import difflib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from retrieval import engine
+from retrieval.encoders.build import from_spec
+from retrieval.encoders.encoder import FORMAT_VERSION, MANIFEST, WEIGHTS, DualEncoder
+from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.presets import PRESETS
+from retrieval.encoders.tokenizers import open_clip
+from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.errors import BadRequest, MissingModel
+from retrieval.towers import frames, open_clip_towers
+
+
+def load_encoder(name: str, device: str = "cpu") -> DualEncoder:
+    """The encoder of that name, in eval mode on the device. Raises MissingModel or BadRequest with the way on."""
+    where = engine.resolve_device(device)
+    encoder = _load(name).to(where)
+    encoder.name = name
+    return encoder.eval()
+
+
+def _load(name: str) -> DualEncoder:
+    if Path(name).is_dir():
+        return load_run(name)
+    if name in PRESETS:
+        name = PRESETS[name].model
+    scheme, _, rest = name.partition(":")
+    if rest and scheme in ENCODERS:
+        return ENCODERS[scheme](rest)
+    if Path(name).exists():
+        raise BadRequest(f"{name} is a file: name its architecture too, as in --model open_clip:ViT-B-32-256/{name}")
+    near = difflib.get_close_matches(name, PRESETS, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join(PRESETS)}, open_clip:NAME/TAG, or a run folder"
+    raise MissingModel(f"no encoder `{name}`: {hint}")
+
+
+def load_run(folder: Path | str) -> DualEncoder:
+    """The encoder of a run folder. Raises MissingModel where the folder is none, unfinished, newer or damaged."""
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        unfinished = (folder / "config.json").is_file()
+        way = f"go on with `mmr train SOURCE --out {folder} --resume`" if unfinished else "give the folder of a run"
+        raise MissingModel(f"{folder} holds no trained encoder: {way}")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        if manifest["format"] > FORMAT_VERSION:
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
+        return _read_run(folder, manifest)
+    except MissingModel:
+        raise
+    # Whatever a damaged file makes of it: JSON, keys, shapes and safetensors' own errors (a subclass of Exception).
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise MissingModel(f"{folder} is damaged ({reason[:120]}): restore it or train again") from error
+
+
+def _read_run(folder: Path, manifest: dict) -> DualEncoder:
+    spec = {side: manifest[side] for side in ("image", "text", "frames") if side in manifest}
+    preprocess = Preprocess.from_json(manifest["preprocess"])
+    if spec["image"] == spec["text"]:  # a whole model of open_clip
+        name = spec["image"]["name"]
+        encoder = _wrap_open_clip(name, open_clip_towers.open_clip_model(name))
+        encoder.preprocess = preprocess
+        encoder.frame_pool = frames.build_frames(encoder.dim, spec["frames"]) if "frames" in spec else None
+    else:
+        encoder = from_spec(spec, manifest["dim"], preprocess, _tokenizer_of(folder, spec["text"]))
+    tensors = load_file(folder / WEIGHTS)
+    if "logit_bias" in tensors and encoder.logit_bias is None:
+        encoder.logit_bias = nn.Parameter(torch.zeros(()))
+    encoder.load_state_dict(tensors)
+    return encoder
+
+
+def _tokenizer_of(folder: Path, text: dict) -> Callable[[Sequence[str]], np.ndarray]:
+    if text["type"] == "ensemble":  # of parts that read words alike
+        return _tokenizer_of(folder, text["parts"][0])
+    if text["type"] == "open_clip":
+        return open_clip.OpenClipTokenizer.of_model(text["name"])
+    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text(), text["context"])
+
+
+def load_open_clip(rest: str) -> DualEncoder:
+    """`NAME/TAG` or `NAME/FILE`, through open_clip's own loading.
+
+    Raises BadRequest for an unknown name or tag, MissingModel where the weights are neither here nor to be had.
+    """
+    name, weights = open_clip_towers.split_name(rest)
+    if not weights:
+        raise BadRequest(f"which weights of {name}? write open_clip:{name}/TAG or open_clip:{name}/FILE")
+    return _wrap_open_clip(name, open_clip_towers.open_clip_model(name, weights))
+
+
+def _wrap_open_clip(name: str, model: nn.Module) -> DualEncoder:
+    """A whole model of open_clip, both sides of it as they are."""
+    fields = open_clip_towers.facts_of(name, model)
+    preprocess = Preprocess(
+        size=fields["size"][0] if isinstance(fields["size"], tuple | list) else fields["size"],
+        mode=fields.get("resize_mode", "shortest"), mean=tuple(fields["mean"]), std=tuple(fields["std"]),
+        interpolation=fields.get("interpolation", "bicubic"), fill=fields.get("fill_color", 0),
+    )  # fmt: skip
+    image, text = open_clip_towers.OpenClipImageTower(model), open_clip_towers.OpenClipTextTower(model)
+    spec = {side: {"type": "open_clip", "name": name} for side in ("image", "text")}
+    bias = getattr(model, "logit_bias", None)
+    return DualEncoder(
+        image, text, preprocess, open_clip.OpenClipTokenizer.of_model(name), fields["dim"], spec,
+        logit_scale=model.logit_scale.exp().item(), logit_bias=None if bias is None else bias.item(),
+    )  # fmt: skip
+
+
+ENCODERS: dict[str, Callable[[str], DualEncoder]] = {"open_clip": load_open_clip}

@@ -1,0 +1,88 @@
+"""Preprocess: a picture of any size to the square that a tower sees, and its normalisation."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from retrieval.errors import ImageError
+
+if TYPE_CHECKING:
+    import torch
+
+
+_FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+_MODES = {1: "L", 4: "RGBA"}  # Pillow's names of what a picture is turned into
+MODES = ("shortest", "squash", "longest")
+VIEWS = (1, 2, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """How pictures become pixels. Saved with the encoder, as open_clip saves its own.
+
+    There are as many channels as `mean` has numbers: 3 are RGB, 1 is grey, 4 are RGBA. Pictures of any other number
+    come as uint8 arrays (h, w, c).
+
+    mode: "shortest" scales the shorter side and cuts the middle (CLIP), "squash" ignores the aspect and shows
+    everything (SigLIP), "longest" scales the longer side and fills up. views: how often the encoder looks at what comes
+    out, of VIEWS (views.py).
+    """
+
+    size: int
+    mode: str = "squash"
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    interpolation: str = "bicubic"
+    fill: int = 0
+    views: int = 1
+
+    @property
+    def channels(self) -> int:
+        """Numbers of a pixel."""
+        return len(self.mean)
+
+    def __call__(self, image: Image.Image | np.ndarray) -> np.ndarray:
+        """A picture to uint8 (size, size, channels). Raises ImageError for an array of other channels."""
+        if isinstance(image, Image.Image):
+            image = image if self.channels == 3 else image.convert(_MODES.get(self.channels, "RGB"))
+            pixels = np.array(self._square(image), np.uint8)
+            pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+        else:
+            planes = (Image.fromarray(plane) for plane in np.moveaxis(np.atleast_3d(image), 2, 0))
+            pixels = np.stack([np.array(self._square(plane), np.uint8) for plane in planes], axis=2)
+        if pixels.shape[2] != self.channels:
+            raise ImageError(f"has {pixels.shape[2]} channels, not {self.channels}")
+        return pixels
+
+    def _square(self, image: Image.Image) -> Image.Image:
+        if self.mode == "squash":
+            return image.resize((self.size, self.size), _FILTERS[self.interpolation])
+        side = min(image.size) if self.mode == "shortest" else max(image.size)
+        # The longer side is cut to a whole number as torchvision's Resize does.
+        width, height = (max(1, int(self.size * length / side)) for length in image.size)
+        image = image.resize((width, height), _FILTERS[self.interpolation])
+        left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
+        if self.mode == "shortest":
+            return image.crop((left, top, left + self.size, top + self.size))
+        canvas = Image.new(image.mode, (self.size, self.size), (self.fill,) * len(image.getbands()))
+        canvas.paste(image, (-left, -top))
+        return canvas
+
+    def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """uint8 or float (b, s, s, c) in 0..255 to float32 (b, c, s, s) with the mean taken off, on the same device."""
+        import torch  # late: a picture can be a query without it
+
+        mean = torch.tensor(self.mean, device=pixels.device) * 255
+        std = torch.tensor(self.std, device=pixels.device) * 255
+        return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
+
+    def to_json(self) -> dict:
+        """The fields, for a manifest; one view goes without saying, as it did before there were several."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("views", 1)}
+
+    @classmethod
+    def from_json(cls, fields: dict) -> "Preprocess":
+        """The inverse of `to_json`."""
+        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})

@@ -1,0 +1,81 @@
+"""Pretrained encoders by short names: what they are, what they weigh, what they may be used for, how good they are.
+
+Recall is zero-shot COCO 5k text-to-image / image-to-text recall@1 in percent, as published (open_clip's
+docs/openclip_retrieval_results.csv; MobileCLIP2's results files; SigLIP 2's README). None was measured here.
+"""
+
+from dataclasses import dataclass
+
+from retrieval import hub
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """One row of the table. hub: the repository of its weights. megabytes: the download, float32."""
+
+    name: str
+    model: str
+    licence: str
+    megabytes: int
+    text_to_image: float
+    image_to_text: float
+    hub: str
+
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        Preset(
+            "small",
+            "open_clip:ViT-B-32-256/datacomp_s34b_b86k",
+            "MIT",
+            605,
+            39.9,
+            57.9,
+            "laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K",
+        ),
+        Preset(
+            "mobile",
+            "open_clip:MobileCLIP2-S0/dfndr2b",
+            "Apple AMLR (research)",
+            299,
+            43.7,
+            62.7,
+            "timm/MobileCLIP2-S0-OpenCLIP",
+        ),
+        Preset(
+            "base",
+            "open_clip:ViT-B-16/datacomp_xl_s13b_b90k",
+            "MIT",
+            598,
+            40.2,
+            57.4,
+            "laion/CLIP-ViT-B-16-DataComp.XL-s13B-b90K",
+        ),
+        Preset(
+            "base-siglip2",
+            "open_clip:ViT-B-16-SigLIP2-256/webli",
+            "Apache-2.0",
+            1500,
+            53.2,
+            69.7,
+            "timm/ViT-B-16-SigLIP2-256",
+        ),
+        Preset(
+            "large",
+            "open_clip:ViT-L-14/datacomp_xl_s13b_b90k",
+            "MIT",
+            1710,
+            45.7,
+            63.3,
+            "laion/CLIP-ViT-L-14-DataComp.XL-s13B-b90K",
+        ),
+    )  # fmt: skip
+}
+DEFAULT = "small"
+
+
+def downloads() -> dict[str, int]:
+    """Preset -> bytes of its weights in the model hub's cache, for those that are there."""
+    found = hub.downloaded()
+    return {name: found[preset.hub] for name, preset in PRESETS.items() if preset.hub in found}

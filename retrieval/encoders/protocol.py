@@ -1,0 +1,68 @@
+"""What an encoder and a tokenizer are to everyone else. DualEncoder and QueryEncoder are two of them."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from retrieval.encoders.preprocess import Preprocess
+
+
+class Tokenizer(Protocol):
+    """Texts to the numbers that a text tower reads."""
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """int64 (n, length), padded."""
+        ...
+
+
+class Sees(Protocol):
+    """What bulk encoding (encoding.py) asks of an encoder: pictures to vectors."""
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """A picture to the square that its image tower sees, uint8 (size, size, channels)."""
+        ...
+
+    @property
+    def lanes(self) -> int:
+        """How many threads may encode pictures beside each other."""
+        ...
+
+    @property
+    def bulk(self) -> int:
+        """How many pictures are best encoded together."""
+        ...
+
+    def encode_images(self, images: Sequence[Image.Image | np.ndarray]) -> np.ndarray:
+        """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
+        ...
+
+    def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
+        """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
+        ...
+
+
+class Encoder(Sees, Protocol):
+    """Pictures and texts to unit rows of one space.
+
+    The vectors of two encoders can be compared where their `fingerprint` is the same.
+    """
+
+    name: str
+    """By which `load_encoder` finds it; "" for one that has no name yet."""
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a vector."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell it from every encoder whose vectors are others."""
+        ...
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts to float32 (n, dim) of unit length."""
+        ...

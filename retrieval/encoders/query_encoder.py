@@ -1,0 +1,124 @@
+"""QueryEncoder: the towers as ONNX with their tokenizer, so that a cold query imports no torch and no open_clip.
+
+The text tower is exported once for each encoder, at index time, into the user's cache under the encoder's fingerprint;
+the picture tower with the first picture that asks (onnx_export.py writes both). What is there may be deleted at any
+time: a query then loads the encoder itself. Weights lie beside the graph, where they are mapped, not read: a query
+touches a few rows of the token table only.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from retrieval import cache
+from retrieval.cache import MANIFEST
+from retrieval.encoders import onnx_export
+from retrieval.encoders.onnx_export import FRAMES, IMAGE, TEXT
+from retrieval.encoders.onnx_session import Graph
+from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.protocol import Encoder
+from retrieval.encoders.tokenizers import saved
+
+if TYPE_CHECKING:
+    from retrieval.encoders.encoder import DualEncoder
+
+IMAGES_AT_ONCE = 16
+
+
+class QueryEncoder:
+    """An Encoder without torch. load: gives the whole encoder, for what is not exported yet."""
+
+    lanes, bulk = 1, 32
+
+    def __init__(self, folder: Path, load: Callable[[], "DualEncoder"]) -> None:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        self.name, self.dim, self.fingerprint = manifest["name"], manifest["dim"], manifest["fingerprint"]
+        self.preprocess = Preprocess.from_json(manifest["preprocess"])
+        self.tokenize = saved.load(folder, manifest["tokenizer"])
+        self._trim, self._folder, self._load = manifest["trim"], folder, load
+        self._text = Graph(folder / TEXT)
+        self._image: Graph | None = None
+
+    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts to float32 (n, dim) of unit length."""
+        tokens = self.tokenize(texts)
+        if self._trim:  # what follows a text's end decides nothing, and is most of the work
+            tokens = tokens[:, : max(1, int(np.count_nonzero(tokens, axis=1).max(initial=1)))]
+        return self._text(tokens=tokens)
+
+    def encode_images(self, images: Sequence) -> np.ndarray:
+        """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
+        if self._image is None and not self._find_image_tower():
+            return self._load().encode_images(images)
+        parts = [np.empty((0, self.dim), np.float32)]
+        for start in range(0, len(images), IMAGES_AT_ONCE):
+            part = images[start : start + IMAGES_AT_ONCE]
+            pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in part])
+            parts.append(self._image(pixels=pixels))
+        return np.concatenate(parts)
+
+    def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
+        """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
+        if self._image is None and not self._find_image_tower():
+            return self._load().pool_frames(vectors)
+        if not (self._folder / FRAMES).is_file():
+            means = vectors.mean(1)
+            return means / np.linalg.norm(means, axis=1, keepdims=True)
+        return Graph(self._folder / FRAMES)(frames=vectors)
+
+    def _find_image_tower(self) -> bool:
+        """Open the picture tower, exporting it first where it is not there; False where it cannot be had as ONNX."""
+        try:
+            if not (self._folder / IMAGE).is_file():
+                onnx_export.export_image_tower(self._load(), self._folder)
+            self._image = Graph(self._folder / IMAGE)
+        # A cache that is damaged or cannot be written must never stop a query.
+        except Exception:
+            return False
+        return True
+
+
+def preprocess_of(name: str) -> Preprocess | None:
+    """How an encoder of that name prepares pictures, as far as it is known without loading it."""
+    manifests = [Path(name) / "encoder.json", *sorted(cache.folder(cache.QUERY).glob(f"*/{MANIFEST}"))]
+    for file in manifests:
+        try:
+            manifest = json.loads(file.read_text())
+            if file == manifests[0] or manifest["name"] == name:
+                return Preprocess.from_json(manifest["preprocess"])
+        except (OSError, ValueError, KeyError, TypeError):  # not there, damaged, or of another version
+            continue
+    return None
+
+
+def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> QueryEncoder | None:
+    """The exported encoder of that fingerprint, or None where there is none, or it cannot be used."""
+    folder = cache.folder(cache.QUERY) / fingerprint
+    if not (folder / MANIFEST).is_file():
+        return None
+    with contextlib.suppress(OSError):  # of another user, say
+        os.utime(folder / MANIFEST)  # when it was last used
+    try:
+        return QueryEncoder(folder, load)
+    # A damaged cache must never stop a query: onnxruntime, JSON and the tokenizers each raise their own.
+    except Exception:
+        return None
+
+
+def ensure_exported(encoder: Encoder) -> Path | None:
+    """Have the text tower in the cache, for queries without torch; its folder.
+
+    None for an encoder that is no DualEncoder, or whose tokenizer cannot be saved.
+    """
+    from retrieval.encoders.encoder import DualEncoder
+
+    if not isinstance(encoder, DualEncoder) or not saved.can_save(encoder.tokenize):
+        return None
+    if open_query_encoder(encoder.fingerprint, lambda: encoder):
+        return cache.folder(cache.QUERY) / encoder.fingerprint
+    return onnx_export.export(encoder)

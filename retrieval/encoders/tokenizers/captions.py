@@ -1,0 +1,71 @@
+"""The small text towers' tokenizer: lower-cased byte-level BPE, learned from the captions. Any script, nothing unknown.
+
+It is Hugging Face `tokenizers`, which loads in milliseconds and needs no torch, so that a query can use it alone.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+PAD = 0
+
+
+class CaptionTokenizer:
+    """Texts to token rows. context: tokens of the longest text; what is longer is cut."""
+
+    def __init__(self, tokenizer: Tokenizer, context: int) -> None:
+        self._tokenizer = tokenizer
+        self.context = context
+        tokenizer.enable_truncation(context)
+        tokenizer.no_padding()
+
+    @classmethod
+    def learn(cls, captions: Iterable[str], vocabulary: int, context: int) -> "CaptionTokenizer":
+        """Learn at most `vocabulary` tokens. The same captions give the same tokens."""
+        tokenizer = Tokenizer(models.BPE())
+        # Words are cut at spaces and punctuation, Chinese at every character; a word's first piece carries a space.
+        tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=True, lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)]
+        )
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocabulary,
+            min_frequency=2,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            special_tokens=["<pad>"],
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(captions, trainer)
+        return cls(tokenizer, context)
+
+    @classmethod
+    def from_json(cls, text: str, context: int) -> "CaptionTokenizer":
+        """The inverse of `to_json`."""
+        return cls(Tokenizer.from_str(text), context)
+
+    def to_json(self) -> str:
+        """Everything but the context."""
+        self._tokenizer.no_truncation()
+        text = self._tokenizer.to_str()
+        self._tokenizer.enable_truncation(self.context)
+        return text
+
+    def __len__(self) -> int:
+        return self._tokenizer.get_vocab_size()
+
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text, without padding."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """int64 (n, length of the longest), filled with PAD; at least one column."""
+        return pad(self.rows(texts))
+
+
+def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
+    """Token rows of any length as one int64 array (n, longest), filled with PAD; at least one column."""
+    tokens = np.full((len(rows), max([1, *map(len, rows)])), PAD, np.int64)
+    for line, row in zip(tokens, rows, strict=True):
+        line[: len(row)] = row
+    return tokens

@@ -1,0 +1,114 @@
+"""Frames of a clip, upright, spread evenly over its length. Decoded in a guarded process (guard.py), through PyAV."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from retrieval.errors import ImageError
+
+EXTENSIONS = frozenset(".mp4 .m4v .mov .mkv .webm .avi .wmv .flv .mpg .mpeg .3gp .mts .m2ts .ogv".split())
+_MAX_PIXELS = 40_000_000  # of a frame
+_MAX_FRAMES = 20_000  # decoded at most to reach the frames that are wanted
+_FORMATS = {"mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "asf", "flv", "mpeg", "mpegts", "ogg"}
+
+
+def kind(path: Path) -> str:
+    """What `Item.kind` is for a file of this name: "clip" or "picture"."""
+    return "clip" if path.suffix.lower() in EXTENSIONS else "picture"
+
+
+class Clip(NamedTuple):
+    """Frames in the order of their time, and what the file says: video, seconds, width, height, taken."""
+
+    frames: list[Image.Image]
+    fields: dict
+
+
+def clip_here(content: Path | bytes, count: int, at_least: int | None) -> tuple[list[Image.Image], dict]:
+    """`clip` in this process, whatever the file may do to it."""
+    import av
+
+    av.logging.set_level(None)
+    try:
+        with av.open(io.BytesIO(content) if isinstance(content, bytes) else str(content)) as container:
+            if not _FORMATS & set(container.format.name.split(",")):  # FFmpeg also reads playlists that name URLs
+                raise ImageError(f"not a clip of a known format: {container.format.name}")
+            if not container.streams.video:
+                raise ImageError("a clip without pictures")
+            return _sampled(container, count, at_least)
+    except ImageError:
+        raise
+    except Exception as error:  # PyAV's families of errors, and what decoders raise on hostile bytes
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise ImageError(f"does not decode: {reason.splitlines()[0]}"[:200]) from error
+
+
+def _sampled(container, count: int, at_least: int | None) -> tuple[list[Image.Image], dict]:  # noqa: ANN001
+    stream = container.streams.video[0]
+    if stream.width * stream.height > _MAX_PIXELS:
+        raise ImageError(f"too large: frames of {stream.width} x {stream.height} pixels")
+    seconds = _seconds(container, stream)
+    start = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
+    wanted = [start + seconds * (part + 0.5) / count for part in range(count)] if seconds else [start]
+    found = [_picture(frame, at_least) for frame in _nearest(container, stream, wanted)]
+    if not found:
+        raise ImageError("does not decode: no frame can be read")
+    turned = found[0][1] % 180 != 0
+    width, height = (stream.height, stream.width) if turned else (stream.width, stream.height)
+    fields = {"video": True, "seconds": round(seconds, 3), "width": width, "height": height}
+    created = container.metadata.get("creation_time") or stream.metadata.get("creation_time")
+    if created and created[:4] > "1970":
+        fields["taken"] = created[:19]
+    return [image for image, _ in found], fields
+
+
+def _seconds(container, stream) -> float:  # noqa: ANN001
+    if stream.duration:
+        return max(0.0, float(stream.duration * stream.time_base))
+    return max(0.0, (container.duration or 0) / 1_000_000)
+
+
+def _nearest(container, stream, wanted: list[float]) -> Iterator:  # noqa: ANN001
+    """The first frame at or after each time; of a damaged clip those that there are.
+
+    Reads on where the next time is near, and jumps to the key frame before it where it is far.
+    """
+    decoded, last, now, given = 0, None, None, None
+    reading = container.decode(stream)
+    for moment in wanted:
+        if moment - (now or 0.0) > 3.0:
+            try:
+                container.seek(int(moment / stream.time_base), stream=stream)
+                reading, last = container.decode(stream), None
+            except OSError:  # a file that cannot be sought in is read through
+                pass
+        while now is None or last is None or now < moment - 1e-6:
+            frame = _next(reading)
+            decoded += 1
+            if frame is None or decoded > _MAX_FRAMES:
+                break
+            last = frame
+            now = frame.time if frame.time is not None else moment
+        if last is not None and last is not given:
+            given = last
+            yield last
+
+
+def _next(reading: Iterator):  # noqa: ANN202 - av.VideoFrame or None
+    try:
+        return next(reading, None)
+    except (OSError, ValueError):  # damaged from here on
+        return None
+
+
+def _picture(frame, at_least: int | None) -> tuple[Image.Image, int]:  # noqa: ANN001
+    """The frame as a picture, and by how many degrees it was turned to stand upright."""
+    factor = max(1, min(frame.width, frame.height) // at_least) if at_least else 1
+    size = {"width": max(1, frame.width // factor), "height": max(1, frame.height // factor)} if factor > 1 else {}
+    image = frame.to_image(**size)
+    rotation = round(getattr(frame, "rotation", 0) / 90) * 90 % 360
+    turn = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
+    return (image.transpose(turn[rotation]) if rotation else image), rotation

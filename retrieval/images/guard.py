@@ -1,0 +1,122 @@
+"""Decoding in processes of its own: a file that crashes its decoder, hangs it or eats memory costs that file alone.
+
+A worker (worker.py) reads requests on stdin and answers on stdout, a line of JSON and the bytes behind it each way.
+Workers are started when first needed and used again; they end with the process that started them. Nothing is pickled.
+"""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from retrieval.errors import ImageError
+from retrieval.images.pixels import Decoded
+
+SECONDS = 20.0  # for one file
+MEMORY = 900_000_000  # bytes that a worker may take beside what it has when it starts (on Linux)
+WORKERS = max(2, min(4, os.cpu_count() or 2))
+
+_slots = threading.BoundedSemaphore(WORKERS)
+_idle: "list[_Worker]" = []
+
+
+def decode(content: Path | bytes, at_least: int | None = None) -> Decoded:
+    """What `load.decode_with_fields` gives, from another process. Raises ImageError with the reason."""
+    frames, fields = ask({"kind": "picture", "at_least": at_least}, content)
+    return Decoded(frames[0], fields)
+
+
+def ask(request: dict, content: Path | bytes) -> tuple[list[Image.Image], dict]:
+    """The pictures and fields that a worker gives for a request. Raises ImageError with the reason."""
+    with _slots:
+        try:
+            worker = _idle.pop()
+        except IndexError:
+            worker = _Worker()
+        try:
+            answer = worker.ask(request, content)
+        except BaseException:
+            worker.end()
+            raise
+        _idle.append(worker)
+    if isinstance(answer, str):
+        raise ImageError(answer)
+    return answer
+
+
+class _Worker:
+    """One decoding process."""
+
+    def __init__(self) -> None:
+        here = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (here, *sys.path)))
+        # -P: a picture folder that one is in may hold a numpy.py.
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "retrieval.images.worker"], env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def ask(self, request: dict, content: Path | bytes) -> tuple[list[Image.Image], dict] | str:
+        """The answer, or the reason why there is none. Raises ImageError where the process did not survive."""
+        overdue = threading.Event()
+        timer = threading.Timer(SECONDS, lambda: (overdue.set(), self._process.kill()))
+        timer.daemon = True
+        timer.start()
+        try:
+            self._send(request, content)
+            return self._receive()
+        except (OSError, ValueError, EOFError) as error:
+            reason = f"took longer than {SECONDS:g} s" if overdue.is_set() else "crashes its decoder"
+            raise ImageError(reason) from error
+        finally:
+            timer.cancel()
+
+    def _send(self, request: dict, content: Path | bytes) -> None:
+        if isinstance(content, bytes):
+            write_message(self._process.stdin, {**request, "bytes": len(content)}, content)
+        else:
+            write_message(self._process.stdin, {**request, "path": str(content.absolute())})
+
+    def _receive(self) -> tuple[list[Image.Image], dict] | str:
+        answer = json.loads(self._process.stdout.readline())
+        if "error" in answer:
+            return answer["error"]
+        frames = []
+        for width, height in answer["sizes"]:
+            pixels = self._process.stdout.read(width * height * 3)
+            frames.append(Image.frombytes("RGB", (width, height), pixels))
+        return frames, answer["fields"]
+
+    def end(self) -> None:
+        """Stop the process and let go of it."""
+        self._process.kill()
+        for stream in (self._process.stdin, self._process.stdout):
+            try:
+                stream.close()
+            except OSError:  # what was still to be written has nobody to read it
+                continue
+        self._process.wait()
+
+
+@atexit.register
+def _end_all() -> None:
+    while _idle:
+        _idle.pop().end()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # the pipes are the parent's
+
+
+def write_message(stream: BinaryIO, head: dict, *bodies: bytes) -> None:
+    """A line of JSON and what belongs to it."""
+    stream.write(json.dumps(head).encode() + b"\n")
+    for body in bodies:
+        stream.write(body)
+    stream.flush()

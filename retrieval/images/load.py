@@ -1,0 +1,128 @@
+"""The door to pictures and clips: an item, a file or bytes in; RGB pixels and the fields of the file out.
+
+Common formats are decoded in the caller's thread (pixels.py). What is rare and read by large C libraries (TIFF,
+JPEG 2000, AVIF, HEIC) or by slow Python (packed BMP, plain PPM), clips, and whatever is large or suspicious, goes to a
+process of its own (guard.py), which may crash, hang or run out of memory at the cost of that one file.
+"""
+
+import io
+import stat
+from importlib.util import find_spec
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from retrieval.datatypes import Item
+from retrieval.errors import ImageError
+from retrieval.images import guard, raw
+from retrieval.images.clips import Clip
+from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, reason_of
+
+
+def decode(content: Path | bytes, at_least: int | None = None, name: str = "") -> Image.Image:
+    """Decode a picture as a person sees it: an RGB image, upright, over white, the first frame of an animation.
+
+    at_least: where the shorter side may shrink to this many pixels, the picture comes at a whole fraction of its size,
+    never below it. name: what bytes would be called as a file; its ending tells camera raw files, which are shown by
+    their embedded preview. Raises ImageError with the reason.
+    """
+    return decode_with_fields(content, at_least, name).image
+
+
+def decode_with_fields(content: Path | bytes, at_least: int | None = None, name: str = "") -> Decoded:
+    """What `decode` gives, and the fields of the file; it is opened once. Raises ImageError with the reason."""
+    suffix = Path(name if isinstance(content, bytes) else content).suffix.lower()
+    try:
+        with _open(content) as file:
+            if suffix in raw.EXTENSIONS:
+                return _decode_raw(file, at_least)
+            kind = kind_of(file.read(64))
+            file.seek(0)
+            if kind != "guarded":
+                return decode_here(file, at_least, (kind,))
+    except NeedsGuard:
+        pass
+    except OSError as error:
+        raise ImageError(reason_of(error)) from error
+    return guard.decode(content, at_least)
+
+
+def load(item: Item, at_least: int | None = None) -> Image.Image:
+    """The picture of an item as `decode` gives it; of a clip its middle frame. Raises ImageError with the reason."""
+    return load_with_fields(item, at_least).image
+
+
+def load_frames(item: Item, count: int, at_least: int | None = None) -> list[Image.Image]:
+    """Up to `count` frames of a clip in the order of their time, or the picture of an item that is none.
+
+    Raises ImageError with the reason.
+    """
+    if item.kind != "clip":
+        return [load(item, at_least)]
+    return frames(content_of(item), count, at_least)
+
+
+def load_with_fields(item: Item, at_least: int | None = None) -> Decoded:
+    """`load`, and what the file says of itself: taken, camera, latitude, longitude, width, height.
+
+    The source's own columns are in `item.meta` and should win: `{**fields, **item.meta}`.
+    """
+    content = content_of(item)
+    if isinstance(content, Image.Image):
+        return Decoded(content, {"width": content.width, "height": content.height})
+    if not isinstance(content, Path | bytes):  # an array of other channels than a picture file has
+        return Decoded(content, {"width": content.shape[1], "height": content.shape[0]})
+    if item.kind == "clip":
+        pictures, fields = clip(content, 1, at_least)
+        return Decoded(pictures[0], fields)
+    return decode_with_fields(content, at_least, item.uri)
+
+
+def content_of(item: Item) -> Path | bytes | Image.Image:
+    """The file of an item, its bytes, or the picture itself. Raises ImageError with the reason."""
+    if isinstance(item.content, Path):
+        return item.content
+    try:
+        return item.content()
+    except (OSError, ValueError, KeyError) as error:
+        raise ImageError(f"cannot be read: {error}"[:200]) from error
+
+
+# ---------------------------------------------------------------- which way
+
+
+def _open(content: Path | bytes) -> BinaryIO:
+    if isinstance(content, bytes):
+        return io.BytesIO(content)
+    try:
+        if not stat.S_ISREG(content.stat().st_mode):  # a pipe would wait for ever
+            raise ImageError("not a file")
+        return content.open("rb")
+    except FileNotFoundError as error:
+        raise ImageError("no such file") from error
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def _decode_raw(file: BinaryIO, at_least: int | None) -> Decoded:
+    preview, tags = raw.preview(file)
+    return decode_here(io.BytesIO(preview), at_least, ("JPEG",), around=tags)
+
+
+def frames(content: Path | bytes, count: int = 8, at_least: int | None = None) -> list[Image.Image]:
+    """Up to `count` RGB frames, from the middles of as many equal parts of the clip.
+
+    at_least: the shorter side may shrink to this many pixels. Fewer frames come where the clip has fewer. Raises
+    ImageError with the reason.
+    """
+    return clip(content, count, at_least).frames
+
+
+def clip(content: Path | bytes, count: int = 8, at_least: int | None = None) -> Clip:
+    """`frames`, and the fields of the file; it is opened once. Raises ImageError with the reason."""
+    if find_spec("av") is None:
+        raise ImageError("clips need one more library: pip install 'mmr[video]'")
+    if isinstance(content, Path) and not content.is_file():
+        raise ImageError("no such file")
+    return Clip(*guard.ask({"kind": "clip", "count": count, "at_least": at_least}, content))

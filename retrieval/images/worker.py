@@ -1,0 +1,74 @@
+"""The decoding process that guard.py starts as `python -m retrieval.images.worker`.
+
+It reads requests on stdin and answers on stdout, a line of JSON and the bytes behind it each way, until stdin ends.
+"""
+
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+from retrieval.errors import ImageError
+from retrieval.images import clips
+from retrieval.images.guard import MEMORY, write_message
+from retrieval.images.pixels import decode_here, formats, is_heif
+
+
+def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    while line := requests.readline():
+        request = json.loads(line)
+        content = requests.read(request["bytes"]) if "bytes" in request else Path(request["path"])
+        try:
+            frames, fields = _clip(content, request) if request["kind"] == "clip" else _picture(content, request)
+            sizes = [frame.size for frame in frames]
+            write_message(answers, {"sizes": sizes, "fields": fields}, *(frame.tobytes() for frame in frames))
+        except ImageError as error:
+            write_message(answers, {"error": str(error)})
+        except MemoryError:
+            write_message(answers, {"error": "too large for memory"})
+
+
+def _picture(content: Path | bytes, request: dict) -> tuple[list[Image.Image], dict]:
+    wanted = None
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        if is_heif(file.read(64)):
+            import pillow_heif
+
+            pillow_heif.options.DECODE_THREADS = 1  # there are several workers
+            pillow_heif.register_heif_opener()
+            wanted = ("HEIF",)
+        file.seek(0)
+        image, fields = decode_here(file, request["at_least"], wanted or formats(), guarded=True)
+    return [image], fields
+
+
+def _clip(content: Path | bytes, request: dict) -> tuple[list[Image.Image], dict]:
+    return clips.clip_here(content, request["count"], request["at_least"])
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (ImportError, OSError):  # elsewhere the limit on pixels is what holds
+        return
+    limit = pages * resource.getpagesize() + MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def main() -> None:
+    """Answer requests until stdin ends."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a library that prints must not write into an answer
+    _limit_memory()
+    _serve(sys.stdin.buffer, answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From a source to an index that holds exactly its pictures: updates, renames, other encoders."""

@@ -1,0 +1,69 @@
+"""Ahead: the first pictures are decoded while the encoder is still being loaded."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from indexes import Store, StoreError
+from retrieval.datatypes import Item
+from retrieval.encoders import query_encoder
+from retrieval.sources.registry import Uri, open_items
+
+MOST_BYTES = 256 << 20  # of decoded pictures that wait
+THREADS = 2
+
+
+class Ahead:
+    """Prepares items from the first on, until it is left or enough of them wait. Use it as a context.
+
+    preprocess: what the encoder is expected to have, or None where that is not known, and nothing is prepared.
+    prepare: (item, preprocess) -> whatever is to be had from `take`.
+    """
+
+    def __init__(
+        self, items: Iterable[Item], preprocess: Callable | None, prepare: Callable[[Item, Callable], Any]
+    ) -> None:
+        self._preprocess = preprocess
+        self._results: dict[tuple[str, str], Future] = {}
+        self._pool, self._useful = ThreadPoolExecutor(THREADS), False
+        if preprocess is not None:
+            self._pool.submit(self._submit, items, MOST_BYTES // (3 * preprocess.size**2), prepare)
+
+    def _submit(self, items: Iterable[Item], most: int, prepare: Callable) -> None:
+        try:
+            for item in islice(items, most):
+                self._results[item.id, item.stamp] = self._pool.submit(prepare, item, self._preprocess)
+        except RuntimeError:  # it was left
+            return
+
+    def __enter__(self) -> "Ahead":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def expect(self, preprocess: Callable) -> None:
+        """Say which preprocess the encoder has: where it is another, what was prepared is useless."""
+        self._useful = preprocess == self._preprocess
+
+    def take(self, item: Item) -> Any | None:
+        """What was prepared of an item, once; None where there is nothing, or its file is another by now."""
+        done = self._results.pop((item.id, item.stamp), None) if self._useful else None
+        return None if done is None or done.cancelled() else done.result()
+
+
+def of_index(uri: Uri, path: Path, name: str, prepare: Callable[[Item, Callable], Any]) -> Ahead:
+    """Begin with what is new in a source, for the encoder of that name, as far as it is known from earlier."""
+    return Ahead(_new_items(uri, path), query_encoder.preprocess_of(name), prepare)
+
+
+def _new_items(uri: Uri, path: Path) -> Iterator[Item]:
+    """Whatever is wrong here is said by those who do the work."""
+    try:
+        with Store.open(path) as store:
+            known = store.stamps()
+    except (StoreError, OSError):
+        known = {}
+    return (item for item in open_items(uri) if known.get(item.id) != item.stamp)

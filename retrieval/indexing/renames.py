@@ -1,0 +1,53 @@
+"""Files that have another name or another time now, and the same content: their vectors are kept."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+
+from indexes import Condition, Record, Store
+from retrieval.datatypes import Item
+from retrieval.indexing import catalog
+from retrieval.indexing.catalog import key_of
+
+
+def keep(store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[str, str]) -> dict[str, str]:
+    """Commit those of `todo` whose content the store has under a name that is gone, or their own, with its vector.
+
+    gone: ids that are no longer there. known: id -> stamp of what the store holds. Returns new id -> old id.
+    """
+    by_key = _keys(store, todo, gone, known)
+    if not by_key:
+        return {}
+    sizes = {key.partition(":")[0] for key in by_key}
+    found = {
+        item.id: (item, *by_key[key])
+        for item in todo
+        if item.stamp.partition(":")[0] in sizes and (key := key_of(item)) in by_key
+    }
+    if found:
+        vectors = catalog.vectors(store, np.array([row for _, _, row in found.values()], np.int64))
+        store.add(vectors, [_renamed(item, old) for item, old, _ in found.values()])
+    return {name: old.id for name, (_, old, _) in found.items()}
+
+
+def _keys(
+    store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[str, str]
+) -> dict[str, tuple[Record, int]]:
+    """key -> (record, row) of what the store holds and may be meant: what is gone, and what has another time now."""
+    asked = [*gone, *(item.id for item in todo if item.id in known)]
+    if not asked or not todo:
+        return {}
+    rows = store.rows(Condition("id IN (SELECT value FROM json_each(?))", (json.dumps(asked),)))
+    records = store.records(rows)
+    return {
+        record.fields["key"]: (record, int(row)) for record, row in zip(records, rows, strict=True)
+        if record.fields.get("key")
+    }  # fmt: skip
+
+
+def _renamed(item: Item, old: Record) -> Record:
+    """The item under its new name; what its file says of itself is as it was."""
+    meta = {**old.fields.get("meta", {}), **item.meta}
+    fields = {**old.fields, "uri": item.uri, "caption": item.caption, "meta": meta}
+    return Record(item.id, item.stamp, {key: value for key, value in fields.items() if value})

@@ -1,0 +1,1 @@
+"""From a query to its hits: sums, filters, confidence, diversity, near-duplicates."""

@@ -1,0 +1,158 @@
+"""Queries to hits: what is asked of a store and what is left of its neighbors."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from indexes import Condition, Store
+from retrieval.datatypes import Hit
+from retrieval.errors import BadRequest
+from retrieval.indexing import catalog
+from retrieval.search import confidence, filters, query
+from retrieval.search.diversity import pick
+
+_CANDIDATES, _LEAST_CANDIDATES = 5, 100  # times k, for diverse answers
+_TOGETHER = 256  # captions that are encoded at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What is wanted of the answers to a query.
+
+    k: how many. where: an expression over the items' fields, `caption` and `uri` (indexes/filters.py). inside: only
+    items below this folder of what is indexed. exact: no approximate index. urls: pictures may be fetched. min_score:
+    the least cosine. min_confidence: the least confidence, which is then measured (confidence.py). diversity: 0 to 1,
+    how much answers should differ from each other (search/diversity.py). Raises BadRequest.
+    """
+
+    k: int = 10
+    where: str | None = None
+    inside: str | None = None
+    exact: bool = False
+    urls: bool = False
+    min_score: float | None = None
+    min_confidence: float | None = None
+    diversity: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.k < 1:
+            raise BadRequest("k must be at least 1: give -k 10")
+        if not 0 <= self.diversity <= 1:
+            raise BadRequest(f"--diverse {self.diversity:g} is not between 0 and 1: give --diverse 0.5")
+        if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
+            raise BadRequest(f"--min-confidence {self.min_confidence:g} is not between 0 and 1: give, say, 0.9")
+
+
+def items(
+    store: Store, encoder, device: str, queries: Sequence[str | Sequence[str]], asked: Asked,  # noqa: ANN001
+) -> list[list[Hit]]:  # fmt: skip
+    """The items nearest to each query. Raises BadRequest, BadFilter."""
+    parts = [query.parse(one) for one in queries]
+    if not parts:
+        return []
+    if asked.min_confidence is not None:
+        confidence.check(parts)
+    vectors = query.encode(parts, encoder, lambda uri: _vector_of(store, uri), asked.urls)
+    condition = filters.condition(store, asked.where, asked.inside)
+    wide = max(_CANDIDATES * asked.k, _LEAST_CANDIDATES) if asked.diversity else asked.k
+    wide = max(1, min(wide + max(map(len, parts)), len(store)))
+    found = store.search(vectors, wide, device, condition, 1 if asked.exact else None)
+    judge = None if asked.min_confidence is None else confidence.background(store, encoder, device)
+    return [
+        _hits(store, _Found(rows[rows >= 0], scores[rows >= 0]).without(store, part), asked, judge)
+        for rows, scores, part in zip(found.rows, found.scores, parts, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Neighbors of one query, best first: rows int64 (n,), scores float32 (n,)."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+
+    def at(self, kept: np.ndarray) -> "_Found":
+        return _Found(self.rows[kept], self.scores[kept])
+
+    def without(self, store: Store, parts: Sequence[query.Part]) -> "_Found":
+        """What is no part of the query itself: neither its items nor its pictures."""
+        own = set(catalog.named(store, [part.text for part in parts if part.kind == "item"]))
+        files = {os.path.realpath(file) for file in query.files(parts)}
+        if not own and not files:
+            return self
+        kept = [row not in own and not (files and _real_path(store, row) in files) for row in self.rows.tolist()]
+        return self.at(np.array(kept, bool))
+
+    def diverse(self, store: Store, k: int, diversity: float) -> "_Found":
+        if not diversity:
+            return self.at(np.arange(min(k, len(self.rows))))
+        return self.at(pick(self.scores, catalog.vectors(store, self.rows), k, diversity))
+
+
+def _hits(store: Store, found: _Found, asked: Asked, judge: confidence.Background | None) -> list[Hit]:
+    if asked.min_score is not None:
+        found = found.at(found.scores >= asked.min_score)
+    if judge is not None:
+        found = found.at(judge.confidence(found.scores) >= asked.min_confidence)
+    found = found.diverse(store, asked.k, asked.diversity)
+    sure = [None] * len(found.rows) if judge is None else judge.confidence(found.scores).tolist()
+    lines = zip(store.records(found.rows), found.scores.tolist(), sure, strict=True)
+    return [_hit(store, rank, *line) for rank, line in enumerate(lines, 1)]
+
+
+def _hit(store: Store, rank: int, record, score: float, sure: float | None = None) -> Hit:  # noqa: ANN001 - a Record
+    fields = record.fields
+    path = catalog.path_of(store, fields["uri"], fields.get("meta", {}))
+    return Hit(rank, score, fields["uri"], path, fields.get("caption"), record.id, fields.get("meta", {}), sure)
+
+
+def _vector_of(store: Store, uri: str) -> np.ndarray:
+    return catalog.vectors(store, catalog.named(store, [uri]))[0]
+
+
+def _real_path(store: Store, row: int) -> str | None:
+    (record,) = store.records([row])
+    path = catalog.path_of(store, record.fields["uri"], record.fields.get("meta", {}))
+    return None if path is None else os.path.realpath(path)
+
+
+# ---------------------------------------------------------------- captions
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """The distinct captions of a store's items. rows: int64 (n,), the first item of each; vectors: float32 (n, d)."""
+
+    condition: Condition | None
+    rows: np.ndarray
+    vectors: np.ndarray
+
+    @classmethod
+    def of(cls, store: Store, encoder, condition: Condition | None = None) -> "Captions":  # noqa: ANN001
+        """Encode them. Raises BadRequest where no item has one."""
+        rows = store.rows(condition)
+        first: dict[str, int] = {}
+        for row, record in zip(rows.tolist(), store.records(rows), strict=True):
+            if record.fields.get("caption"):
+                first.setdefault(record.fields["caption"], row)
+        if not first:
+            raise BadRequest(f"no item of {store.path} has a caption: index a source with captions, or search pictures")
+        texts = list(first)
+        parts = [encoder.encode_texts(texts[at : at + _TOGETHER]) for at in range(0, len(texts), _TOGETHER)]
+        return cls(condition, np.fromiter(first.values(), np.int64), np.concatenate(parts))
+
+
+def captions(
+    store: Store, encoder, known: Captions, asked_with: str | Sequence[str], asked: Asked,  # noqa: ANN001
+) -> list[Hit]:  # fmt: skip
+    """The captions nearest to a query. An item's own caption is an answer to its picture. Raises BadRequest."""
+    parts = query.parse(asked_with)
+    (vector,) = query.encode([parts], encoder, lambda uri: _vector_of(store, uri), asked.urls)
+    scores = known.vectors @ vector
+    order = np.argsort(-scores, kind="stable")[: asked.k]
+    if asked.min_score is not None:
+        order = order[scores[order] >= asked.min_score]
+    lines = zip(store.records(known.rows[order]), scores[order].tolist(), strict=True)
+    return [_hit(store, rank, *line) for rank, line in enumerate(lines, 1)]

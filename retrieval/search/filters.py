@@ -1,0 +1,84 @@
+"""Which items a request is about: --where, --in and names, as one condition that SQLite checks."""
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from indexes import Condition, Store, filters
+from retrieval.errors import BadRequest
+from retrieval.indexing.catalog import _TEXT, _URI, root_of
+
+LOOKED_AT = 200  # items among whose fields a mistyped one is looked for
+
+
+def condition(store: Store, where: str | None = None, inside: str | None = None) -> Condition | None:
+    """The items whose fields meet an expression, and that lie below a folder; None where neither is asked.
+
+    Raises BadFilter, BadRequest.
+    """
+    wanted = [] if where is None else [filters.parse(where, inside=("meta",))]
+    if inside is not None:
+        wanted += below(store, inside)
+    return all_of(wanted) if wanted else None
+
+
+def unknown_fields(store: Store, where: str | None) -> str:
+    """A line that names the fields of an expression which no item has, with those near to them; "" where all are there.
+
+    For an expression that nothing met: most likely it was mistyped. Raises BadFilter.
+    """
+    missing = [name for name in filters.names(where or "") if not len(_having(store, name))]
+    if not missing:
+        return ""
+    some = store.records(store.rows()[:LOOKED_AT])
+    known = {name for record in some for name in (*record.fields, *record.fields.get("meta", {}))} - {"meta"}
+    near = difflib.get_close_matches(missing[0], sorted(known), 1)
+    hint = f"did you mean `{near[0]}`?" if near else "`mmr ls --json` shows the fields there are"
+    return f"no item has a field {', '.join(f'`{name}`' for name in missing)}: {hint}"
+
+
+def _having(store: Store, name: str) -> np.ndarray:
+    return store.rows(filters.parse(f"`{name}` is not null", inside=("meta",)))
+
+
+def all_of(conditions: Iterable[Condition]) -> Condition:
+    """What meets every one of them."""
+    conditions = list(conditions)
+    sql = " AND ".join(f"({one.sql})" for one in conditions)
+    return Condition(sql, tuple(value for one in conditions for value in one.values))
+
+
+def below(store: Store, folder: str) -> list[Condition]:
+    """The items whose uri lies below a folder: of the indexed root, or as it is seen from here. None for the root.
+
+    Raises BadRequest for a folder outside the root.
+    """
+    root = root_of(store)
+    names = {_inside(root, folder)} if root else {os.path.normpath(folder)}
+    if "." in names:
+        return []
+    if root:
+        names.add(Path(root, *names).as_posix())  # a table may name its pictures by absolute paths
+    prefixes = sorted(f"{name}/".encode("utf-8", "surrogatepass") for name in names)
+    sql = " OR ".join(f"substr({_URI}, 1, length({_TEXT})) = {_TEXT}" for _ in prefixes)
+    return [Condition(sql, tuple(prefix for prefix in prefixes for _ in range(2)))]
+
+
+def _inside(root: str, folder: str) -> str:
+    """The folder relative to the root: as it is seen from here where there is such a one, else as indexed."""
+    for start in (Path.cwd(), root):
+        there = Path(start, folder)
+        relative = os.path.relpath(os.path.realpath(there), os.path.realpath(root))
+        if there.is_dir() and not _outside(relative):
+            return Path(relative).as_posix()
+    relative = os.path.normpath(folder)
+    if Path(relative).is_absolute() or _outside(relative):
+        raise BadRequest(f"--in {folder} is not below {root}: give a folder of what is indexed")
+    return Path(relative).as_posix()
+
+
+def _outside(relative: str) -> bool:
+    return relative == os.pardir or relative.startswith(os.pardir + os.sep)

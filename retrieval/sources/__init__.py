@@ -1,0 +1,1 @@
+"""Where items and pairs come from: folders, tables, archives, the web, drawn scenes."""

@@ -1,0 +1,152 @@
+"""Pictures and clips in a folder and below it, with what their file says without being opened."""
+
+import os
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+from retrieval.datatypes import Item
+from retrieval.errors import BadRequest
+from retrieval.images import clips
+from retrieval.images.pixels import EXTENSIONS
+from retrieval.sources.uri import Options, Row, Uri, id_of, unreadable
+
+Found = tuple[Path, str, "set[str] | str"]  # as `walk` yields it
+IGNORE_FILE = ".mmrignore"
+# What cameras, network disks, systems and programs keep beside pictures, and what is none of a person's.
+_JUNK = frozenset(
+    name.lower()
+    for name in ("@eaDir", "#recycle", "#snapshot", ".thumbnails", ".thumb", ".git", ".hg", ".svn", "node_modules",
+                 "__pycache__", "__MACOSX", "System Volume Information", "$RECYCLE.BIN", "lost+found", ".Trash",
+                 ".Trashes", ".Spotlight-V100", ".fseventsd", ".venv", ".cache")
+)  # fmt: skip
+
+
+def rows(uri: Uri) -> Iterable[Row]:
+    """Each picture or clip, with the lines of the .txt file beside it if there is one. Raises BadRequest."""
+    for folder in uri.folders:
+        if not folder.is_dir():
+            raise BadRequest(f"no such folder: {folder}: check the path")
+    if uri.where:
+        raise BadRequest(f"{uri.text}: a folder has no columns: filter with `mmr search --where`, or give a csv")
+    root = Path(uri.path)
+    for folder, name, beside in _all_of(uri):
+        relative = (folder / name).relative_to(root).as_posix()
+        item = unreadable(relative, beside) if isinstance(beside, str) else _item(root, relative)
+        lines = _captions(folder / name, beside) if isinstance(beside, set) else []
+        yield from ((item, line) for line in lines or [None])
+
+
+def _all_of(uri: Uri) -> Iterator[Found]:
+    """What is found in each folder of a source. Raises BadRequest, before anything is yielded, for one of several that
+    holds nothing: a disk that is not mounted must not look like pictures that are gone.
+    """
+    walks = [walk(folder, uri.options) for folder in uri.folders]
+    if not uri.roots:
+        return walks[0]
+    first = [next(found, None) for found in walks]
+    if None in first:
+        empty = uri.folders[first.index(None)]
+        raise BadRequest(f"{empty} has no pictures: is its disk there? Else name the other folders, with --only")
+    return chain.from_iterable(chain([one], rest) for one, rest in zip(first, walks, strict=True))
+
+
+def _item(root: Path, name: str) -> Item:
+    path = root / name
+    kind = clips.kind(path)
+    meta: dict = {"folder": path.relative_to(root).parent.as_posix()} | ({"video": True} if kind == "clip" else {})
+    stamp = ""
+    try:
+        status = path.stat()
+        stamp = f"{status.st_size}:{status.st_mtime_ns}"
+        modified = datetime.fromtimestamp(status.st_mtime, UTC)
+        meta |= {"size": status.st_size, "modified": modified.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    except (OSError, ValueError, OverflowError):  # gone, or from a year that no calendar has: decoding will say so
+        pass
+    return Item(id_of(name), name, path, stamp=stamp, meta=meta, kind=kind)
+
+
+def _captions(path: Path, beside: set[str]) -> list[str]:
+    sidecar = path.with_suffix(".txt")
+    if sidecar.name not in beside:
+        return []
+    try:
+        lines = sidecar.read_text("utf-8-sig", "replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if line.strip()]
+
+
+def walk(root: Path, options: Options) -> Iterator[Found]:
+    """(folder, file name, all names of that folder) in the order of names; (folder, "", reason) for one not readable.
+
+    Hidden names, what programs keep beside pictures, and what --exclude or an .mmrignore names are left out. Links to
+    folders are not followed, so no loop is walked; links to files are.
+    """
+    failed: list[OSError] = []
+    rules = Rules(root, options)
+    for here, subfolders, files in os.walk(root, onerror=failed.append):
+        folder = Path(here)
+        names = set(files)
+        if IGNORE_FILE in names:
+            rules.read(folder)
+        subfolders[:] = sorted(name for name in subfolders if rules.wants_folder(folder, name))
+        yield from ((folder, name, names) for name in sorted(files) if rules.wants_file(folder, name))
+        while failed:
+            error = failed.pop()
+            yield Path(error.filename), "", f"cannot be read: {error.strerror}"
+
+
+class Rules:
+    """What is left out of a walk. A nearer .mmrignore has the last word, as with git."""
+
+    def __init__(self, root: Path, options: Options) -> None:
+        self._root, self._hidden = root, options.include_hidden
+        self._excluded = _patterns(options.exclude)
+        self._files: dict[Path, object] = {}
+
+    def read(self, folder: Path) -> None:
+        """Take in the ignore file of a folder."""
+        try:
+            lines = (folder / IGNORE_FILE).read_text("utf-8-sig", "replace").splitlines()
+        except OSError:
+            return
+        self._files[folder] = _patterns(lines)
+
+    def wants_folder(self, folder: Path, name: str) -> bool:
+        """Is this folder walked?"""
+        junk = name.lower() in _JUNK or name.endswith(".mmr")
+        return not junk and self._wants(folder, name, "/")
+
+    def wants_file(self, folder: Path, name: str) -> bool:
+        """Is this file an item?"""
+        ending = "." + name.rpartition(".")[2].lower()
+        return (ending in EXTENSIONS or ending in clips.EXTENSIONS) and self._wants(folder, name, "")
+
+    def _wants(self, folder: Path, name: str, slash: str) -> bool:
+        if name.startswith(".") and not self._hidden:
+            return False
+        path = folder / name
+        if self._excluded and self._excluded.match_file(path.relative_to(self._root).as_posix() + slash):
+            return False
+        for above in (folder, *folder.parents) if self._files else ():
+            if above in self._files:
+                verdict = self._files[above].check_file(path.relative_to(above).as_posix() + slash).include
+                if verdict is not None:
+                    return not verdict
+            if above == self._root:
+                break
+        return True
+
+
+def _patterns(lines: Iterable[str]):  # noqa: ANN202 - pathspec.GitIgnoreSpec, imported where there is a pattern
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        return None
+    import pathspec
+
+    try:
+        return pathspec.GitIgnoreSpec.from_lines(lines)
+    except ValueError as error:
+        raise BadRequest(f"an exclude pattern makes no sense ({error}): write globs, as in a .gitignore") from error

@@ -1,0 +1,171 @@
+"""Where items and pairs come from: `open_items(uri)`, `open_pairs(uri)`.
+
+    folder:PATH                     pictures and clips, with captions in .txt files beside them if any (a line each)
+    csv:FILE   jsonl:FILE           columns image and caption; paths are relative to the file
+    parquet:FILE   hf:NAME          through Hugging Face `datasets`
+    webdataset:{000..041}.tar       tars of pictures and texts, also a glob or a folder of them
+    img2dataset:FOLDER              what img2dataset wrote
+    urls:FILE                       a URL a line, or a table with a column url; only where fetching was asked for
+    picturebook:N                   drawn scenes (picturebook.py)
+
+Several folders are one source: their items are named from the deepest folder that holds them all.
+`?column=value&column=value` keeps the rows that say so. A plain path picks its scheme by what it is. To add a source,
+write `f(uri) -> Iterable[(Item, caption or None)]` and name it in SOURCES.
+"""
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from retrieval.datatypes import Item, Pair
+from retrieval.errors import BadRequest
+from retrieval.sources import archives, folders, tables
+from retrieval.sources.uri import Options, Row, Uri
+
+__all__ = ["SOURCES", "Options", "Row", "Uri", "open_items", "open_mixture", "open_pairs", "parse_uri"]
+
+
+_WEIGHTED = re.compile(r"(\d+(?:\.\d+)?):(.+)")
+
+
+def parse_uri(text: str | Uri | Sequence[str], options: Options | None = None) -> Uri:
+    """Take a source, or several folders, apart. Raises BadRequest for an unknown scheme, or a path that is nothing.
+
+    options: what is left out and what may be fetched. A source that is taken apart already comes back as it is.
+    """
+    if isinstance(text, Uri):
+        uri = text
+    else:
+        uri = _parse(text) if isinstance(text, str) else _together(text)
+    return uri if options is None else replace(uri, options=options)
+
+
+def _together(texts: Sequence[str]) -> Uri:
+    """Several folders as one source; one that lies in another is part of it."""
+    uris = [_parse(text) for text in texts]
+    other = next((uri for uri in uris if uri.scheme != "folder" or uri.where), None)
+    if other and len(uris) > 1:
+        raise BadRequest(f"{other.text} is no folder: several sources must be folders: give it an --index of its own")
+    outermost = [uri for uri in uris if not any(_lies_in(uri, one) for one in uris)]
+    kept = list({os.path.realpath(uri.path): uri for uri in reversed(outermost)}.values())[::-1]
+    if len(kept) == 1:
+        return kept[0]
+    paths = [os.path.normpath(Path(uri.path).absolute()) for uri in kept]
+    try:
+        common = os.path.commonpath(paths)
+    except ValueError as error:  # two drives
+        raise BadRequest(f"{' and '.join(texts)} have no folder in common: give each an --index of its own") from error
+    roots = sorted(Path(path).relative_to(common).as_posix() for path in paths)
+    return Uri(", ".join(texts), "folder", common, {}, roots=tuple(roots))
+
+
+def _lies_in(uri: Uri, other: Uri) -> bool:
+    inner, outer = Path(os.path.realpath(uri.path)), Path(os.path.realpath(other.path))
+    return inner != outer and inner.is_relative_to(outer)
+
+
+def _parse(text: str) -> Uri:
+    scheme, colon, rest = text.partition(":")
+    if colon and scheme in SOURCES:
+        path, _, query = rest.partition("?")
+        return Uri(text, scheme, path, dict(parse_qsl(query, keep_blank_values=True)))
+    # A plain path may hold any character, '?' included: it is a query only where no such file exists.
+    path, query = (text, "") if Path(text).exists() else text.partition("?")[::2]
+    return Uri(text, _scheme_of(Path(path), text), path, dict(parse_qsl(query, keep_blank_values=True)))
+
+
+def _scheme_of(path: Path, text: str) -> str:
+    if path.is_dir():
+        return "img2dataset" if archives.is_img2dataset(path) else "folder"
+    by_ending = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet",
+                 ".tar": "webdataset", ".txt": "urls"}  # fmt: skip
+    if path.suffix.lower() in by_ending:
+        return by_ending[path.suffix.lower()]
+    if not path.exists():
+        raise BadRequest(f"no such file or folder: {text}: check the path")
+    raise BadRequest(
+        f"{text} is no source: give a folder, a .csv, .jsonl, .parquet, .tar or .txt file, or {_schemes()}"
+    )
+
+
+def _schemes() -> str:
+    return ", ".join(f"{name}:..." for name in SOURCES)
+
+
+def open_items(uri: str | Uri) -> Iterator[Item]:
+    """Each item once, with its first caption. Raises BadRequest where the source cannot be read or is empty."""
+    seen: set[str] = set()
+    for item, caption in _rows(uri):
+        if item.id not in seen:
+            seen.add(item.id)
+            yield replace(item, caption=caption)
+
+
+def open_pairs(uri: str | Uri) -> list[Pair]:
+    """Every picture with every caption of it; rows without one are left out. Raises BadRequest where none is left."""
+    items: dict[str, Item] = {}
+    pairs = [
+        Pair(items.setdefault(item.id, item), caption.strip())
+        for item, caption in _rows(uri)
+        if caption and caption.strip()
+    ]
+    if not pairs:
+        text = uri if isinstance(uri, str) else uri.text
+        raise BadRequest(
+            f"{text} has pictures but no captions: put them in a column `caption`, or in .txt files beside"
+        )
+    return pairs
+
+
+def open_mixture(texts: Sequence[str]) -> list[Pair]:
+    """The pairs of several sources. `3:SOURCE` has its pictures drawn three times as often as those of the others.
+
+    An id that an earlier source has already gets the number of its source before it. Raises BadRequest.
+    """
+    pairs: list[Pair] = []
+    taken: set[str] = set()
+    for number, text in enumerate(texts, 1):
+        weighted = _WEIGHTED.fullmatch(text)
+        weight = float(weighted[1]) if weighted else 1.0
+        if not 0 < weight < math.inf:
+            raise BadRequest(f"{text}: a source's weight is a number above 0, as in 2:{weighted[2]}")
+        some = open_pairs(weighted[2] if weighted else text)
+        items = {pair.item.id: pair.item for pair in some}
+        again = {id_: replace(item, id=f"{number}/{id_}") for id_, item in items.items() if id_ in taken}
+        taken |= set(items)
+        pairs += [replace(pair, item=again.get(pair.item.id, pair.item), weight=weight) for pair in some]
+    return pairs
+
+
+def _rows(uri: str | Uri) -> Iterator[Row]:
+    uri = parse_uri(uri)
+    empty = True
+    for row in SOURCES[uri.scheme](uri):
+        empty = False
+        yield row
+    if empty:
+        kept = " that match " + "&".join(f"{k}={v}" for k, v in uri.where.items()) if uri.where else ""
+        raise BadRequest(f"{uri.path or uri.text} has no pictures{kept}: check the source")
+
+
+def _picturebook(uri: Uri) -> Iterable[Row]:
+    from retrieval.sources import picturebook
+
+    return picturebook.rows(uri.path, uri.where)
+
+
+SOURCES: dict[str, Callable[[Uri], Iterable[Row]]] = {
+    "folder": folders.rows,
+    "csv": tables.csv_file,
+    "jsonl": tables.jsonl,
+    "parquet": tables.parquet,
+    "hf": tables.hugging_face,
+    "webdataset": archives.webdataset,
+    "img2dataset": archives.img2dataset,
+    "urls": tables.url_list,
+    "picturebook": _picturebook,
+}

@@ -1,0 +1,105 @@
+"""Pictures that lie in other files: where, and how one is opened again from what its index remembers.
+
+`meta["inside"]` of an item is {"file", "member", "offset", "size"} for a tar, {"file", "row", "column"} for parquet,
+{"url"} for the web; files are relative to the source's root.
+"""
+
+import tarfile
+from pathlib import Path
+
+from PIL import Image
+
+from retrieval.datatypes import Item
+from retrieval.errors import ImageError
+from retrieval.images import load
+
+MAX_BYTES = 512_000_000  # of one picture within another file
+_BLOCK = tarfile.BLOCKSIZE
+
+
+def open_again(
+    uri: str, meta: dict, root: Path | str | None, at_least: int | None = None, *, urls: bool = False
+) -> Image.Image:
+    """The picture of an indexed item, as `images.load` gave it; of a clip its middle frame.
+
+    root: the folder that the index's uris are relative to. urls: it may be fetched. Raises ImageError where it is gone
+    or another file stands there now.
+    """
+    kind = "clip" if meta.get("video") else "picture"
+    content = content_again(uri, meta, root, urls=urls)
+    return load.load(Item(uri, uri, content if isinstance(content, Path) else lambda: content, kind=kind), at_least)
+
+
+def content_again(uri: str, meta: dict, root: Path | str | None, *, urls: bool = False) -> Path | bytes:
+    """The file of an indexed item, or its bytes where it lies in another file. Raises ImageError."""
+    inside = meta.get("inside")
+    if isinstance(inside, dict) and "url" in inside:
+        return _fetched(inside["url"], urls)
+    if root is None:
+        raise ImageError("its source is no file that could be opened again")
+    if not isinstance(inside, dict):
+        return Path(root) / uri
+    path = Path(root) / inside["file"]
+    try:
+        return read_parquet(path, inside) if "row" in inside else read_tar(path, inside)
+    except FileNotFoundError as error:
+        raise ImageError(f"no such file: {path}") from error
+    except OSError as error:
+        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+
+
+def _fetched(url: str, urls: bool) -> bytes:
+    from retrieval.sources import web
+
+    if not urls:
+        raise ImageError("it lies on the web, and fetching was not asked for")
+    return web.fetch(url)
+
+
+def read_tar(path: Path, inside: dict) -> bytes:
+    """A member of a tar by its place, without reading what is before it. Raises ImageError, OSError."""
+    offset, size = inside["offset"], inside["size"]
+    if not (offset >= _BLOCK and 0 <= size <= MAX_BYTES):
+        raise ImageError(f"too large: more than {MAX_BYTES // 1_000_000} MB")
+    with path.open("rb") as file:
+        file.seek(offset - _BLOCK)
+        header, data = file.read(_BLOCK), file.read(size)
+    try:
+        found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise ImageError(f"{path.name} has changed: index it again") from error
+    # A long name stands in a header of its own, and this one has only its start.
+    if found.size != size or not inside["member"].startswith(found.name[:90].split("\0")[0]):
+        raise ImageError(f"{path.name} has changed: index it again")
+    if len(data) < size:
+        raise ImageError(f"{path.name} is cut off")
+    return data
+
+
+def read_parquet(path: Path, inside: dict) -> Path | bytes:
+    """The picture of a row of a parquet file, reading one row group of one column. Raises ImageError, OSError."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            row = inside["row"]
+            for group in range(table.num_row_groups):
+                count = table.metadata.row_group(group).num_rows
+                if row < count:
+                    return cell(table.read_row_group(group, [inside["column"]]).column(0)[row].as_py(), path.parent)
+                row -= count
+    except (pyarrow.ArrowException, KeyError, IndexError) as error:
+        raise ImageError(f"{path.name} cannot be read as parquet: index it again") from error
+    raise ImageError(f"{path.name} has changed: index it again")
+
+
+def cell(value: object, folder: Path) -> Path | bytes:
+    """What a table's picture column holds: bytes, a path, or a struct of either. Raises ImageError."""
+    if isinstance(value, dict):
+        value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return folder / value
+    raise ImageError("the row has no picture")

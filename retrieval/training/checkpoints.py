@@ -1,0 +1,82 @@
+"""Checkpoints of a run: `checkpoints/step_000200/` with state.safetensors and, as its name says it is whole, no more.
+
+A checkpoint is written under another name and renamed, so a killed run never leaves half of one under its own.
+"""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from indexes import durable
+from retrieval.errors import BadRequest
+from retrieval.settings import from_json
+from retrieval.training.config import TrainConfig
+
+KEEP = 2
+BEST = "best.safetensors"
+
+
+def save(run: Path, step: int, tensors: dict[str, Tensor], manifest: dict) -> None:
+    """Write the checkpoint of `step` and remove all but the last KEEP. manifest: what JSON can hold."""
+    folder = run / "checkpoints" / f"step_{step:06d}"
+    beside = folder.with_suffix(".partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        durable.write_bytes(beside / "state.safetensors", safetensors.torch.save(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        ))  # fmt: skip
+        durable.write_bytes(beside / "state.json", json.dumps({"step": step, **manifest}).encode())
+        shutil.rmtree(folder, ignore_errors=True)
+        beside.rename(folder)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    durable.sync_folder(folder.parent)
+    for old in all_of(run)[:-KEEP]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def save_best(run: Path, step: int, tensors: dict[str, Tensor]) -> None:
+    """Keep the weights of the best evaluation so far beside the checkpoints, in place of those kept before."""
+    (run / "checkpoints").mkdir(exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    durable.write_bytes(run / "checkpoints" / BEST, safetensors.torch.save(tensors, {"step": str(step)}))
+
+
+def load_best(run: Path, step: int) -> dict[str, Tensor] | None:
+    """The weights of the best evaluation, or None where those kept are of another step."""
+    file = run / "checkpoints" / BEST
+    if not file.is_file():
+        return None
+    with safetensors.safe_open(file, "pt") as opened:
+        if opened.metadata().get("step") != str(step):
+            return None
+    return safetensors.torch.load_file(file)
+
+
+def all_of(run: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted(path for path in (run / "checkpoints").glob("step_*") if path.suffix != ".partial")
+
+
+def load_last(run: Path, identity: dict) -> tuple[dict, dict[str, Tensor]] | None:
+    """(manifest with its step, tensors) of the last checkpoint, or None.
+
+    Raises BadRequest where it belongs to other data or settings.
+    """
+    found = all_of(run)
+    if not found:
+        return None
+    state = json.loads((found[-1] / "state.json").read_text())
+    # As this version writes them: earlier ones had texts where there are bools now.
+    state["settings"] = dataclasses.asdict(from_json(TrainConfig, state["settings"]))
+    for key, value in identity.items():
+        if state.get(key) != value:
+            raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
+    return state, safetensors.torch.load_file(found[-1] / "state.safetensors")

@@ -1,0 +1,149 @@
+"""TrainConfig: every knob of a run on one page, checked once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from retrieval.encoders.config import EncoderConfig
+from retrieval.engine import DEVICES, PRECISIONS
+from retrieval.settings import assign, require, setting
+from retrieval.training.schedule import SCHEDULES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(EncoderConfig):
+    """A run. Change it with `dataclasses.replace`, or with `settings` from the command line (`--set lr=1e-3`).
+
+    Recipes (recipes.py) are functions that return one. The fields of EncoderConfig are for an encoder from scratch.
+    Raises BadRequest where a setting, or two of them together, cannot be.
+    """
+
+    encoder: str = setting(
+        "", "what is trained: nothing is a small encoder from scratch", takes="any name that load_encoder takes",
+        group="What is shown",
+    )  # fmt: skip
+    train_size: int = setting(
+        0,
+        "pixels of the crops in training; 0 is image_size. A crop magnifies, so fewer do (FixRes)",
+        multiple=16,
+        least=0,
+    )
+    small_size: int = setting(64, "pixels of the crops of the first steps, which cost less ...", multiple=16, above=0)
+    small_share: float = setting(0.0, "... as long as this share of the run", least=0, below=1)
+    frames: int = setting(
+        1, "of a clip, in training; 1 is its middle one. A picture beside clips is one that does not move", above=0
+    )
+
+    batch_size: int = setting(
+        256, "pairs that see each other; fewer pictures than that make one batch", above=0, group="Which pairs meet"
+    )
+    micro_batch_size: int = setting(
+        0, "pairs in memory at once; 0 is the whole batch. Changes nothing but memory and time", least=0
+    )
+    epochs: float = setting(30.0, "passes over the pictures", above=0)
+    hard_negatives: str = setting(
+        "", "some of a batch are near to others of it", takes="an index that holds the pictures"
+    )
+    hard_share: float = setting(0.25, "of a batch that is chosen so", least=0, below=1)
+    captions: int = setting(
+        1, "drawn of each picture in a step; each draw is a batch of its own, so they never meet", above=0
+    )
+    seed: int = setting(0, "of everything that is drawn")
+
+    loss: str = setting("info_nce", "of a batch", choices=("info_nce", "sigmoid"), group="What is asked of them")
+    logit_scale: float = setting(1 / 0.07, "where it starts; learned", above=0)
+    max_logit_scale: float = setting(100.0, "where it ends", above=0)
+    label_smoothing: float = setting(0.0, "of info_nce", least=0, below=1)
+    duplicates: str = setting(
+        "negative", "captions of the same words, of other pictures", choices=("negative", "masked", "positive")
+    )
+    loss_budget_mb: int = setting(
+        128, "of logits kept for their gradients; a larger batch makes them twice, a third more work", least=0
+    )
+    teacher: str = setting(
+        "", "its answers on the same pairs are part of what is asked", takes="an encoder, or several with commas"
+    )
+    teacher_share: float = setting(0.5, "of the targets", above=0, most=1)
+    generations: int = setting(1, "each but the first is taught by the one before it", above=0)
+    caption_weight: float = setting(
+        0.0, "of a loss between captions of a picture, which is added; one caption has none to meet", least=0
+    )
+
+    optimizer: str = setting(
+        "adamw", "lion takes a third to a tenth of adamw's rate; sgd has momentum", choices=("adamw", "lion", "sgd"),
+        group="How the weights move",
+    )  # fmt: skip
+    lr: float = setting(1e-3, "the highest rate", above=0)
+    schedule: str = setting("cosine", "of the rate; cooldown is constant and then down", choices=tuple(SCHEDULES))
+    warmup: float = setting(0.05, "share of the steps", least=0, below=1)
+    cooldown: float = setting(0.2, "of schedule=cooldown: the share of the steps that goes down", above=0, most=1)
+    layer_decay: float = setting(
+        1.0, "each layer below a tower's head has this share of the rate of the one above it", above=0, most=1
+    )
+    weight_decay: float = setting(0.1, "of matrices and filters", least=0)
+    beta1: float = setting(0.9, "of the momentum", least=0, below=1)
+    beta2: float = setting(0.98, "of the squares", least=0, below=1)
+    grad_clip: float = setting(1.0, "the largest norm of all gradients", above=0)
+    ema: float = setting(
+        0.0, "decay of the averaged weights, which are what is evaluated and saved; 0 is off", least=0, below=1
+    )
+
+    freeze: str = setting(
+        "", "a tower that is not trained (LiT: image) ...", choices=("", "image", "text", "both"),
+        group="What stays as it is",
+    )  # fmt: skip
+    unfreeze: int = setting(
+        0, "... but for its last layers: 1 is the head alone, 2 the block below it as well", least=0
+    )
+    lora: int = setting(
+        0, "rank of small matrices that are trained in place of the towers that are not frozen; 0 is off", least=0
+    )
+    lora_alpha: float = setting(16.0, "what they add is scaled by this / lora", above=0)
+
+    crop: float = setting(
+        0.85, "smallest share of a picture's area that is shown; 1 shows all of it", above=0, most=1,
+        group="What makes memorizing harder",
+    )  # fmt: skip
+    color_jitter: float = setting(
+        0.0, "brightness, contrast and saturation each change by up to this share", least=0, below=1
+    )
+    flip: str = setting(
+        "auto",
+        "mirror half of the pictures; auto: unless captions speak of left and right",
+        choices=("auto", "yes", "no"),
+    )
+    word_dropout: float = setting(
+        0.0, "share of the tokens left out; each caption draws its own, from 0 to twice this", least=0, below=1
+    )
+    patch_dropout: float = setting(
+        0.0, "share of a picture's patches left out, where the tower has patches (FLIP)", least=0, below=1
+    )
+
+    device: str = setting("auto", "where it runs", choices=tuple(DEVICES), group="Where and how often")
+    precision: str = setting("auto", "of the towers' bodies; master weights are float32", choices=tuple(PRECISIONS))
+    shard: bool = setting(False, "of several processes each holds a share of the model, not the whole")
+    compile: str = setting(
+        "", "for the towers' bodies; nothing is off", takes="a backend of torch.compile, as inductor"
+    )
+    evaluations: int = setting(4, "during the run, where there is something to evaluate on", least=0)
+    measure: str = setting(
+        "recall@10", "says which evaluation is the best, over both directions", takes="a metric that is evaluated"
+    )
+    keep: str = setting("best", "whose weights are saved", choices=("best", "last"))
+    patience: int = setting(
+        0, "the run ends after so many evaluations in a row without a better one; 0 is never", least=0
+    )
+    tensorboard: bool = setting(False, "events in RUN/tensorboard as well")
+    checkpoints: int = setting(10, "during the run; the last two are kept", least=0)
+    pixel_cache_gb: float = setting(3.0, "decoded pictures are kept in memory up to this", least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
+        require(not self.unfreeze or self.freeze != "", "unfreeze", "belongs to freeze=image, text or both")
+        require(self.freeze != "both" or self.unfreeze > 0, "unfreeze", "must be above 0 where freeze=both")
+        require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
+        require(not (self.compile and self.shard), "shard", "must be no beside compile")
+
+    def settings(self, assignments: Iterable[str]) -> "TrainConfig":
+        """A copy with `field=value` texts applied. Raises BadRequest, with the nearest name for an unknown field."""
+        return assign(self, assignments)

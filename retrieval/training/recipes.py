@@ -1,0 +1,67 @@
+"""Named runs: functions that return a full TrainConfig. A new way to train is a function here, not a flag."""
+
+import dataclasses
+from collections.abc import Callable
+
+from retrieval.training.config import TrainConfig
+
+PICTURES_SEEN = 230_000  # by a run from scratch: a quarter to half an hour on two cores
+SEEN_LONG = 330_000  # by each generation of `long`: with more it learned them by heart
+FEW = 20_000  # pictures whose captions teach a text tower more if it knows words and not their order
+
+
+def smoke(pictures: int = 0) -> TrainConfig:
+    """Seconds: does everything run? Learns next to nothing."""
+    return TrainConfig(
+        image_size=32, image_width=16, text_width=64, text_layers=1, dim=32, batch_size=32, epochs=2, evaluations=1,
+        checkpoints=2,
+    )  # fmt: skip
+
+
+def from_scratch(pictures: int) -> TrainConfig:
+    """A small encoder on your own pairs, with no download: the default of `mmr train`.
+
+    The fewer pictures, the more passes over them, so that a run takes about as long whatever there is. The first steps
+    see small crops, which are cheap; the others see the detail. All captions of a picture, up to five, are used each
+    time it is seen, which teaches more than anything else does; what is gained goes into strong augmentation, because
+    few pairs are soon known by heart. From few pictures the text tower learns words and not their order, which costs
+    next to nothing and bears a higher rate, and captions of a picture are taught to be near each other. What comes out
+    looks at a picture four times. docs/log.md has the figures.
+    """
+    epochs = min(120.0, max(4.0, PICTURES_SEEN / max(1, pictures)))
+    few = pictures < FEW
+    return TrainConfig(
+        epochs=round(epochs, 1), batch_size=128, captions=5, lr=1e-3 if few else 5e-4, ema=0.999, image_size=160,
+        train_size=128, small_size=64, small_share=0.4, crop=0.25, color_jitter=0.4, word_dropout=0.35, views=4,
+        text_layers=0 if few else 2, caption_weight=0.3,
+    )  # fmt: skip
+
+
+def long(pictures: int) -> TrainConfig:
+    """More from your own pairs where time is no matter: some hours for a few thousand pictures.
+
+    More passes than `from_scratch`, a wider picture tower, and a second generation of it, which the first one
+    teaches.
+    """
+    usual = from_scratch(pictures)
+    epochs = min(200.0, max(4.0, SEEN_LONG / max(1, pictures)))
+    return dataclasses.replace(
+        usual, epochs=round(epochs, 1), small_share=0.3, image_width=64, lr=7e-4, generations=2,
+    )  # fmt: skip
+
+
+def demo(pictures: int = 0) -> TrainConfig:
+    """The drawn scenes of `mmr demo` at 64 pixels, in about three minutes on two cores."""
+    return TrainConfig(
+        image_size=64, epochs=10, batch_size=48, lr=5e-4, ema=0.99, crop=1.0, flip="no", checkpoints=2,
+    )  # fmt: skip
+
+
+def finetune(pictures: int = 0) -> TrainConfig:
+    """Go on from a trained encoder (`--model`): a low rate, so that it forgets little of what it knows."""
+    return TrainConfig(lr=1e-5, batch_size=128, epochs=3, weight_decay=0.2, crop=0.9, warmup=0.1)
+
+
+RECIPES: dict[str, Callable[[int], TrainConfig]] = {
+    "smoke": smoke, "from_scratch": from_scratch, "long": long, "demo": demo, "finetune": finetune,
+}  # fmt: skip

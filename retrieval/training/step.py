@@ -1,0 +1,130 @@
+"""Loss and gradients of one batch: whole, or a few pairs at a time with the same result."""
+
+from collections.abc import Callable
+
+import torch
+
+from retrieval.datatypes import Features
+from retrieval.encoders.encoder import DualEncoder
+from retrieval.losses.contrastive import Loss
+from retrieval.training import dropout
+from retrieval.training.dataset import Batch
+
+
+def backward(
+    model: DualEncoder, batch: Batch, loss: Loss, micro_batch_size: int = 0, seed: int = 0,
+    collect: Callable[[], None] = lambda: None, caption_weight: float = 0.0,
+) -> tuple[Features, float]:  # fmt: skip
+    """Loss and gradients of a batch; its features (detached, of the first draw of captions) and the loss.
+
+    The loss is the mean over the draws, each against all pictures: one step sees several captions of a picture for the
+    price of one look at it. What the batch says of captions alike, and of a teacher, goes to the loss. With a
+    micro-batch size the towers see a few pairs at a time (gradient caching, Gao 2021): features without graph, the loss
+    on all of them once, then each piece again with its share of the gradient. Every random draw is replayed, so nothing
+    changes but memory and time. `collect` is called after each backward. caption_weight: of a second loss, between the
+    draws: captions of one picture belong to each other too. It is in the gradients, not in the value.
+    """
+    device = model.device
+    images, tokens = batch.images.to(device, non_blocking=True), batch.tokens.to(device, non_blocking=True)
+    before = batch.first_row, batch.first_row * tokens.shape[1]
+    dropout.reseed(model, seed, *before)
+    if not 0 < micro_batch_size < len(images):
+        features = _features(model, images, tokens)
+        value = _mean_loss(loss, features, batch)
+        _with_captions(value, loss, features, caption_weight).backward()
+        collect()
+        return _detached(features), value.item()
+
+    pieces = [slice(i, i + micro_batch_size) for i in range(0, len(images), micro_batch_size)]
+    states, whole = _without_graph(model, images, tokens, pieces)
+    value = _mean_loss(loss, whole, batch)
+    _with_captions(value, loss, whole, caption_weight).backward()
+    collect()
+    dropout.reseed(model, seed, *before)
+    sides = [_is_trained(tower) for tower in (model.image_tower, model.text_tower)]
+    for piece, state in zip(pieces, states, strict=True):
+        _set_random_state(device, state)
+        part = _features(model, images[piece] if sides[0] else None, tokens[piece] if sides[1] else None)
+        again = [(part.image, whole.image.grad[piece]), (part.text, whole.text.grad[piece])]
+        outputs, grads = zip(*(pair for pair, trained in zip(again, sides, strict=True) if trained), strict=True)
+        torch.autograd.backward(outputs, grads)
+        collect()
+    return _detached(whole), value.item()
+
+
+def _without_graph(
+    model: DualEncoder, images: torch.Tensor, tokens: torch.Tensor, pieces: list[slice]
+) -> tuple[list[tuple[torch.Tensor, ...]], Features]:
+    """The random state before each piece, and the features of all of them as leaves.
+
+    The scale and the bias are in the loss's graph once, so they receive their gradient once. Statistics of a
+    BatchNorm are put back: the pieces are shown a second time.
+    """
+    statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    states, cached = [], []
+    with torch.no_grad():
+        for piece in pieces:
+            states.append(_random_state(model.device))
+            cached.append(_features(model, images[piece], tokens[piece]))
+        for name, buffer in model.named_buffers():
+            buffer.copy_(statistics[name])
+    image = torch.cat([part.image for part in cached]).requires_grad_()
+    text = torch.cat([part.text for part in cached]).requires_grad_()
+    return states, Features(image, text, model.log_logit_scale.exp(), model.logit_bias)
+
+
+def _is_trained(module: torch.nn.Module) -> bool:
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _features(model: DualEncoder, images: torch.Tensor | None, tokens: torch.Tensor | None) -> Features:
+    """Of pictures (b, ...) and the draws of their captions (b, draws, l); its text is (b, draws, d)."""
+    features = model(images, None if tokens is None else tokens.flatten(0, 1))
+    if tokens is None:
+        return features
+    return features._replace(text=features.text.unflatten(0, tokens.shape[:2]))
+
+
+def _with_captions(value: torch.Tensor, loss: Loss, features: Features, weight: float) -> torch.Tensor:
+    """The loss of pictures and captions, and `weight` of that of each draw's captions, in the pictures' place, against
+    the next draw's, round in a ring. A single draw has nobody to meet."""
+    draws = features.text.unbind(1)
+    if not weight or len(draws) < 2:
+        return value
+    meet = [features._replace(image=one, text=other) for one, other in zip(draws, draws[1:] + draws[:1], strict=True)]
+    values = [loss(both, both, 0) for both in (meet if len(meet) > 2 else meet[:1])]
+    return value + weight * sum(values) / len(values)
+
+
+def _mean_loss(loss: Loss, features: Features, batch: Batch) -> torch.Tensor:
+    draws = [features._replace(text=text) for text in features.text.unbind(1)]
+    values = [loss(draw, draw, 0, **_said_of(number, batch, features.text)) for number, draw in enumerate(draws)]
+    return sum(values) / len(values)
+
+
+def _said_of(draw: int, batch: Batch, like: torch.Tensor) -> dict[str, object]:
+    """What the loss is told of a draw beside its features: which captions are alike, and what a teacher says."""
+    told: dict[str, object] = {}
+    if batch.alike is not None:
+        told["ids"] = batch.alike[:, draw].to(like.device)
+    if batch.teacher is not None:
+        one = batch.teacher._replace(text=batch.teacher.text[:, draw])
+        told["teacher"] = Features(*(part if part is None else part.to(like.device) for part in one))
+    return told
+
+
+def _detached(features: Features) -> Features:
+    return features._replace(
+        image=features.image.detach(), text=features.text[:, 0].detach(), logit_scale=features.logit_scale.detach()
+    )
+
+
+def _random_state(device: torch.device) -> tuple[torch.Tensor, ...]:
+    on_device = (torch.cuda.get_rng_state(device),) if device.type == "cuda" else ()
+    return (torch.get_rng_state(), *on_device)
+
+
+def _set_random_state(device: torch.device, state: tuple[torch.Tensor, ...]) -> None:
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)
