@@ -168,7 +168,7 @@ def index(
     """
     from cli.commands import indexing
 
-    asked = indexing.Asked(
+    asked = indexing.IndexRequest(
         sources=tuple(sources or ()), only=only, exclude=exclude, include_hidden=include_hidden,
         urls=urls or local_urls, local_urls=local_urls,
     )  # fmt: skip

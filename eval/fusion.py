@@ -15,7 +15,7 @@ from eval import classification
 from retrieval.heads import examples
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fusions import FUSIONS
-from retrieval.heads.training import Prepared, train_head
+from retrieval.heads.training import PreparedRows, train_head
 
 HELD_OUT = 0.2  # of the rows, where no test rows are given
 
@@ -66,7 +66,7 @@ class Comparison:
 
 
 def compare(
-    prepared: Prepared, test: Prepared | None, encoder, names: Sequence[str], config: HeadConfig,  # noqa: ANN001
+    prepared: PreparedRows, test: PreparedRows | None, encoder, names: Sequence[str], config: HeadConfig,  # noqa: ANN001
     seeds: int = 3, on_fit: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Comparison:  # fmt: skip
     """Fit every one of `names` for every seed, and measure it. names: modalities and fusions; [] is all there are.
@@ -90,7 +90,7 @@ def compare(
     return _comparison(prepared, names, figures, means, seeds, test)
 
 
-def _split(prepared: Prepared, seed: int) -> tuple[Prepared, Prepared]:
+def _split(prepared: PreparedRows, seed: int) -> tuple[PreparedRows, PreparedRows]:
     learn, held = examples.split(prepared.examples.labels, HELD_OUT, seed)
     return prepared[learn], prepared[held]
 
@@ -107,7 +107,7 @@ def _merit(head, scores: np.ndarray, labels: Sequence) -> np.ndarray:  # noqa: A
 
 
 def _comparison(
-    prepared: Prepared, names: Sequence[str], figures: dict, merits: dict, seeds: int, test: Prepared | None
+    prepared: PreparedRows, names: Sequence[str], figures: dict, merits: dict, seeds: int, test: PreparedRows | None
 ) -> Comparison:
     alone = [name for name in names if name in prepared.inputs.dims]
     best = max(alone, key=lambda name: merits[name].mean()) if alone else None

@@ -10,7 +10,7 @@ from retrieval import open_pairs, recipes
 from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.training import curves, log
-from retrieval.training.early_stopping import Best
+from retrieval.training.early_stopping import Evaluations
 from retrieval.training.loop import train
 
 CONFIG = dataclasses.replace(
@@ -43,7 +43,7 @@ def measured(values, seen=None):
 
 
 def best_of(values, **changes):
-    best = Best(dataclasses.replace(CONFIG, **changes))
+    best = Evaluations(dataclasses.replace(CONFIG, **changes))
     news = [best.add(step, recall(value)) for step, value in enumerate(values, 1)]
     return best, news
 
@@ -55,7 +55,7 @@ def test_the_first_of_equal_evaluations_is_the_best():
 
 
 def test_both_directions_count_and_others_do_not():
-    best = Best(CONFIG)
+    best = Evaluations(CONFIG)
     best.add(1, {"text_to_image_recall@10": 0.4, "image_to_text_recall@10": 0.1})
     best.add(2, {"text_to_image_recall@10": 0.3, "image_to_text_recall@10": 0.3})
     best.add(3, {"remembered_text_to_image_recall@10": 0.9})
@@ -63,7 +63,7 @@ def test_both_directions_count_and_others_do_not():
 
 
 def test_what_a_fine_tune_began_with_is_not_among_them():
-    best = Best(CONFIG, [(0, recall(0.9)), (5, recall(0.2))])
+    best = Evaluations(CONFIG, [(0, recall(0.9)), (5, recall(0.2))])
     assert best.step == 5
     assert best.before == recall(0.9)
 

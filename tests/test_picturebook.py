@@ -28,7 +28,7 @@ def test_any_size_shows_the_same_scene():
 
 def test_held_out_pairs_never_occur_in_training_and_always_in_test():
     def held_out(split):
-        return [sum(is_held_out(group.thing, group.colour) for group in scene.groups) for scene in scenes(500, split)]
+        return [sum(is_held_out(group.thing, group.color) for group in scene.groups) for scene in scenes(500, split)]
 
     assert max(held_out("train")) == 0
     assert min(held_out("test")) == 1

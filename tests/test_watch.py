@@ -8,7 +8,7 @@ import torch
 
 from retrieval import recipes
 from retrieval.datatypes import Features, Item, Pair
-from retrieval.training.health import Watch, chance, repeated_captions, say_repeated
+from retrieval.training.health import HealthWatch, chance, repeated_captions, say_repeated
 
 CONFIG = dataclasses.replace(recipes.smoke(), lr=3e-3)
 LN = math.log(64)
@@ -21,7 +21,7 @@ def spread_out(rows=8):
 
 def said_of(losses, features=None, steps=100):
     said = []
-    watch = Watch(CONFIG, 64, steps, said.append)
+    watch = HealthWatch(CONFIG, 64, steps, said.append)
     for step, loss in enumerate(losses, 1):
         watch(step, loss, features or spread_out())
     return said

@@ -19,7 +19,7 @@ from retrieval.sources.uri import Uri
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class IndexRequest:
     """What is to be indexed. None, and no sources: what the index remembers."""
 
     sources: tuple[str, ...] = ()
@@ -51,7 +51,8 @@ class _Known:
 
 
 def run(
-    asked: Asked, index_dir: Path | None, model: str | None, device: str, recall: float | None, memory: str | None
+    asked: IndexRequest, index_dir: Path | None, model: str | None, device: str, recall: float | None,
+    memory: str | None,
 ) -> int:  # fmt: skip
     """Index and say what was done; the exit code."""
     budget = None if memory is None else _bytes(memory)

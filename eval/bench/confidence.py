@@ -33,7 +33,7 @@ THINGS = (
 )  # fmt: skip
 
 
-class Collection:
+class Gallery:
     """Pictures with their captions, encoded once. vectors: (n, d); texts: (m, d), of the pictures `owner` (m,)."""
 
     def __init__(self, run: str, source: str) -> None:
@@ -54,7 +54,7 @@ class Collection:
             return np.stack([top, confidence.ask(store, self.encoder).confidence(top)])
 
 
-def half(known: Collection, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def half(known: Gallery, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """What captions get whose picture is there, and whose picture is not."""
     drawn = np.random.default_rng(seed).permutation(len(known.vectors))[: len(known.vectors) // 2]
     found = known.ask(np.sort(drawn), np.arange(len(known.texts)))
@@ -62,13 +62,13 @@ def half(known: Collection, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return found[:, there], found[:, ~there]
 
 
-def things(known: Collection, seed: int, count: int | None) -> tuple[np.ndarray, np.ndarray]:
+def things(known: Gallery, seed: int, count: int | None) -> tuple[np.ndarray, np.ndarray]:
     """What captions about each thing get where `count` pictures of it are there (None: all), and where none is."""
     pairs = list(_of_each_thing(known, seed, count))
     return np.concatenate([a for a, _ in pairs], axis=1), np.concatenate([b for _, b in pairs], axis=1)
 
 
-def _of_each_thing(known: Collection, seed: int, count: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _of_each_thing(known: Gallery, seed: int, count: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for thing in THINGS:
         about = np.array([bool(re.search(thing, caption)) for caption in known.captions])
         shown = np.unique(known.owner[about])
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("source")
     asked = parser.parse_args()
-    known = Collection(asked.run, asked.source)
+    known = Gallery(asked.run, asked.source)
     ways: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
         "half": lambda seed: half(known, seed),
         "thing": lambda seed: things(known, seed, None),

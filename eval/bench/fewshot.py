@@ -78,7 +78,7 @@ def main() -> None:
     """One JSON line a number of pictures; the table on stderr."""
     from retrieval import load_encoder
     from retrieval.heads.inputs import with_vectors
-    from retrieval.heads.training import Prepared, prepare
+    from retrieval.heads.training import PreparedRows, prepare
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")
@@ -89,7 +89,7 @@ def main() -> None:
     parts = []
     for split in ("train", "test"):
         one = prepare(f"csv:{asked.table}?split={split}", asked.label, "single", encoder, inputs=["image"])
-        parts.append(Prepared(one.examples, with_vectors(one.inputs, "pixels", pixels(one.examples.items)), 0))
+        parts.append(PreparedRows(one.examples, with_vectors(one.inputs, "pixels", pixels(one.examples.items)), 0))
     learn, held = parts
     for shots in (*SHOTS, 0):
         figures: dict[str, list[float]] = {}

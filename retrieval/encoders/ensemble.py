@@ -11,7 +11,7 @@ import torch
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.errors import BadRequest
-from retrieval.towers.ensemble import EnsembleTower
+from retrieval.towers.combined import EnsembleTower
 
 
 @torch.no_grad()

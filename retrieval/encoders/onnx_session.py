@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 
-class Graph:
+class Session:
     """A graph on the CPU, from numbered inputs to its one output."""
 
     def __init__(self, file: Path) -> None:

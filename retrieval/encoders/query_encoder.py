@@ -19,7 +19,7 @@ from retrieval import cache
 from retrieval.cache import MANIFEST
 from retrieval.encoders import onnx_export
 from retrieval.encoders.onnx_export import FRAMES, IMAGE, TEXT
-from retrieval.encoders.onnx_session import Graph
+from retrieval.encoders.onnx_session import Session
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.tokenizers import saved
@@ -41,8 +41,8 @@ class QueryEncoder:
         self.preprocess = Preprocess.from_json(manifest["preprocess"])
         self.tokenize = saved.load(folder, manifest["tokenizer"])
         self._trim, self._folder, self._load = manifest["trim"], folder, load
-        self._text = Graph(folder / TEXT)
-        self._image: Graph | None = None
+        self._text = Session(folder / TEXT)
+        self._image: Session | None = None
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Texts to float32 (n, dim) of unit length."""
@@ -69,14 +69,14 @@ class QueryEncoder:
         if not (self._folder / FRAMES).is_file():
             means = vectors.mean(1)
             return means / np.linalg.norm(means, axis=1, keepdims=True)
-        return Graph(self._folder / FRAMES)(frames=vectors)
+        return Session(self._folder / FRAMES)(frames=vectors)
 
     def _find_image_tower(self) -> bool:
         """Open the picture tower, exporting it first where it is not there; False where it cannot be had as ONNX."""
         try:
             if not (self._folder / IMAGE).is_file():
                 onnx_export.export_image_tower(self._load(), self._folder)
-            self._image = Graph(self._folder / IMAGE)
+            self._image = Session(self._folder / IMAGE)
         # A cache that is damaged or cannot be written must never stop a query.
         except Exception:
             return False

@@ -14,7 +14,7 @@ import numpy as np
 
 from indexes import Record, Store, durable
 from retrieval.errors import BadRequest
-from retrieval.exchange import columns, flat, tables
+from retrieval.exchange import columns, flat, parquet_files
 from retrieval.exchange.collection import BLOCK_ROWS, Collection, Entry
 
 SHARD_ROWS = BLOCK_ROWS * 64  # about a million, as it writes them itself
@@ -37,12 +37,12 @@ def open_folder(path: Path | None, root: Path | None = None, records: Path | Non
             raise BadRequest(
                 f"{file} holds rows of {shard.shape[1]}, {vectors[0].name} of {shards[0].shape[1]}: remove one of them"
             )
-    _must_fit(path, [len(shard) for shard in shards], [tables.parquet_size(file) for file in metadata])
-    described = tables.parquet_footer(metadata[0])
+    _must_fit(path, [len(shard) for shard in shards], [parquet_files.parquet_size(file) for file in metadata])
+    described = parquet_files.parquet_footer(metadata[0])
     known = described.get("root")
 
     def entries() -> Iterator[Entry]:
-        rows = chain.from_iterable(tables.parquet_rows(file) for file in metadata)
+        rows = chain.from_iterable(parquet_files.parquet_rows(file) for file in metadata)
         moved = (root or Path(known)) if isinstance(known, str) else None
         return columns.entries(rows, (root or Path()).absolute(), path / "metadata", moved)
 

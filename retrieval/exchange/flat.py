@@ -10,7 +10,7 @@ import numpy as np
 
 from indexes import Record, Store, durable
 from retrieval.errors import BadRequest
-from retrieval.exchange import columns, tables
+from retrieval.exchange import columns, parquet_files
 from retrieval.exchange.collection import BLOCK_ROWS, Block, Collection, Entry
 from retrieval.indexing.catalog import path_of
 
@@ -27,34 +27,34 @@ def open_npy(path: Path | None, root: Path | None = None, records: Path | None =
     folder. Raises BadRequest for what cannot be read or does not fit together.
     """
     vectors = load_npy(path)
-    described = tables.parquet_footer(records) if records and records.suffix.lower() == ".parquet" else {}
+    described = parquet_files.parquet_footer(records) if records and records.suffix.lower() == ".parquet" else {}
     if records:
-        count = sum(1 for _ in tables.rows(records))
+        count = sum(1 for _ in parquet_files.rows(records))
         if count != len(vectors):
             raise BadRequest(f"{path} has {len(vectors)} vectors, {records} has {count} rows: give the table of these")
 
     def entries() -> Iterator[Entry]:
         if not records:
             return (Entry(str(number)) for number in range(len(vectors)))
-        return columns.entries(tables.rows(records), root or records.parent, records, _root(described, root))
+        return columns.entries(parquet_files.rows(records), root or records.parent, records, _root(described, root))
 
     return collection("npy", path, [vectors], entries, described, root)
 
 
 def open_parquet(path: Path | None, root: Path | None = None, records: Path | None = None) -> Collection:
     """A parquet file whose column `embedding` holds lists of numbers. Raises BadRequest where it cannot be read."""
-    total, described = tables.parquet_size(path), tables.parquet_footer(path)
-    first = next(tables.parquet_vectors(path, columns.VECTOR), None)
+    total, described = parquet_files.parquet_size(path), parquet_files.parquet_footer(path)
+    first = next(parquet_files.parquet_vectors(path, columns.VECTOR), None)
     if first is None:
         raise BadRequest(f"{path} has no rows: give another file")
 
     def entries() -> Iterator[Entry]:
-        rows = tables.parquet_rows(path, (columns.VECTOR,))
+        rows = parquet_files.parquet_rows(path, (columns.VECTOR,))
         return columns.entries(rows, root or path.parent, path, _root(described, root))
 
     def blocks() -> Iterator[Block]:
         rest = entries()
-        for vectors in tables.parquet_vectors(path, columns.VECTOR):
+        for vectors in parquet_files.parquet_vectors(path, columns.VECTOR):
             if vectors.shape[1] != first.shape[1]:
                 raise BadRequest(f"{path} has vectors of {first.shape[1]} and of {vectors.shape[1]}: check the file")
             yield vectors, list(islice(rest, len(vectors)))
@@ -135,7 +135,7 @@ def write_parquet(store: Store, path: Path, on_progress: Progress, dtype: np.dty
     described = Described(store)
 
     def write(file: BinaryIO) -> None:
-        with tables.ParquetSink(file, described.kinds, described.footer, store.dim) as sink:
+        with parquet_files.ParquetSink(file, described.kinds, described.footer, store.dim) as sink:
             for vectors, records in blocks_of(store, on_progress):
                 sink.write(described.lines(records), vectors)
 
@@ -199,7 +199,7 @@ def write_shard(
     def both(vectors_file: BinaryIO, records_file: BinaryIO) -> None:
         header = {"descr": dtype.str, "fortran_order": False, "shape": (count, dim)}
         np.lib.format.write_array_header_1_0(vectors_file, header)
-        with tables.ParquetSink(records_file, described.kinds, described.footer) as sink:
+        with parquet_files.ParquetSink(records_file, described.kinds, described.footer) as sink:
             for vectors, records in blocks:
                 vectors_file.write(np.ascontiguousarray(vectors, dtype).tobytes())
                 sink.write(described.lines(records))

@@ -11,7 +11,7 @@ from retrieval.heads.inputs import Inputs
 
 
 @dataclass(frozen=True)
-class Batch:
+class HeadBatch:
     """Rows as tensors. target: int64 (n,) of classes, or float32 (n, outputs)."""
 
     vectors: Vectors
@@ -21,21 +21,21 @@ class Batch:
     def __len__(self) -> int:
         return len(self.target)
 
-    def __getitem__(self, rows: Tensor | slice) -> "Batch":
-        return Batch(
+    def __getitem__(self, rows: Tensor | slice) -> "HeadBatch":
+        return HeadBatch(
             {k: v[rows] for k, v in self.vectors.items()}, {k: v[rows] for k, v in self.present.items()},
             self.target[rows],
         )  # fmt: skip
 
-    def pooled(self) -> "Batch":
+    def pooled(self) -> "HeadBatch":
         """Each sequence as the mean of what is there of it."""
         parts = {name: pooled(self.vectors[name], self.present[name]) for name in self.vectors}
-        return Batch({k: x for k, (x, _) in parts.items()}, {k: m for k, (_, m) in parts.items()}, self.target)
+        return HeadBatch({k: x for k, (x, _) in parts.items()}, {k: m for k, (_, m) in parts.items()}, self.target)
 
-    def trimmed(self) -> "Batch":
+    def trimmed(self) -> "HeadBatch":
         """Sequences as long as the longest of these rows: no fusion sees what lies behind."""
         lengths = {k: _longest(mask) if mask.ndim == 2 else None for k, mask in self.present.items()}
-        return Batch({k: v[:, : lengths[k]] if v.ndim == 3 else v for k, v in self.vectors.items()},
+        return HeadBatch({k: v[:, : lengths[k]] if v.ndim == 3 else v for k, v in self.vectors.items()},
                      {k: v[:, : lengths[k]] if v.ndim == 2 else v for k, v in self.present.items()},
                      self.target)  # fmt: skip
 
@@ -49,11 +49,11 @@ def _longest(mask: Tensor) -> int:
     return int(there[-1]) + 1 if len(there) else 1
 
 
-def batch_of(inputs: Inputs, target: np.ndarray) -> Batch:
+def batch_of(inputs: Inputs, target: np.ndarray) -> HeadBatch:
     """Inputs and targets (examples.targets) as tensors."""
     vectors = {name: torch.from_numpy(np.ascontiguousarray(v)) for name, v in inputs.vectors.items()}
     present = {name: torch.from_numpy(np.ascontiguousarray(p)) for name, p in inputs.present.items()}
-    return Batch(vectors, present, torch.from_numpy(target))
+    return HeadBatch(vectors, present, torch.from_numpy(target))
 
 
 def by_length(order: Tensor, lengths: Tensor, batch_size: int) -> list[Tensor]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
 from retrieval.heads import balance, examples, fusions, probes
-from retrieval.heads.batch import Batch, batch_of, by_length, drop_modalities
+from retrieval.heads.batch import HeadBatch, batch_of, by_length, drop_modalities
 from retrieval.heads.blocks import Criterion, Fusion
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fusions import concepts
@@ -72,7 +72,7 @@ def fit(
 
 
 def _probe(
-    learn: Batch, held: Batch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig,
+    learn: HeadBatch, held: HeadBatch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig,
     words: np.ndarray | None,
 ) -> Fitted:  # fmt: skip
     """A head on one vector. Its score and surety are those of the same head without the rows held out."""
@@ -89,7 +89,7 @@ def _probe(
 
 
 def _new(
-    data: Batch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig, names: Sequence[str]
+    data: HeadBatch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig, names: Sequence[str]
 ) -> tuple[Fusion, Criterion]:
     torch.manual_seed(config.seed)
     module = fusions.build(config, dims, outputs)
@@ -103,7 +103,7 @@ def _new(
 
 
 def steps(
-    module: nn.Module, data: Batch, criterion: Criterion, config: HeadConfig, epochs: int,
+    module: nn.Module, data: HeadBatch, criterion: Criterion, config: HeadConfig, epochs: int,
     on_epoch: Callable[[int, int], None], best: "Best | None" = None, stop: int = 0,
 ) -> None:  # fmt: skip
     """AdamW, a cosine over `epochs`; stop: leave off after so many. best: is shown the module after every epoch."""
@@ -152,7 +152,7 @@ class Best:
             self.state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def _measure(held: Batch, task: str, module: nn.Module) -> tuple[float, float]:
+def _measure(held: HeadBatch, task: str, module: nn.Module) -> tuple[float, float]:
     logits = logits_of(module, held)
     if task == "single":
         return right(logits, held.target)
@@ -168,7 +168,7 @@ def right(logits: Tensor, target: Tensor) -> tuple[float, float]:
 
 
 @torch.inference_mode()
-def logits_of(module: nn.Module, data: Batch) -> Tensor:
+def logits_of(module: nn.Module, data: HeadBatch) -> Tensor:
     """What a module says of all rows, (n, outputs)."""
     return module(data.vectors, data.present)
 

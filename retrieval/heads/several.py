@@ -15,13 +15,13 @@ from torch import Tensor
 from retrieval.errors import BadRequest
 from retrieval.heads import balance, fusions
 from retrieval.heads import examples as labelled
-from retrieval.heads.batch import Batch, batch_of
+from retrieval.heads.batch import HeadBatch, batch_of
 from retrieval.heads.blocks import Criterion, Vectors
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import Best, logits_of, right, steps, temperature
 from retrieval.heads.fusions.multitask import MultiTask
 from retrieval.heads.head import Head
-from retrieval.heads.training import Prepared, encoded, whereabouts
+from retrieval.heads.training import PreparedRows, encoded, whereabouts
 
 ALONE = ("graph", "stacking")  # what they keep of the rows is of one label
 
@@ -30,7 +30,7 @@ ALONE = ("graph", "stacking")  # what they keep of the rows is of one label
 class Several:
     """Rows with at least one of the labels. labels: column -> one a row, None where it is missing."""
 
-    prepared: Prepared
+    prepared: PreparedRows
     labels: dict[str, list[str | None]]
 
 
@@ -102,7 +102,7 @@ class _Tasks(MultiTask):
 
     stepless = False
 
-    def __init__(self, data: Batch, dims: dict[str, int], names: dict[str, list[str]], config: HeadConfig) -> None:
+    def __init__(self, data: HeadBatch, dims: dict[str, int], names: dict[str, list[str]], config: HeadConfig) -> None:
         body = fusions.build(config, dims, config.shared)
         weights = config.fixed_task_weights
         # Their own names may hold what a module's cannot: a dot.
@@ -126,7 +126,7 @@ class _Tasks(MultiTask):
 
 
 def _fitted(
-    data: Batch, strata: Sequence[str], names: dict[str, list[str]], dims: dict[str, int], config: HeadConfig,
+    data: HeadBatch, strata: Sequence[str], names: dict[str, list[str]], dims: dict[str, int], config: HeadConfig,
     on_epoch: Callable[[int, int], None],
 ) -> tuple[_Tasks, list[float], list[float | None]]:  # fmt: skip
     """As fit() does it: rows held out say when to stop and how sure each task may be, then all rows are learned."""
@@ -146,12 +146,12 @@ def _fitted(
     return module.eval(), heats, scores
 
 
-def _made(data: Batch, dims: dict[str, int], names: dict[str, list[str]], config: HeadConfig) -> _Tasks:
+def _made(data: HeadBatch, dims: dict[str, int], names: dict[str, list[str]], config: HeadConfig) -> _Tasks:
     torch.manual_seed(config.seed)
     return _Tasks(data, dims, names, config)
 
 
-def _said(module: _Tasks, held: Batch) -> list[tuple[Tensor, Tensor]]:
+def _said(module: _Tasks, held: HeadBatch) -> list[tuple[Tensor, Tensor]]:
     """Logits and targets of each task, of the rows that have its label."""
     logits = logits_of(module, held)
     pairs = []
@@ -161,6 +161,6 @@ def _said(module: _Tasks, held: Batch) -> list[tuple[Tensor, Tensor]]:
     return [pair if len(pair[1]) else (pair[0].new_zeros(1, pair[0].shape[1]), pair[1].new_zeros(1)) for pair in pairs]
 
 
-def _mean_score(held: Batch, module: _Tasks) -> tuple[float, float]:
+def _mean_score(held: HeadBatch, module: _Tasks) -> tuple[float, float]:
     values = [right(*pair) for pair in _said(module, held)]
     return tuple(float(np.mean(column)) for column in zip(*values, strict=True))

@@ -23,7 +23,7 @@ from retrieval.sources.uri import id_of
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedRows:
     """Labelled rows with something to go by, and their vectors. empty: rows left out because they had nothing."""
 
     examples: Examples
@@ -33,15 +33,15 @@ class Prepared:
     def __len__(self) -> int:
         return len(self.examples)
 
-    def __getitem__(self, rows: np.ndarray) -> "Prepared":
-        return Prepared(_take(self.examples, rows), self.inputs[rows], 0)
+    def __getitem__(self, rows: np.ndarray) -> "PreparedRows":
+        return PreparedRows(_take(self.examples, rows), self.inputs[rows], 0)
 
 
 def prepare(
     source: str, column: str, task: str, encoder,  # noqa: ANN001 - anything that encodes
     vectors: dict[str, Path] | None = None, on_progress: Callable[[int, int], None] = lambda done, total: None,
     learn: bool = False, inputs: str | Sequence[str] = "",
-) -> Prepared:  # fmt: skip
+) -> PreparedRows:  # fmt: skip
     """The labelled rows of a source as an encoder sees them. vectors: modalities of your own, as .npy files.
     learn: a head will be fitted to them. inputs: of HeadConfig, or the names themselves.
 
@@ -56,7 +56,7 @@ def prepare(
 def encoded(
     examples: Examples, encoder, vectors: dict[str, Path] | None = None,  # noqa: ANN001
     on_progress: Callable[[int, int], None] = lambda done, total: None, inputs: str | Sequence[str] = "",
-) -> Prepared:  # fmt: skip
+) -> PreparedRows:  # fmt: skip
     """Rows as an encoder sees them: `prepare`, once they are read."""
     own = {name: features.read_vectors(name, file, examples.total) for name, file in (vectors or {}).items()}
     names = features.chosen(inputs, encoder, list(own)) if isinstance(inputs, str) else inputs
@@ -68,7 +68,7 @@ def encoded(
         raise BadRequest(f"{examples.source}: no labelled row has a picture that decodes, or a text: check the source")
     skipped = inputs.skipped
     kept = replace(inputs[there], skipped=skipped)
-    return Prepared(_take(examples, there), kept, len(examples) - len(there))
+    return PreparedRows(_take(examples, there), kept, len(examples) - len(there))
 
 
 def _take(examples: Examples, rows: np.ndarray) -> Examples:
@@ -100,7 +100,7 @@ def one_row(
     return inputs
 
 
-def remarks(prepared: Prepared) -> list[str]:
+def remarks(prepared: PreparedRows) -> list[str]:
     """What a person should know of the rows, a line each: what was left out, what is masked, classes seen once."""
     examples, lines = prepared.examples, []
     if examples.unlabelled:
@@ -119,7 +119,7 @@ def remarks(prepared: Prepared) -> list[str]:
 
 
 def train_head(
-    prepared: Prepared, encoder, config: HeadConfig,  # noqa: ANN001 - anything that encodes
+    prepared: PreparedRows, encoder, config: HeadConfig,  # noqa: ANN001 - anything that encodes
     on_epoch: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Head, float | None]:  # fmt: skip
     """A head fitted on all rows, and its score on those of them that were held out meanwhile.

@@ -44,7 +44,7 @@ class Made(NamedTuple):
     column_at: Tensor
 
 
-class Watch:
+class TileWatch:
     """What a first pass writes down beside the loss: the logits, the hardest others."""
 
     def __init__(self, p: Problem) -> None:
@@ -115,7 +115,7 @@ def register(
         p = Problem(*args)
         counts = (len(p.x) if softmax else 0, len(p.y) if softmax and p.column_weights is not None else 0)
         states = (p.x.new_empty((4, count), dtype=p.dtype) for count in counts)
-        return Watch(p).made(p.x.new_empty((), dtype=p.dtype), *states)
+        return TileWatch(p).made(p.x.new_empty((), dtype=p.dtype), *states)
 
     @gradient.register_fake
     def _(*args: object) -> Gradients:

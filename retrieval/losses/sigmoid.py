@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retrieval.losses.operator import Gradients, Made, Watch, exact, gradients, nothing, register
+from retrieval.losses.operator import Gradients, Made, TileWatch, exact, gradients, nothing, register
 from retrieval.losses.tiles import Problem
 
 
@@ -23,7 +23,7 @@ def _turn(p: Problem, rows: slice, columns: slice, tile: Tensor) -> Tensor:
 
 def _sigmoid(*args: object) -> Made:
     p = Problem(*args)
-    watch, loss = Watch(p), p.x.new_zeros((), dtype=p.dtype)
+    watch, loss = TileWatch(p), p.x.new_zeros((), dtype=p.dtype)
     with exact(p):
         for rows in p.row_spans():
             for columns in p.column_spans():

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from retrieval.losses.operator import Gradients, Made, Watch, exact, gradients, nothing, register
-from retrieval.losses.tiles import Problem, Side
+from retrieval.losses.operator import Gradients, Made, TileWatch, exact, gradients, nothing, register
+from retrieval.losses.tiles import Problem, SideSoFar
 
 
 def tiled_info_nce(problem: Problem) -> Made:
@@ -50,7 +50,7 @@ def _targets(p: Problem) -> list[_Target]:
     return [rows, _target(p, p.column_weights, p.column_ids, p.row_ids, len(p.x))]
 
 
-def _see_targets(p: Problem, sides: list[Side], rows: slice, columns: slice, tile: Tensor) -> None:
+def _see_targets(p: Problem, sides: list[SideSoFar], rows: slice, columns: slice, tile: Tensor) -> None:
     if p.row_ids is not None and not p.masked:
         true = tile * p.belongs(rows, columns)
         for side, where, part in zip(sides, (rows, columns), (true, true.T), strict=False):
@@ -68,10 +68,10 @@ def _see_targets(p: Problem, sides: list[Side], rows: slice, columns: slice, til
 
 def _info_nce(*args: object) -> Made:
     p = Problem(*args)
-    sides = [Side(len(p.x), p.x, p.dtype)]
+    sides = [SideSoFar(len(p.x), p.x, p.dtype)]
     if p.column_weights is not None:
-        sides.append(Side(len(p.y), p.x, p.dtype))
-    watch = Watch(p)
+        sides.append(SideSoFar(len(p.y), p.x, p.dtype))
+    watch = TileWatch(p)
     with exact(p):
         for rows in p.row_spans():
             for columns in p.column_spans():
@@ -85,7 +85,7 @@ def _info_nce(*args: object) -> Made:
     return watch.made(loss, *[side.state() for side in sides], *[nothing(p)] * (2 - len(sides)))
 
 
-def _cross_entropy(p: Problem, side: Side, target: _Target) -> Tensor:
+def _cross_entropy(p: Problem, side: SideSoFar, target: _Target) -> Tensor:
     """Each part is top - what the target asks, which is near zero where the batch has converged."""
     rows = target.weight * side.sum.log() + target.hard * (side.top - side.true / target.pairs)
     if p.smoothing:

@@ -1,8 +1,8 @@
 """A batch's logits, a tile at a time: what every loss on them needs.
 
 A `Problem` is x (n, d) against y (m, d). Its logits (n, m) are never whole in memory unless they are asked to be kept;
-a tile of them is made, used and forgotten, and made again for the gradients. `Side` is what is known of each row, or of
-each column, so far. The losses on top are in operator.py.
+a tile of them is made, used and forgotten, and made again for the gradients. `SideSoFar` is what is known of each row,
+or of each column, so far. The losses on top are in operator.py.
 """
 
 from collections.abc import Iterator
@@ -117,7 +117,7 @@ def add_product(out: Tensor, tile: Tensor, rows: Tensor) -> None:
         out.addmm_(tile, rows.to(out.dtype))
 
 
-class Side:
+class SideSoFar:
     """The softmax of each row: its top, its sum, and what the targets ask of it, after some of the tiles.
 
     Top and sum are two numbers, never one log-sum-exp: 95 + 1e-6 is 95 in float32, and a converged batch lives on the

@@ -4,8 +4,8 @@
     scene.draw(192)                     # at any size
     scene.captions()                    # terse ... full; the last one singles the scene out
 
-A scene is one to three groups of things (what, colour, size, how many) at a place, with a relation between the first
-two. Some pairs of thing and colour are held out: "train" scenes never show them, every "test" scene does.
+A scene is one to three groups of things (what, color, size, how many) at a place, with a relation between the first
+two. Some pairs of thing and color are held out: "train" scenes never show them, every "test" scene does.
 """
 
 import random
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
-from retrieval.sources.picturebook_art import ART, COLOURS, Brush, Colour, backdrop, shade
+from retrieval.sources.picturebook_art import ART, COLORS, Brush, Color, backdrop, shade
 
 SPLITS = ("train", "test")
 PLACES = {
@@ -26,7 +26,7 @@ PLACES = {
     "snow": ("in the snow", "on a snowy day", "in winter"),
     "beach": ("on the beach", "by the sea", "on the sand"),
 }
-FIXED_COLOUR: dict[str, Colour] = {"sun": (252, 206, 60), "moon": (244, 238, 206)}
+FIXED_COLOR: dict[str, Color] = {"sun": (252, 206, 60), "moon": (244, 238, 206)}
 FLYING = ("bird", "butterfly", "balloon", "sun", "moon")
 THINGS = tuple(ART)
 NUMBERS = ("a", "two", "three", "four")
@@ -40,17 +40,17 @@ _LARGEST = 0.25  # half the width of a large thing, as a share of the picture's
 _SMALLEST = 0.165
 
 
-def is_held_out(thing: str, colour: str) -> bool:
-    """True for one colour of each thing that comes in colours: the pair occurs in "test" scenes alone."""
-    return thing not in FIXED_COLOUR and tuple(COLOURS)[THINGS.index(thing) * 7 % len(COLOURS)] == colour
+def is_held_out(thing: str, color: str) -> bool:
+    """True for one color of each thing that comes in colors: the pair occurs in "test" scenes alone."""
+    return thing not in FIXED_COLOR and tuple(COLORS)[THINGS.index(thing) * 7 % len(COLORS)] == color
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class Things:
     """Things of one kind. places: their centres (x, y) in the unit square, seed: of their poses."""
 
     thing: str
-    colour: str
+    color: str
     large: bool
     places: tuple[tuple[float, float], ...]
     seed: int
@@ -64,11 +64,11 @@ class Group:
         """The noun phrase. detail 0: "a dog"; 1: "a red dog"; 2: "a large red dog"."""
         many = len(self.places)
         adjectives = []
-        if detail >= 2 and self.thing not in FIXED_COLOUR:
+        if detail >= 2 and self.thing not in FIXED_COLOR:
             adjectives.append(rng.choice(("large", "big")) if self.large else rng.choice(("small", "little")))
-        if detail >= 1 and self.thing not in FIXED_COLOUR:
-            adjectives.append(self.colour)
-        if self.thing in FIXED_COLOUR:
+        if detail >= 1 and self.thing not in FIXED_COLOR:
+            adjectives.append(self.color)
+        if self.thing in FIXED_COLOR:
             return f"the {self.thing}"
         words = " ".join([*adjectives, self.thing if many == 1 else _plural(self.thing)])
         article = "an" if words[0] in "aeiou" else "a"
@@ -81,7 +81,7 @@ class Scene:
 
     seed: int
     place: str
-    groups: tuple[Group, ...]
+    groups: tuple[Things, ...]
     relation: str | None  # of the first group to the second
 
     @classmethod
@@ -121,7 +121,7 @@ class Scene:
         return [*captions, self.full_caption()]
 
     def full_caption(self) -> str:
-        """Everything there is to say: things, colours, sizes, counts, where they are to each other, and the place."""
+        """Everything there is to say: things, colors, sizes, counts, where they are to each other, and the place."""
         rng = random.Random(self.seed + 2)
         return f"{self._arranged([group.words(rng, 2) for group in self.groups], rng)} {self._where()}"
 
@@ -172,22 +172,22 @@ def rows(path: str, where: dict[str, str]) -> Iterator[tuple[Item, str]]:
 
 
 def _choose_kinds(rng: random.Random, place: str, split: str) -> list[tuple[str, str]]:
-    """One to three (thing, colour), all things different; held-out pairs as the split has them."""
+    """One to three (thing, color), all things different; held-out pairs as the split has them."""
     absent = {"moon"} if place in ("day", "beach") else {"sun"} if place == "night" else {"moon"}
     # A picture of one thing teaches its name; a picture of several can be asked for in many ways.
     count = rng.choice((1, 1, 2, 2, 2, 3))
     things = rng.sample([thing for thing in THINGS if thing not in absent], count)
-    if set(things) <= set(FIXED_COLOUR):  # the sky alone is no scene
-        things[0] = rng.choice([thing for thing in THINGS if thing not in FIXED_COLOUR])
-    kinds = [(thing, rng.choice([c for c in COLOURS if not is_held_out(thing, c)])) for thing in things]
+    if set(things) <= set(FIXED_COLOR):  # the sky alone is no scene
+        things[0] = rng.choice([thing for thing in THINGS if thing not in FIXED_COLOR])
+    kinds = [(thing, rng.choice([c for c in COLORS if not is_held_out(thing, c)])) for thing in things]
     if split == "test":
-        chosen = rng.choice([i for i, (thing, _) in enumerate(kinds) if thing not in FIXED_COLOUR])
+        chosen = rng.choice([i for i, (thing, _) in enumerate(kinds) if thing not in FIXED_COLOR])
         thing = kinds[chosen][0]
-        kinds[chosen] = (thing, next(colour for colour in COLOURS if is_held_out(thing, colour)))
+        kinds[chosen] = (thing, next(color for color in COLORS if is_held_out(thing, color)))
     return kinds
 
 
-def _arrange(rng: random.Random, kinds: list[tuple[str, str]], relation: str | None) -> tuple[Group, ...]:
+def _arrange(rng: random.Random, kinds: list[tuple[str, str]], relation: str | None) -> tuple[Things, ...]:
     """Give every group a column of its own, wide enough for its things, so that relations hold."""
     columns = list(range(len(kinds)))
     if relation in ("left", "right"):
@@ -198,14 +198,14 @@ def _arrange(rng: random.Random, kinds: list[tuple[str, str]], relation: str | N
         rng.shuffle(columns)
     width = 1 / len(kinds)
     return tuple(
-        _group(rng, thing, colour, (column * width, width))
-        for (thing, colour), column in zip(kinds, columns, strict=True)
+        _group(rng, thing, color, (column * width, width))
+        for (thing, color), column in zip(kinds, columns, strict=True)
     )
 
 
-def _group(rng: random.Random, thing: str, colour: str, column: tuple[float, float]) -> Group:
+def _group(rng: random.Random, thing: str, color: str, column: tuple[float, float]) -> Things:
     left, width = column
-    single = thing in FIXED_COLOUR
+    single = thing in FIXED_COLOR
     count = 1 if single else rng.choice((1, 1, 1, 2, 2, 3, 4) if width > 0.4 else (1, 1, 1, 2))
     large = count <= 2 and rng.random() < 0.5
     half = _LARGEST if large else _SMALLEST
@@ -221,21 +221,21 @@ def _group(rng: random.Random, thing: str, colour: str, column: tuple[float, flo
             places.append((x, y))
             if len(places) == count:
                 break
-    return Group(thing, colour, large, tuple(places), rng.getrandbits(32))
+    return Things(thing, color, large, tuple(places), rng.getrandbits(32))
 
 
 def _draw_thing(
-    draw: ImageDraw.ImageDraw, rng: random.Random, group: Group, centre: tuple[float, float], size: int, place: str
+    draw: ImageDraw.ImageDraw, rng: random.Random, group: Things, centre: tuple[float, float], size: int, place: str
 ) -> None:
     half = (_LARGEST if group.large else _SMALLEST) * size * rng.uniform(0.9, 1.05)
-    colour = FIXED_COLOUR.get(group.thing) or COLOURS[group.colour]
-    jitter = rng.uniform(0.9, 1.12) * (0.85 if place == "night" and group.thing not in FIXED_COLOUR else 1)
+    color = FIXED_COLOR.get(group.thing) or COLORS[group.color]
+    jitter = rng.uniform(0.9, 1.12) * (0.85 if place == "night" and group.thing not in FIXED_COLOR else 1)
     if group.thing not in FLYING:  # a soft shadow to stand on
         x, y = centre[0], centre[1] + half * 0.97
         under = draw._image.getpixel((min(size - 1, max(0, int(x))), min(size - 1, max(0, int(y)))))
         draw.ellipse((x - half * 0.85, y - half * 0.1, x + half * 0.85, y + half * 0.12), fill=shade(under, 0.75))
     brush = Brush(draw, *centre, half, angle=rng.uniform(-0.1, 0.1), mirrored=rng.random() < 0.5)
-    ART[group.thing](brush, rng, shade(colour, jitter))
+    ART[group.thing](brush, rng, shade(color, jitter))
 
 
 def _plural(thing: str) -> str:

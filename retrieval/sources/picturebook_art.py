@@ -1,6 +1,6 @@
 """How the things of the picture book are drawn: vector shapes in unit coordinates, so any size shows the same scene.
 
-A thing is drawn by `f(brush, rng, colour)` around (0, 0), about two units wide, standing on y = 1 (y points down).
+A thing is drawn by `f(brush, rng, color)` around (0, 0), about two units wide, standing on y = 1 (y points down).
 To add one, write such a function and name it in ART.
 """
 
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Point = tuple[float, float]
 
-COLOURS: dict[str, Colour] = {
+COLORS: dict[str, Color] = {
     "red": (214, 48, 49), "orange": (240, 138, 36), "yellow": (246, 211, 60), "green": (62, 160, 74),
     "blue": (52, 104, 208), "purple": (136, 70, 184), "pink": (244, 143, 188), "brown": (128, 84, 52),
     "white": (244, 244, 240), "gray": (136, 140, 148),
 }  # fmt: skip
-_DARK: Colour = (38, 34, 40)
+_DARK: Color = (38, 34, 40)
 
 
-def shade(colour: Colour, factor: float) -> Colour:
+def shade(color: Color, factor: float) -> Color:
     """Darker (factor below 1) or nearer to white (above 1)."""
     if factor <= 1:
-        return tuple(int(c * factor) for c in colour)
-    return tuple(int(c + (255 - c) * (factor - 1)) for c in colour)
+        return tuple(int(c * factor) for c in color)
+    return tuple(int(c + (255 - c) * (factor - 1)) for c in color)
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Brush:
         side = -1 if self.mirrored else 1
         return [(self.x + side * px * cos - py * sin, self.y + side * px * sin + py * cos) for px, py in points]
 
-    def polygon(self, points: Sequence[Point], fill: Colour, outline: bool = True) -> None:
+    def polygon(self, points: Sequence[Point], fill: Color, outline: bool = True) -> None:
         """A filled shape with a thin darker edge."""
         placed = self._at(points)
         self.draw.polygon(placed, fill=fill)
@@ -54,7 +54,7 @@ class Brush:
             self.draw.line([*placed, placed[0]], fill=shade(fill, 0.55), width=width, joint="curve")
 
     def ellipse(
-        self, x: float, y: float, rx: float, ry: float, fill: Colour, turn: float = 0, outline: bool = True
+        self, x: float, y: float, rx: float, ry: float, fill: Color, turn: float = 0, outline: bool = True
     ) -> None:
         """A filled ellipse around (x, y), turned by `turn` radians."""
         cos, sin = math.cos(turn), math.sin(turn)
@@ -62,7 +62,7 @@ class Brush:
         ring = [(rx * math.cos(t), ry * math.sin(t)) for t in steps]
         self.polygon([(x + px * cos - py * sin, y + px * sin + py * cos) for px, py in ring], fill, outline)
 
-    def stroke(self, points: Sequence[Point], width: float, fill: Colour) -> None:
+    def stroke(self, points: Sequence[Point], width: float, fill: Color) -> None:
         """A line with round ends; `width` in units."""
         placed, pixels = self._at(points), max(1, width * self.size)
         self.draw.line(placed, fill=fill, width=round(pixels), joint="curve")
@@ -78,14 +78,14 @@ class Brush:
 # ---------------------------------------------------------------- animals
 
 
-def _legs(b: Brush, rng: random.Random, xs: Sequence[float], top: float, width: float, colour: Colour) -> None:
+def _legs(b: Brush, rng: random.Random, xs: Sequence[float], top: float, width: float, color: Color) -> None:
     swing = rng.choice([0.0, 0.0, 0.12, 0.25])
     for i, x in enumerate(xs):
         step = swing * (1 if i % 2 else -1) + rng.uniform(-0.03, 0.03)
-        b.stroke([(x, top), (x + step, 0.97)], width, shade(colour, 0.82 if i % 2 else 0.95))
+        b.stroke([(x, top), (x + step, 0.97)], width, shade(color, 0.82 if i % 2 else 0.95))
 
 
-def dog(b: Brush, rng: random.Random, c: Colour) -> None:
+def dog(b: Brush, rng: random.Random, c: Color) -> None:
     """Dark floppy ears, spots, a tongue, a collar, a tail that stands up; standing, running or sitting."""
     sitting, nod = rng.random() < 0.1, rng.uniform(-0.08, 0.1)
     b.stroke([(-0.6, 0.1), (-0.88, -0.12), (-0.9 + rng.uniform(-0.1, 0.15), -0.45)], 0.13, shade(c, 0.9))
@@ -110,7 +110,7 @@ def dog(b: Brush, rng: random.Random, c: Colour) -> None:
     b.eye(0.7, -0.46 + nod)
 
 
-def cat(b: Brush, rng: random.Random, c: Colour) -> None:
+def cat(b: Brush, rng: random.Random, c: Color) -> None:
     """Pointed ears, stripes, bright eyes, whiskers, a long curling tail; standing or sitting."""
     nod, curl = rng.uniform(-0.08, 0.06), rng.uniform(-0.2, 0.3)
     if rng.random() < 0.85:
@@ -141,7 +141,7 @@ def cat(b: Brush, rng: random.Random, c: Colour) -> None:
         b.ellipse(x, hy - 0.07, 0.03, 0.075, _DARK, outline=False)
 
 
-def horse(b: Brush, rng: random.Random, c: Colour) -> None:
+def horse(b: Brush, rng: random.Random, c: Color) -> None:
     """Long legs with dark hooves, a long neck with a dark mane, a saddle; grazing or with the head up."""
     mane = shade(c, 0.35)
     b.stroke([(-0.68, -0.15), (-0.92, 0.1), (-0.9 + rng.uniform(-0.08, 0.08), 0.5)], 0.16, mane)
@@ -163,7 +163,7 @@ def horse(b: Brush, rng: random.Random, c: Colour) -> None:
         b.eye(0.98, 0.4, 0.045)
 
 
-def bird(b: Brush, rng: random.Random, c: Colour) -> None:
+def bird(b: Brush, rng: random.Random, c: Color) -> None:
     """Flying with spread wings, or perched on two legs."""
     beak = (240, 170, 40)
     b.polygon([(-0.45, 0.05), (-0.98, -0.12), (-0.95, 0.2)], shade(c, 0.75))
@@ -182,7 +182,7 @@ def bird(b: Brush, rng: random.Random, c: Colour) -> None:
     b.eye(0.6, -0.22)
 
 
-def fish(b: Brush, rng: random.Random, c: Colour) -> None:
+def fish(b: Brush, rng: random.Random, c: Color) -> None:
     """A body with a light belly, a tail, fins, scales, bubbles."""
     deep = rng.uniform(0.34, 0.52)
     b.polygon([(-0.5, 0.2), (-1.0, -0.2), (-0.88, 0.2), (-1.0, 0.6)], shade(c, 0.75))
@@ -197,7 +197,7 @@ def fish(b: Brush, rng: random.Random, c: Colour) -> None:
     b.eye(0.52, 0.08, 0.075)
 
 
-def butterfly(b: Brush, rng: random.Random, c: Colour) -> None:
+def butterfly(b: Brush, rng: random.Random, c: Color) -> None:
     """Four wings and two feelers."""
     spread = rng.uniform(0.75, 1.0)
     for side in (-1, 1):
@@ -211,8 +211,8 @@ def butterfly(b: Brush, rng: random.Random, c: Colour) -> None:
 # ---------------------------------------------------------------- things that stand
 
 
-def house(b: Brush, rng: random.Random, c: Colour) -> None:
-    """Walls in the colour, a darker roof, a door, windows, perhaps a chimney."""
+def house(b: Brush, rng: random.Random, c: Color) -> None:
+    """Walls in the color, a darker roof, a door, windows, perhaps a chimney."""
     half, roof = rng.uniform(0.62, 0.85), rng.uniform(0.45, 0.7)
     tint = (96, 62, 58) if rng.random() < 0.6 else (84, 88, 104)
     if rng.random() < 0.5:
@@ -227,8 +227,8 @@ def house(b: Brush, rng: random.Random, c: Colour) -> None:
             b.polygon([(x - 0.13, 0.05), (x + 0.13, 0.05), (x + 0.13, 0.35), (x - 0.13, 0.35)], pane)
 
 
-def tree(b: Brush, rng: random.Random, c: Colour) -> None:
-    """A trunk under a crown in the colour: round, or the steps of a fir."""
+def tree(b: Brush, rng: random.Random, c: Color) -> None:
+    """A trunk under a crown in the color: round, or the steps of a fir."""
     b.polygon([(-0.12, 0.1), (0.12, 0.1), (0.16, 1), (-0.16, 1)], (112, 78, 50))
     if rng.random() < 0.4:
         for i, width in enumerate((0.42, 0.56, 0.7)):
@@ -239,7 +239,7 @@ def tree(b: Brush, rng: random.Random, c: Colour) -> None:
             b.ellipse(x + rng.uniform(-0.06, 0.06), y, r, r * rng.uniform(0.85, 1), shade(c, rng.uniform(0.9, 1.1)))
 
 
-def car(b: Brush, rng: random.Random, c: Colour) -> None:
+def car(b: Brush, rng: random.Random, c: Color) -> None:
     """A cabin with windows, two wheels, a lamp."""
     roof = rng.uniform(-0.12, 0.05)
     b.polygon([(-0.55, 0.4), (-0.38, roof), (0.3, roof), (0.56, 0.4)], c)
@@ -252,8 +252,8 @@ def car(b: Brush, rng: random.Random, c: Colour) -> None:
         b.ellipse(x, 0.8, 0.09, 0.09, (190, 190, 196))
 
 
-def boat(b: Brush, rng: random.Random, c: Colour) -> None:
-    """A hull in the colour under a white sail, on a little water."""
+def boat(b: Brush, rng: random.Random, c: Color) -> None:
+    """A hull in the color under a white sail, on a little water."""
     tall = rng.uniform(0.85, 1.05)
     b.stroke([(0, 0.5), (0, -tall)], 0.06, (120, 86, 56))
     b.polygon([(0.06, -tall * 0.95), (0.7, 0.3), (0.06, 0.3)], (250, 248, 240))
@@ -264,8 +264,8 @@ def boat(b: Brush, rng: random.Random, c: Colour) -> None:
     b.stroke(wave, 0.07, (90, 160, 220))
 
 
-def flower(b: Brush, rng: random.Random, c: Colour) -> None:
-    """Petals in the colour on a green stem."""
+def flower(b: Brush, rng: random.Random, c: Color) -> None:
+    """Petals in the color on a green stem."""
     lean, petals = rng.uniform(-0.15, 0.15), rng.choice([5, 6, 7])
     b.stroke([(lean, -0.3), (0, 1)], 0.09, (66, 140, 60))
     b.ellipse(0.24, 0.5, 0.26, 0.11, (80, 160, 70), turn=-0.6)
@@ -276,8 +276,8 @@ def flower(b: Brush, rng: random.Random, c: Colour) -> None:
     b.ellipse(lean, -0.35, 0.18, 0.18, (250, 214, 80) if sum(c) < 600 else (196, 130, 40))
 
 
-def mushroom(b: Brush, rng: random.Random, c: Colour) -> None:
-    """A cap in the colour with light dots, on a pale stem."""
+def mushroom(b: Brush, rng: random.Random, c: Color) -> None:
+    """A cap in the color with light dots, on a pale stem."""
     b.polygon([(-0.2, 0.05), (0.2, 0.05), (0.28, 1), (-0.28, 1)], (238, 226, 204))
     arc = [(0.85 * math.cos(t), 0.15 - rng.uniform(0.72, 0.78) * math.sin(t)) for t in
            (math.pi * i / 16 for i in range(17))]  # fmt: skip
@@ -286,7 +286,7 @@ def mushroom(b: Brush, rng: random.Random, c: Colour) -> None:
         b.ellipse(x, y, 0.1, 0.085, shade(c, 1.75), outline=False)
 
 
-def balloon(b: Brush, rng: random.Random, c: Colour) -> None:
+def balloon(b: Brush, rng: random.Random, c: Color) -> None:
     """An oval on a string."""
     sway = rng.uniform(-0.2, 0.2)
     b.stroke([(0, 0.25), (sway, 0.6), (-sway * 0.5, 1)], 0.035, (90, 90, 96))
@@ -295,7 +295,7 @@ def balloon(b: Brush, rng: random.Random, c: Colour) -> None:
     b.ellipse(-0.18, -0.56, 0.1, 0.17, shade(c, 1.6), turn=0.4, outline=False)
 
 
-def umbrella(b: Brush, rng: random.Random, c: Colour) -> None:
+def umbrella(b: Brush, rng: random.Random, c: Color) -> None:
     """A striped canopy on a stick with a hook."""
     b.stroke([(0, -0.1), (0, 0.8), (0.1, 0.95), (0.24, 0.85)], 0.08, (96, 72, 58))
     for i in range(4):
@@ -304,7 +304,7 @@ def umbrella(b: Brush, rng: random.Random, c: Colour) -> None:
         b.polygon([(0, -0.82), *wedge], shade(c, 1.0 if i % 2 else 0.8))
 
 
-def ball(b: Brush, rng: random.Random, c: Colour) -> None:
+def ball(b: Brush, rng: random.Random, c: Color) -> None:
     """A ball with a light band."""
     turn = rng.uniform(0, math.pi)
     b.ellipse(0, 0.25, 0.72, 0.72, c)
@@ -312,10 +312,10 @@ def ball(b: Brush, rng: random.Random, c: Colour) -> None:
     b.ellipse(-0.28, -0.05, 0.13, 0.1, (255, 255, 255), outline=False)
 
 
-# ---------------------------------------------------------------- in the sky, in one colour only
+# ---------------------------------------------------------------- in the sky, in one color only
 
 
-def sun(b: Brush, rng: random.Random, c: Colour) -> None:
+def sun(b: Brush, rng: random.Random, c: Color) -> None:
     """A disc with rays."""
     turn = rng.uniform(0, 0.5)
     for i in range(12):
@@ -324,7 +324,7 @@ def sun(b: Brush, rng: random.Random, c: Colour) -> None:
     b.ellipse(0, 0, 0.55, 0.55, shade(c, 1.1))
 
 
-def moon(b: Brush, rng: random.Random, c: Colour) -> None:
+def moon(b: Brush, rng: random.Random, c: Color) -> None:
     """A crescent, or full with craters."""
     if rng.random() < 0.6:
         outer = [(0.75 * math.cos(t), 0.75 * math.sin(t)) for t in (math.pi * (0.4 + 1.2 * i / 20) for i in range(21))]
@@ -337,7 +337,7 @@ def moon(b: Brush, rng: random.Random, c: Colour) -> None:
             b.ellipse(x, y, r, r, shade(c, 0.85), outline=False)
 
 
-ART: dict[str, Callable[[Brush, random.Random, Colour], None]] = {
+ART: dict[str, Callable[[Brush, random.Random, Color], None]] = {
     f.__name__: f
     for f in (dog, cat, horse, bird, fish, butterfly, house, tree, car, boat, flower, mushroom, balloon, umbrella,
               ball, sun, moon)

@@ -10,8 +10,8 @@ from functools import partial
 
 from torch import nn
 
+from retrieval.towers.combined import EnsembleTower
 from retrieval.towers.conv import ConvTower
-from retrieval.towers.ensemble import EnsembleTower
 from retrieval.towers.image import PixelMlp, VitTower
 from retrieval.towers.open_clip_towers import image_side, text_side
 from retrieval.towers.recurrent import RecurrentTower

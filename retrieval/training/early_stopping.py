@@ -3,7 +3,7 @@
 from retrieval.training.config import TrainConfig
 
 
-class Best:
+class Evaluations:
     """The evaluations of a run, first to last: (step, metrics). Step 0 is what a fine-tune began with."""
 
     def __init__(self, config: TrainConfig, history: list[tuple[int, dict[str, float]]] | None = None) -> None:

@@ -23,7 +23,7 @@ def chance(loss: str, batch_size: int) -> float:
     return math.log(b) + ((b - 1) * math.log(b / (b - 1)) if loss == "sigmoid" and b > 1 else 0)
 
 
-class Watch:
+class HealthWatch:
     """Looks at the loss and the features of each step; `say` gets a line for what is wrong."""
 
     def __init__(self, config: TrainConfig, batch_size: int, steps: int, say: Callable[[str], None]) -> None:

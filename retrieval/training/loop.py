@@ -32,7 +32,7 @@ from retrieval.training.dataset import Batch, TrainingSet, mirrors
 from retrieval.training.distributed import ring, sharding
 from retrieval.training.distributed.ranks import ALONE, Ranks, join
 from retrieval.training.dropout import place_dropout
-from retrieval.training.early_stopping import Best
+from retrieval.training.early_stopping import Evaluations
 from retrieval.training.log import Journal, Progress, require_tensorboard
 from retrieval.training.optimizer import Optimizer
 from retrieval.training.run_folder import config_of
@@ -123,7 +123,7 @@ class _Run:
             "settings": dataclasses.asdict(config), "data": run_folder.digest(pairs), "encoder": base,
             "teacher": ",".join(teacher.fingerprint for teacher in teachers), "order": self.data.order.fingerprint,
         }  # fmt: skip
-        self.watch = health.Watch(config, self.data.batch_size, self.data.steps, listeners.on_message)
+        self.watch = health.HealthWatch(config, self.data.batch_size, self.data.steps, listeners.on_message)
         if config.duplicates == "negative":
             health.say_repeated(pairs, self.data.batch_size, listeners.on_message)
         self.done = 0
@@ -163,7 +163,7 @@ class _Run:
         last = checkpoints.load_last(self.out, self.identity) if resume else None
         manifest, tensors = last or ({"step": 0, "evaluations": []}, None)
         self.done = manifest["step"]
-        self.best = Best(self.config, manifest["evaluations"])
+        self.best = Evaluations(self.config, manifest["evaluations"])
         if tensors:
             self.optimizer.load_state(tensors)
             self.listeners.on_message(f"resumed at step {self.done} of {self.data.steps}")

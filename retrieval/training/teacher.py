@@ -13,7 +13,7 @@ from retrieval.datatypes import Features, Item
 from retrieval.encoders import encoding
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.load import load_encoder
-from retrieval.towers.ensemble import beside
+from retrieval.towers.combined import beside
 
 
 def load_teachers(names: str, device: str, precision: str) -> list[DualEncoder]:

@@ -85,7 +85,7 @@ def _save_hub(tokenize: Tokenize, folder: Path) -> dict:
 
 
 def _load_hub(folder: Path, facts: dict) -> Tokenize:
-    from retrieval.encoders.tokenizers.hub import HubTokenizer
+    from retrieval.encoders.tokenizers.pretrained import HubTokenizer
 
     return HubTokenizer((folder / _JSON).read_text("utf-8"), CLEANERS[facts["clean"]], facts)
 

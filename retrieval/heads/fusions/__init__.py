@@ -73,7 +73,7 @@ def rebuild(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dic
         return probes.rebuild(config, dims, outputs, tensors)
     module = build(config, dims, config.shared or outputs)
     if config.shared:
-        module = multitask.Part(module, outputs)
+        module = multitask.TaskPart(module, outputs)
     module.like(tensors)
     module.load_state_dict(tensors)
     return module

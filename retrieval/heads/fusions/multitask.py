@@ -28,9 +28,9 @@ class MultiTask(nn.Module):
         shared = torch.relu(self.body(vectors, present))  # once for all
         return {name: head(shared) for name, head in self.heads.items()}
 
-    def parts(self) -> dict[str, "Part"]:
+    def parts(self) -> dict[str, "TaskPart"]:
         """Each task as a module of its own, on the shared body."""
-        return {name: Part(self.body, head=head) for name, head in self.heads.items()}
+        return {name: TaskPart(self.body, head=head) for name, head in self.heads.items()}
 
     def objective(
         self, vectors: Vectors, present: Vectors, targets: Mapping[str, Tensor], criteria: Mapping[str, Criterion]
@@ -47,7 +47,7 @@ class MultiTask(nn.Module):
         return ((-self.doubt).exp() * every + self.doubt).sum()
 
 
-class Part(nn.Module):
+class TaskPart(nn.Module):
     """One task of several: the shared body, and the task's own layer."""
 
     def __init__(self, body: Fusion, outputs: int = 0, head: nn.Linear | None = None) -> None:

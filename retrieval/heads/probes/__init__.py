@@ -89,7 +89,7 @@ def rebuild(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dic
     names, mean = names_of(config, dims)
     shapes = {name.removeprefix("probe."): tensor.shape for name, tensor in tensors.items()}
     if config.head == "knn":
-        probe = linear.Neighbours(shapes["vectors"][1], outputs, shapes["vectors"][0])
+        probe = linear.NearestRows(shapes["vectors"][1], outputs, shapes["vectors"][0])
     elif config.head in ("tip", "tip_f"):
         probe = adapters.Tip(shapes["keys"][1], outputs, shapes["keys"][0])
     elif config.head == "clip_adapter":

@@ -170,7 +170,7 @@ def lbfgs(
     return weight.detach().float(), bias.detach().float()
 
 
-class Neighbours(nn.Module):
+class NearestRows(nn.Module):
     """The k nearest of the rows vote, each by exp(cosine / temperature); found as the index finds them."""
 
     def __init__(self, dim: int, classes: int, rows: int, k: int = 1, temperature: float = 0.07) -> None:
@@ -191,7 +191,7 @@ class Neighbours(nn.Module):
         return votes.clamp(min=1e-4).log()
 
 
-def knn(rows: Rows) -> tuple[Neighbours, Neighbours]:
+def knn(rows: Rows) -> tuple[NearestRows, NearestRows]:
     """How many neighbours vote is chosen on rows held out."""
     held, held_target = rows.chooser()
     right = {}
@@ -202,8 +202,8 @@ def knn(rows: Rows) -> tuple[Neighbours, Neighbours]:
     return _filled(*rows.all(), rows.classes, best), _filled(rows.vectors, rows.target, rows.classes, best)
 
 
-def _filled(vectors: Tensor, target: Tensor, classes: int, k: int) -> Neighbours:
-    probe = Neighbours(vectors.shape[1], classes, len(vectors), k)
+def _filled(vectors: Tensor, target: Tensor, classes: int, k: int) -> NearestRows:
+    probe = NearestRows(vectors.shape[1], classes, len(vectors), k)
     probe.vectors.copy_(vectors)
     probe.target.copy_(target)
     return probe
