@@ -15,7 +15,7 @@ from pathlib import Path
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.images.pixels import EXTENSIONS
-from retrieval.sources import reopen
+from retrieval.sources import reopen, within
 from retrieval.sources.uri import Options, Row, Uri, existing_file, id_of, matches, pattern_root, stamp_of, unreadable
 
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
@@ -25,7 +25,7 @@ _MAX_TEXT = 1 << 20  # bytes of a caption or of a json
 _MAX_SHARDS = 1_000_000
 # tarfile raises ReadError and its kin on damage, and on hostile headers also what its parsing runs into.
 _DAMAGED = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError)
-_LEFT_OUT = ("caption", "exif", "error_message", "inside")
+_LEFT_OUT = ("caption", "exif", "error_message", within.INSIDE)
 
 
 def webdataset(uri: Uri) -> Iterable[Row]:
@@ -123,10 +123,10 @@ def _sample(
         return
     text = _text(tar, by_ending.get("txt")).strip() or fields.get("caption")
     member = by_ending[pictures[0]]
-    inside = {"file": name, "member": member.name, "offset": member.offset_data, "size": member.size}
+    place = within.InTar(name, member.name, member.offset_data, member.size)
     item = Item(
-        id_of(f"{name}/{key}"), f"{name}/{member.name}", lambda: reopen.read_tar(path, inside),
-        stamp=f"{stamp_of(path)}:{member.offset_data}", meta={**_plain(fields), "inside": inside},
+        id_of(f"{name}/{key}"), f"{name}/{member.name}", lambda: reopen.read_tar(path, place),
+        stamp=f"{stamp_of(path)}:{member.offset_data}", meta={**_plain(fields), **within.said(place)},
     )  # fmt: skip
     yield item, None if text is None else str(text)
 

@@ -1,7 +1,6 @@
 """Pictures that lie in other files: where, and how one is opened again from what its index remembers.
 
-`meta["inside"]` of an item is {"file", "member", "offset", "size"} for a tar, {"file", "row", "column"} for parquet,
-{"url"} for the web; files are relative to the source's root.
+within.py has the types of where; files are relative to the source's root.
 """
 
 import tarfile
@@ -12,6 +11,8 @@ from PIL import Image
 from retrieval.datatypes import Item
 from retrieval.errors import ImageError
 from retrieval.images import load
+from retrieval.sources import within
+from retrieval.sources.within import InTable, InTar, OnWeb
 
 MAX_BYTES = 512_000_000  # of one picture within another file
 _BLOCK = tarfile.BLOCKSIZE
@@ -25,23 +26,23 @@ def open_again(
     root: the folder that the index's uris are relative to. urls: it may be fetched. Raises ImageError where it is gone
     or another file stands there now.
     """
-    kind = "clip" if meta.get("video") else "picture"
     content = content_again(uri, meta, root, urls=urls)
-    return load.load(Item(uri, uri, content if isinstance(content, Path) else lambda: content, kind=kind), at_least)
+    opened = content if isinstance(content, Path) else lambda: content
+    return load.load(Item(uri, uri, opened, kind=within.kind_of(meta)), at_least)
 
 
 def content_again(uri: str, meta: dict, root: Path | str | None, *, urls: bool = False) -> Path | bytes:
     """The file of an indexed item, or its bytes where it lies in another file. Raises ImageError."""
-    inside = meta.get("inside")
-    if isinstance(inside, dict) and "url" in inside:
-        return _fetched(inside["url"], urls)
+    place = within.place_of(meta)
+    if isinstance(place, OnWeb):
+        return _fetched(place.url, urls)
     if root is None:
         raise ImageError("its source is no file that could be opened again")
-    if not isinstance(inside, dict):
+    if place is None:
         return Path(root) / uri
-    path = Path(root) / inside["file"]
+    path = Path(root) / place.file
     try:
-        return read_parquet(path, inside) if "row" in inside else read_tar(path, inside)
+        return read_parquet(path, place) if isinstance(place, InTable) else read_tar(path, place)
     except FileNotFoundError as error:
         raise ImageError(f"no such file: {path}") from error
     except OSError as error:
@@ -56,9 +57,9 @@ def _fetched(url: str, urls: bool) -> bytes:
     return web.fetch(url)
 
 
-def read_tar(path: Path, inside: dict) -> bytes:
+def read_tar(path: Path, place: InTar) -> bytes:
     """A member of a tar by its place, without reading what is before it. Raises ImageError, OSError."""
-    offset, size = inside["offset"], inside["size"]
+    offset, size = place.offset, place.size
     if not (offset >= _BLOCK and 0 <= size <= MAX_BYTES):
         raise ImageError(f"too large: more than {MAX_BYTES // 1_000_000} MB")
     with path.open("rb") as file:
@@ -69,25 +70,25 @@ def read_tar(path: Path, inside: dict) -> bytes:
     except tarfile.HeaderError as error:
         raise ImageError(f"{path.name} has changed: index it again") from error
     # A long name stands in a header of its own, and this one has only its start.
-    if found.size != size or not inside["member"].startswith(found.name[:90].split("\0")[0]):
+    if found.size != size or not place.member.startswith(found.name[:90].split("\0")[0]):
         raise ImageError(f"{path.name} has changed: index it again")
     if len(data) < size:
         raise ImageError(f"{path.name} is cut off")
     return data
 
 
-def read_parquet(path: Path, inside: dict) -> Path | bytes:
+def read_parquet(path: Path, place: InTable) -> Path | bytes:
     """The picture of a row of a parquet file, reading one row group of one column. Raises ImageError, OSError."""
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as table:
-            row = inside["row"]
+            row = place.row
             for group in range(table.num_row_groups):
                 count = table.metadata.row_group(group).num_rows
                 if row < count:
-                    return cell(table.read_row_group(group, [inside["column"]]).column(0)[row].as_py(), path.parent)
+                    return cell(table.read_row_group(group, [place.column]).column(0)[row].as_py(), path.parent)
                 row -= count
     except (pyarrow.ArrowException, KeyError, IndexError) as error:
         raise ImageError(f"{path.name} cannot be read as parquet: index it again") from error

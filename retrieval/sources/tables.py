@@ -13,7 +13,7 @@ from pathlib import Path
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.images import clips
-from retrieval.sources import reopen
+from retrieval.sources import reopen, within
 from retrieval.sources.uri import Row, Uri, existing_file, id_of, matches, stamp_of
 
 _PICTURES = ("image", "jpg", "jpeg", "png", "webp")  # the later ones are img2dataset's
@@ -196,5 +196,5 @@ def _dataset_item(table, number: int, column: str, meta: dict, file: Path | None
     def content() -> Path | bytes:
         return reopen.cell(table[number][column], folder)
 
-    inside = {} if file is None else {"inside": {"file": file.name, "row": number, "column": column}}
+    inside = {} if file is None else within.said(within.InTable(file.name, number, column))
     return Item(str(number), str(number), content, stamp=table._fingerprint, meta={**meta, **inside})

@@ -14,6 +14,7 @@ from functools import partial
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, ImageError
+from retrieval.sources import within
 from retrieval.sources.uri import Uri, id_of
 
 SECONDS = 20.0  # for one picture, all in all
@@ -26,7 +27,8 @@ def item(url: str, uri: Uri, meta: dict) -> Item:
     if not uri.options.urls:
         raise BadRequest(f"{uri.path} lists URLs, and nothing is fetched unless asked: add --urls")
     local = uri.options.local_urls
-    return Item(id_of(url), url, lambda: fetch(url, local=local), stamp="url", meta={**meta, "inside": {"url": url}})
+    meta = {**meta, **within.said(within.OnWeb(url))}
+    return Item(id_of(url), url, lambda: fetch(url, local=local), stamp="url", meta=meta)
 
 
 def fetch(url: str, *, local: bool = False) -> bytes:
