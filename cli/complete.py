@@ -6,13 +6,15 @@ Whatever is wrong with an index, the shell is offered nothing: an error has no p
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import typer
 
-_DATABASE, _FOLDER, _RUN = "mmr.db", ".mmr", "encoder.json"
+from retrieval.indexing.fields import names as record_names
+from retrieval.indexing.find import FOLDER
+
+_DATABASE, _RUN = "mmr.db", "encoder.json"
 _LOOKED_AT = 200  # items whose fields are offered
 
 
@@ -20,10 +22,10 @@ def indexes(incomplete: str) -> list[str]:
     """Folders that are indexes, and folders on the way to one."""
     found = []
     for folder in _folders(incomplete):
-        inside = Path(folder, _FOLDER)
+        inside = Path(folder, FOLDER)
         found += [folder] if Path(folder, _DATABASE).is_file() else [f"{folder}/"]
         found += [str(inside)] if Path(inside, _DATABASE).is_file() else []
-    hidden = Path(incomplete or ".", _FOLDER) if incomplete in ("", "./") or incomplete.endswith("/") else None
+    hidden = Path(incomplete or ".", FOLDER) if incomplete in ("", "./") or incomplete.endswith("/") else None
     if hidden and Path(hidden, _DATABASE).is_file():
         found.append(str(hidden))
     return sorted(set(found))
@@ -62,7 +64,7 @@ def _index_of(given: Path | str | None) -> Path | None:
     if given:
         return Path(given)
     here = Path.cwd()
-    return next((folder / _FOLDER for folder in (here, *here.parents) if (folder / _FOLDER).is_dir()), None)
+    return next((folder / FOLDER for folder in (here, *here.parents) if (folder / FOLDER).is_dir()), None)
 
 
 def _names(index: Path | None) -> set[str]:
@@ -72,7 +74,7 @@ def _names(index: Path | None) -> set[str]:
     try:
         database = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=0.2)
         try:
-            return {name for (text,) in _some(database) for name in _flat(json.loads(text))}
+            return {name for (text,) in _some(database) for name in record_names(json.loads(text))}
         finally:
             database.close()
     except (sqlite3.Error, ValueError):
@@ -81,9 +83,3 @@ def _names(index: Path | None) -> set[str]:
 
 def _some(database: sqlite3.Connection) -> sqlite3.Cursor:
     return database.execute("SELECT fields FROM items WHERE died IS NULL LIMIT ?", (_LOOKED_AT,))
-
-
-def _flat(fields: dict) -> Iterator[str]:
-    """As retrieval.answers looks names up: those of `meta` count as the item's own."""
-    yield from (name for name in fields if name != "meta")
-    yield from fields.get("meta", {})

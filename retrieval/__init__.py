@@ -12,7 +12,7 @@ _WHERE = {
     "open_items": "sources.registry", "open_pairs": "sources.registry",
     "TrainConfig": "training.config", "recipes": "training.recipes", "RECIPES": "training.recipes",
     "train": "training.loop",
-    "Retriever": "retriever", "find_index": "indexing.catalog",
+    "Retriever": "retriever", "find_index": "indexing.find",
     "RetrievalError": "errors", "BadRequest": "errors", "MissingModel": "errors", "ImageError": "errors",
 }  # fmt: skip
 

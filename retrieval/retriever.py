@@ -1,7 +1,7 @@
 """Retriever: an encoder and a store. `build` makes one, `open` opens one, `search` answers."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from retrieval.encoders import query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption
 from retrieval.indexing.build import build
-from retrieval.indexing.catalog import encoder_of
+from retrieval.indexing.callbacks import OnMessage, OnProgress, no_message, no_progress
+from retrieval.indexing.catalog import Identity
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.update import IndexReport
 from retrieval.search import answers, filters
@@ -23,7 +24,24 @@ if TYPE_CHECKING:
 
 
 class Retriever:
-    """Answers words and pictures from an index. encoder: anything with encode_images, encode_texts, fingerprint."""
+    """Answers words and pictures from an index: an encoder and a store.
+
+    `build` makes an index and opens it, `open` opens one that is there. It is a context manager, and holds the index
+    open until it is closed.
+
+    Args:
+        store: The index, open. It is closed where the encoder is not that of its vectors.
+        encoder: What made the vectors.
+        device: "auto", "cpu" or "cuda": where exact search runs.
+
+    Raises:
+        WrongEncoder: The vectors are those of another encoder.
+
+    Example:
+        >>> with Retriever.open("photos/.mmr") as retriever:  # doctest: +SKIP
+        ...     best = retriever.search("a dog on a beach", k=5)[0]
+        ...     print(best.path, best.score)
+    """
 
     def __init__(self, store: Store, encoder: Encoder, device: str = "cpu") -> None:
         self.store, self.encoder, self.device = store, encoder, device
@@ -33,8 +51,8 @@ class Retriever:
     @classmethod
     def build(
         cls, source: str | Sequence[str] | Uri, path: Path | str, encoder: Encoder, device: str = "cpu",
-        on_progress: Callable[[int, int], None] = lambda done, total: None, *, recall: float | None = None,
-        memory: float | None = None, on_message: Callable[[str], None] = lambda text: None, ahead: Ahead | None = None,
+        on_progress: OnProgress = no_progress, *, recall: float | None = None,
+        memory: float | None = None, on_message: OnMessage = no_message, ahead: Ahead | None = None,
         only: bool = False, another_encoder: bool = False,
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
@@ -115,14 +133,41 @@ class Retriever:
         return self.search_many([asked], Asked(k=k, where=where, exact=exact, **limits))[0]
 
     def search_many(self, queries: Sequence[str | Sequence[str]], asked: Asked | None = None) -> list[list[Hit]]:
-        """The answers to each query, as `search` gives them. All their texts are encoded in one call."""
+        """The items nearest to each of several queries: faster than one after the other, as they share their work.
+
+        Args:
+            queries: As `search` takes them. All their texts are encoded in one call, and all their pictures.
+            asked: What is wanted of the answers to each of them; None is `Asked()`.
+
+        Returns:
+            The hits of each query, in the order of the queries, the best first.
+
+        Raises:
+            BadRequest: A query or a picture makes no sense.
+            BadFilter: The condition makes no sense.
+
+        Example:
+            >>> dogs, cats = retriever.search_many(["a dog", "a cat"], Asked(k=3))  # doctest: +SKIP
+        """
         return answers.items(self.store, self.encoder, _search_device(self.device), queries, asked or Asked())
 
     def captions(self, query: str | Sequence[str], asked: Asked | None = None) -> list[Hit]:
-        """The captions nearest to a query, each once, with an item that has it: what words belong to a picture.
+        """The captions nearest to a query: what words belong to a picture.
 
-        The first call for a filter encodes all distinct captions of the index; they are kept in memory until the next
-        filter. Raises BadRequest, BadFilter.
+        The first call for a filter encodes all distinct captions of the index; they are kept in memory until another
+        filter is asked for.
+
+        Args:
+            query: As `search` takes it; a picture most often. An item's own caption is an answer to its picture.
+            asked: What is wanted of the answers; `k`, `where`, `inside`, `urls` and `min_score` count. None is
+                `Asked()`.
+
+        Returns:
+            Hits, the best first; each caption comes once, with the first item that has it.
+
+        Raises:
+            BadRequest: The query makes no sense, or no item has a caption.
+            BadFilter: The condition makes no sense.
         """
         asked = asked or Asked()
         condition = filters.condition(self.store, asked.where, asked.inside)
@@ -131,7 +176,7 @@ class Retriever:
         return answers.captions(self.store, self.encoder, self._captions, query, asked)
 
     def close(self) -> None:
-        """Let go of the index."""
+        """Close the index; what was built or changed is committed already. Closing twice does no harm."""
         self.store.close()
 
     def __enter__(self) -> "Retriever":
@@ -149,10 +194,13 @@ def _search_device(device: str) -> str:
 
 
 def _remembered(store: Store, device: str) -> Encoder:
+    """The encoder that an index remembers, as cheap as it can be had. Raises MissingModel."""
+    identity = Identity.required(store)
+
     def load() -> "DualEncoder":
         from retrieval.encoders.load import load_encoder
 
-        return load_encoder(encoder_of(store), device)
+        return load_encoder(identity.where(store.path), device)
 
-    fingerprint = store.manifest["encoder"]["fingerprint"]
-    return (fingerprint and query_encoder.open_query_encoder(fingerprint, load)) or load()
+    exported = identity.fingerprint and query_encoder.open_query_encoder(identity.fingerprint, load)
+    return exported or load()

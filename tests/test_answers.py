@@ -11,7 +11,7 @@ from PIL import Image
 from indexes import Condition, Record, Store
 from retrieval import Retriever
 from retrieval.errors import BadRequest
-from retrieval.indexing import catalog
+from retrieval.indexing import stored
 from retrieval.search import confidence, filters, near_duplicates
 from retrieval.search import diversity as mmr
 from retrieval.search.answers import Asked
@@ -96,7 +96,7 @@ def test_names_that_are_no_text(tmp_path):
         store.add(
             unit([[1, 0], [0, 1]]), [Record("b\\udcff/x", fields={"uri": name}), Record("c", fields={"uri": "c"})]
         )
-        assert catalog.named(store, [name, "c"]) == [0, 1]
+        assert stored.named(store, [name, "c"]) == [0, 1]
         assert store.rows(filters.condition(store, inside=os.fsdecode(b"b\xff"))).tolist() == [0]
 
 
@@ -107,13 +107,13 @@ def test_conditions_are_joined_whole():
 
 def test_rows_come_in_the_order_asked_for(retriever):
     rows = retriever.store.rows()[::-1]
-    found = catalog.vectors(retriever.store, [*rows, rows[0]])
+    found = stored.vectors(retriever.store, [*rows, rows[0]])
     assert found.shape == (len(rows) + 1, 4)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     names = [record.fields["uri"] for record in retriever.store.records(rows)]
     assert found[names.index("more/green.jpg")].argmax() == 1
     np.testing.assert_array_equal(found[-1], found[0])
-    assert catalog.vectors(retriever.store, []).shape == (0, 4)
+    assert stored.vectors(retriever.store, []).shape == (0, 4)
 
 
 # ---------------------------------------------------------------- limits
@@ -157,7 +157,7 @@ def test_the_background_is_asked_once_for_each_state(retriever, photos, toy, mon
     for _ in range(2):
         retriever.search("red", min_confidence=0.5)
     assert len(asked) == 1
-    (file,) = [confidence._file(retriever.store, toy)]
+    (file,) = [confidence.cache_file(retriever.store, toy)]
     file.write_bytes(b"damaged")
     retriever.search("red", min_confidence=0.5)
     assert len(asked) == 2
@@ -257,7 +257,7 @@ def test_groups_are_those_of_brute_force(count, seed, threshold, block):
     ):
         m.setattr(near_duplicates, "BLOCK", block)
         store.add(rows, [Record(str(i)) for i in range(count)])
-        kept = catalog.vectors(store, store.rows())
+        kept = stored.vectors(store, store.rows())
         found = near_duplicates.groups(store, threshold)
     labels = graph.connected_components(kept @ kept.T >= threshold - 1e-6)[1] if count else []
     expected = {tuple(np.flatnonzero(labels == label)) for label in labels}

@@ -13,7 +13,7 @@ from retrieval import load_encoder
 from retrieval.datatypes import Item
 from retrieval.encoders import encoding, query_encoder
 from retrieval.encoders.preprocess import Preprocess
-from retrieval.indexing import catalog, prefetch
+from retrieval.indexing import cards, prefetch
 from retrieval.indexing import update as line
 from retrieval.sources.registry import open_items, parse_uri
 
@@ -130,11 +130,11 @@ def test_a_key_tells_contents_apart(tmp_path):
     x = b"x" * 200_000
     for name, content in ("a", x), ("b", x + b"x"), ("c", b"y" + x[1:]), ("d", x):
         (tmp_path / name).write_bytes(content)
-        keys.append(catalog.key_of(Item(name, name, tmp_path / name)))
+        keys.append(cards.key_of(Item(name, name, tmp_path / name)))
     assert keys[0] == keys[3]
     assert len(set(keys)) == 3
-    assert catalog.key_of(Item("e", "e", tmp_path / "e")) is None
-    assert catalog.key_of(Item("e", "e", lambda: b"")) is None
+    assert cards.key_of(Item("e", "e", tmp_path / "e")) is None
+    assert cards.key_of(Item("e", "e", lambda: b"")) is None
 
 
 def test_pictures_are_decoded_before_the_encoder_is_there(store, tmp_path, toy, monkeypatch):
@@ -142,7 +142,7 @@ def test_pictures_are_decoded_before_the_encoder_is_there(store, tmp_path, toy, 
         photo(tmp_path / f"{number}.png", number)
     monkeypatch.setattr(query_encoder, "preprocess_of", lambda name: toy.preprocess)
     with prefetch.of_index(parse_uri(str(tmp_path)), tmp_path / "none", "toy", encoding.prepare) as prepared:
-        while len(prepared._results) < 5 or not all(each.done() for each in prepared._results.values()):
+        while prepared.ready < 5:
             threading.Event().wait(0.01)
         prepared.expect(toy.preprocess)
     decoded = []

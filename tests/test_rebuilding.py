@@ -151,7 +151,7 @@ def test_the_approximate_index_is_made_again_as_it_was_asked_for(photos, monkeyp
 # ---------------------------------------------------------------- killed
 
 KILLED = {
-    "half way": "hold(update, '_commit', after=2)",
+    "half way": "hold(Store, 'add', after=2)",
     "before the commit": "hold(Store, 'replace', after=0)",
     "after the commit": "hold(reencode.shutil, 'rmtree', after=0)",
 }

@@ -12,7 +12,8 @@ from retrieval.encoders import encoding
 from retrieval.encoders.presets import DEFAULT
 from retrieval.errors import BadRequest
 from retrieval.indexing import prefetch, roots, skipped
-from retrieval.indexing.catalog import FOLDER, encoder_of
+from retrieval.indexing.catalog import Identity
+from retrieval.indexing.find import FOLDER
 from retrieval.indexing.update import IndexReport
 from retrieval.sources.registry import Options, parse_uri
 from retrieval.sources.uri import Uri
@@ -75,7 +76,7 @@ def refresh(path: Path, uri: Uri, model: str | None, device: str) -> None:
     model: where its encoder is, if that is not where it was.
     """
     with Store.open(path) as store:
-        name = model or encoder_of(store)
+        name = model or Identity.required(store).where(path)
     show.note(_build(uri, path, name, device)[0])
 
 
@@ -127,6 +128,6 @@ def _known(path: Path) -> _Known:
         return _Known()
     try:
         with Store.open(path) as store:
-            return _Known(encoder_of(store), roots.recorded(store))
+            return _Known(Identity.required(store).where(path), roots.recorded(store))
     except NotAnIndex:
         return _Known()  # Retriever.build says what is wrong

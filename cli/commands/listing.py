@@ -14,7 +14,8 @@ from cli.output.hits import nearby
 from indexes import Condition, Record, Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
-from retrieval.indexing import catalog
+from retrieval.indexing import stored
+from retrieval.indexing.cards import Card
 from retrieval.search import filters
 
 _TOGETHER = 1000  # records that are read at once
@@ -30,7 +31,7 @@ def ls(
     with Store.open(index_dir or find_index()) as store:
         for record in _records(store, filters.condition(store, where, inside)):
             empty = False
-            uri = record.fields["uri"]
+            uri = Card.of(record).uri
             if null:
                 sys.stdout.buffer.write(os.fsencode(uri) + b"\0")
             elif as_json:
@@ -49,16 +50,14 @@ def _records(store: Store, condition: Condition | None) -> Iterator[Record]:
 
 
 def _told(store: Store, record: Record) -> dict:
-    fields = record.fields
-    meta = fields.get("meta", {})
-    path = catalog.path_of(store, fields["uri"], meta)
-    return {"uri": fields["uri"], "path": path, "caption": fields.get("caption"), "fields": meta}
+    card = Card.of(record)
+    return {"uri": card.uri, "path": card.path(store), "caption": card.caption, "fields": card.meta}
 
 
 def _line(record: Record) -> str:
-    caption = record.fields.get("caption")
-    others = [f"{name}={value}" for name, value in record.fields.get("meta", {}).items()]
-    return "  ".join([record.fields["uri"], *([caption] if caption else []), *others])
+    card = Card.of(record)
+    others = [f"{name}={value}" for name, value in card.meta.items()]
+    return "  ".join([card.uri, *([card.caption] if card.caption else []), *others])
 
 
 # ---------------------------------------------------------------- rm
@@ -70,7 +69,7 @@ def rm(index_dir: Path | None, names: Sequence[str], where: str | None, inside: 
         raise BadRequest("say which items: either their names, as in `mmr ls`, or --where and --in")
     path = index_dir or find_index()
     with Store.open(path, write=True) as store:
-        found = store.rows(filters.condition(store, where, inside)) if not names else catalog.named(store, names)
+        found = store.rows(filters.condition(store, where, inside)) if not names else stored.named(store, names)
         ids = list(dict.fromkeys(record.id for record in store.records(found)))
         if not ids:
             if mistyped := filters.unknown_fields(store, where):

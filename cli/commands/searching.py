@@ -15,7 +15,7 @@ from retrieval import Retriever, find_index
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest
 from retrieval.indexing import catalog, changes, roots
-from retrieval.indexing.catalog import FOLDER
+from retrieval.indexing.find import FOLDER
 from retrieval.search import filters, query
 from retrieval.search.answers import Asked
 
@@ -92,7 +92,7 @@ def _update(path: Path, place: Place) -> None:
     with Store.open(path) as store:
         uri = roots.recorded(store)
         if uri is None:
-            was = store.manifest.get("source")
+            was = catalog.Origin.recorded(store).scheme
             raise BadRequest(f"{path} is of a source ({was}) that it cannot find again: run `mmr index SOURCE`")
         since = changes.count(store, uri)
     if since:

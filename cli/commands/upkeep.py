@@ -8,16 +8,17 @@ from indexes import Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
 from retrieval.indexing import changes, roots
+from retrieval.indexing.catalog import Identity, Imported, Origin
 
 
 def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
     """Show what is in an index; the exit code. check: also what its folders hold beside it."""
     path = index_dir or find_index()
     with Store.open(path) as store:
-        encoder = store.manifest.get("encoder") or {}
+        encoder = Identity.recorded(store)
         held = {
-            "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder.get("name"),
-            "fingerprint": encoder.get("fingerprint"), **_source(store), "generation": store.generation,
+            "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder and encoder.name,
+            "fingerprint": encoder and encoder.fingerprint, **_source(store), "generation": store.generation,
             **_imported(store), **_approximate(store), **(_beside(store) if check else {}),
         }  # fmt: skip
     if as_json:
@@ -30,11 +31,11 @@ def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
 
 
 def _source(store: Store) -> dict:
-    uri = roots.recorded(store)
+    uri, origin = roots.recorded(store), Origin.recorded(store)
     if uri is None or not (uri.roots or uri.options.exclude):
-        return {"source": store.manifest.get("root") or store.manifest["source"]}
+        return {"source": origin.root or origin.scheme}
     left_out = {"left out": ", ".join(uri.options.exclude)} if uri.options.exclude else {}
-    return {"source": uri.text if uri.roots else store.manifest["root"], **left_out}
+    return {"source": uri.text if uri.roots else origin.root, **left_out}
 
 
 def _beside(store: Store) -> dict:
@@ -47,16 +48,16 @@ def _beside(store: Store) -> dict:
 
 def _imported(store: Store) -> dict:
     """Where an index was imported from, and whether its encoder has been compared with its vectors yet."""
-    imported = store.manifest.get("imported")
+    imported = Imported.recorded(store)
     if imported is None:
         return {}
-    if store.manifest["encoder"]["fingerprint"] is None:
+    if Identity.required(store).fingerprint is None:
         compared = "not yet: it is when the encoder is first loaded"
-    elif imported.get("cosine") is None:
-        compared = "no: no picture was at hand" if "compared" in imported else "no: it was an index of mmr"
+    elif imported.cosine is None:
+        compared = "no: it was an index of mmr" if imported.compared is None else "no: no picture was at hand"
     else:
-        compared = f"cosine {imported['cosine']:.3f}, of {imported['compared']} pictures"
-    return {"imported from": imported["from"], "compared": compared}
+        compared = f"cosine {imported.cosine:.3f}, of {imported.compared} pictures"
+    return {"imported from": imported.kind, "compared": compared}
 
 
 def _approximate(store: Store) -> dict:

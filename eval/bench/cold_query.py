@@ -63,15 +63,15 @@ def fill_ours(folder: Path, model: str) -> None:
     from retrieval import load_encoder
     from retrieval.datatypes import Item
     from retrieval.encoders import query_encoder
-    from retrieval.indexing import approximate, build, catalog
+    from retrieval.indexing import approximate, build, cards
     from retrieval.sources.registry import parse_uri
 
     photos = folder / "photos"
     encoder = load_encoder(model).to_fast_precision()
     names = [Path(path).relative_to(photos).as_posix() for path in (folder / "paths").read_text().split("\n")]
     items = [Item(name, name, photos / name, stamp=f"{60_000 + at}:{at}") for at, name in enumerate(names)]
-    with build._open_or_create(folder / "index", parse_uri(f"folder:{photos}"), encoder) as store:
-        store.add(np.load(folder / "vectors.npy"), [catalog.record_of(item) for item in items])
+    with build.open_or_create(folder / "index", parse_uri(f"folder:{photos}"), encoder) as store:
+        store.add(np.load(folder / "vectors.npy"), [cards.record_of(item) for item in items])
         said: list[str] = []
         approximate.keep(store, encoder, say=said.append)
         query_encoder.ensure_exported(encoder)

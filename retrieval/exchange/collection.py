@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from retrieval.indexing.catalog import Identity
+
 Block = tuple[np.ndarray, "list[Entry]"]
 BLOCK_ROWS = 16_384  # rows that are in memory at once while reading and writing
 
@@ -34,7 +36,7 @@ class Collection:
 
     kind: a name in IMPORTERS. path: where it lies. dim: numbers in a row. total: rows. blocks: yields (vectors (n, dim)
     of any float type and length, n entries). paths: yields the paths of the entries that are files. encoder: what made
-    the vectors, where that is known: {"name", "fingerprint"}. root, source: where it says so itself.
+    the vectors, where that is known. root, source: where it says so itself.
     """
 
     kind: str
@@ -43,6 +45,6 @@ class Collection:
     total: int
     blocks: Callable[[], Iterator[Block]]
     paths: Callable[[], Iterator[str]]
-    encoder: dict[str, Any] | None = None
+    encoder: Identity | None = None
     root: Path | None = None
     source: str | None = None

@@ -16,6 +16,7 @@ from indexes import Record
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Entry
 from retrieval.images.pixels import EXTENSIONS
+from retrieval.indexing.cards import Card
 
 RECORD = "mmr_record"
 VECTOR = "embedding"
@@ -43,8 +44,9 @@ def _recorded(text: object, source: Path, number: int) -> Record:
     try:
         found = json.loads(text)
         record = Record(found["id"], found["stamp"], found["fields"])
-        typed = (isinstance(part, str) for part in (record.id, record.stamp, record.fields["uri"]))
-        if not all(typed) or not isinstance(record.fields.get("meta", {}), dict):
+        card = Card.of(record)
+        typed = (isinstance(part, str) for part in (record.id, record.stamp, card.uri))
+        if not all(typed) or not isinstance(card.meta, dict):
             raise TypeError("not as an index writes it")
         return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -52,9 +54,9 @@ def _recorded(text: object, source: Path, number: int) -> Record:
 
 
 def _of_record(record: Record, root: Path | None) -> Entry:
-    uri = record.fields["uri"]
-    path = None if root is None else os.path.normpath(root / uri)
-    return Entry(uri, path, record.fields.get("caption"), record.fields.get("meta", {}), record.stamp, record.id, uri)
+    card = Card.of(record)
+    path = None if root is None else os.path.normpath(root / card.uri)
+    return Entry(card.uri, path, card.caption, card.meta, record.stamp, record.id, card.uri)
 
 
 def _of_row(row: dict[str, Any], number: int, folder: Path) -> Entry:
@@ -100,7 +102,7 @@ def kinds_of(blocks: Iterable[Sequence[Record]]) -> dict[str, str]:
     found: dict[str, str] = {}
     for records in blocks:
         for record in records:
-            for key, value in record.fields.get("meta", {}).items():
+            for key, value in Card.of(record).meta.items():
                 kind, name = _kind(value), text_of(key)
                 if kind and name not in (*FILES[:1], "caption", VECTOR, RECORD):
                     found[name] = kind if found.get(name, kind) == kind else _both(found[name], kind)
@@ -123,12 +125,12 @@ def _both(one: str, other: str) -> str:
 
 def line_of(record: Record, path: str | None, kinds: dict[str, str]) -> dict[str, Any]:
     """The row of a record. path: the file, where it is one."""
-    meta = {text_of(key): value for key, value in record.fields.get("meta", {}).items()}
+    card = Card.of(record)
+    meta = {text_of(key): value for key, value in card.meta.items()}
     line = {name: _as_kind(meta.get(name), kind) for name, kind in kinds.items()}
     whole = {"id": record.id, "stamp": record.stamp, "fields": record.fields}
-    caption = record.fields.get("caption")
     return line | {
-        FILES[0]: text_of(path or record.fields["uri"]), "caption": None if caption is None else text_of(caption),
+        FILES[0]: text_of(path or card.uri), "caption": None if card.caption is None else text_of(card.caption),
         RECORD: json.dumps(whole),
     }  # fmt: skip
 

@@ -12,7 +12,8 @@ from indexes import Record, Store, durable
 from retrieval.errors import BadRequest
 from retrieval.exchange import columns, parquet_files
 from retrieval.exchange.collection import BLOCK_ROWS, Block, Collection, Entry
-from retrieval.indexing.catalog import path_of
+from retrieval.indexing.cards import Card
+from retrieval.indexing.catalog import Identity, Origin, root_of
 
 Progress = Callable[[int, int], None]
 
@@ -102,10 +103,11 @@ def _described(
 ) -> Collection:  # fmt: skip
     """A Collection, with what an index that wrote it said of itself."""
     encoder, source = described.get("encoder"), described.get("source")
-    if not isinstance(encoder, dict) or not isinstance(encoder.get("name"), str):
-        encoder = None
+    identity = None
+    if isinstance(encoder, dict) and isinstance(encoder.get("name"), str):
+        identity = Identity(encoder["name"], encoder.get("fingerprint"))
     return Collection(
-        kind, path, dim, total, blocks, lambda: (e.path for e in entries() if e.path), encoder,
+        kind, path, dim, total, blocks, lambda: (e.path for e in entries() if e.path), identity,
         _root(described, root), source if isinstance(source, str) else None,
     )  # fmt: skip
 
@@ -154,27 +156,22 @@ class Described:
     """What a store says of itself in the files it is written to: their columns, their footer, a line a record."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
         self.kinds = columns.kinds_of(records for _, records in blocks_of(store))
-        encoder = store.manifest.get("encoder") or {}
-        root = path_of(store, ".")
+        self._root, identity = root_of(store), Identity.recorded(store)
         self.footer = {
-            "root": root, "source": store.manifest.get("source"),
-            "encoder": {"name": _encoder_name(store), "fingerprint": encoder.get("fingerprint")} if encoder else None,
+            "root": self._root, "source": Origin.recorded(store).scheme,
+            "encoder": identity and {
+                "name": identity.run(store.path) or identity.name, "fingerprint": identity.fingerprint
+            },
         }  # fmt: skip
 
     def lines(self, records: list[Record]) -> list[dict[str, Any]]:
         """A row of the table for each record."""
-        paths = (path_of(self._store, record.fields["uri"]) for record in records)
-        return [columns.line_of(record, path, self.kinds) for record, path in zip(records, paths, strict=True)]
+        return [columns.line_of(record, self._place(Card.of(record)), self.kinds) for record in records]
 
-
-def _encoder_name(store: Store) -> str:
-    """The absolute path of a run folder, else the name."""
-    recorded = store.manifest["encoder"]
-    if not recorded.get("folder"):
-        return recorded["name"]
-    return os.path.normpath(store.path.absolute().parent / recorded["folder"])
+    def _place(self, card: Card) -> str | None:
+        """Its uri from the root on, also of a picture within another file: `entries` reads it so."""
+        return None if self._root is None else os.path.normpath(Path(self._root, card.uri))
 
 
 def blocks_of(

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,9 @@ from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Collection, Entry
 from retrieval.exchange.columns import text_of
 from retrieval.indexing import staging
-from retrieval.indexing.catalog import FOLDER
+from retrieval.indexing.cards import Card
+from retrieval.indexing.catalog import Identity, Imported, Origin
+from retrieval.indexing.find import FOLDER
 from retrieval.sources.uri import stamp_of
 
 COMMIT_ROWS = 65_536
@@ -69,12 +70,9 @@ def import_into(
     place = staging.name_beside(path, "importing")
     staging.clear(place)
     shown = None if folder is None else str(folder)
-    report = ImportReport(root=shown, encoder=encoder["name"], fingerprint=encoder["fingerprint"])
-    manifest = {
-        "encoder": encoder, "imported": {"from": collection.kind},
-        "root": None if folder is None else os.path.relpath(folder, path.absolute().parent),
-        "source": collection.source or ("folder" if folder else collection.kind),
-    }  # fmt: skip
+    report = ImportReport(root=shown, encoder=encoder.name, fingerprint=encoder.fingerprint)
+    origin = Origin.at(path, folder, collection.source or ("folder" if folder else collection.kind))
+    manifest = encoder.entry() | Imported(collection.kind).entry() | origin.entries()
     store = Store.create(place, collection.dim, **manifest)
     try:
         with store:
@@ -99,20 +97,17 @@ def _must_be_free(path: Path) -> None:
         raise BadRequest(f"{path} exists and is not empty: give another --index")
 
 
-def _encoder(collection: Collection, model: str | None, index: Path) -> dict[str, Any]:
+def _encoder(collection: Collection, model: str | None, index: Path) -> Identity:
     """What the manifest records; a fingerprint only where an index of mmr had one."""
-    recorded = {"name": model, "fingerprint": None} if model else collection.encoder
+    recorded = Identity(model) if model else collection.encoder
     if recorded is None:
         raise BadRequest(
             f"{collection.path} does not say which encoder made its vectors: add --model, "
             "as in --model open_clip:ViT-B-32-quickgelu/openai (clip-retrieval's default)"
         )
-    name = recorded["name"]
-    is_run = Path(name).is_dir()
-    if model and not is_run and model not in PRESETS and ":" not in model:
+    if model and not Path(model).is_dir() and model not in PRESETS and ":" not in model:
         raise BadRequest(f"no encoder `{model}`: use {', '.join(PRESETS)}, open_clip:NAME/TAG, or a run folder")
-    folder = os.path.relpath(Path(name).absolute(), index.absolute().parent) if is_run else None
-    return {"name": name, "fingerprint": recorded.get("fingerprint"), "folder": folder}
+    return Identity.at(index, recorded.name, recorded.fingerprint)
 
 
 def _root(collection: Collection, index: Path, given: Path | None, keep_missing: bool) -> Path | None:
@@ -189,8 +184,7 @@ class _Chooser:
         stamp = entry.stamp
         if stamp is None:
             stamp = stamp_of(Path(path)) if path and Path(path).exists() else ""
-        fields = {"uri": uri, "caption": entry.caption, "meta": entry.meta}
-        return Record(name, stamp, {key: value for key, value in fields.items() if value})
+        return Card(uri, entry.caption, entry.meta).record(name, stamp)
 
     def _uri(self, entry: Entry) -> tuple[str, str | None] | None:
         """The uri and the file, if it is one; None, counted, where the entry is not wanted."""

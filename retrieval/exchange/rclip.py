@@ -16,6 +16,7 @@ import numpy as np
 
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import BLOCK_ROWS, Block, Collection, Entry
+from retrieval.indexing.catalog import Identity
 
 NEWEST = 4
 DIM = 512
@@ -45,8 +46,7 @@ def open_database(path: Path | None = None, root: Path | None = None, records: P
             f"{path} has version {version}, this mmr reads rclip's up to {NEWEST}: run `pip install -U mmr`"
         )
     name = "small" if version >= 3 else "open_clip:ViT-B-32-quickgelu/openai"
-    encoder = {"name": name, "fingerprint": None}
-    return Collection("rclip", path, DIM, total, lambda: _blocks(path), lambda: _paths(path), encoder)
+    return Collection("rclip", path, DIM, total, lambda: _blocks(path), lambda: _paths(path), Identity(name))
 
 
 def _describe(path: Path) -> tuple[int, int]:

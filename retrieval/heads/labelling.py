@@ -9,7 +9,9 @@ from indexes import Record, Store
 from retrieval.errors import BadRequest
 from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, TEXT, WORDS, Inputs, of_texts, with_vectors
-from retrieval.indexing import catalog
+from retrieval.indexing import stored
+from retrieval.indexing.cards import Card
+from retrieval.indexing.catalog import Identity
 
 _AT_ONCE = 10_000  # rows of a commit
 
@@ -24,13 +26,14 @@ def label(
     and how many had nothing that the head goes by. Items keep their stamps: indexing again keeps the answers of what is
     unchanged. Raises MissingModel for another encoder's index, BadRequest for a head that wants what no index holds.
     """
-    head.require((store.manifest["encoder"] or {}).get("fingerprint"), str(store.path))
+    identity = Identity.recorded(store)
+    head.require(identity.fingerprint if identity else None, str(store.path))
     strange = [name for name in head.dims if name not in (IMAGE, TEXT, WORDS)]
     if strange:
         raise BadRequest(f"the head wants `{strange[0]}`, which no index holds: train one with --set inputs=image,text")
     field = field or f"predicted_{head.column}"
     rows, total = store.rows(), len(store)
-    vectors, done = catalog.vectors(store, rows), 0
+    vectors, done = stored.vectors(store, rows), 0
     for start in range(0, total, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         records = store.records(rows[part])
@@ -50,7 +53,7 @@ def _answered(
         if name == IMAGE:
             inputs = with_vectors(inputs, IMAGE, vectors)
         else:
-            found, seen = of_texts([record.fields.get("caption") or "" for record in records], encoder, name)
+            found, seen = of_texts([Card.of(record).caption or "" for record in records], encoder, name)
             inputs = Inputs({**inputs.vectors, name: found}, {**inputs.present, name: seen})
     kept = np.flatnonzero(inputs.anything)
     if not len(kept):
@@ -62,4 +65,5 @@ def _answered(
 def _with(record: Record, head: Head, answer: tuple, field: str) -> Record:
     value, sure = answer
     said = {field: value} if sure is None else {field: value, f"{field}_probability": round(sure, 4)}
-    return replace(record, fields={**record.fields, "meta": {**record.fields.get("meta", {}), **said}})
+    card = Card.of(record)
+    return replace(card, meta={**card.meta, **said}).record(record.id, record.stamp, record.fields)

@@ -5,8 +5,8 @@ decode and resize a little differently, and turn no picture upright, so that is 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +15,8 @@ from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
 from retrieval.errors import ImageError
 from retrieval.images import load
-from retrieval.indexing import catalog
+from retrieval.indexing.cards import Card
+from retrieval.indexing.catalog import Identity, Imported, root_of
 from retrieval.sources.uri import stamp_of
 
 PICTURES = 16
@@ -29,14 +30,14 @@ def require_same(store: Store, encoder: Encoder) -> None:
     That of an imported index is not known by its fingerprint: it is compared now, and recorded (`adopt`).
     """
     try:
-        recorded = store.manifest["encoder"]
-        if recorded["fingerprint"] is None:
+        recorded = Identity.required(store)
+        if recorded.fingerprint is None:
             recorded = adopt(store, encoder)
-        if recorded["fingerprint"] != encoder.fingerprint:
+        if not recorded.is_of(encoder):
             name = encoder.name or "this encoder"
             raise WrongEncoder(
-                f"{store.path} was made with encoder {recorded['name']} ({recorded['fingerprint']}), and {name} is "
-                f"{encoder.fingerprint}: give --model {recorded['name']}, or encode all again with "
+                f"{store.path} was made with encoder {recorded.name} ({recorded.fingerprint}), and {name} is "
+                f"{encoder.fingerprint}: give --model {recorded.name}, or encode all again with "
                 f"`mmr index --model {name}`"
             )
     except BaseException:
@@ -44,37 +45,39 @@ def require_same(store: Store, encoder: Encoder) -> None:
         raise
 
 
-def adopt(store: Store, encoder: Encoder) -> dict[str, Any]:
+def adopt(store: Store, encoder: Encoder) -> Identity:
     """Record this encoder as that of an imported index, and return what was recorded.
 
     Raises WrongEncoder where the vectors are not those of this encoder. Where nothing can be written, the index is used
     and the next opening compares again.
     """
-    folder = catalog.path_of(store, ".")
     name = encoder.name or "this encoder"
     if encoder.dim != store.dim:
         raise WrongEncoder(
             f"{store.path} holds imported vectors of {store.dim}, {name} makes {encoder.dim}: give another --model"
         )
-    cosines = _compare(store, encoder, folder)
+    cosines = _compare(store, encoder, root_of(store))
     agreement = float(np.quantile(cosines, 1 - SHARE)) if len(cosines) else None
     if agreement is not None and agreement < AGREEMENT:
         raise WrongEncoder(
             f"the imported vectors of {store.path} are not those of {name} (cosine {agreement:.2f} to its own, of "
             f"{len(cosines)} pictures): give the encoder that made them with --model"
         )
-    recorded = catalog.described(encoder, store.path)
-    compared = {**(store.manifest.get("imported") or {}), "compared": len(cosines), "cosine": agreement}
-    _remember(store, encoder=recorded, imported=compared)
+    recorded = Identity.of(encoder, store.path)
+    imported = Imported.recorded(store) or Imported(None)
+    _remember(store, recorded, replace(imported, compared=len(cosines), cosine=agreement))
     ensure_exported(encoder)  # so that the next query need not load it
     return recorded
 
 
-def _compare(store: Store, encoder: Encoder, folder: str | None) -> np.ndarray:
-    """Cosines (m,) between stored vectors and the encoder's own, of up to PICTURES pictures."""
-    pictures, rows = [], []
-    for vector, record in _sample(store) if folder else ():
-        path = Path(folder, record.fields["uri"])
+def _compare(store: Store, encoder: Encoder, root: str | None) -> np.ndarray:
+    """Cosines (m,) between stored vectors and the encoder's own, of up to PICTURES pictures below the root."""
+    pictures: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
+    if root is None:
+        return np.empty(0)
+    for vector, record in _sample(store):
+        path = Path(root, Card.of(record).uri)
         if len(rows) < PICTURES and record.stamp and stamp_of(path) == record.stamp:
             try:
                 pictures.append(encoder.preprocess(load.decode(path, at_least=2 * encoder.preprocess.size)))
@@ -94,8 +97,9 @@ def _sample(store: Store) -> Iterator[tuple[np.ndarray, Record]]:
                 yield segment.vectors[offset].astype(np.float32), store.records([row])[0]
 
 
-def _remember(store: Store, **values: object) -> None:
-    """Put values into the manifest, also where the store was opened for reading, if that can be done."""
+def _remember(store: Store, encoder: Identity, imported: Imported) -> None:
+    """Put these into the manifest, also where the store was opened for reading, if that can be done."""
+    values = encoder.entry() | imported.entry()
     try:
         store.set_manifest(**values)
         return
@@ -103,7 +107,7 @@ def _remember(store: Store, **values: object) -> None:
         store.manifest.update(values)
     try:
         with Store.open(store.path, write=True) as writer:
-            if writer.manifest["encoder"]["fingerprint"] is None:
+            if Identity.required(writer).fingerprint is None:
                 writer.set_manifest(**values)
     except (StoreError, OSError):  # another process writes, or nothing can be written there
         pass

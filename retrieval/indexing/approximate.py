@@ -3,13 +3,14 @@
 People type words, so words are what recall is promised for (indexes/tune.py says why).
 """
 
-from collections.abc import Callable
-
 import numpy as np
 
 from indexes import Store
 from indexes.approximate import tune
 from retrieval.encoders.prompts import prompts
+from retrieval.encoders.protocol import Encoder
+from retrieval.indexing.callbacks import OnMessage, no_message
+from retrieval.indexing.cards import Card
 
 LEAST_ROWS = 10_000  # below this, exact search is as fast
 AUTO_ROWS = 100_000  # from here on one is made without being asked for
@@ -20,8 +21,8 @@ _HNSW_SHARE = 1 / 8  # of the memory that HNSW32 would take, if none is asked fo
 
 
 def keep(
-    store: Store, encoder, recall: float | None = None, memory: float | None = None,  # noqa: ANN001
-    say: Callable[[str], None] = lambda text: None, device: str = "cpu",
+    store: Store, encoder: Encoder, recall: float | None = None, memory: float | None = None,
+    say: OnMessage = no_message, device: str = "cpu",
 ) -> None:  # fmt: skip
     """Give a store the approximate index that it should have by now; do only what is needed.
 
@@ -63,7 +64,7 @@ def keep(
         say(f"{built.spec}: recall@10 of {point.recall:.3f} on text ({asked} asked)")
 
 
-def _still_holds(store: Store, encoder) -> bool:  # noqa: ANN001
+def _still_holds(store: Store, encoder: Encoder) -> bool:
     """Measure the points again, on all rows; True where the recall asked for is still reached."""
     built, asked = store.derived.index, store.derived.recorded["asked"]
     queries = text_queries(store, encoder)
@@ -75,11 +76,11 @@ def _still_holds(store: Store, encoder) -> bool:  # noqa: ANN001
     return True
 
 
-def text_queries(store: Store, encoder) -> np.ndarray:  # noqa: ANN001
+def text_queries(store: Store, encoder: Encoder) -> np.ndarray:
     """QUERIES unit rows of words: captions drawn from the store, or prompts where it has too few. float32 (q, dim)."""
     rows = store.rows()
     drawn = np.random.default_rng(0).choice(rows, min(len(rows), 2 * QUERIES), replace=False)
-    captions = {record.fields.get("caption") for record in store.records(drawn)} - {None, ""}
+    captions = {caption for record in store.records(drawn) if (caption := Card.of(record).caption)}
     texts = sorted(captions)[:QUERIES]
     if len(texts) < QUERIES // 4:
         texts += prompts()

@@ -1,7 +1,7 @@
 """build(): an index that holds exactly the pictures of a source, made or brought up to date."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -10,6 +10,8 @@ from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
 from retrieval.indexing import adoption, approximate, catalog, reencode, roots, update
+from retrieval.indexing.callbacks import OnMessage, OnProgress, no_message, no_progress
+from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.update import IndexReport
 from retrieval.sources.registry import Uri, open_items, parse_uri
@@ -17,8 +19,8 @@ from retrieval.sources.registry import Uri, open_items, parse_uri
 
 def build(
     source: str | Sequence[str] | Uri, path: Path | str, encoder: Encoder, device: str = "cpu",
-    on_progress: Callable[[int, int], None] = lambda done, total: None, *, recall: float | None = None,
-    memory: float | None = None, on_message: Callable[[str], None] = lambda text: None, ahead: Ahead | None = None,
+    on_progress: OnProgress = no_progress, *, recall: float | None = None,
+    memory: float | None = None, on_message: OnMessage = no_message, ahead: Ahead | None = None,
     only: bool = False, another_encoder: bool = False,
 ) -> tuple[Store, IndexReport]:  # fmt: skip
     """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
@@ -48,21 +50,21 @@ def build(
     if not only:
         uri = roots.seen_from(roots.known(path), uri, whole=another_encoder)
     items = _first_now(open_items(uri))  # a bad source is answered before anything is written
-    store = _open_or_create(path, uri, encoder)
+    store = open_or_create(path, uri, encoder)
     try:
         roots.check(store, uri, only)
         asked_before = (store.derived.recorded or {}).get("asked")
         if another_encoder and reencode.is_other(store, encoder):
             on_message(reencode.announcement(store, encoder))
-            report = reencode.rebuild(store, items, encoder, roots.described(uri, path), on_progress, ahead)
+            report = reencode.rebuild(store, items, encoder, Origin.of(uri, path), on_progress, ahead)
         else:
             adoption.require_same(store, encoder)
             if left := reencode.tidy(store):
                 on_message(left)
             starts = roots.settle(store, uri, only)
             report = update.update(store, items, encoder, on_progress, ahead, starts)
-        if report.starts == catalog.EVERYTHING:
-            store.set_manifest(walked=started)
+        if report.starts == roots.EVERYTHING:
+            store.set_manifest(**catalog.walked_at(started))
         if store.derived.recorded is None:  # its rows were written anew
             recall = recall or asked_before
         approximate.keep(store, encoder, recall, memory, on_message, device)
@@ -73,14 +75,17 @@ def build(
         raise
 
 
-def _open_or_create(path: Path, uri: Uri, encoder: Encoder) -> Store:
+def open_or_create(path: Path, uri: Uri, encoder: Encoder) -> Store:
+    """The index at a path, open for writing; an empty one of that source and encoder where there is none.
+
+    Raises StoreError where another process writes to it, or something else is there.
+    """
     try:
         return Store.open(path, write=True)
     except NotAnIndex:
         if (path / "mmr.db").exists():
             raise
-        said = roots.described(uri, path)
-        return Store.create(path, encoder.dim, encoder=catalog.described(encoder, path), **said)
+        return Store.create(path, encoder.dim, **Identity.of(encoder, path).entry(), **Origin.of(uri, path).entries())
 
 
 def _first_now(items: Iterable[Item]) -> Iterable[Item]:

@@ -1,115 +1,227 @@
-"""TODO retrieval.indexing.catalog."""
+"""What an index's manifest says, with types: which encoder made its vectors, what it is of, where it was imported from.
 
-import hashlib
+`indexes` keeps the manifest as plain JSON and knows neither texts nor pictures. Its names stand here and nowhere else:
+
+    encoder    Identity                  {"name", "fingerprint", "folder"}
+    root       Origin.root               a path, as it is seen from the folder that holds the index
+    source     Origin.scheme             "folder", "csv", ...
+    walk       Origin.roots, ...         {"roots", "exclude", "include_hidden"}, without those that are empty
+    walked     walked()                  seconds since 1970
+    imported   Imported                  {"from", "compared", "cosine"}
+"""
+
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from indexes import Store, StoreError
+from retrieval.errors import MissingModel
+from retrieval.sources.uri import Options, Uri
 
-from indexes import Condition, NotAnIndex, Record, Store, segments
-from retrieval.datatypes import Item
-from retrieval.errors import BadRequest, MissingModel
+if TYPE_CHECKING:
+    from retrieval.encoders.protocol import Encoder
 
-_EDGE = 1 << 16  # bytes at each end of a file: with its size they tell photographs apart
-
-
-def key_of(item: Item) -> str | None:
-    """What tells the content of an item's file from others: its size and a digest of both ends; None for no file."""
-    if not isinstance(item.content, Path):
-        return None
-    try:
-        with item.content.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            digest = hashlib.sha256(file.read(_EDGE))
-            file.seek(max(0, size - _EDGE))
-            digest.update(file.read(_EDGE))
-    except OSError:
-        return None
-    return f"{size}:{digest.hexdigest()[:32]}"
+_ENCODER, _ROOT, _SOURCE, _WALK, _WALKED, _IMPORTED = "encoder", "root", "source", "walk", "walked", "imported"
+_FOLDERS = "folder"  # the scheme of a source of files
 
 
-EVERYTHING = ("",)  # how the ids of all items start
+def _from_index(place: Path | str, index: Path) -> str:
+    """A path as it is seen from the folder that holds an index: both can then be moved together."""
+    return os.path.relpath(Path(place).absolute(), index.absolute().parent)
 
 
-def record_of(item: Item) -> Record:
-    """What a store keeps of an item."""
-    fields = {"uri": item.uri, "caption": item.caption, "meta": item.meta, "key": key_of(item)}
-    return Record(item.id, item.stamp, {key: value for key, value in fields.items() if value})
+def _on_this_machine(relative: str, index: Path) -> str:
+    return os.path.normpath(index.absolute().parent / relative)
 
 
-def described(encoder, index: Path) -> dict[str, Any]:  # noqa: ANN001
-    """What the manifest of an index at that path says of its encoder: a run folder also by its place from there."""
-    is_run = bool(encoder.name) and Path(encoder.name).is_dir()
-    folder = os.path.relpath(Path(encoder.name).absolute(), index.absolute().parent) if is_run else None
-    return {"name": encoder.name, "fingerprint": encoder.fingerprint, "folder": folder}
+# ---------------------------------------------------------------- the encoder
 
 
-_URI = "json_extract(fields, '$.uri')"
-_TEXT = (
-    "CAST(? AS TEXT)"  # bytes as a text: SQLite reads half surrogates, which stand for odd bytes of names, out of JSON
-)
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which encoder made the vectors of an index.
+
+    name: by which `load_encoder` finds it; "" for one that has no name. fingerprint: None while that is not known, as
+    of an imported index (adoption.py). folder: of a run, as it is seen from the folder that holds the index; None for
+    an encoder that is no run.
+    """
+
+    name: str
+    fingerprint: str | None = None
+    folder: str | None = None
+
+    @classmethod
+    def at(cls, index: Path, name: str, fingerprint: str | None = None) -> "Identity":
+        """That of the encoder of a name, for an index at a path."""
+        is_run = bool(name) and Path(name).is_dir()
+        return cls(name, fingerprint, _from_index(name, index) if is_run else None)
+
+    @classmethod
+    def of(cls, encoder: "Encoder", index: Path) -> "Identity":
+        """That of an encoder, for an index at a path."""
+        return cls.at(index, encoder.name, encoder.fingerprint)
+
+    @classmethod
+    def recorded(cls, store: Store) -> "Identity | None":
+        """That of a store's vectors; None where it does not say."""
+        said = store.manifest.get(_ENCODER)
+        return cls.from_json(said) if said else None
+
+    @classmethod
+    def required(cls, store: Store) -> "Identity":
+        """That of a store's vectors. Raises StoreError where it does not say."""
+        found = cls.recorded(store)
+        if found is None:
+            raise StoreError(
+                f"{store.path} does not say which encoder made its vectors: "
+                "make another with `mmr index FOLDER --index OTHER`"
+            )
+        return found
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "Identity":
+        """What `to_json` gave, here or in an older version."""
+        return cls(said["name"], said.get("fingerprint"), said.get("folder"))
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of its fields."""
+        return {"name": self.name, "fingerprint": self.fingerprint, "folder": self.folder}
+
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        return {_ENCODER: self.to_json()}
+
+    def is_of(self, encoder: "Encoder") -> bool:
+        """Are an encoder's vectors those of the index? False also while that is not known."""
+        return self.fingerprint == encoder.fingerprint
+
+    def run(self, index: Path) -> str | None:
+        """Where its run is, absolute; None for an encoder that is no run."""
+        return _on_this_machine(self.folder, index) if self.folder else None
+
+    def where(self, index: Path) -> str:
+        """The name by which it is loaded on this machine. Raises MissingModel where its run is gone."""
+        run = self.run(index)
+        if run is None or Path(run).is_dir():
+            return run or self.name
+        if Path(self.name).is_dir():
+            return self.name
+        raise MissingModel(f"the encoder of this index was {run}, which is gone: say where it is with --model RUN")
+
+
+# ---------------------------------------------------------------- the source
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the items of an index come from.
+
+    root: the folder that uris are relative to, as it is seen from the folder that holds the index; None for items that
+    are no files. scheme: of the source (sources/uri.py), or the tool it was imported from; None where nothing is said.
+    Of a source of folders also, as it was asked for: roots, those below `root` that are walked, where there are
+    several; exclude, include_hidden.
+    """
+
+    root: str | None
+    scheme: str | None
+    roots: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    include_hidden: bool = False
+
+    @classmethod
+    def at(cls, index: Path, root: Path | None, scheme: str) -> "Origin":
+        """That of items below a folder, if they are files, for an index at a path."""
+        return cls(None if root is None else _from_index(root, index), scheme)
+
+    @classmethod
+    def of(cls, uri: Uri, index: Path) -> "Origin":
+        """That of a source, for an index at a path."""
+        found = cls.at(index, uri.root, uri.scheme)
+        if uri.scheme != _FOLDERS:
+            return found
+        return cls(found.root, found.scheme, tuple(uri.roots), tuple(uri.options.exclude), uri.options.include_hidden)
+
+    @classmethod
+    def recorded(cls, store: Store) -> "Origin":
+        """That of a store."""
+        walk = store.manifest.get(_WALK) or {}
+        return cls(
+            store.manifest.get(_ROOT), store.manifest.get(_SOURCE), tuple(walk.get("roots", ())),
+            tuple(walk.get("exclude", ())), bool(walk.get("include_hidden")),
+        )  # fmt: skip
+
+    @property
+    def is_of_folders(self) -> bool:
+        """Is it a source of files in folders, one or several?"""
+        return self.scheme == _FOLDERS
+
+    def entries(self) -> dict[str, Any]:
+        """What the manifest of a new index says of it."""
+        walk = {"roots": list(self.roots), "exclude": list(self.exclude), "include_hidden": self.include_hidden}
+        said = {name: value for name, value in walk.items() if value}
+        return {_ROOT: self.root, _SOURCE: self.scheme} | ({_WALK: said} if said else {})
+
+    def replacing(self) -> dict[str, Any]:
+        """What the manifest says of it in place of whatever it said before."""
+        return {_WALK: None} | self.entries()
+
+    def root_at(self, index: Path) -> str | None:
+        """The folder that uris are relative to, absolute; None for items that are no files."""
+        return None if self.root is None else _on_this_machine(self.root, index)
+
+    def uri(self, index: Path) -> Uri | None:
+        """The folders that the index is of, as a source; None where it is of anything else."""
+        root = self.root_at(index)
+        if root is None or not self.is_of_folders:
+            return None
+        uri = Uri(root, _FOLDERS, root, {}, Options(self.exclude, self.include_hidden), self.roots)
+        return replace(uri, text=", ".join(map(str, uri.folders)))
 
 
 def root_of(store: Store) -> str | None:
     """The folder that the items' uris are relative to, absolute; None for items that are no files."""
-    root = store.manifest.get("root")
-    return None if root is None else os.path.normpath(store.path.absolute().parent / root)
+    return Origin.recorded(store).root_at(store.path)
 
 
-def path_of(store: Store, uri: str, meta: Mapping = MappingProxyType({})) -> str | None:
-    """An item's file on this machine; None where it has none, or lies inside another file (sources/reopen.py)."""
-    root = root_of(store)
-    return None if root is None or meta.get("inside") else os.path.normpath(Path(root, uri))
+def walked(store: Store) -> float:
+    """When its folders were last looked through, in seconds since 1970; 0 where that is not known."""
+    return store.manifest.get(_WALKED, 0.0)
 
 
-def named(store: Store, names: Iterable[str]) -> list[int]:
-    """The rows of items by id or uri, in that order. Raises BadRequest for a name that the index does not hold."""
-    rows = []
-    for name in names:
-        text = name.encode("utf-8", "surrogatepass")
-        readable = name.encode("utf-8", "backslashreplace").decode()
-        found = store.rows(Condition(f"(id = ? OR {_URI} = {_TEXT})", (readable, text)))
-        if not len(found):
-            raise BadRequest(f"{store.path} holds no `{readable}`: see `mmr ls` for what it holds")
-        rows.append(int(found[0]))
-    return rows
+def walked_at(seconds: float) -> dict[str, Any]:
+    """What the manifest says of when the folders were looked through."""
+    return {_WALKED: seconds}
 
 
-def vectors(store: Store, rows: Iterable[int]) -> np.ndarray:
-    """What is stored of these rows, in their order: float32 (n, d) of unit length."""
-    rows = np.fromiter(rows, np.int64)
-    wanted, place = np.unique(rows, return_inverse=True)
-    if not len(wanted):
-        return np.empty((0, store.dim), np.float32)
-    (segment,) = segments.gather(store.segments, wanted)
-    found = segment.vectors.astype(np.float32)
-    return (found / np.linalg.norm(found, axis=1, keepdims=True))[place]
+# ---------------------------------------------------------------- the import
 
 
-FOLDER = ".mmr"
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """That an index was made of what another tool left.
+
+    kind: the tool or the form of its files (exchange/). compared: with how many pictures its encoder was told; None
+    while it was not. cosine: that the better part of them had at least; None where none was at hand.
+    """
+
+    kind: str | None
+    compared: int | None = None
+    cosine: float | None = None
+
+    @classmethod
+    def recorded(cls, store: Store) -> "Imported | None":
+        """What a store says of it; None for one that was not imported."""
+        said = store.manifest.get(_IMPORTED)
+        return None if said is None else cls(said.get("from"), said.get("compared"), said.get("cosine"))
+
+    def entry(self) -> dict[str, Any]:
+        """What the manifest says of it."""
+        said: dict[str, Any] = {} if self.kind is None else {"from": self.kind}
+        return {_IMPORTED: said | ({} if self.compared is None else {"compared": self.compared, "cosine": self.cosine})}
 
 
-def find_index(start: Path | str = ".") -> Path:
-    """The `.mmr` of this folder or of the nearest parent that has one, like git. Raises NotAnIndex."""
-    start = Path(start).absolute()
-    for folder in (start, *start.parents):
-        if (folder / FOLDER).is_dir():
-            return folder / FOLDER
-    raise NotAnIndex(f"no {FOLDER} in {start} or its parents: make one with `mmr index`, or give --index")
-
-
-def encoder_of(store: Store) -> str:
-    """The name by which the index's encoder is loaded here: a run folder is found where it lies from the index."""
-    recorded = store.manifest["encoder"]
-    if recorded.get("folder"):
-        folder = os.path.normpath(store.path.absolute().parent / recorded["folder"])
-        if not Path(folder).is_dir() and not Path(recorded["name"]).is_dir():
-            raise MissingModel(
-                f"the encoder of this index was {folder}, which is gone: say where it is with --model RUN"
-            )
-        return folder if Path(folder).is_dir() else recorded["name"]
-    return recorded["name"]
+def not_imported() -> dict[str, Any]:
+    """What the manifest says of an index whose vectors were all made here."""
+    return {_IMPORTED: None}

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from indexes import Store
 from retrieval.datatypes import Item
-from retrieval.indexing import roots
+from retrieval.indexing import catalog, roots
 from retrieval.indexing.skipped import Skipped
 from retrieval.sources.folders import Rules
 from retrieval.sources.registry import open_items
 from retrieval.sources.uri import Uri, id_of, stamp_of
 
-WALKED = "walked"  # in its manifest: when its folders were last looked through, in seconds since 1970
 SECONDS, ENTRIES = 0.03, 20_000
 _LAST = "\U0010ffff"
 _SLACK = 3.0  # seconds: some file systems count the time in twos
@@ -58,7 +57,7 @@ def count(store: Store, uri: Uri) -> Changes:
 
 
 def _since(store: Store) -> float:
-    return store.manifest.get(WALKED, 0.0) - _SLACK
+    return catalog.walked(store) - _SLACK
 
 
 def _time_in(item: Item) -> float:
@@ -114,7 +113,8 @@ class _Look:
 
     def _list(self, folder: Path, start: str, rules: Rules, every: bool) -> tuple[dict[str, str], dict[str, str]]:
         """id -> name of the files, every one or the first; name -> path of the subfolders."""
-        ids, subfolders = {}, {}
+        ids: dict[str, str] = {}
+        subfolders: dict[str, str] = {}
         for entry in self._entries_of(folder):
             if entry.is_dir(follow_symlinks=False):
                 if rules.wants_folder(folder, entry.name):

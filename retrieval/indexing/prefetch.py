@@ -9,6 +9,7 @@ from typing import Any
 from indexes import Store, StoreError
 from retrieval.datatypes import Item
 from retrieval.encoders import query_encoder
+from retrieval.encoders.preprocess import Preprocess
 from retrieval.sources.registry import Uri, open_items
 
 MOST_BYTES = 256 << 20  # of decoded pictures that wait
@@ -23,18 +24,20 @@ class Ahead:
     """
 
     def __init__(
-        self, items: Iterable[Item], preprocess: Callable | None, prepare: Callable[[Item, Callable], Any]
+        self, items: Iterable[Item], preprocess: Preprocess | None, prepare: Callable[[Item, Preprocess], Any]
     ) -> None:
         self._preprocess = preprocess
         self._results: dict[tuple[str, str], Future] = {}
         self._pool, self._useful = ThreadPoolExecutor(THREADS), False
         if preprocess is not None:
-            self._pool.submit(self._submit, items, MOST_BYTES // (3 * preprocess.size**2), prepare)
+            self._pool.submit(self._submit, items, preprocess, prepare)
 
-    def _submit(self, items: Iterable[Item], most: int, prepare: Callable) -> None:
+    def _submit(
+        self, items: Iterable[Item], preprocess: Preprocess, prepare: Callable[[Item, Preprocess], Any]
+    ) -> None:
         try:
-            for item in islice(items, most):
-                self._results[item.id, item.stamp] = self._pool.submit(prepare, item, self._preprocess)
+            for item in islice(items, MOST_BYTES // (3 * preprocess.size**2)):
+                self._results[item.id, item.stamp] = self._pool.submit(prepare, item, preprocess)
         except RuntimeError:  # it was left
             return
 
@@ -44,7 +47,12 @@ class Ahead:
     def __exit__(self, *error: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def expect(self, preprocess: Callable) -> None:
+    @property
+    def ready(self) -> int:
+        """How many items are prepared and wait to be taken."""
+        return sum(each.done() for each in list(self._results.values()))
+
+    def expect(self, preprocess: Preprocess) -> None:
         """Say which preprocess the encoder has: where it is another, what was prepared is useless."""
         self._useful = preprocess == self._preprocess
 
@@ -54,7 +62,7 @@ class Ahead:
         return None if done is None or done.cancelled() else done.result()
 
 
-def of_index(uri: Uri, path: Path, name: str, prepare: Callable[[Item, Callable], Any]) -> Ahead:
+def of_index(uri: Uri, path: Path, name: str, prepare: Callable[[Item, Preprocess], Any]) -> Ahead:
     """Begin with what is new in a source, for the encoder of that name, as far as it is known from earlier."""
     return Ahead(_new_items(uri, path), query_encoder.preprocess_of(name), prepare)
 

@@ -5,30 +5,33 @@ in `.rebuilding-NAME`; the same request goes on with it.
 """
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from indexes import Locked, Store, StoreError
 from retrieval.datatypes import Item
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import staging, update
-from retrieval.indexing.catalog import described
+from retrieval.indexing.callbacks import OnProgress, no_progress
+from retrieval.indexing.catalog import Identity, Origin, not_imported
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.update import IndexReport
 
 MAKING = "rebuilding"
 
 
-def is_other(store: Store, encoder) -> bool:  # noqa: ANN001
+def is_other(store: Store, encoder: Encoder) -> bool:
     """Is this not the encoder of the index? That of an imported one is not known before it is compared."""
-    return store.manifest["encoder"]["fingerprint"] not in (None, encoder.fingerprint)
+    recorded = Identity.required(store)
+    return recorded.fingerprint is not None and not recorded.is_of(encoder)
 
 
-def announcement(store: Store, encoder) -> str:  # noqa: ANN001
+def announcement(store: Store, encoder: Encoder) -> str:
     """What is about to be done, in a line."""
     return (
-        f"{store.path} was made with {store.manifest['encoder']['name']}: its {len(store)} pictures are encoded again "
+        f"{store.path} was made with {Identity.required(store).name}: its {len(store)} pictures are encoded again "
         f"with {encoder.name}, and until that is done it answers as before"
     )
 
@@ -40,9 +43,9 @@ def tidy(store: Store) -> str | None:
         return None
     try:
         with Store.open(place) as left:
-            encoder = left.manifest["encoder"]
-        if encoder["fingerprint"] != store.manifest["encoder"]["fingerprint"]:
-            return f"{place} is half of a rebuild: go on with --model {encoder['name']}, or remove it"
+            begun = Identity.required(left)
+        if begun.fingerprint != Identity.required(store).fingerprint:
+            return f"{place} is half of a rebuild: go on with --model {begun.name}, or remove it"
     except StoreError:  # half of nothing
         pass
     staging.clear(place)
@@ -50,22 +53,36 @@ def tidy(store: Store) -> str | None:
 
 
 def rebuild(
-    store: Store, items: Iterable[Item], encoder, source: dict[str, Any],  # noqa: ANN001
-    on_progress: Callable[[int, int], None] = lambda done, total: None, ahead: Ahead | None = None,
+    store: Store, items: Iterable[Item], encoder: Encoder, origin: Origin,
+    on_progress: OnProgress = no_progress, ahead: Ahead | None = None,
 ) -> IndexReport:  # fmt: skip
-    """Make the store, open for writing, hold these items as this encoder sees them. source: for its manifest.
+    """Make the store hold these items as another encoder sees them.
 
-    Raises BadRequest, and leaves the store as it was, where no picture can be used.
+    Args:
+        store: Open for writing. It answers as before until one commit replaces what it holds.
+        items: What it shall hold.
+        encoder: What it is encoded with from now on.
+        origin: Where the items come from.
+        on_progress: Called with (done, total) items.
+        ahead: What was decoded while the encoder was loaded.
+
+    Returns:
+        What was done, by the items' ids: added are those that were not there before, and so on; nothing is unchanged.
+
+    Raises:
+        BadRequest: No picture can be used. The store stays as it was.
+        Locked: Another process rebuilds this index.
+        StoreError: The store cannot be written.
     """
     place = staging.name_beside(store.path, MAKING)
-    manifest = {"encoder": described(encoder, store.path), **source}
+    manifest = Identity.of(encoder, store.path).entry() | origin.entries()
     with _begun(place, encoder.dim, manifest) as new:
         report = update.update(new, items, encoder, on_progress, ahead)
         if not len(new):
             raise BadRequest(f"no picture could be used, so {store.path} stays as it was: check its source")
         blocks = ((vectors, new.records(rows)) for segment in new.segments for rows, vectors in segment.blocks())
         before = store.stamps().keys()
-        store.replace(blocks, **({"walk": None, "imported": None} | manifest), dim=new.dim)
+        store.replace(blocks, **(manifest | origin.replacing() | not_imported()), dim=new.dim)
     shutil.rmtree(place)
     now = store.stamps().keys()
     report.added, report.changed, report.removed = len(now - before), len(now & before), len(before - now)

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from indexes import Condition, Record, Store
 from retrieval.datatypes import Item
-from retrieval.indexing import catalog
-from retrieval.indexing.catalog import key_of
+from retrieval.indexing import stored
+from retrieval.indexing.cards import Card, key_of
 
 
 def keep(store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[str, str]) -> dict[str, str]:
@@ -26,7 +27,7 @@ def keep(store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[st
         if item.stamp.partition(":")[0] in sizes and (key := key_of(item)) in by_key
     }
     if found:
-        vectors = catalog.vectors(store, np.array([row for _, _, row in found.values()], np.int64))
+        vectors = stored.vectors(store, np.array([row for _, _, row in found.values()], np.int64))
         store.add(vectors, [_renamed(item, old) for item, old, _ in found.values()])
     return {name: old.id for name, (_, old, _) in found.items()}
 
@@ -41,13 +42,12 @@ def _keys(
     rows = store.rows(Condition("id IN (SELECT value FROM json_each(?))", (json.dumps(asked),)))
     records = store.records(rows)
     return {
-        record.fields["key"]: (record, int(row)) for record, row in zip(records, rows, strict=True)
-        if record.fields.get("key")
+        key: (record, int(row)) for record, row in zip(records, rows, strict=True) if (key := Card.of(record).key)
     }  # fmt: skip
 
 
 def _renamed(item: Item, old: Record) -> Record:
     """The item under its new name; what its file says of itself is as it was."""
-    meta = {**old.fields.get("meta", {}), **item.meta}
-    fields = {**old.fields, "uri": item.uri, "caption": item.caption, "meta": meta}
-    return Record(item.id, item.stamp, {key: value for key, value in fields.items() if value})
+    before = Card.of(old)
+    card = replace(before, uri=item.uri, caption=item.caption, meta={**before.meta, **item.meta})
+    return card.record(item.id, item.stamp, old.fields)

@@ -1,47 +1,27 @@
 """Which folders an index is of, and what of them is left out: recorded, asked for again, changed.
 
-The manifest has `root`, the folder that uris are relative to, and `walk`, where there is more to say: `roots`, the
-folders below it that are walked, where there are several; `exclude` and `include_hidden`, as they were asked for.
+The manifest says it (catalog.Origin).
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 
 from indexes import Record, Store, StoreError
 from retrieval.errors import BadRequest
-from retrieval.indexing.catalog import EVERYTHING, root_of
-from retrieval.sources.uri import Options, Uri, id_of
+from retrieval.indexing.cards import Card
+from retrieval.indexing.catalog import Origin
+from retrieval.sources.uri import Uri, id_of
 
-WALK = "walk"
-
-
-def described(uri: Uri, index: Path) -> dict[str, Any]:
-    """What the manifest of an index at that path says of its source."""
-    root = None if uri.root is None else os.path.relpath(uri.root.absolute(), index.absolute().parent)
-    return {"root": root, "source": uri.scheme} | ({WALK: walk} if (walk := _walk(uri)) else {})
-
-
-def _walk(uri: Uri) -> dict[str, Any]:
-    said = {
-        "roots": list(uri.roots), "exclude": list(uri.options.exclude), "include_hidden": uri.options.include_hidden
-    }  # fmt: skip
-    return {key: value for key, value in said.items() if value} if uri.scheme == "folder" else {}
+EVERYTHING = ("",)  # how the ids of all items start
 
 
 def recorded(store: Store) -> Uri | None:
     """The folders that an index is of, as a source; None for one of anything else."""
-    root = root_of(store)
-    if root is None or store.manifest.get("source") != "folder":
-        return None
-    walk = store.manifest.get(WALK) or {}
-    options = Options(tuple(walk.get("exclude", ())), bool(walk.get("include_hidden")))
-    uri = Uri(root, "folder", root, {}, options, tuple(walk.get("roots", ())))
-    return replace(uri, text=", ".join(map(str, uri.folders)))
+    return Origin.recorded(store).uri(store.path)
 
 
 def known(path: Path) -> Uri | None:
@@ -64,9 +44,13 @@ def seen_from(held: Uri | None, uri: Uri, whole: bool = False) -> Uri:
     asked = _absolute(uri)
     if not names or not set(asked) < names.keys():
         return uri
-    if whole or _walk(replace(uri, roots=())) != _walk(replace(held, roots=())):
+    if whole or _left_out(uri) != _left_out(held):
         return replace(held, options=uri.options)
     return replace(uri, path=held.path, roots=tuple(sorted(names[folder] for folder in asked)))
+
+
+def _left_out(uri: Uri) -> tuple[tuple[str, ...], bool]:
+    return tuple(uri.options.exclude), uri.options.include_hidden
 
 
 def is_part(held: Uri | None, uri: Uri) -> bool:
@@ -79,20 +63,19 @@ def check(store: Store, uri: Uri, only: bool = False) -> None:
 
     only: it need not hold on to the folders that are not named.
     """
-    before, said = recorded(store), described(uri, store.path)
-    if before is None or uri.scheme != "folder":
-        if (store.manifest["root"], store.manifest["source"]) == (said["root"], said["source"]):
+    before, was, asked = recorded(store), Origin.recorded(store), Origin.of(uri, store.path)
+    if before is None or not asked.is_of_folders:
+        if (was.root, was.scheme) == (asked.root, asked.scheme):
             return
-        was = store.manifest["root"] or store.manifest["source"]
-        raise _not_of(store, was, uri)
+        raise _not_of(store, was.root or str(was.scheme), uri)
     if only or is_part(before, uri) or set(_absolute(before)) <= set(_absolute(uri)):
         return
-    raise _not_of(store, before.text if before.roots else store.manifest["root"], uri)
+    raise _not_of(store, before.text if before.roots else str(was.root), uri)
 
 
 def _not_of(store: Store, was: str, uri: Uri) -> BadRequest:
     both = ""
-    if uri.scheme == store.manifest["source"] == "folder":
+    if Origin.recorded(store).is_of_folders and Origin.of(uri, store.path).is_of_folders:
         both = ", name them all to have them in one, or add --only to let go of the others"
     return BadRequest(f"{store.path} is the index of {was}, not of {uri.text}: give another --index{both}")
 
@@ -108,12 +91,14 @@ def settle(store: Store, uri: Uri, only: bool = False) -> tuple[str, ...]:
     """
     if not only and is_part(recorded(store), uri):
         return tuple(id_of(f"{root}/") for root in uri.roots)
-    said = described(uri, store.path)
-    if store.manifest["root"] != said["root"]:
-        move = _Move(root_of(store), os.path.normpath(uri.root.absolute()))
-        store.replace(move.blocks(store), **({WALK: None} | said))
-    elif (store.manifest.get(WALK) or {}) != said.get(WALK, {}):
-        store.set_manifest(**{WALK: said.get(WALK)})
+    was, now = Origin.recorded(store), Origin.of(uri, store.path)
+    if was.root != now.root:
+        before, after = was.root_at(store.path), now.root_at(store.path)
+        assert before is not None, "`check` lets through another root only where both are folders"
+        assert after is not None
+        store.replace(_Move(before, after).blocks(store), **now.replacing())
+    elif was != now:
+        store.set_manifest(**now.replacing())
     return EVERYTHING
 
 
@@ -129,9 +114,8 @@ class _Move:
                 yield vectors, [self._record(record) for record in store.records(rows)]
 
     def _record(self, record: Record) -> Record:
-        uri = record.fields["uri"]
-        moved = Path(os.path.relpath(Path(self._before, uri), self._now)).as_posix()
-        fields = record.fields | {"uri": moved}
-        if "folder" in fields.get("meta", {}):
-            fields["meta"] = fields["meta"] | {"folder": PurePosixPath(moved).parent.as_posix()}
-        return replace(record, id=id_of(moved) if record.id == id_of(uri) else record.id, fields=fields)
+        card = Card.of(record)
+        uri = Path(os.path.relpath(Path(self._before, card.uri), self._now)).as_posix()
+        folder = {"folder": PurePosixPath(uri).parent.as_posix()} if "folder" in card.meta else {}
+        name = id_of(uri) if record.id == id_of(card.uri) else record.id
+        return replace(card, uri=uri, meta=card.meta | folder).record(name, record.stamp, record.fields)

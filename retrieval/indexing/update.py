@@ -1,17 +1,20 @@
 """The indexing line: items -> decoded batches -> vectors -> store. Resumable: what is committed is never done again."""
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from indexes import Store
 from retrieval.datatypes import Item
 from retrieval.encoders.encoding import Encoded, encode
+from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import renames
-from retrieval.indexing.catalog import EVERYTHING, record_of
+from retrieval.indexing.callbacks import OnProgress, no_progress
+from retrieval.indexing.cards import record_of
 from retrieval.indexing.prefetch import Ahead
+from retrieval.indexing.roots import EVERYTHING
 
 COMMIT_SECONDS = 5.0  # at most about this much work is lost when the process is killed
 COMMIT_ROWS = 20_000
@@ -19,9 +22,16 @@ COMMIT_ROWS = 20_000
 
 @dataclass
 class IndexReport:
-    """What `update` did. moved: with another name or time, whose vectors were kept. skipped: (uri, reason).
+    """What indexing did, in numbers of pictures.
 
-    starts: it was about the items whose ids start so.
+    Attributes:
+        added: New ones.
+        changed: Those whose content was another than before, encoded again.
+        moved: Those with another name or another time and the same content: their vectors were kept.
+        removed: Those that are gone from the source, and from the index now.
+        unchanged: Those that were left as they were.
+        skipped: (uri, reason) of what could not be used.
+        starts: It was about the items whose ids start so; all others were left alone.
     """
 
     added: int = 0
@@ -29,15 +39,15 @@ class IndexReport:
     moved: int = 0
     removed: int = 0
     unchanged: int = 0
-    skipped: list[tuple[str, str]] | None = None
+    skipped: list[tuple[str, str]] = field(default_factory=list)
     starts: tuple[str, ...] = EVERYTHING
 
 
 def update(
     store: Store,
     items: Iterable[Item],
-    encoder,  # noqa: ANN001
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    encoder: Encoder,
+    on_progress: OnProgress = no_progress,
     ahead: Ahead | None = None,
     starts: tuple[str, ...] = EVERYTHING,
 ) -> IndexReport:
@@ -45,7 +55,22 @@ def update(
 
     A file that has another name now, or another time, with the same content keeps its vector. Commits every few
     seconds, so killed at any moment and run again it goes on. A picture that used to decode and no longer does is
-    deleted and listed. starts: where the items are a part of what it holds, how their ids start; the others stay.
+    deleted and listed.
+
+    Args:
+        store: Open for writing.
+        items: What it shall hold.
+        encoder: What made the vectors it holds.
+        on_progress: Called with (done, total) items, of those that are encoded.
+        ahead: What was decoded while the encoder was loaded.
+        starts: How the ids of these items start, where they are a part of what the store holds; the others stay.
+
+    Returns:
+        What was done.
+
+    Raises:
+        BadRequest: From `items`, where the source cannot be read.
+        StoreError: The store cannot be written.
     """
     known = {name: stamp for name, stamp in store.stamps().items() if name.startswith(starts)}
     present: set[str] = set()
@@ -55,7 +80,7 @@ def update(
         if known.get(item.id) != item.stamp or not item.stamp:
             todo.append(item)
     gone = [name for name in known if name not in present]
-    report = IndexReport(unchanged=len(present) - len(todo), skipped=[], starts=starts)
+    report = IndexReport(unchanged=len(present) - len(todo), starts=starts)
     kept = renames.keep(store, todo, gone, known)
     todo = [item for item in todo if item.id not in kept]
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())
@@ -67,8 +92,8 @@ def update(
 
 
 def _encode_into(
-    store: Store, todo: list[Item], encoder, report: IndexReport, known: dict[str, str],  # noqa: ANN001
-    on_progress: Callable[[int, int], None], ahead: Ahead | None,
+    store: Store, todo: list[Item], encoder: Encoder, report: IndexReport, known: dict[str, str],
+    on_progress: OnProgress, ahead: Ahead | None,
 ) -> None:  # fmt: skip
     waiting: list[Encoded] = []
     last = time.monotonic()

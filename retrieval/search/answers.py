@@ -1,4 +1,4 @@
-"""Queries to hits: what is asked of a store and what is left of its neighbors."""
+"""From queries to hits: the items or captions nearest to each, less those that the request rules out."""
 
 import os
 from collections.abc import Sequence
@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from indexes import Condition, Store
+from indexes import Condition, Record, Store
 from retrieval.datatypes import Hit
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
-from retrieval.indexing import catalog
+from retrieval.indexing import stored
+from retrieval.indexing.cards import Card
 from retrieval.search import confidence, filters, query
 from retrieval.search.diversity import pick
 
@@ -21,10 +23,24 @@ _TOGETHER = 256  # captions that are encoded at once
 class Asked:
     """What is wanted of the answers to a query.
 
-    k: how many. where: an expression over the items' fields, `caption` and `uri` (indexes/filters.py). inside: only
-    items below this folder of what is indexed. exact: no approximate index. urls: pictures may be fetched. min_score:
-    the least cosine. min_confidence: the least confidence, which is then measured (confidence.py). diversity: 0 to 1,
-    how much answers should differ from each other (search/diversity.py). Raises BadRequest.
+    Args:
+        k: How many answers.
+        where: An expression over the items' fields, `caption` and `uri`, as "year >= 2011 and caption ~ 'dog'"
+            (indexes/filters.py).
+        inside: Only items below this folder of what is indexed.
+        exact: Compare with every row, also where there is an approximate index.
+        urls: Pictures of the query may be fetched from the web.
+        min_score: The least cosine of an answer.
+        min_confidence: The least confidence of an answer, 0 to 1; it is measured only where this is asked for
+            (confidence.py).
+        diversity: How much answers should differ from each other: 0 not at all, 1 as much as they can (diversity.py).
+
+    Raises:
+        BadRequest: A number is out of its range.
+
+    Example:
+        >>> Asked(k=5, where="width > 1000").k
+        5
     """
 
     k: int = 10
@@ -46,7 +62,7 @@ class Asked:
 
 
 def items(
-    store: Store, encoder, device: str, queries: Sequence[str | Sequence[str]], asked: Asked,  # noqa: ANN001
+    store: Store, encoder: Encoder, device: str, queries: Sequence[str | Sequence[str]], asked: Asked
 ) -> list[list[Hit]]:  # fmt: skip
     """The items nearest to each query. Raises BadRequest, BadFilter."""
     parts = [query.parse(one) for one in queries]
@@ -78,7 +94,7 @@ class _Found:
 
     def without(self, store: Store, parts: Sequence[query.Part]) -> "_Found":
         """What is no part of the query itself: neither its items nor its pictures."""
-        own = set(catalog.named(store, [part.text for part in parts if part.kind == "item"]))
+        own = set(stored.named(store, [part.text for part in parts if part.kind == "item"]))
         files = {os.path.realpath(file) for file in query.files(parts)}
         if not own and not files:
             return self
@@ -88,33 +104,34 @@ class _Found:
     def diverse(self, store: Store, k: int, diversity: float) -> "_Found":
         if not diversity:
             return self.at(np.arange(min(k, len(self.rows))))
-        return self.at(pick(self.scores, catalog.vectors(store, self.rows), k, diversity))
+        return self.at(pick(self.scores, stored.vectors(store, self.rows), k, diversity))
 
 
 def _hits(store: Store, found: _Found, asked: Asked, judge: confidence.Background | None) -> list[Hit]:
     if asked.min_score is not None:
         found = found.at(found.scores >= asked.min_score)
-    if judge is not None:
+    if judge is not None and asked.min_confidence is not None:
         found = found.at(judge.confidence(found.scores) >= asked.min_confidence)
     found = found.diverse(store, asked.k, asked.diversity)
-    sure = [None] * len(found.rows) if judge is None else judge.confidence(found.scores).tolist()
+    sure: list[float | None] = [None] * len(found.rows)
+    if judge is not None:
+        sure = judge.confidence(found.scores).tolist()
     lines = zip(store.records(found.rows), found.scores.tolist(), sure, strict=True)
     return [_hit(store, rank, *line) for rank, line in enumerate(lines, 1)]
 
 
-def _hit(store: Store, rank: int, record, score: float, sure: float | None = None) -> Hit:  # noqa: ANN001 - a Record
-    fields = record.fields
-    path = catalog.path_of(store, fields["uri"], fields.get("meta", {}))
-    return Hit(rank, score, fields["uri"], path, fields.get("caption"), record.id, fields.get("meta", {}), sure)
+def _hit(store: Store, rank: int, record: Record, score: float, sure: float | None = None) -> Hit:
+    card = Card.of(record)
+    return Hit(rank, score, card.uri, card.path(store), card.caption, record.id, card.meta, sure)
 
 
 def _vector_of(store: Store, uri: str) -> np.ndarray:
-    return catalog.vectors(store, catalog.named(store, [uri]))[0]
+    return stored.vectors(store, stored.named(store, [uri]))[0]
 
 
 def _real_path(store: Store, row: int) -> str | None:
     (record,) = store.records([row])
-    path = catalog.path_of(store, record.fields["uri"], record.fields.get("meta", {}))
+    path = Card.of(record).path(store)
     return None if path is None else os.path.realpath(path)
 
 
@@ -130,13 +147,13 @@ class Captions:
     vectors: np.ndarray
 
     @classmethod
-    def of(cls, store: Store, encoder, condition: Condition | None = None) -> "Captions":  # noqa: ANN001
+    def of(cls, store: Store, encoder: Encoder, condition: Condition | None = None) -> "Captions":
         """Encode them. Raises BadRequest where no item has one."""
         rows = store.rows(condition)
         first: dict[str, int] = {}
         for row, record in zip(rows.tolist(), store.records(rows), strict=True):
-            if record.fields.get("caption"):
-                first.setdefault(record.fields["caption"], row)
+            if caption := Card.of(record).caption:
+                first.setdefault(caption, row)
         if not first:
             raise BadRequest(f"no item of {store.path} has a caption: index a source with captions, or search pictures")
         texts = list(first)
@@ -145,8 +162,8 @@ class Captions:
 
 
 def captions(
-    store: Store, encoder, known: Captions, asked_with: str | Sequence[str], asked: Asked,  # noqa: ANN001
-) -> list[Hit]:  # fmt: skip
+    store: Store, encoder: Encoder, known: Captions, asked_with: str | Sequence[str], asked: Asked
+) -> list[Hit]:
     """The captions nearest to a query. An item's own caption is an answer to its picture. Raises BadRequest."""
     parts = query.parse(asked_with)
     (vector,) = query.encode([parts], encoder, lambda uri: _vector_of(store, uri), asked.urls)

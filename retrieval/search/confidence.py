@@ -17,6 +17,7 @@ import numpy as np
 from indexes import Store, durable
 from retrieval import cache
 from retrieval.encoders import prompts
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.search.query import Part
 
@@ -40,9 +41,9 @@ def check(queries: Iterable[Iterable[Part]]) -> None:
         raise BadRequest("--min-confidence is measured for words alone: ask without pictures, or give --min-score")
 
 
-def background(store: Store, encoder, device: str = "cpu") -> Background:  # noqa: ANN001
+def background(store: Store, encoder: Encoder, device: str = "cpu") -> Background:
     """What the bank of prompts gets from a store: asked once for each state of it, then read from the user's cache."""
-    file = _file(store, encoder)
+    file = cache_file(store, encoder)
     kept = _read(file)
     if kept is None:
         kept = ask(store, encoder, device)
@@ -50,7 +51,7 @@ def background(store: Store, encoder, device: str = "cpu") -> Background:  # noq
     return kept
 
 
-def ask(store: Store, encoder, device: str = "cpu") -> Background:  # noqa: ANN001
+def ask(store: Store, encoder: Encoder, device: str = "cpu") -> Background:
     """Ask the bank now."""
     bank = prompts.prompts()
     texts = [bank[start : start + _TOGETHER] for start in range(0, len(bank), _TOGETHER)]
@@ -59,8 +60,11 @@ def ask(store: Store, encoder, device: str = "cpu") -> Background:  # noqa: ANN0
     return Background(np.sort(best[np.isfinite(best)]))
 
 
-def _file(store: Store, encoder) -> Path:  # noqa: ANN001
-    """By the index's place, its state and the encoder: an index made again elsewhere or anew is another."""
+def cache_file(store: Store, encoder: Encoder) -> Path:
+    """Where the scores of the bank are kept, by the index's place, its state and the encoder.
+
+    An index made again, elsewhere or in its place, is another.
+    """
     state = f"{store.path.resolve()}\0{store.generation}\0{encoder.fingerprint}\0{_mark(store)}"
     return cache.folder(cache.BACKGROUND) / f"{hashlib.sha256(state.encode('utf-8', 'replace')).hexdigest()}.npy"
 

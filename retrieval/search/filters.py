@@ -9,7 +9,9 @@ import numpy as np
 
 from indexes import Condition, Store, filters
 from retrieval.errors import BadRequest
-from retrieval.indexing.catalog import _TEXT, _URI, root_of
+from retrieval.indexing import fields
+from retrieval.indexing.catalog import root_of
+from retrieval.indexing.stored import TEXT_SQL, URI_SQL
 
 LOOKED_AT = 200  # items among whose fields a mistyped one is looked for
 
@@ -19,7 +21,7 @@ def condition(store: Store, where: str | None = None, inside: str | None = None)
 
     Raises BadFilter, BadRequest.
     """
-    wanted = [] if where is None else [filters.parse(where, inside=("meta",))]
+    wanted = [] if where is None else [filters.parse(where, inside=(fields.META,))]
     if inside is not None:
         wanted += below(store, inside)
     return all_of(wanted) if wanted else None
@@ -34,14 +36,14 @@ def unknown_fields(store: Store, where: str | None) -> str:
     if not missing:
         return ""
     some = store.records(store.rows()[:LOOKED_AT])
-    known = {name for record in some for name in (*record.fields, *record.fields.get("meta", {}))} - {"meta"}
+    known = {name for record in some for name in fields.names(record.fields)}
     near = difflib.get_close_matches(missing[0], sorted(known), 1)
     hint = f"did you mean `{near[0]}`?" if near else "`mmr ls --json` shows the fields there are"
     return f"no item has a field {', '.join(f'`{name}`' for name in missing)}: {hint}"
 
 
 def _having(store: Store, name: str) -> np.ndarray:
-    return store.rows(filters.parse(f"`{name}` is not null", inside=("meta",)))
+    return store.rows(filters.parse(f"`{name}` is not null", inside=(fields.META,)))
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition:
@@ -57,13 +59,12 @@ def below(store: Store, folder: str) -> list[Condition]:
     Raises BadRequest for a folder outside the root.
     """
     root = root_of(store)
-    names = {_inside(root, folder)} if root else {os.path.normpath(folder)}
-    if "." in names:
+    name = _inside(root, folder) if root else os.path.normpath(folder)
+    if name == ".":
         return []
-    if root:
-        names.add(Path(root, *names).as_posix())  # a table may name its pictures by absolute paths
+    names = {name} | ({Path(root, name).as_posix()} if root else set())  # a table may name pictures by absolute paths
     prefixes = sorted(f"{name}/".encode("utf-8", "surrogatepass") for name in names)
-    sql = " OR ".join(f"substr({_URI}, 1, length({_TEXT})) = {_TEXT}" for _ in prefixes)
+    sql = " OR ".join(f"substr({URI_SQL}, 1, length({TEXT_SQL})) = {TEXT_SQL}" for _ in prefixes)
     return [Condition(sql, tuple(prefix for prefix in prefixes for _ in range(2)))]
 
 

@@ -1,13 +1,14 @@
 """Near-duplicates: rows that are nearly the same, in groups, by an exact search of rows against rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from indexes import Condition, Store
 from retrieval.errors import BadRequest
-from retrieval.indexing import catalog
+from retrieval.indexing import stored
+from retrieval.indexing.callbacks import OnProgress, no_progress
 
 BLOCK = 4096  # rows against rows at a time: 64 MiB of scores
 
@@ -22,7 +23,7 @@ class Group:
 
 def groups(
     store: Store, threshold: float = 0.97, where: Condition | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> list[Group]:  # fmt: skip
     """The groups of two and more rows, the largest first; every pair at or above the threshold is in one group.
 
@@ -35,9 +36,9 @@ def groups(
     starts = range(0, len(rows), BLOCK)
     first_of = np.arange(len(rows))
     for number, start in enumerate(starts):
-        ones = catalog.vectors(store, rows[start : start + BLOCK])
+        ones = stored.vectors(store, rows[start : start + BLOCK])
         for other in starts[number:]:
-            others = ones if other == start else catalog.vectors(store, rows[other : other + BLOCK])
+            others = ones if other == start else stored.vectors(store, rows[other : other + BLOCK])
             # A float32 sum of a row's own squares may miss 1 by its rounding.
             left, right = np.nonzero(ones @ others.T >= threshold - 1e-6)
             _link(first_of, left + start, right + other)
@@ -63,6 +64,6 @@ def _collected(store: Store, rows: np.ndarray, first_of: np.ndarray) -> list[Gro
     members: Sequence[np.ndarray] = [part for part in np.split(order, bounds) if len(part) > 1]
     found = []
     for part in sorted(members, key=lambda part: (-len(part), part[0])):
-        vectors = catalog.vectors(store, rows[part])
+        vectors = stored.vectors(store, rows[part])
         found.append(Group(rows[part], np.minimum(vectors @ vectors[0], 1)))
     return found

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError
 from retrieval.images import load, pixels
 
@@ -113,7 +115,7 @@ def files(parts: Iterable[Part]) -> list[Path]:
 
 
 def encode(
-    queries: Sequence[Sequence[Part]], encoder,  # noqa: ANN001 - anything that encodes
+    queries: Sequence[Sequence[Part]], encoder: Encoder,
     vector_of: Callable[[str], np.ndarray], urls: bool = False,
 ) -> np.ndarray:  # fmt: skip
     """Each query as a row: float32 (n, d), unit length. All their texts are encoded in one call, so are all pictures.
@@ -133,7 +135,7 @@ def encode(
     return np.stack([_sum(query, [known[part.kind, part.text] for part in query]) for query in queries])
 
 
-def _picture(kind: str, text: str, at_least: int, urls: bool):  # noqa: ANN202 - a PIL image
+def _picture(kind: str, text: str, at_least: int, urls: bool) -> Image.Image:
     if kind == "url" and not urls:
         raise BadRequest(f"{text} is an address: add --urls to have it fetched, or give a file")
     try:

@@ -1,0 +1,37 @@
+"""Rows of an index: by the names of their items, and the vectors they hold."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from indexes import Condition, Store, segments
+from retrieval.errors import BadRequest
+from retrieval.indexing.fields import URI
+
+URI_SQL = f"json_extract(fields, '$.{URI}')"
+# Bytes as a text: SQLite reads half surrogates, which stand for odd bytes of names, out of JSON.
+TEXT_SQL = "CAST(? AS TEXT)"
+
+
+def named(store: Store, names: Iterable[str]) -> list[int]:
+    """The rows of items by id or uri, in that order. Raises BadRequest for a name that the index does not hold."""
+    rows = []
+    for name in names:
+        text = name.encode("utf-8", "surrogatepass")
+        readable = name.encode("utf-8", "backslashreplace").decode()
+        found = store.rows(Condition(f"(id = ? OR {URI_SQL} = {TEXT_SQL})", (readable, text)))
+        if not len(found):
+            raise BadRequest(f"{store.path} holds no `{readable}`: see `mmr ls` for what it holds")
+        rows.append(int(found[0]))
+    return rows
+
+
+def vectors(store: Store, rows: Iterable[int]) -> np.ndarray:
+    """What is stored of these rows, in their order: float32 (n, d) of unit length."""
+    asked = np.fromiter(rows, np.int64)
+    wanted, place = np.unique(asked, return_inverse=True)
+    if not len(wanted):
+        return np.empty((0, store.dim), np.float32)
+    (segment,) = segments.gather(store.segments, wanted)
+    found = segment.vectors.astype(np.float32)
+    return (found / np.linalg.norm(found, axis=1, keepdims=True))[place]
