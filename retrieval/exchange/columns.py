@@ -17,6 +17,7 @@ from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Entry
 from retrieval.images.pixels import EXTENSIONS
 from retrieval.indexing.cards import Card
+from retrieval.indexing.fields import URI
 
 RECORD = "mmr_record"
 VECTOR = "embedding"
@@ -44,9 +45,8 @@ def _recorded(text: object, source: Path, number: int) -> Record:
     try:
         found = json.loads(text)
         record = Record(found["id"], found["stamp"], found["fields"])
-        card = Card.of(record)
-        typed = (isinstance(part, str) for part in (record.id, record.stamp, card.uri))
-        if not all(typed) or not isinstance(card.meta, dict):
+        typed = (isinstance(part, str) for part in (record.id, record.stamp, record.fields[URI]))
+        if not all(typed) or not isinstance(Card.of(record).meta, dict):
             raise TypeError("not as an index writes it")
         return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -31,9 +31,9 @@ class Card:
 
     @classmethod
     def of(cls, record: Record) -> "Card":
-        """What a record says."""
+        """What a record says. One without a uri, of a store that was not filled here, is called by its id."""
         said = record.fields
-        return cls(said[URI], said.get(CAPTION) or None, said.get(META) or {}, said.get(KEY) or None)
+        return cls(said.get(URI, record.id), said.get(CAPTION) or None, said.get(META) or {}, said.get(KEY) or None)
 
     def record(self, id: str, stamp: str, before: Mapping[str, Any] | None = None) -> Record:
         """The record that says this. before: the fields it had so far; those that are not a card's stay."""

@@ -1,0 +1,229 @@
+"""What an index's manifest and records say: as typed values, on disk, and as older versions wrote it."""
+
+import json
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from indexes import NotAnIndex, Record, Store, StoreError
+from retrieval import Retriever, find_index
+from retrieval.errors import MissingModel
+from retrieval.exchange import export, import_into, open_collection
+from retrieval.indexing.cards import Card
+from retrieval.indexing.catalog import Identity, Imported, Origin, root_of
+from retrieval.sources import within
+from retrieval.sources.registry import Options, open_items, parse_uri
+from retrieval.sources.within import InTable, InTar, OnWeb
+from toy import ToyEncoder
+
+TEXTS = st.text(st.characters(codec=None), max_size=8)  # half surrogates too: odd bytes of names
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
+CARDS = st.builds(
+    Card, TEXTS.filter(bool), st.none() | TEXTS.filter(bool), st.dictionaries(TEXTS, VALUES, max_size=3),
+    st.none() | TEXTS.filter(bool),
+)  # fmt: skip
+PLACES = [InTar("s.tar", "x.png", 512, 68), InTable("t.parquet", 3, "image"), OnWeb("https://a/b.jpg")]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/one.png", "photos/deep/two.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (255, len(name), 0)).save(name)
+    return tmp_path
+
+
+def on_disk(index, sql):
+    connection = sqlite3.connect(index / "mmr.db")
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+# ---------------------------------------------------------------- cards
+
+
+@given(CARDS)
+def test_a_card_comes_back_from_its_record(card):
+    record = card.record("id", "stamp")
+    assert (record.id, record.stamp) == ("id", "stamp")
+    assert Card.of(Record("id", "stamp", json.loads(json.dumps(record.fields)))) == card
+
+
+@given(CARDS, CARDS)
+def test_what_is_no_card_of_a_record_stays_when_it_is_written_again(before, now):
+    old = before.record("old", "1", {"of a newer version": 0})
+    new = now.record("new", "2", old.fields)
+    assert Card.of(new) == now
+    assert new.fields["of a newer version"] == 0
+
+
+def test_records_of_older_versions_and_other_tools():
+    assert Card.of(Record("a", "1", {"uri": "a.png"})) == Card("a.png", None, {}, None)
+    assert Card.of(Record("a", "1", {"uri": "a.png", "caption": "", "meta": {}})) == Card("a.png")
+    assert Card.of(Record("by its id")).uri == "by its id"
+    assert Card("a.png").record("a", "1").fields == {"uri": "a.png"}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_where_a_picture_lies_comes_back_from_its_meta(place):
+    card = Card("x", meta=json.loads(json.dumps({"year": 1, **within.said(place)})))
+    assert card.inside == place
+    with_root = SimpleNamespace(path=Path("/p/.mmr"), manifest={"root": "."})
+    assert card.path(with_root) is None
+    assert replace(card, meta={}).path(with_root) == "/p/x"
+
+
+@pytest.mark.parametrize(
+    "other", ["yes", "", 1, None, [], {}, {"room": "kitchen"}, {"url": 3}, {"file": "s.tar"}, {"url": "u", "more": 1}]
+)
+def test_a_column_of_that_name_is_no_place(other):
+    assert Card("x", meta={"inside": other}).inside is None
+
+
+def test_kinds_are_those_of_items():
+    assert [Card("x", meta=meta).kind for meta in ({}, {"video": True}, {"video": False})] == [
+        "picture", "clip", "picture"
+    ]  # fmt: skip
+
+
+def test_hits_of_a_table_with_a_column_called_inside_have_their_path(here):
+    Path("t.csv").write_text("image,inside\nphotos/one.png,yes\n")
+    retriever, _ = Retriever.build("t.csv", "i.mmr", ToyEncoder())
+    with retriever:
+        (hit,) = retriever.search("red")
+    assert (hit.path, hit.meta["inside"]) == (str(here / "photos" / "one.png"), "yes")
+
+
+# ---------------------------------------------------------------- the encoder
+
+
+@given(TEXTS, st.none() | TEXTS, st.none() | TEXTS)
+def test_an_identity_comes_back_from_its_json(name, fingerprint, folder):
+    identity = Identity(name, fingerprint, folder)
+    assert Identity.from_json(json.loads(json.dumps(identity.to_json()))) == identity
+
+
+def test_an_identity_of_an_older_version_says_less():
+    assert Identity.from_json({"name": "small"}) == Identity("small", None, None)
+    unknown = Identity("small")
+    assert not unknown.is_of(ToyEncoder())
+    assert Identity("another name", "toy-fingerprint").is_of(ToyEncoder())
+
+
+def test_a_run_is_found_where_it_lies_from_the_index(here, tmp_path_factory):
+    Path("runs/mine").mkdir(parents=True)
+    encoder = SimpleNamespace(name="runs/mine", fingerprint="f")
+    identity = Identity.of(encoder, Path("photos/.mmr"))
+    assert identity == Identity("runs/mine", "f", "../runs/mine")
+    assert identity.where(Path("photos/.mmr")) == str(here / "runs" / "mine")
+    moved = here.rename(tmp_path_factory.mktemp("elsewhere") / "disk")
+    assert identity.where(moved / "photos" / ".mmr") == str(moved / "runs" / "mine")
+    (moved / "runs" / "mine").rmdir()
+    with pytest.raises(MissingModel, match=r"runs/mine, which is gone: say where it is with --model"):
+        identity.where(moved / "photos" / ".mmr")
+    Path(moved, "found", "runs", "mine").mkdir(parents=True)
+    assert Identity.of(SimpleNamespace(name="small", fingerprint="f"), Path("i")).where(Path("i")) == "small"
+
+
+def test_a_run_that_is_gone_from_beside_the_index_may_be_where_its_name_says(here):
+    Path("runs/mine").mkdir(parents=True)
+    identity = Identity.at(Path("far/away/.mmr"), "runs/mine")
+    assert identity.where(here / "nearer" / ".mmr") == "runs/mine"
+
+
+@pytest.mark.parametrize("what", [ToyEncoder(), None])
+def test_a_store_that_does_not_name_its_encoder_is_refused_in_a_line(tmp_path, what):
+    Store.create(tmp_path / "i", 4).close()
+    with pytest.raises(StoreError, match="does not say which encoder made its vectors: "):
+        Retriever.open(tmp_path / "i", what)
+
+
+def test_an_import_of_a_nameless_encoder_s_vectors_is_of_no_run(here):
+    """The folder that one stands in is none either."""
+    toy = ToyEncoder()
+    toy.name = ""
+    retriever, _ = Retriever.build("photos", "i.mmr", toy)
+    with retriever:
+        export("parquet", retriever.store, Path("i.parquet"))
+    import_into("j.mmr", open_collection("parquet", Path("i.parquet")))
+    with Store.open("j.mmr") as store:
+        assert Identity.recorded(store) == Identity("", "toy-fingerprint")
+
+
+# ---------------------------------------------------------------- the source, and the import
+
+
+def test_what_is_on_disk_is_what_it_always_was(here):
+    Path("photos/one.png").rename("photos/deep/.three.png")
+    source = parse_uri(["photos/deep"], Options(exclude=("*.gif",), include_hidden=True))
+    Retriever.build(source, "i.mmr", ToyEncoder())[0].close()
+    said = dict(on_disk(here / "i.mmr", "SELECT key, value FROM manifest WHERE key != 'walked'"))
+    assert {key: said[key] for key in ("encoder", "root", "source", "walk")} == {
+        "encoder": '{"name": "toy", "fingerprint": "toy-fingerprint", "folder": null}',
+        "root": '"photos/deep"', "source": '"folder"', "walk": '{"exclude": ["*.gif"], "include_hidden": true}',
+    }  # fmt: skip
+    (fields,) = on_disk(here / "i.mmr", "SELECT fields FROM items WHERE id = '.three.png'")[0]
+    assert fields.startswith('{"uri": ".three.png", "meta": {"folder": ".", ')
+    assert list(json.loads(fields)) == ["uri", "meta", "key"]
+    assert list(Card("u", "c", {"m": 1}, "k").record("id", "").fields) == ["uri", "caption", "meta", "key"]
+
+
+@given(
+    st.none() | TEXTS, st.none() | TEXTS, st.lists(TEXTS).map(tuple), st.lists(TEXTS).map(tuple), st.booleans()
+)  # fmt: skip
+def test_an_origin_comes_back_from_the_manifest(root, scheme, roots, exclude, hidden):
+    origin = Origin(root, scheme, roots, exclude, hidden)
+    for said in (origin.entries(), origin.replacing()):
+        assert Origin.recorded(SimpleNamespace(manifest=json.loads(json.dumps(said)))) == origin
+
+
+def test_what_is_left_out_is_said_of_folders_only(here):
+    Path("t.csv").write_text("image\nphotos/one.png\n")
+    table = Origin.of(parse_uri("t.csv", Options(exclude=("x",), include_hidden=True)), here / "i.mmr")
+    assert table == Origin(".", "csv")
+    assert table.uri(here / "i.mmr") is None
+    folders = Origin.of(parse_uri("photos", Options(exclude=("x",))), here / "i.mmr")
+    assert folders == Origin("photos", "folder", exclude=("x",))
+    assert [item.uri for item in open_items(folders.uri(here / "i.mmr"))] == ["one.png", "deep/two.png"]
+
+
+@given(TEXTS, st.none() | st.integers(0), st.none() | st.floats(-1, 1))
+def test_an_import_comes_back_from_the_manifest(kind, compared, cosine):
+    imported = Imported(kind, compared, None if compared is None else cosine)
+    assert Imported.recorded(SimpleNamespace(manifest=json.loads(json.dumps(imported.entry())))) == imported
+
+
+def test_an_imported_index_knows_its_encoder_by_name_until_it_is_compared(here):
+    Retriever.build("photos", "i.mmr", ToyEncoder())[0].close()
+    with Store.open("i.mmr") as store:
+        export("parquet", store, Path("i.parquet"))
+        root = root_of(store)
+    import_into("j.mmr", open_collection("parquet", Path("i.parquet")), model="small")
+    with Store.open("j.mmr") as store:
+        assert Identity.recorded(store) == Identity("small", None, None)
+        assert Imported.recorded(store) == Imported("parquet")
+        assert root_of(store) == root == str(here / "photos")
+    Retriever.open("j.mmr", ToyEncoder()).close()
+    with Store.open("j.mmr") as store:
+        assert Identity.recorded(store) == Identity("toy", "toy-fingerprint")
+        assert Imported.recorded(store) == Imported("parquet", 2, pytest.approx(1, abs=1e-3))
+
+
+# ---------------------------------------------------------------- finding it
+
+
+def test_an_index_is_found_from_any_folder_below(here, monkeypatch):
+    Path("photos/.mmr").mkdir()
+    monkeypatch.chdir(here / "photos" / "deep")
+    assert find_index() == find_index(here / "photos") == here / "photos" / ".mmr"
+    with pytest.raises(NotAnIndex, match="make one with `mmr index`"):
+        find_index(here)
