@@ -68,7 +68,7 @@ def of_index(uri: Uri, path: Path, name: str, prepare: Callable[[Item, Preproces
 
 
 def _new_items(uri: Uri, path: Path) -> Iterator[Item]:
-    """Whatever is wrong here is said by those who do the work."""
+    """The items that the index does not hold as they are. Errors are left to `update`, which meets and reports them."""
     try:
         with Store.open(path) as store:
             known = store.stamps()

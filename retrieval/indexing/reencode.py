@@ -46,7 +46,7 @@ def tidy(store: Store) -> str | None:
             begun = Identity.required(left)
         if begun.fingerprint != Identity.required(store).fingerprint:
             return f"{place} is half of a rebuild: go on with --model {begun.name}, or remove it"
-    except StoreError:  # half of nothing
+    except StoreError:  # it was killed before it was an index
         pass
     staging.clear(place)
     return None
@@ -99,7 +99,7 @@ def _begun(place: Path, dim: int, manifest: dict[str, Any]) -> Store:
         store.close()
     except Locked:
         raise
-    except StoreError:  # none, or half of one
+    except StoreError:  # there is none, or it was killed before it was an index
         pass
     staging.clear(place)
     return Store.create(place, dim, **manifest)

@@ -35,7 +35,7 @@ def keep(store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[st
 def _keys(
     store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[str, str]
 ) -> dict[str, tuple[Record, int]]:
-    """key -> (record, row) of what the store holds and may be meant: what is gone, and what has another time now."""
+    """key -> (record, row) of what may have been renamed or touched: what is gone, and what has another stamp now."""
     asked = [*gone, *(item.id for item in todo if item.id in known)]
     if not asked or not todo:
         return {}

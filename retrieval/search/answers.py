@@ -25,7 +25,7 @@ class Asked:
 
     Args:
         k: How many answers.
-        where: An expression over the items' fields, `caption` and `uri`, as "year >= 2011 and caption ~ 'dog'"
+        where: An expression over the items' fields, `caption` and `uri`, as "year >= 2011 and caption contains 'dog'"
             (indexes/filters.py).
         inside: Only items below this folder of what is indexed.
         exact: Compare with every row, also where there is an approximate index.
@@ -93,7 +93,7 @@ class _Found:
         return _Found(self.rows[kept], self.scores[kept])
 
     def without(self, store: Store, parts: Sequence[query.Part]) -> "_Found":
-        """What is no part of the query itself: neither its items nor its pictures."""
+        """The neighbors without the items and pictures that the query itself is made of."""
         own = set(stored.named(store, [part.text for part in parts if part.kind == "item"]))
         files = {os.path.realpath(file) for file in query.files(parts)}
         if not own and not files:
@@ -102,6 +102,7 @@ class _Found:
         return self.at(np.array(kept, bool))
 
     def diverse(self, store: Store, k: int, diversity: float) -> "_Found":
+        """The best k, chosen to differ from each other as far as that is wanted."""
         if not diversity:
             return self.at(np.arange(min(k, len(self.rows))))
         return self.at(pick(self.scores, stored.vectors(store, self.rows), k, diversity))
