@@ -14,6 +14,7 @@ from retrieval.datatypes import Features
 from retrieval.encoders.build import small_encoder
 from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
+from retrieval.losses import tiles
 from retrieval.losses.contrastive import LOSSES
 from retrieval.training import dropout
 from retrieval.training.dataset import TrainingSet
@@ -73,7 +74,7 @@ def features_for(rows, bias=True):
 
 
 def _ring(rank, name, rows, smoothing):
-    ring.TILE = 2  # several tiles, the last one smaller
+    tiles.TILES = {"cpu": (2, 3)}  # several tiles, the last one smaller
     with processes.join("cpu") as ranks:
         whole = features_for(rows)
         mine = ranks.part(rows)
@@ -101,6 +102,59 @@ def test_the_ring_gives_the_loss_and_gradients_of_the_whole_batch(name, smoothin
     torch.testing.assert_close(found[1][3], whole.logit_scale.grad, rtol=1e-4, atol=1e-6)
     if name == "sigmoid":
         torch.testing.assert_close(found[1][4], whole.bias.grad, rtol=1e-4, atol=1e-6)
+
+
+def converged(dtype=torch.float64):
+    """Twelve pairs, each on an axis of its own but for a little: the 11 others of a row are 17 below its true logit,
+    and leave an InfoNCE of 4e-7."""
+    generator = torch.Generator().manual_seed(3)
+    draw = lambda: torch.nn.functional.normalize(torch.eye(12) + 0.02 * torch.randn(12, 12, generator=generator), dim=1)  # noqa: E731
+    numbers = [draw(), draw(), torch.tensor(17.4), torch.tensor(-9.0)]
+    return Features(*(x.to(dtype).requires_grad_() for x in numbers))
+
+
+def dense(name, smoothing=0.0):
+    """The loss of `converged` in float64 with all logits in memory, and its gradients."""
+    f = converged()
+    logits, target = f.logit_scale * f.image @ f.text.T, torch.arange(12)
+    if name == "sigmoid":
+        value = -torch.nn.functional.logsigmoid((2 * torch.eye(12) - 1) * (logits + f.bias)).sum(1).mean()
+    else:
+        entropy = torch.nn.CrossEntropyLoss(label_smoothing=smoothing)
+        value = (entropy(logits, target) + entropy(logits.T, target)) / 2
+    return value.item(), *torch.autograd.grad(value, f[:3])
+
+
+def _converged(rank, name, smoothing):
+    tiles.TILES = {"cpu": (4, 5)}
+    with processes.join("cpu") as ranks:
+        whole = converged(torch.float32)
+        mine = ranks.part(12)
+        local = Features(*(leaf.detach()[mine].requires_grad_() for leaf in whole[:2]), *whole[2:])
+        value = ring.spread(name, ranks, smoothing)(local, local, 0)
+        value.backward()
+        return ranks.mean(value.item()), local.image.grad, local.text.grad, local.logit_scale.grad
+
+
+@pytest.mark.parametrize(
+    ("name", "smoothing", "bound"), [("info_nce", 0.0, 0.3), ("info_nce", 0.1, 2e-6), ("sigmoid", 0.0, 2e-6)]
+)
+def test_nearly_converged_the_ring_is_as_near_as_one_process(monkeypatch, name, smoothing, bound):
+    """In float32 the sum of a softmax, 1 + 4e-7, has three steps of 1.2e-7 to tell; 17 + 4e-7 is 17."""
+    value, *exact = dense(name, smoothing)
+    assert bound == 2e-6 or 2e-7 < value < 5e-7
+    monkeypatch.setattr(tiles, "TILES", {"cpu": (4, 5)})
+    whole = converged(torch.float32)
+    alone = LOSSES[name](whole, whole, 0, **({"label_smoothing": smoothing} if smoothing else {}))
+    tiled = (alone.item(), *torch.autograd.grad(alone, whole[:3]))
+    found = in_two(_converged, name, smoothing)
+    # The local losses' mean: what a process has of its features, and the mean of what both have of the scale.
+    image, text = (torch.cat([f[side] for f in found]) / 2 for side in (1, 2))
+    ringed = (found[0][0], image, text, (found[0][3] + found[1][3]) / 2)
+    for loss, *gradients in (tiled, ringed):
+        assert loss == pytest.approx(value, rel=bound)
+        for ours, true in zip(gradients, exact, strict=True):
+            assert (ours - true).norm() <= bound * true.norm()
 
 
 # ---------------------------------------------------------------- a step

@@ -3,10 +3,12 @@
 import itertools
 import math
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from eval.bench.loss import cpu_peak
 from retrieval.datatypes import Features
@@ -14,6 +16,8 @@ from retrieval.losses import contrastive, tiles
 from retrieval.losses import sigmoid as sigmoid_tiles
 from retrieval.losses import softmax as softmax_tiles
 from retrieval.losses.contrastive import Seen, info_nce, sigmoid
+from retrieval.losses.operator import register
+from retrieval.losses.tiles import Problem
 
 LOSSES = (info_nce, sigmoid)
 LN_3 = torch.tensor(3.0, dtype=torch.float64).log()
@@ -330,19 +334,74 @@ def test_the_operators_keep_the_compilers_rules(small_tiles, monkeypatch, loss, 
     seen = {} if name != "plain" else {"seen": Seen(2)}
     made = []
     module = softmax_tiles if loss is info_nce else sigmoid_tiles
-    operator = module._OPERATOR
-    monkeypatch.setattr(module, "_OPERATOR", lambda *args: made.append(args) or operator(*args))
+    operator = module.OPERATOR
+    monkeypatch.setattr(module, "OPERATOR", lambda **fields: made.append(fields) or operator(**fields))
     loss(f, f, **option_sets(9)[loss, name], **seen)
     torch.library.opcheck(
-        operator, made[0], test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
+        operator, (), made[0], test_utils=("test_schema", "test_autograd_registration", "test_faketensor")
     )
-    leaves = [x.detach() if torch.is_tensor(x) else x for x in made[0]]
+    leaves = [x.detach() if torch.is_tensor(x) else x for x in made[0].values()]
     _, rows, columns, logits, *_ = operator(*leaves)
     above = torch.tensor(2.0, dtype=torch.float64)
     gradient = getattr(torch.ops.mmr, f"{loss.__name__}_grad").default
     torch.library.opcheck(
         gradient, (*leaves, rows, columns, logits, above), test_utils=("test_schema", "test_faketensor")
     )
+
+
+class Heard:
+    """A tiled loss that keeps the problems it is given; its value is the sum of the rows' weights."""
+
+    symmetric = True
+
+    def __init__(self):
+        self.forward, self.backward = [], []
+
+    def start(self, p):
+        return [p.x.new_zeros(1, len(p.x)), p.x.new_zeros(1, len(p.y))]
+
+    def see(self, p, sides, rows, columns, tile):
+        self.forward.append(p)
+
+    def value(self, p, sides, shards=1):
+        return p.row_weights.sum()
+
+    def slope(self, p, sides, shards=1):
+        self.backward.append(p)
+        return lambda rows, columns, tile: torch.zeros_like(tile)
+
+
+def test_each_field_reaches_both_passes_under_its_name():
+    """Every value is told from every other, so that two fields of a type cannot change places in a schema, a call, a
+    kernel or what is kept for the gradient."""
+    shapes = {"x": (2, 3), "y": (4, 3), "teacher_x": (2, 5), "teacher_y": (4, 5)}
+    vectors = {"row_weights": 2, "row_ids": 2, "column_weights": 4, "column_ids": 4}
+    numbers = itertools.count(1)
+
+    def value_of(name, kind):
+        number = next(numbers)
+        if kind in (Tensor, Tensor | None):
+            shape = shapes.get(name, (vectors[name],) if name in vectors else ())
+            return torch.full(shape, float(number)).requires_grad_(name in ("x", "y", "scale", "bias"))
+        return kind(number)
+
+    told = {name: value_of(name, kind) for name, kind in get_type_hints(Problem).items()}
+    told |= {
+        "masked": False,
+        "hardest": 2,
+        "keep": True,
+    }  # the two that are yes or no, apart; two wrong answers of four
+    heard = Heard()
+    operator = register("heard_in_a_test", heard)
+    operator(**dict(reversed(told.items())))[0].backward()
+    for p in (heard.forward[0], heard.backward[0]):
+        for name, value in told.items():
+            ours = getattr(p, name)
+            assert torch.equal(ours, value) if torch.is_tensor(value) else ours == value, name
+    schema = torch.ops.mmr.heard_in_a_test.default._schema
+    assert [argument.name for argument in schema.arguments] == list(Problem._fields)
+    for name in ("x", "y", "scale", "bias"):
+        assert told[name].grad.shape == told[name].shape
 
 
 @pytest.mark.parametrize(("loss", "name"), list(itertools.product(LOSSES, ["plain", "masked teacher"])))

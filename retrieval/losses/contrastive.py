@@ -8,43 +8,40 @@ To add one, write such a function and name it in LOSSES.
 
 The logits are made in tiles (operator.py): the square of the batch is never in memory, unless it fits in `budget`
 bytes, which saves making it again for the gradients.
-
-Both take, beside what is said of each, and always of the whole world:
-
-    ids       (B,) integers: pairs of one id belong to each other, as captions of one picture do. Or two vectors, the
-              pictures' (n,) and the captions' (m,): then n and m may differ (world is local), and one whose id has no
-              partner is only ever a wrong answer.
-    same      what a pair of equal ids off the diagonal is: a "positive", or "masked": neither right nor wrong.
-    weights   (B,) of each pair's loss, or one vector a side: the loss is the weighted mean.
-    teacher   Features of another encoder on the same pairs: its answers are teacher_share of the targets.
-    seen      a Seen, to be filled with what the pass saw.
-    budget    bytes of logits that may be kept for the gradients.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from retrieval.datatypes import Features
-from retrieval.losses.operator import Made
+from retrieval.losses.operator import ForwardOutput
 from retrieval.losses.sigmoid import tiled_sigmoid
 from retrieval.losses.softmax import tiled_info_nce
 from retrieval.losses.tiles import FLOOR, Problem
 
-Loss = Callable[[Features, Features, int], Tensor]
 Both = Tensor | tuple[Tensor, Tensor]
 
 BUDGET = 128 * 2**20  # bytes of logits that are kept for the gradients, unless said
 
 
-class Side(NamedTuple):
-    """What one side of a batch (pictures, or captions) met: logits, scale times cosine.
+class Loss(Protocol):
+    """loss(local, world, first_row): what training asks of a loss. Which options it takes is its own matter."""
 
-    true (b,): the best of its true pairs. hardest (b, k): its best wrong ones, best first. at (b, k): which rows of the
-    world they are; -1 where there are fewer.
+    def __call__(self, local: Features, world: Features, first_row: int = 0, *args: Any, **options: Any) -> Tensor:
+        """The scalar."""
+        ...
+
+
+class Side(NamedTuple):
+    """What one side of a batch (b pictures, or b captions) met: logits, scale times cosine.
+
+    Attributes:
+        true: (b,) the best of each one's true pairs.
+        hardest: (b, k) its best wrong ones, best first.
+        at: (b, k) which rows of the world they are; -1 where there are fewer.
     """
 
     true: Tensor
@@ -52,9 +49,16 @@ class Side(NamedTuple):
     at: Tensor
 
     def recall(self, k: int = 1) -> float:
-        """Of those with a true pair, the share that has one among the first k. Ties, but for rounding, do not count.
+        """How often a true pair is among the first k. Ties, but for rounding, do not count.
 
-        Raises ValueError where fewer than k hardest were asked for.
+        Args:
+            k: How many answers count.
+
+        Returns:
+            The share, 0 to 1, of those that have a true pair.
+
+        Raises:
+            ValueError: Fewer than k hardest were asked for.
         """
         if k > self.hardest.shape[1]:
             raise ValueError(f"recall at {k} needs the {k} hardest: Seen(hardest={k})")
@@ -65,9 +69,17 @@ class Side(NamedTuple):
 
 @dataclass(slots=True)
 class Seen:
-    """What a loss saw of its batch, for the price of a look at each tile. hardest: how many wrong answers to keep.
+    """What a loss saw of its batch, for the price of a look at each tile.
 
-    pictures and captions are filled by the loss; the sigmoid loss of a part of the world fills pictures alone.
+    Attributes:
+        hardest: How many wrong answers to keep of each picture and each caption.
+        pictures: Filled by the loss.
+        captions: Filled by the loss; by the sigmoid loss only where world is local.
+
+    Example:
+        >>> seen = Seen(hardest=10)
+        >>> info_nce(features, features, seen=seen).backward()
+        >>> seen.pictures.recall(10), seen.captions.at[0]
     """
 
     hardest: int = 1
@@ -82,17 +94,39 @@ def info_nce(
 ) -> Tensor:  # fmt: skip
     """Symmetric InfoNCE with in-batch negatives (van den Oord 2018; CLIP, Radford 2021), the mean of both directions.
 
-    For b local rows: (CE(scale I_local T_world', row) + CE(scale T_local I_world', row)) / 2, in nats. Logits are
-    float32 whatever the features are (float64 of float64). Features at chance give ln(batch size).
-    label_smoothing: the share of a target's probability that is spread over the whole batch (Szegedy 2016). Of several
-    positives each is asked for an equal share (SupCon, Khosla 2020). The teacher's targets are its own softmax.
-    Raises ValueError where ids or sizes do not fit.
+    For b local rows: (CE(scale I_local T_world', row) + CE(scale T_local I_world', row)) / 2. Logits are float32
+    whatever the features are (float64 of float64). Features at chance give ln(batch size).
+
+    Args:
+        local: My rows, image (b, d) and text (b, d) of unit length.
+        world: Everyone's, (B, d) each; on one process the same object as local.
+        first_row: Where my rows begin in the world.
+        label_smoothing: The share of a target's probability that is spread over the whole batch (Szegedy 2016).
+        ids: (B,) integers of the world: pairs of one id belong to each other, as captions of one picture do. Or two
+            vectors, the pictures' (n,) and the captions' (m,): then n and m may differ (world is local), and one whose
+            id has no partner is only ever a wrong answer.
+        same: What a pair of equal ids off the diagonal is: a "positive", or "masked": neither right nor wrong. Of
+            several positives each is asked for an equal share (SupCon, Khosla 2020).
+        weights: (B,) of each pair's loss, or one vector a side: the loss is the weighted mean.
+        teacher: Features of another encoder on the world's pairs; its targets are its own softmax.
+        teacher_share: How much of the targets is the teacher's.
+        seen: Filled with what the pass saw.
+        budget: Bytes of logits that may be kept for the gradients.
+
+    Returns:
+        The loss in nats, a scalar with gradient to local, world and scale.
+
+    Raises:
+        ValueError: Ids, weights, a teacher or the counts of pictures and captions do not fit, or `same` is neither.
+
+    Example:
+        >>> info_nce(features, features, ids=torch.tensor([0, 0, 1])).backward()  # two captions of one picture
     """
     options = _Options(ids, same, weights, teacher, teacher_share, seen, budget, label_smoothing)
     if world is local:
-        made = tiled_info_nce(_problem("image", "text", local, world, first_row, options, 0.5, both=True))
-        _fill(seen, made, made)
-        return made.loss
+        passed = tiled_info_nce(_problem("image", "text", local, world, first_row, options, 0.5, both=True))
+        _fill(seen, passed, passed)
+        return passed.loss
     options = options._replace(budget=budget // 2)
     pictures = tiled_info_nce(_problem("image", "text", local, world, first_row, options, 0.5))
     captions = tiled_info_nce(_problem("text", "image", local, world, first_row, options, 0.5))
@@ -108,16 +142,41 @@ def sigmoid(
     """Pairwise sigmoid loss (SigLIP, Zhai 2023): every picture-caption pair is a yes or no of its own.
 
     Sum over all pairs of -log sigmoid(z (scale i.t + bias)), z = 1 for the true pair and -1 else, over the local rows;
-    divided by their number. weights are the pictures'. The teacher's targets are the sigmoids of its own logits.
-    Raises ValueError where ids or sizes do not fit.
+    divided by their number.
+
+    Args:
+        local: My rows, image (b, d) and text (b, d) of unit length, with the bias.
+        world: Everyone's, (B, d) each; on one process the same object as local.
+        first_row: Where my rows begin in the world.
+        ids: As of info_nce.
+        same: As of info_nce.
+        weights: (B,) of each picture's loss: the loss is the weighted mean. Of two vectors the first counts.
+        teacher: Features of another encoder on the world's pairs; its targets are the sigmoids of its own logits.
+        teacher_share: How much of the targets is the teacher's.
+        seen: Filled with what the pass saw: of a part of the world, pictures alone.
+        budget: Bytes of logits that may be kept for the gradients.
+
+    Returns:
+        The loss in nats, a scalar with gradient to local.image, world.text, scale and bias.
+
+    Raises:
+        ValueError: Ids, weights, a teacher or the counts of pictures and captions do not fit, or `same` is neither.
+
+    Example:
+        >>> sigmoid(features, features, weights=torch.tensor([1.0, 1.0, 0.5])).backward()
     """
     options = _Options(ids, same, weights, teacher, teacher_share, seen, budget, pairwise=True)
-    made = tiled_sigmoid(_problem("image", "text", local, world, first_row, options, 1.0))
-    _fill(seen, made, made if world is local else None)
-    return made.loss
+    passed = tiled_sigmoid(_problem("image", "text", local, world, first_row, options, 1.0))
+    _fill(seen, passed, passed if world is local else None)
+    return passed.loss
 
 
 LOSSES: dict[str, Loss] = {"info_nce": info_nce, "sigmoid": sigmoid}
+"""The losses by the name that a configuration gives.
+
+Example:
+    >>> LOSSES["info_nce"](features, features, 0)
+"""
 
 
 class _Options(NamedTuple):
@@ -140,36 +199,53 @@ def _problem(
 
     share: of the whole loss, for each of the two directions.
     """
-    _check(local, world, options)
-    x, y, teacher = getattr(local, rows), getattr(world, columns), options.teacher
-    mine, ids = slice(first_row, first_row + len(x)), _sides(options.ids)
+    mine, whole = two_sides(local), two_sides(world)
+    _check(whole, world is local, options)
+    x, y = mine[rows], whole[columns]
+    here, ids = slice(first_row, first_row + len(x)), _by_side(options.ids)
     return Problem(
         x=x, y=y, scale=local.logit_scale, bias=local.bias,
-        row_weights=_weights(rows, columns, world, options)[mine] * (share / len(x)),
-        column_weights=_weights(columns, rows, world, options) * (share / len(y)) if both else None,
-        row_ids=None if ids is None else ids[rows][mine], column_ids=None if ids is None else ids[columns],
+        row_weights=_weights(rows, columns, whole, options)[here] * (share / len(x)),
+        column_weights=_weights(columns, rows, whole, options) * (share / len(y)) if both else None,
+        row_ids=None if ids is None else ids[rows][here], column_ids=None if ids is None else ids[columns],
         first=first_row, masked=ids is not None and options.same == "masked", smoothing=options.label_smoothing,
-        teacher_x=None if teacher is None else getattr(teacher, rows)[mine].detach(),
-        teacher_y=None if teacher is None else getattr(teacher, columns).detach(),
-        teacher_scale=None if teacher is None else teacher.logit_scale.detach(),
-        teacher_bias=None if teacher is None or teacher.bias is None else teacher.bias.detach(),
-        teacher_share=0.0 if teacher is None else options.teacher_share,
         hardest=0 if options.seen is None else options.seen.hardest,
         keep=len(x) * len(y) * torch.finfo(_dtype(x)).bits // 8 <= options.budget,
-    )  # fmt: skip
+    )._replace(**_taught(rows, columns, here, options))  # fmt: skip
 
 
-def _sides(given: Both | None) -> dict[str, Tensor] | None:
+def _taught(rows: str, columns: str, here: slice, options: _Options) -> dict[str, Any]:
+    """The fields of a Problem that a teacher fills."""
+    teacher = options.teacher
+    if teacher is None:
+        return {}
+    sides = two_sides(teacher)
+    return {
+        "teacher_x": sides[rows][here].detach(), "teacher_y": sides[columns].detach(),
+        "teacher_scale": teacher.logit_scale.detach(),
+        "teacher_bias": None if teacher.bias is None else teacher.bias.detach(),
+        "teacher_share": options.teacher_share,
+    }  # fmt: skip
+
+
+def two_sides(features: Features) -> dict[str, Tensor]:
+    """Pictures and captions by side, "image" and "text". Raises ValueError where one tower alone has spoken."""
+    if features.image is None or features.text is None:
+        raise ValueError("a loss needs features of pictures and of captions")
+    return {"image": features.image, "text": features.text}
+
+
+def _by_side(given: Both | None) -> dict[str, Tensor] | None:
     if given is None:
         return None
     image, text = (given, given) if isinstance(given, Tensor) else given
     return {"image": image, "text": text}
 
 
-def _weights(side: str, other: str, world: Features, options: _Options) -> Tensor:
+def _weights(side: str, other: str, world: dict[str, Tensor], options: _Options) -> Tensor:
     """Of the world's rows of a side, one on average; nothing for those that have no partner and ask for none."""
-    features = getattr(world, side)
-    given, ids, dtype = _sides(options.weights), _sides(options.ids), _dtype(features)
+    features = world[side]
+    given, ids, dtype = _by_side(options.weights), _by_side(options.ids), _dtype(features)
     weights = features.new_ones(len(features), dtype=dtype) if given is None else given[side].to(dtype)
     if ids is not None and ids[side] is not ids[other] and not options.pairwise:
         weights = weights * torch.isin(ids[side], ids[other])
@@ -180,21 +256,22 @@ def _dtype(features: Tensor) -> torch.dtype:
     return torch.float64 if features.dtype == torch.float64 else torch.float32
 
 
-def _check(local: Features, world: Features, options: _Options) -> None:
-    counts = {"image": len(world.image), "text": len(world.text)}
+def _check(world: dict[str, Tensor], alone: bool, options: _Options) -> None:
+    """Raises ValueError where the options do not fit the world's features. alone: whether these are the local ones."""
+    counts = {side: len(features) for side, features in world.items()}
     if options.same not in ("positive", "masked"):
         raise ValueError(f"same={options.same!r}: use 'positive' or 'masked'")
-    fits = world is local and options.ids is not None and options.same == "positive"
+    fits = alone and options.ids is not None and options.same == "positive"
     if counts["image"] != counts["text"] and not fits:
         raise ValueError(f"{counts['image']} pictures and {counts['text']} captions need ids, as positives, at once")
-    teacher = None if options.teacher is None else {"image": options.teacher.image, "text": options.teacher.text}
-    for name, given in (("ids", _sides(options.ids)), ("weights", _sides(options.weights)), ("teacher", teacher)):
+    teacher = None if options.teacher is None else two_sides(options.teacher)
+    for name, given in (("ids", _by_side(options.ids)), ("weights", _by_side(options.weights)), ("teacher", teacher)):
         for side, count in counts.items():
             if given is not None and len(given[side]) != count:
                 raise ValueError(f"{name} of {len(given[side])} for {count} of the world's {side} features")
 
 
-def _fill(seen: Seen | None, pictures: Made, captions: Made | None) -> None:
+def _fill(seen: Seen | None, pictures: ForwardOutput, captions: ForwardOutput | None) -> None:
     """captions: of their own pass, or of the columns of the pictures'."""
     if seen is None:
         return

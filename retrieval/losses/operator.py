@@ -1,35 +1,56 @@
 """What the losses in tiles share: four products and a fixed workspace, whatever the batch.
 
 One pass over the tiles makes the loss and the little that is needed of each row and column; a second makes the tiles
-again and both gradients from them (three products where the problem's `keep` holds the logits instead). `register`
-makes operators of such passes: torch.compile takes each as one step, and autograd the one as the other's gradient.
+again and both gradients from them (three products where the problem's `keep` holds the logits instead). What differs
+between losses is a `TiledLoss`. `register` makes an operator of one: torch.compile takes each pass as one step, and
+autograd the second as the first one's gradient. A batch that lies on several processes makes the same passes, shard by
+shard (training/distributed/ring.py).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, get_type_hints
 
 import torch
 from torch import Tensor
+from torch.library import CustomOpDef
 
 from retrieval.losses.tiles import Hardest, Problem, add_product
 
-_PROBLEM = (
-    "Tensor x, Tensor y, Tensor scale, Tensor? bias, Tensor row_weights, Tensor? column_weights, Tensor? row_ids, "
-    "Tensor? column_ids, SymInt first, bool masked, float smoothing, Tensor? teacher_x, Tensor? teacher_y, "
-    "Tensor? teacher_scale, Tensor? teacher_bias, float teacher_share, int hardest, bool keep"
-)
-_GRADIENTS = "(Tensor, Tensor, Tensor, Tensor)"
-_MADE = "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
-
-Gradients = tuple[Tensor, Tensor, Tensor, Tensor]
+Gradients = tuple[Tensor, Tensor, Tensor, Tensor]  # of x, y, scale and bias
 Slope = Callable[[slice, slice, Tensor], Tensor]
+_TYPES = {Tensor: "Tensor", Tensor | None: "Tensor?", int: "SymInt", float: "float", bool: "bool"}
 
 
-class Made(NamedTuple):
+class TiledLoss(Protocol):
+    """A loss of logits that come a tile at a time.
+
+    `sides` are the numbers it keeps of rows (k, n) and, where columns are asked too, of columns (k, m).
+    """
+
+    symmetric: bool  # whether a pair's loss is half its row's and half its column's
+
+    def start(self, p: Problem) -> list[Tensor]:
+        """The sides before the first tile."""
+        ...
+
+    def see(self, p: Problem, sides: list[Tensor], rows: slice, columns: slice, tile: Tensor) -> None:
+        """Take in a tile of logits; it may be overwritten."""
+        ...
+
+    def value(self, p: Problem, sides: list[Tensor], shards: int = 1) -> Tensor:
+        """The loss, after all tiles. shards: how many blocks as large as this one the rows and columns have met."""
+        ...
+
+    def slope(self, p: Problem, sides: list[Tensor], shards: int = 1) -> Slope:
+        """(rows, columns, tile) -> d loss / d logit, with the tile left as it is."""
+        ...
+
+
+class ForwardOutput(NamedTuple):
     """What the first pass leaves. Where nothing was asked for, a tensor is empty.
 
-    rows (4, n), columns (4, m): their softmax (tiles.Side). logits (n, m). Of rows and of columns: the best true logit,
-    the hardest others (n, k) and where they are.
+    rows (k, n), columns (k, m): the loss's sides. logits (n, m). Of rows and of columns: the best true logit, the
+    hardest others (n, h) and where they are.
     """
 
     loss: Tensor
@@ -44,7 +65,7 @@ class Made(NamedTuple):
     column_at: Tensor
 
 
-class TileWatch:
+class ByProducts:
     """What a first pass writes down beside the loss: the logits, the hardest others."""
 
     def __init__(self, p: Problem) -> None:
@@ -63,25 +84,46 @@ class TileWatch:
             self._rows.see(rows, tile, pairs, columns.start)
             self._columns.see(columns, tile.T, pairs.T, rows.start)
 
-    def made(self, loss: Tensor, rows: Tensor, columns: Tensor) -> Made:
-        """All of it, with the loss and the softmax of rows and columns."""
+    def output(self, p: Problem, loss: Tensor, sides: list[Tensor]) -> ForwardOutput:
+        """All of it, with the loss and its sides."""
+        rows, columns = sides if len(sides) == 2 else (*sides, p.x.new_empty((0, 0), dtype=p.dtype))
         seen = (h for side in (self._rows, self._columns) for h in (side.true, side.best, side.columns))
-        return Made(loss, rows, columns, self._logits, *seen)
+        return ForwardOutput(loss, rows, columns, self._logits, *seen)
+
+
+def see_tiles(loss: TiledLoss, p: Problem, sides: list[Tensor], beside: ByProducts | None = None) -> None:
+    """The first pass: every tile of the problem, added to the sides."""
+    for rows in p.row_spans():
+        for columns in p.column_spans():
+            tile = p.logits(rows, columns)
+            if beside is not None:
+                beside.see(p, rows, columns, tile)
+            loss.see(p, sides, rows, columns, tile)
+
+
+def add_slopes(
+    p: Problem, rows: slice, slope: Slope, dx: Tensor, dy: Tensor, dbias: Tensor, logits: Tensor | None = None
+) -> None:
+    """The second pass of a tile's height of rows. logits: those that were kept, or None.
+
+    Adds slope @ y to these rows' dx, slope.T @ x to dy (m, d) and the slopes to dbias: gradients but for the scale.
+    """
+    for columns in p.column_spans():
+        tile = slope(rows, columns, p.logits(rows, columns) if logits is None else logits[rows, columns])
+        add_product(dx, tile, p.y[columns])
+        add_product(dy[columns], tile.T, p.x[rows])
+        if p.bias is not None:
+            dbias += tile.sum()
 
 
 def gradients(p: Problem, logits: Tensor, upstream: Tensor, slope: Slope) -> Gradients:
-    """Of x, y, scale and bias, from `slope(rows, columns, tile)`: d loss / d logit of a tile (left as it is)."""
+    """The second pass. No more than a tile's height of dx is ever wider than x itself."""
     dx, dy = torch.empty_like(p.x), p.y.new_zeros(p.y.shape, dtype=p.dtype)
     dscale, dbias = p.x.new_zeros(2, dtype=p.dtype)
     factor = p.scale.to(p.dtype) * upstream.to(p.dtype)
     for rows in p.row_spans():
         piece = p.x.new_zeros(p.x[rows].shape, dtype=p.dtype)
-        for columns in p.column_spans():
-            tile = slope(rows, columns, logits[rows, columns] if p.keep else p.logits(rows, columns))
-            add_product(piece, tile, p.y[columns])
-            add_product(dy[columns], tile.T, p.x[rows])
-            if p.bias is not None:
-                dbias += tile.sum()
+        add_slopes(p, rows, slope, piece, dy, dbias, logits if p.keep else None)
         dscale += (piece * p.x[rows]).sum()  # <dx, x> / scale: no pass of its own
         dx[rows] = piece.mul_(factor)
     dscale, dbias = (dscale * upstream).to(p.scale.dtype), (dbias * upstream).to(p.scale.dtype)
@@ -93,53 +135,84 @@ def exact(p: Problem) -> torch.autocast:
     return torch.autocast(p.x.device.type, enabled=False)
 
 
-def nothing(p: Problem) -> Tensor:
-    """The softmax of no row."""
-    return p.x.new_empty((4, 0), dtype=p.dtype)
+# ---------------------------------------------------------------- as operators
 
 
-def register(
-    name: str, forward: Callable[..., Made], backward: Callable[..., Gradients], softmax: bool
-) -> Callable[..., tuple]:
+class _Saved(NamedTuple):
+    """What the gradient takes beside the problem: what the forward left, and what comes from above."""
+
+    rows: Tensor
+    columns: Tensor
+    logits: Tensor
+    upstream: Tensor
+
+
+def register(name: str, loss: TiledLoss) -> CustomOpDef:
     """`mmr::name` and its gradient `mmr::name_grad`, with their shapes for the compiler.
 
-    forward takes a Problem's fields; backward these, the forward's rows, columns and logits, and what comes from above.
-    softmax: whether the forward leaves that of rows and columns.
+    Call it with a Problem's fields by name; it gives a ForwardOutput's. A kernel gets them in the schema's order, which
+    is Problem's own.
     """
-    operator = torch.library.custom_op(f"mmr::{name}", forward, mutates_args=(), schema=f"({_PROBLEM}) -> {_MADE}")
-    schema = f"({_PROBLEM}, Tensor rows, Tensor columns, Tensor logits, Tensor upstream) -> {_GRADIENTS}"
+
+    def forward(*fields: Any) -> ForwardOutput:
+        p = Problem(*fields)
+        sides, beside = loss.start(p), ByProducts(p)
+        with exact(p):
+            see_tiles(loss, p, sides, beside)
+            return beside.output(p, loss.value(p, sides), sides)
+
+    def backward(*fields: Any) -> Gradients:
+        count = len(Problem._fields)
+        p, saved = Problem(*fields[:count]), _Saved(*fields[count:])
+        with exact(p):
+            sides = [saved.rows] if p.column_weights is None else [saved.rows, saved.columns]
+            return gradients(p, saved.logits, saved.upstream, loss.slope(p, sides))
+
+    problem, outputs = arguments(Problem), ", ".join(["Tensor"] * len(ForwardOutput._fields))
+    operator = torch.library.custom_op(f"mmr::{name}", forward, mutates_args=(), schema=f"({problem}) -> ({outputs})")
+    schema = f"({problem}, {arguments(_Saved)}) -> (Tensor, Tensor, Tensor, Tensor)"
     gradient = torch.library.custom_op(f"mmr::{name}_grad", backward, mutates_args=(), schema=schema)
-
-    @operator.register_fake
-    def _(*args: object) -> Made:
-        p = Problem(*args)
-        counts = (len(p.x) if softmax else 0, len(p.y) if softmax and p.column_weights is not None else 0)
-        states = (p.x.new_empty((4, count), dtype=p.dtype) for count in counts)
-        return TileWatch(p).made(p.x.new_empty((), dtype=p.dtype), *states)
-
-    @gradient.register_fake
-    def _(*args: object) -> Gradients:
-        p = Problem(*args[:-4])
-        dy = torch.empty_like(p.y, memory_format=torch.contiguous_format)
-        return torch.empty_like(p.x), dy, torch.empty_like(p.scale), torch.empty_like(p.scale)
-
+    operator.register_fake(_shapes(loss))
+    gradient.register_fake(_gradient_shapes)
     operator.register_autograd(_differentiate(gradient), setup_context=_remember)
     return operator
 
 
-def _remember(ctx: object, inputs: tuple, output: tuple) -> None:
-    made = Made(*output)
+def arguments(fields: type) -> str:
+    """A NamedTuple's fields as a schema's arguments: "Tensor x, Tensor? bias, SymInt first"."""
+    return ", ".join(f"{_TYPES[kind]} {name}" for name, kind in get_type_hints(fields).items())
+
+
+def _shapes(loss: TiledLoss) -> Callable[..., ForwardOutput]:
+    def shapes(*fields: Any) -> ForwardOutput:
+        p = Problem(*fields)
+        return ByProducts(p).output(p, p.x.new_empty((), dtype=p.dtype), loss.start(p))
+
+    return shapes
+
+
+def _gradient_shapes(*fields: Any) -> Gradients:
+    p = Problem(*fields[: len(Problem._fields)])
+    dy = torch.empty_like(p.y, memory_format=torch.contiguous_format)
+    return torch.empty_like(p.x), dy, torch.empty_like(p.scale), torch.empty_like(p.scale)
+
+
+# ctx is torch's, which lets anything be set on it: Any, for FunctionCtx does not say so.
+def _remember(ctx: Any, inputs: tuple, output: tuple) -> None:
+    left = ForwardOutput(*output)
     ctx.fields = [None if isinstance(value, Tensor) else (value,) for value in inputs]
     tensors = (value for value in inputs if isinstance(value, Tensor))
-    ctx.save_for_backward(*tensors, made.rows, made.columns, made.logits)
+    ctx.save_for_backward(*tensors, left.rows, left.columns, left.logits)
 
 
-def _differentiate(gradient: Callable) -> Callable:
-    def differentiate(ctx: object, upstream: Tensor, *_: object) -> Problem:
+def _differentiate(gradient: CustomOpDef) -> Callable[..., tuple[Tensor | None, ...]]:
+    def differentiate(ctx: Any, upstream: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         *tensors, rows, columns, logits = ctx.saved_tensors
         left = iter(tensors)
         p = Problem(*(next(left) if field is None else field[0] for field in ctx.fields))
-        dx, dy, dscale, dbias = gradient(*p, rows, columns, logits, upstream)
-        return Problem(dx, dy, dscale, None if p.bias is None else dbias, *[None] * (len(p) - 4))
+        saved = _Saved(rows, columns, logits, upstream)
+        dx, dy, dscale, dbias = gradient(**p._asdict(), **saved._asdict())
+        grads = {"x": dx, "y": dy, "scale": dscale, "bias": None if p.bias is None else dbias}
+        return tuple(grads.get(name) for name in Problem._fields)
 
     return differentiate

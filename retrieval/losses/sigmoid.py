@@ -4,33 +4,58 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retrieval.losses.operator import Gradients, Made, TileWatch, exact, gradients, nothing, register
+from retrieval.losses.operator import ForwardOutput, Slope, register
 from retrieval.losses.tiles import Problem
 
 
-def tiled_sigmoid(problem: Problem) -> Made:
-    """The weighted sum over rows of -log sigmoid(+-logit) over columns; gradients to x, y, scale and bias."""
-    return Made(*_OPERATOR(*problem))
+class TiledSigmoid:
+    """The weighted sum over rows of -log sigmoid(+-logit) over columns. Its side is that sum of each row, (1, n)."""
+
+    symmetric = False
+
+    def start(self, p: Problem) -> list[Tensor]:
+        """Nothing yet, of rows alone."""
+        return [p.x.new_zeros((1, len(p.x)), dtype=p.dtype)]
+
+    def see(self, p: Problem, sides: list[Tensor], rows: slice, columns: slice, tile: Tensor) -> None:
+        """Take in a tile."""
+        sides[0][0, rows] += _surprise(p, rows, columns, tile).sum(1)
+
+    def value(self, p: Problem, sides: list[Tensor], shards: int = 1) -> Tensor:
+        """The loss; each entry is for itself, however many there are."""
+        return p.row_weights.to(p.dtype) @ sides[0][0]
+
+    def slope(self, p: Problem, sides: list[Tensor], shards: int = 1) -> Slope:
+        """The probability less the answer, weighted."""
+
+        def slope(rows: slice, columns: slice, tile: Tensor) -> Tensor:
+            tile = tile + (p.bias if p.bias is not None else 0)
+            teacher = p.teacher_logits(rows, columns)
+            soft = None if teacher is None else tile.sigmoid() - teacher.sigmoid_()
+            # sigmoid(z) - 1 is -sigmoid(-z), without the difference
+            out = _turn(p, rows, columns, _turn(p, rows, columns, tile).sigmoid_())
+            if soft is not None:
+                out.lerp_(soft, p.teacher_share)
+            return out.mul_(p.row_weights[rows, None].to(p.dtype))
+
+        return slope
+
+
+SIGMOID = TiledSigmoid()
+OPERATOR = register("sigmoid", SIGMOID)
+
+
+def tiled_sigmoid(problem: Problem) -> ForwardOutput:
+    """The loss of a problem; gradients to x, y, scale and bias."""
+    return ForwardOutput(*OPERATOR(**problem._asdict()))
 
 
 def _turn(p: Problem, rows: slice, columns: slice, tile: Tensor) -> Tensor:
     """The sign of each true pair turned, in place."""
-    if p.row_ids is not None and not p.masked:
+    if p.by_id:
         return tile.mul_(1 - 2 * p.belongs(rows, columns).to(p.dtype))
     p.diagonal(tile, rows, columns)[0].neg_()
     return tile
-
-
-def _sigmoid(*args: object) -> Made:
-    p = Problem(*args)
-    watch, loss = TileWatch(p), p.x.new_zeros((), dtype=p.dtype)
-    with exact(p):
-        for rows in p.row_spans():
-            for columns in p.column_spans():
-                tile = p.logits(rows, columns)
-                watch.see(p, rows, columns, tile)
-                loss += p.row_weights[rows].to(p.dtype) @ _surprise(p, rows, columns, tile).sum(1)
-    return watch.made(loss, nothing(p), nothing(p))
 
 
 def _surprise(p: Problem, rows: slice, columns: slice, tile: Tensor) -> Tensor:
@@ -45,23 +70,3 @@ def _surprise(p: Problem, rows: slice, columns: slice, tile: Tensor) -> Tensor:
 
 def _softplus(tile: Tensor) -> Tensor:
     return F.softplus(tile, threshold=40.0)
-
-
-def _sigmoid_grad(*args: object) -> Gradients:
-    p, (_, _, logits, upstream) = Problem(*args[:-4]), args[-4:]
-
-    def slope(rows: slice, columns: slice, tile: Tensor) -> Tensor:
-        tile = tile + (p.bias if p.bias is not None else 0)
-        teacher = p.teacher_logits(rows, columns)
-        soft = None if teacher is None else tile.sigmoid() - teacher.sigmoid_()
-        # sigmoid(z) - 1 is -sigmoid(-z), without the difference
-        out = _turn(p, rows, columns, _turn(p, rows, columns, tile).sigmoid_())
-        if soft is not None:
-            out.lerp_(soft, p.teacher_share)
-        return out.mul_(p.row_weights[rows, None].to(p.dtype))
-
-    with exact(p):
-        return gradients(p, logits, upstream, slope)
-
-
-_OPERATOR = register("sigmoid", _sigmoid, _sigmoid_grad, softmax=False)

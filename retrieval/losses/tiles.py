@@ -1,8 +1,8 @@
 """A batch's logits, a tile at a time: what every loss on them needs.
 
 A `Problem` is x (n, d) against y (m, d). Its logits (n, m) are never whole in memory unless they are asked to be kept;
-a tile of them is made, used and forgotten, and made again for the gradients. `SideSoFar` is what is known of each row,
-or of each column, so far. The losses on top are in operator.py.
+a tile of them is made, used and forgotten, and made again for the gradients. `RunningSoftmax` is what is known of each
+row, or of each column, after some of the tiles. The losses on top follow the protocol in operator.py.
 """
 
 from collections.abc import Iterator
@@ -19,29 +19,32 @@ TILES = {"cpu": (512, 512), "cuda": (4096, 2048)}
 class Problem(NamedTuple):
     """Rows against columns, and which of them belong together.
 
-    Row i belongs to column first + i, or, with ids, to each column of its id. masked: to column first + i alone, and
-    the others of its id are left out. weights: of each row's loss, and of each column's (None: rows are asked alone).
-    smoothing and teacher_share: of the targets, the share spread evenly and the share that the teacher gives.
+    Row i belongs to column first + i (which may lie outside: then it has no partner here), or, with ids, to each column
+    of its id. masked: to column first + i alone, and the others of its id are left out. weights: of each row's loss,
+    and of each column's (None: rows are asked alone). smoothing and teacher_share: of the targets, the share spread
+    evenly and the share that the teacher gives. hardest: how many wrong answers to write down. keep: the logits, too.
+
+    The fields are the operators' arguments: operator.py reads names, order and types from here.
     """
 
     x: Tensor
     y: Tensor
     scale: Tensor
-    bias: Tensor | None
     row_weights: Tensor
-    column_weights: Tensor | None
-    row_ids: Tensor | None
-    column_ids: Tensor | None
-    first: int
-    masked: bool
-    smoothing: float
-    teacher_x: Tensor | None
-    teacher_y: Tensor | None
-    teacher_scale: Tensor | None
-    teacher_bias: Tensor | None
-    teacher_share: float
-    hardest: int
-    keep: bool
+    bias: Tensor | None = None
+    column_weights: Tensor | None = None
+    row_ids: Tensor | None = None
+    column_ids: Tensor | None = None
+    first: int = 0
+    masked: bool = False
+    smoothing: float = 0.0
+    teacher_x: Tensor | None = None
+    teacher_y: Tensor | None = None
+    teacher_scale: Tensor | None = None
+    teacher_bias: Tensor | None = None
+    teacher_share: float = 0.0
+    hardest: int = 0
+    keep: bool = False
 
     @property
     def dtype(self) -> torch.dtype:
@@ -64,6 +67,7 @@ class Problem(NamedTuple):
         """The same tile of the teacher's, or None."""
         if self.teacher_x is None:
             return None
+        assert self.teacher_y is not None and self.teacher_scale is not None  # a teacher comes whole
         tile = product(self.teacher_x[rows], self.teacher_y[columns], self.teacher_scale, self.dtype)
         if self.teacher_bias is not None:
             tile += self.teacher_bias
@@ -73,14 +77,19 @@ class Problem(NamedTuple):
         """Which entries of a tile take no part, or None where all do."""
         if not self.masked:
             return None
-        same = self.row_ids[rows, None] == self.column_ids[columns]
+        same = self._alike(rows, columns)
         self.diagonal(same, rows, columns)[0].fill_(False)
         return same
 
+    @property
+    def by_id(self) -> bool:
+        """Whether ids say which pairs are true; else the diagonal does."""
+        return self.row_ids is not None and not self.masked
+
     def belongs(self, rows: slice, columns: slice) -> Tensor:
         """Which entries of a tile are true pairs."""
-        if self.row_ids is not None and not self.masked:
-            return self.row_ids[rows, None] == self.column_ids[columns]
+        if self.by_id:
+            return self._alike(rows, columns)
         shape = (rows.stop - rows.start, columns.stop - columns.start)
         pairs = torch.zeros(shape, dtype=torch.bool, device=self.x.device)
         self.diagonal(pairs, rows, columns)[0].fill_(True)
@@ -92,6 +101,10 @@ class Problem(NamedTuple):
         view = tile.diagonal(offset)
         row = rows.start + max(0, -offset)
         return view, slice(row, row + len(view)), slice(row + self.first, row + self.first + len(view))
+
+    def _alike(self, rows: slice, columns: slice) -> Tensor:
+        assert self.row_ids is not None and self.column_ids is not None  # both sides have them, or neither
+        return self.row_ids[rows, None] == self.column_ids[columns]
 
     def _without(self, tile: Tensor, rows: slice, columns: slice) -> Tensor:
         out = self.left_out(rows, columns)
@@ -117,16 +130,28 @@ def add_product(out: Tensor, tile: Tensor, rows: Tensor) -> None:
         out.addmm_(tile, rows.to(out.dtype))
 
 
-class SideSoFar:
+class RunningSoftmax:
     """The softmax of each row: its top, its sum, and what the targets ask of it, after some of the tiles.
 
     Top and sum are two numbers, never one log-sum-exp: 95 + 1e-6 is 95 in float32, and a converged batch lives on the
     1e-6. For columns, hand in everything transposed.
+
+    A view of `numbers`, (4, n) or with a teacher (7, n), which `start` makes: a tensor, so that it can be given to the
+    backward pass, or sent to the process that goes on with it. true, spread: the sums of the true pairs' logits and of
+    all logits. cross: of e^(teacher - its top) (logit - top).
     """
 
-    def __init__(self, count: int, like: Tensor, dtype: torch.dtype) -> None:
-        self.top, self.teacher_top = like.new_full((2, count), FLOOR, dtype=dtype)
-        self.sum, self.teacher_sum, self.true, self.spread, self.cross = like.new_zeros((5, count), dtype=dtype)
+    def __init__(self, numbers: Tensor) -> None:
+        self.top, self.sum, self.true, self.spread = numbers[:4]
+        if len(numbers) > 4:
+            self.teacher_top, self.teacher_sum, self.cross = numbers[4:]
+
+    @staticmethod
+    def start(p: Problem, count: int) -> Tensor:
+        """The numbers of `count` rows before the first tile."""
+        numbers = p.x.new_zeros((4 if p.teacher_x is None else 7, count), dtype=p.dtype)
+        numbers[::4] = FLOOR  # both tops
+        return numbers
 
     def see(self, where: slice, tile: Tensor, teacher: Tensor | None) -> None:
         """Take in a tile's rows; the teacher's share of them, too."""
@@ -139,17 +164,12 @@ class SideSoFar:
         self.sum[where] = self.sum[where] * (old - top).exp() + tile.exp_().sum(1)
 
     def _hear(self, where: slice, below: Tensor, teacher: Tensor, moved: Tensor) -> None:
-        # cross = sum of e^(teacher - its top) (logit - top): both tops may move
-        old = self.teacher_top[where].clone()
+        old = self.teacher_top[where].clone()  # both tops may move
         top = torch.maximum(old, teacher.amax(1))
         share, shrink = (teacher - top[:, None]).exp_(), (old - top).exp()
         self.cross[where] = (self.cross[where] + self.teacher_sum[where] * moved) * shrink + (share * below).sum(1)
         self.teacher_sum[where] = self.teacher_sum[where] * shrink + share.sum(1)
         self.teacher_top[where] = top
-
-    def state(self) -> Tensor:
-        """What the gradients need, (4, n)."""
-        return torch.stack([self.top, self.sum, self.teacher_top, self.teacher_sum])
 
 
 class Hardest:
