@@ -6,11 +6,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
     from torch import Tensor
+
+Picture: TypeAlias = "Image.Image | np.ndarray"  # RGB, or a uint8 array (h, w, c) of other channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Item:
 
     id: str
     uri: str
-    content: "Path | Callable[[], bytes | Image.Image]"
+    content: "Path | Callable[[], Path | bytes | Picture]"
     caption: str | None = None
     stamp: str = ""
     meta: dict[str, Any] = field(default_factory=dict)

@@ -23,9 +23,9 @@ def tiff(colour="red", size=(8, 6)):
 @pytest.fixture
 def fresh():
     """No worker from before, none left behind."""
-    guard._end_all()
+    guard.end_all()
     yield
-    guard._end_all()
+    guard.end_all()
 
 
 def test_the_other_process_gives_the_same_pixels(tmp_path):

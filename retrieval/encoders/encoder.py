@@ -8,25 +8,36 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, Self, TypedDict, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from indexes import durable
 from retrieval import engine
-from retrieval.datatypes import Features
+from retrieval.datatypes import Features, Picture
 from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.encoders.views import encode_views
 from retrieval.towers import frames
+from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
 MANIFEST = "encoder.json"
 WEIGHTS = "encoder.safetensors"
 FORMAT_VERSION = 1
+Input = TypeVar("Input")
+
+
+class EncoderSpec(TypedDict):
+    """What an encoder's sides are built from again (towers/tower.py); frames: where their pooling is learned."""
+
+    image: Spec
+    text: Spec
+    frames: NotRequired[Spec]
 
 
 class DualEncoder(nn.Module):
@@ -38,9 +49,9 @@ class DualEncoder(nn.Module):
     """
 
     def __init__(
-        self, image_tower: nn.Module, text_tower: nn.Module, preprocess: Preprocess,
-        tokenize: Callable[[Sequence[str]], np.ndarray], dim: int, spec: dict, name: str = "",
-        logit_scale: float = 1 / 0.07, logit_bias: float | None = None, frame_pool: nn.Module | None = None,
+        self, image_tower: ImageTower, text_tower: TextTower, preprocess: Preprocess, tokenize: Tokenizer, dim: int,
+        spec: EncoderSpec, name: str = "", logit_scale: float = 1 / 0.07, logit_bias: float | None = None,
+        frame_pool: FramePool | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.image_tower, self.text_tower, self.frame_pool = image_tower, text_tower, frame_pool
@@ -51,6 +62,11 @@ class DualEncoder(nn.Module):
         self._fingerprint: str | None = None
 
     # ---------------------------------------------------------------- in training
+
+    if TYPE_CHECKING:  # nn.Module's own call takes and gives anything
+
+        def __call__(self, images: Tensor | None = None, tokens: Tensor | None = None) -> Features:
+            """As `forward`."""
 
     def forward(self, images: Tensor | None = None, tokens: Tensor | None = None) -> Features:
         """images uint8 or float (b, s, s, c) in 0..255, tokens (b, l). Either may be None; so is its side then.
@@ -90,7 +106,7 @@ class DualEncoder(nn.Module):
         return 32 if self.device.type == "cpu" else 256
 
     @torch.inference_mode()
-    def encode_images(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
+    def encode_images(self, images: Sequence[Picture], batch_size: int = 128) -> np.ndarray:
         """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
         return self._in_batches(images, batch_size, self._encode_image_batch)
 
@@ -99,7 +115,7 @@ class DualEncoder(nn.Module):
         """Texts to float32 (n, dim) of unit length."""
         return self._in_batches(texts, batch_size, self._encode_text_batch)
 
-    def use_frames(self, spec: dict | None) -> None:
+    def use_frames(self, spec: Spec | None) -> None:
         """Pool clips anew, by a module that is to be trained. None, or what it does already, changes nothing."""
         if spec and (self.frame_pool is None or self.frame_pool.spec["type"] != spec["type"]):
             self.frame_pool = frames.build_frames(self.dim, spec).to(self.device)
@@ -112,8 +128,8 @@ class DualEncoder(nn.Module):
     @property
     def sequences(self) -> tuple[str, ...]:
         """What the towers can give of a picture or text in parts: "words", "patches"."""
-        words = hasattr(self.text_tower, "words") or hasattr(self.text_tower.body, "token_embedding")
-        return (*["words"] * words, *["patches"] * hasattr(self.image_tower, "patches"))
+        offered = {"words": self.text_tower.has_words, "patches": self.image_tower.has_patches}
+        return tuple(name for name, there in offered.items() if there)
 
     @torch.inference_mode()
     def encode_words(self, texts: Sequence[str], batch_size: int = 512) -> tuple[np.ndarray, np.ndarray]:
@@ -125,31 +141,37 @@ class DualEncoder(nn.Module):
         return vectors[:, :longest].float().cpu().numpy(), seen[:, :longest].cpu().numpy()
 
     @torch.inference_mode()
-    def encode_patches(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
+    def encode_patches(self, images: Sequence[Picture], batch_size: int = 128) -> np.ndarray:
         """Pictures, as for encode_images, to the vectors of their places: float32 (n, places, channels)."""
         return self._in_batches(images, batch_size, self._encode_patch_batch)
 
-    def _pixels(self, images: Sequence) -> Tensor:
+    def _pixels(self, images: Sequence[Picture]) -> Tensor:
         pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
         return torch.from_numpy(pixels).to(self.device)
 
-    def _encode_image_batch(self, images: Sequence) -> Tensor:
-        return self(images=self._pixels(images)).image
+    def _encode_image_batch(self, images: Sequence[Picture]) -> Tensor:
+        rows = self(images=self._pixels(images)).image
+        assert rows is not None, "images were given"
+        return rows
 
-    def _encode_patch_batch(self, images: Sequence) -> Tensor:
+    def _encode_patch_batch(self, images: Sequence[Picture]) -> Tensor:
         return self.image_tower.patches(self.preprocess.normalize(self._pixels(images)))
 
     def _encode_text_batch(self, texts: Sequence[str]) -> Tensor:
-        return self(tokens=torch.from_numpy(self.tokenize(texts)).to(self.device)).text
+        rows = self(tokens=torch.from_numpy(self.tokenize(texts)).to(self.device)).text
+        assert rows is not None, "tokens were given"
+        return rows
 
-    def _in_batches(self, inputs: Sequence, size: int, encode: Callable[[Sequence], Tensor]) -> np.ndarray:
+    def _in_batches(
+        self, inputs: Sequence[Input], size: int, encode: Callable[[Sequence[Input]], Tensor]
+    ) -> np.ndarray:
         was_training = self.training
         self.eval()
         parts = [encode(inputs[i : i + size]).float().cpu().numpy() for i in range(0, len(inputs), size)]
         self.train(was_training)
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
 
-    def to_fast_precision(self, precision: str = "auto") -> "DualEncoder":
+    def to_fast_precision(self, precision: str = "auto") -> Self:
         """Put the image tower's body in the fastest type that is right on this device (engine.resolve_precision).
 
         What no answer reads is left out (towers/last_block.py).
@@ -157,9 +179,8 @@ class DualEncoder(nn.Module):
         """
         _ = self.fingerprint  # of the weights as they were loaded
         dtype = engine.resolve_precision(precision, self.device)
-        self.image_tower.body.to(dtype, memory_format=torch.channels_last)  # as pictures lie in memory
-        if hasattr(self.image_tower, "skip_unread"):
-            self.image_tower.skip_unread()
+        self.image_tower.body.to(dtype).to(memory_format=torch.channels_last)  # as pictures lie in memory
+        self.image_tower.skip_unread()
         return self
 
     # ---------------------------------------------------------------- identity
@@ -185,7 +206,7 @@ class DualEncoder(nn.Module):
         """The weights changed."""
         self._fingerprint = None
 
-    def _manifest(self) -> dict:
+    def _manifest(self) -> dict[str, Any]:
         clips = {"frames": self.frame_pool.spec} if self.frame_pool else {}
         return {
             "format": FORMAT_VERSION,
@@ -203,6 +224,6 @@ class DualEncoder(nn.Module):
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         durable.write_bytes(folder / WEIGHTS, save(tensors))
         if isinstance(self.tokenize, CaptionTokenizer):
-            durable.write_bytes(folder / "tokenizer.json", self.tokenize.to_json().encode())
+            self.tokenize.save(folder)
         manifest = self._manifest() | {"fingerprint": self.fingerprint}
         durable.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=2).encode())

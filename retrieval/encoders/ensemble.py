@@ -23,10 +23,8 @@ def ensemble(encoders: Sequence[DualEncoder]) -> DualEncoder:
     _require_alike(encoders)
     scales = torch.stack([encoder.log_logit_scale.exp() for encoder in encoders])
     shares, dims = (scales / scales.sum()).tolist(), [encoder.dim for encoder in encoders]
-    image, text = (
-        EnsembleTower([getattr(encoder, side) for encoder in encoders], dims, shares)
-        for side in ("image_tower", "text_tower")
-    )
+    image = EnsembleTower([encoder.image_tower for encoder in encoders], dims, shares)
+    text = EnsembleTower([encoder.text_tower for encoder in encoders], dims, shares)
     first = encoders[0]
     return DualEncoder(
         image, text, first.preprocess, first.tokenize, sum(dims), {"image": image.spec, "text": text.spec},
@@ -35,15 +33,17 @@ def ensemble(encoders: Sequence[DualEncoder]) -> DualEncoder:
 
 
 def _require_alike(encoders: Sequence[DualEncoder]) -> None:
+    words = []
     for encoder in encoders:
         if not isinstance(encoder.tokenize, CaptionTokenizer) or encoder.frame_pool or encoder.logit_bias is not None:
             raise BadRequest(
                 f"{encoder.name} cannot be part of an ensemble: take runs from scratch, with loss=info_nce and "
                 "frame_pooling=mean"
             )
+        words.append(encoder.tokenize.to_json())
     first = encoders[0]
-    for other in encoders[1:]:
-        if other.preprocess != first.preprocess or other.tokenize.to_json() != first.tokenize.to_json():
+    for other, others in zip(encoders, words, strict=True):
+        if other.preprocess != first.preprocess or others != words[0]:
             raise BadRequest(
                 f"{first.name} and {other.name} do not see pictures and words alike: train both on the same captions "
                 "with one image_size and one vocabulary"

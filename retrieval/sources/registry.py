@@ -130,10 +130,10 @@ def open_mixture(texts: Sequence[str]) -> list[Pair]:
     taken: set[str] = set()
     for number, text in enumerate(texts, 1):
         weighted = _WEIGHTED.fullmatch(text)
-        weight = float(weighted[1]) if weighted else 1.0
+        weight, source = (float(weighted[1]), weighted[2]) if weighted else (1.0, text)
         if not 0 < weight < math.inf:
-            raise BadRequest(f"{text}: a source's weight is a number above 0, as in 2:{weighted[2]}")
-        some = open_pairs(weighted[2] if weighted else text)
+            raise BadRequest(f"{text}: a source's weight is a number above 0, as in 2:{source}")
+        some = open_pairs(source)
         items = {pair.item.id: pair.item for pair in some}
         again = {id_: replace(item, id=f"{number}/{id_}") for id_, item in items.items() if id_ in taken}
         taken |= set(items)

@@ -6,10 +6,10 @@
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from retrieval.datatypes import Item
 from retrieval.errors import ImageError
 from retrieval.images import load
 
@@ -18,19 +18,20 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 def open_again(
-    uri: str, meta: dict, root: Path | str | None, at_least: int | None = None, *, urls: bool = False
+    uri: str, meta: dict[str, Any], root: Path | str | None, at_least: int | None = None, *, urls: bool = False
 ) -> Image.Image:
     """The picture of an indexed item, as `images.load` gave it; of a clip its middle frame.
 
     root: the folder that the index's uris are relative to. urls: it may be fetched. Raises ImageError where it is gone
     or another file stands there now.
     """
-    kind = "clip" if meta.get("video") else "picture"
     content = content_again(uri, meta, root, urls=urls)
-    return load.load(Item(uri, uri, content if isinstance(content, Path) else lambda: content, kind=kind), at_least)
+    if meta.get("video"):
+        return load.frames(content, 1, at_least)[0]
+    return load.decode(content, at_least, uri)
 
 
-def content_again(uri: str, meta: dict, root: Path | str | None, *, urls: bool = False) -> Path | bytes:
+def content_again(uri: str, meta: dict[str, Any], root: Path | str | None, *, urls: bool = False) -> Path | bytes:
     """The file of an indexed item, or its bytes where it lies in another file. Raises ImageError."""
     inside = meta.get("inside")
     if isinstance(inside, dict) and "url" in inside:
@@ -56,7 +57,7 @@ def _fetched(url: str, urls: bool) -> bytes:
     return web.fetch(url)
 
 
-def read_tar(path: Path, inside: dict) -> bytes:
+def read_tar(path: Path, inside: dict[str, Any]) -> bytes:
     """A member of a tar by its place, without reading what is before it. Raises ImageError, OSError."""
     offset, size = inside["offset"], inside["size"]
     if not (offset >= _BLOCK and 0 <= size <= MAX_BYTES):
@@ -76,7 +77,7 @@ def read_tar(path: Path, inside: dict) -> bytes:
     return data
 
 
-def read_parquet(path: Path, inside: dict) -> Path | bytes:
+def read_parquet(path: Path, inside: dict[str, Any]) -> Path | bytes:
     """The picture of a row of a parquet file, reading one row group of one column. Raises ImageError, OSError."""
     import pyarrow
     import pyarrow.parquet

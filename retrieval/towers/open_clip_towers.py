@@ -38,8 +38,8 @@ class OpenClipImageTower(ImageTower):
     body: nn.Module
 
     def __init__(
-        self, model: OpenClipModel, spec: Spec, size: int | None = None, channels: int = 3, project: nn.Module | None = None,
-        norm: str = "still",
+        self, model: OpenClipModel, spec: Spec, size: int | None = None, channels: int = 3,
+        project: nn.Module | None = None, norm: str = "still",
     ) -> None:  # fmt: skip
         super().__init__()
         self.body, self.spec, self.size = model.visual, spec, size

@@ -10,7 +10,7 @@ Spec = dict[str, Any]  # what something is built from again: {"type": a name, ..
 class Tower(nn.Module):
     """One side of an encoder: a batch to (b, dim) in float32, not yet of unit length.
 
-    spec: what `towers.build` makes it from again. body: what may run in bfloat16.
+    spec: what `towers.build` makes it from again.
     """
 
     spec: Spec
@@ -18,9 +18,11 @@ class Tower(nn.Module):
     if TYPE_CHECKING:  # nn.Module finds a tower's modules itself, and its call takes anything
 
         @property
-        def body(self) -> nn.Module: ...
+        def body(self) -> nn.Module:
+            """What may run in bfloat16."""
 
-        def __call__(self, inputs: Tensor) -> Tensor: ...
+        def __call__(self, inputs: Tensor) -> Tensor:
+            """As `forward`."""
 
     def skip_unread(self) -> None:
         """Leave out what no answer reads, for encoding alone. Most towers have nothing of the kind."""
@@ -62,4 +64,5 @@ class FramePool(nn.Module):
 
     if TYPE_CHECKING:
 
-        def __call__(self, frames: Tensor) -> Tensor: ...
+        def __call__(self, frames: Tensor) -> Tensor:
+            """As `forward`."""
