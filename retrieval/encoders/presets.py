@@ -15,7 +15,7 @@ class Preset:
 
     name: str
     model: str
-    licence: str
+    license: str
     megabytes: int
     text_to_image: float
     image_to_text: float

@@ -33,7 +33,7 @@ BROKEN, REPEATED = "the vector is zero or not finite", "named before"
 class ImportReport:
     """What `import_into` did. left_out: reason -> (how many, the first of them).
 
-    fingerprint: of the encoder, where an index of mmr said it. normalised: rows that were not of unit length. changed:
+    fingerprint: of the encoder, where an index of mmr said it. normalized: rows that were not of unit length. changed:
     files that are not as they were when they were encoded.
     """
 
@@ -41,7 +41,7 @@ class ImportReport:
     root: str | None = None
     encoder: str = ""
     fingerprint: str | None = None
-    normalised: int = 0
+    normalized: int = 0
     changed: int = 0
     left_out: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -101,7 +101,7 @@ def _must_be_free(path: Path) -> None:
 
 def _encoder(collection: Collection, model: str | None, index: Path) -> dict[str, Any]:
     """What the manifest records; a fingerprint only where an index of mmr had one."""
-    recorded = {"name": model, "fingerprint": None} if model else collection.encoder
+    recorded: dict[str, Any] | None = {"name": model, "fingerprint": None} if model else collection.encoder
     if recorded is None:
         raise BadRequest(
             f"{collection.path} does not say which encoder made its vectors: add --model, "
@@ -163,7 +163,8 @@ class _Chooser:
         with np.errstate(over="ignore"):
             vectors = np.array(vectors, np.float32)
             length = np.linalg.norm(vectors, axis=1)
-        kept, records = [], []
+        kept: list[int] = []
+        records: list[Record] = []
         for number, entry in enumerate(entries):
             if not (np.isfinite(length[number]) and length[number] > 0):
                 self._report.leave_out(BROKEN, entry.name)
@@ -172,7 +173,7 @@ class _Chooser:
                 records.append(record)
         vectors, length = vectors[kept], length[kept, None]
         off = np.abs(length - 1) > UNIT
-        self._report.normalised += int(off.sum())
+        self._report.normalized += int(off.sum())
         return np.where(off, vectors / length, vectors), records
 
     def _record(self, entry: Entry) -> Record | None:
@@ -195,16 +196,18 @@ class _Chooser:
     def _uri(self, entry: Entry) -> tuple[str, str | None] | None:
         """The uri and the file, if it is one; None, counted, where the entry is not wanted."""
         if entry.path is None or self._root is None:
-            if self._root is not None and not self._keep:
-                return self._report.leave_out(NO_FILE, entry.name)
-            return entry.uri or entry.name, None
-        if not self._keep and not Path(entry.path).exists():
-            return self._report.leave_out(GONE, entry.path)
-        if entry.uri is not None:
+            if self._root is None or self._keep:
+                return entry.uri or entry.name, None
+            self._report.leave_out(NO_FILE, entry.name)
+        elif not self._keep and not Path(entry.path).exists():
+            self._report.leave_out(GONE, entry.path)
+        elif entry.uri is not None:
             return entry.uri, entry.path
-        if not Path(entry.path).is_relative_to(self._root):
-            return self._report.leave_out(OUTSIDE, entry.path)
-        return Path(entry.path).relative_to(self._root).as_posix(), entry.path
+        elif Path(entry.path).is_relative_to(self._root):
+            return Path(entry.path).relative_to(self._root).as_posix(), entry.path
+        else:
+            self._report.leave_out(OUTSIDE, entry.path)
+        return None
 
 
 def _fill(store: Store, collection: Collection, chooser: _Chooser, on_progress: Callable[[int, int], None]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import pathspec
 
 Found = tuple[Path, str, "set[str] | str"]  # as `walk` yields it
-Patterns: TypeAlias = "pathspec.GitIgnoreSpec"
 IGNORE_FILE = ".mmrignore"
 # What cameras, network disks, systems and programs keep beside pictures, and what is none of a person's.
 _JUNK = frozenset(
@@ -113,7 +112,7 @@ class Rules:
     def __init__(self, root: Path, options: Options) -> None:
         self._root, self._hidden = root, options.include_hidden
         self._excluded = _patterns(options.exclude)
-        self._files: dict[Path, Patterns | None] = {}
+        self._files: dict[Path, pathspec.GitIgnoreSpec | None] = {}
 
     def read(self, folder: Path) -> None:
         """Take in the ignore file of a folder."""
@@ -150,7 +149,7 @@ class Rules:
         return True
 
 
-def _patterns(lines: Iterable[str]) -> Patterns | None:
+def _patterns(lines: Iterable[str]) -> "pathspec.GitIgnoreSpec | None":
     """The globs, None where there is none: pathspec is imported where it is needed."""
     lines = [line for line in lines if line.strip()]
     if not lines:
