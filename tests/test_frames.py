@@ -157,7 +157,7 @@ def test_a_trained_encoder_gets_a_pooling_of_its_own(trained, clips, tmp_path):
 def test_clips_of_any_length_are_pooled_beside_pictures():
     counts = np.array([2, 1, 3, 2])
     vectors = units(8, 6).numpy()
-    got = encoding._pooled(vectors, counts, ToyEncoder().pool_frames)
+    got = encoding.pooled(vectors, counts, ToyEncoder().pool_frames)
     for row, start, count in zip(got, np.cumsum(counts) - counts, counts, strict=True):
         mean = vectors[start : start + count].mean(0)
         np.testing.assert_allclose(row, mean / np.linalg.norm(mean), rtol=1e-5)

@@ -117,10 +117,10 @@ def _encoded(batch: list[Item], results: Iterable[Prepared | ImageError], encode
             good.append(result)
     vectors = encoder.encode_images([picture for done in good for picture in done.pixels])
     counts = np.array([len(done.pixels) for done in good])
-    return Encoded([done.item for done in good], _pooled(vectors, counts, encoder.pool_frames), skipped)
+    return Encoded([done.item for done in good], pooled(vectors, counts, encoder.pool_frames), skipped)
 
 
-def _pooled(vectors: np.ndarray, counts: np.ndarray, pool: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def pooled(vectors: np.ndarray, counts: np.ndarray, pool: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """One unit row for each item, of as many rows as it has frames. pool: (b, frames, d) to (b, d)."""
     if len(vectors) == len(counts):
         return vectors

@@ -1,7 +1,6 @@
-"""Several encoders as one: their vectors beside each other, so that its scores are the mean of theirs.
+"""Several encoders as one: their vectors are put beside each other, so that its scores are the mean of theirs.
 
-What they get wrong they get wrong differently: two runs find more than the better of them, for the time and the memory
-of both.
+Different runs make different mistakes, so two find more than the better of them, at the time and the memory of both.
 """
 
 from collections.abc import Sequence
@@ -16,9 +15,21 @@ from retrieval.towers.combined import EnsembleTower
 
 @torch.no_grad()
 def ensemble(encoders: Sequence[DualEncoder]) -> DualEncoder:
-    """An encoder whose logits are the mean of theirs, of as many numbers as they have together.
+    """Make one encoder of several.
 
-    Raises BadRequest where they do not see pictures and words alike: pictures of one size and one tokenizer.
+    Args:
+        encoders: Runs from scratch that see pictures of one size and share a tokenizer: `mmr train` on the same
+            captions with different seeds. Their towers become parts of the new encoder.
+
+    Returns:
+        An encoder in eval mode whose logits are the mean of theirs; its vectors are as long as theirs together.
+
+    Raises:
+        BadRequest: They do not see pictures or read words alike, or one is pretrained, trained with the sigmoid loss or
+            pools clips in a learned way.
+
+    Example:
+        >>> ensemble([load_encoder("runs/one"), load_encoder("runs/two")]).save("runs/both")
     """
     _require_alike(encoders)
     scales = torch.stack([encoder.log_logit_scale.exp() for encoder in encoders])

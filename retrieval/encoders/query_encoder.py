@@ -32,7 +32,22 @@ IMAGES_AT_ONCE = 16
 
 
 class QueryEncoder:
-    """An Encoder without torch. load: gives the whole encoder, for what is not exported yet."""
+    """An encoder for queries, which runs in ONNX Runtime: torch is not imported.
+
+    Get one from `open_query_encoder`. It gives the vectors of the DualEncoder that it was exported from, up to float32
+    rounding; the image tower is exported when the first picture is encoded.
+
+    Args:
+        folder: What onnx_export.export wrote.
+        load: Gives the whole encoder, for what is not exported yet or cannot be.
+
+    Attributes:
+        name: By which `load_encoder` finds the encoder.
+        dim: Numbers in a vector.
+        fingerprint: That of the encoder it was exported from.
+        preprocess: A picture to uint8 (size, size, channels).
+        tokenize: Texts to int64 (n, length).
+    """
 
     lanes, bulk = 1, 32
 
@@ -46,14 +61,14 @@ class QueryEncoder:
         self._image: Session | None = None
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts to float32 (n, dim) of unit length."""
+        """Encode texts to float32 (n, dim), every row of unit length."""
         tokens = self.tokenize(texts)
         if self._trim:  # what follows a text's end decides nothing, and is most of the work
             tokens = tokens[:, : max(1, int(np.count_nonzero(tokens, axis=1).max(initial=1)))]
         return self._text(tokens=tokens)
 
     def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
-        """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
+        """Encode RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
         tower = self._image_tower()
         if tower is None:
             return self._load().encode_images(images)

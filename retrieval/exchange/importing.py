@@ -55,12 +55,28 @@ def import_into(
     path: Path | str, collection: Collection, model: str | None = None, root: Path | str | None = None,
     keep_missing: bool = False, on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImportReport:  # fmt: skip
-    """Make an index at `path` of what another tool left.
+    """Make an index of what another tool left; its vectors are kept, nothing is encoded.
 
-    model: the encoder of the vectors, where the collection does not say it or is wrong; it is compared with them when
-    it is first loaded (indexing/adoption.py). root: the folder that uris are relative to; files outside are left out.
-    None: the folder that holds the index, if that is called .mmr and holds all files, else the deepest that does.
-    keep_missing: also take what has no file here. Raises BadRequest or StoreError, and leaves no index then.
+    Args:
+        path: Where the index is made: nothing, or an empty folder.
+        collection: What `open_collection` opened.
+        model: The encoder of the vectors, where the collection does not say it or is wrong. It is compared with them
+            when it is first loaded (indexing/adoption.py).
+        root: The folder that uris are relative to; files outside are left out. None is the folder that holds the index,
+            if that is called .mmr and holds all files, else the deepest one that does.
+        keep_missing: Also take what has no file here.
+        on_progress: Called with the rows that are read and the rows there are.
+
+    Returns:
+        What was taken and what was left out.
+
+    Raises:
+        BadRequest: There is something at `path`, the encoder or the root is not known, or nothing could be taken.
+        StoreError: The index cannot be written. In either case none is left at `path`.
+
+    Example:
+        >>> import_into("photos/.mmr", open_collection("rclip")).rows
+        3
     """
     path = Path(path)
     _must_be_free(path)

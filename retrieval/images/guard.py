@@ -26,7 +26,7 @@ WORKERS = max(2, min(4, os.cpu_count() or 2))
 Answer = tuple[list[Image.Image], Fields]
 
 _slots = threading.BoundedSemaphore(WORKERS)
-_idle: "list[_Worker]" = []
+idle: "list[Worker]" = []  # those that wait for a file
 
 
 def decode(content: Path | bytes, at_least: int | None = None) -> Decoded:
@@ -39,33 +39,33 @@ def ask(request: dict[str, Any], content: Path | bytes) -> Answer:
     """The pictures and fields that a worker gives for a request. Raises ImageError with the reason."""
     with _slots:
         try:
-            worker = _idle.pop()
+            worker = idle.pop()
         except IndexError:
-            worker = _Worker()
+            worker = Worker()
         try:
             answer = worker.ask(request, content)
         except BaseException:
             worker.end()
             raise
-        _idle.append(worker)
+        idle.append(worker)
     if isinstance(answer, str):
         raise ImageError(answer)
     return answer
 
 
-class _Worker:
-    """One decoding process."""
+class Worker:
+    """One decoding process, started when the object is made."""
 
     def __init__(self) -> None:
         here = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (here, *sys.path)))
         # -P: a picture folder that one is in may hold a numpy.py.
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "retrieval.images.worker"], env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
-        assert self._process.stdin and self._process.stdout, "both are pipes"
-        self._requests, self._answers = self._process.stdin, self._process.stdout
+        assert self.process.stdin and self.process.stdout, "both are pipes"
+        self._requests, self._answers = self.process.stdin, self.process.stdout
 
     def ask(self, request: dict[str, Any], content: Path | bytes) -> Answer | str:
         """The answer, or the reason why there is none. Raises ImageError where the process did not survive."""
@@ -73,13 +73,13 @@ class _Worker:
 
         def stop() -> None:
             overdue.set()
-            self._process.kill()
+            self.process.kill()
 
         timer = threading.Timer(SECONDS, stop)
         timer.daemon = True
         timer.start()
         try:
-            self._send(request, content)
+            self.send(request, content)
             return self._receive()
         except (OSError, ValueError, EOFError) as error:
             reason = f"took longer than {SECONDS:g} s" if overdue.is_set() else "crashes its decoder"
@@ -87,7 +87,8 @@ class _Worker:
         finally:
             timer.cancel()
 
-    def _send(self, request: dict[str, Any], content: Path | bytes) -> None:
+    def send(self, request: dict[str, Any], content: Path | bytes) -> None:
+        """Write a request into the process, with the bytes or the name of the file."""
         if isinstance(content, bytes):
             write_message(self._requests, {**request, "bytes": len(content)}, content)
         else:
@@ -105,24 +106,24 @@ class _Worker:
 
     def end(self) -> None:
         """Stop the process and let go of it."""
-        self._process.kill()
+        self.process.kill()
         for stream in (self._requests, self._answers):
             try:
                 stream.close()
             except OSError:  # what was still to be written has nobody to read it
                 continue
-        self._process.wait()
+        self.process.wait()
 
 
 @atexit.register
 def end_all() -> None:
     """Stop the workers that have nothing to do; the next picture starts a new one."""
-    while _idle:
-        _idle.pop().end()
+    while idle:
+        idle.pop().end()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # the pipes are the parent's
+    os.register_at_fork(after_in_child=idle.clear)  # the pipes are the parent's
 
 
 def write_message(stream: IO[bytes], head: dict[str, Any], *bodies: bytes) -> None:
