@@ -48,7 +48,7 @@ class Rule:
     group: str = ""
 
     def allows(self, value: Any) -> bool:
-        """Does the value keep within choices and bounds?"""
+        """True where a value keeps within choices and bounds."""
         if self.choices:
             return value in self.choices
         return (

@@ -1,4 +1,4 @@
-"""Preprocess: a picture of any size to the square that a tower sees, and its normalisation."""
+"""Preprocess: a picture of any size to the square that a tower sees, and its normalization."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any

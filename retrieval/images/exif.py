@@ -1,4 +1,4 @@
-"""What a photograph says of itself: when it was taken, with what, where. Nothing in it can make a picture fail.
+"""EXIF: when a photograph was taken, with what camera, where. Nothing that stands there can make a picture fail.
 
 The few tags that are wanted are read here, as Pillow reads all of them, in Python, in the time of a small decode.
 """

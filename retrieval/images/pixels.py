@@ -46,7 +46,7 @@ class Decoded(NamedTuple):
 
 
 class NeedsGuard(Exception):
-    """This file is not for a thread."""
+    """Raised where a file must be decoded in a process of its own (guard.py)."""
 
 
 def kind_of(head: bytes) -> str:
@@ -60,7 +60,7 @@ def kind_of(head: bytes) -> str:
 
 
 def is_heif(head: bytes) -> bool:
-    """Are these the first bytes of a HEIC or HEIF file, other than AVIF?"""
+    """True for the first bytes of a HEIC or HEIF file, other than AVIF."""
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(64, int.from_bytes(head[:4], "big")), 4))]
     return head[4:8] == b"ftyp" and b"avif" not in brands and any(brand in _HEIF_BRANDS for brand in brands)
 

@@ -157,7 +157,7 @@ def _plain(fields: Fields) -> Fields:
 
 
 def is_img2dataset(folder: Path) -> bool:
-    """Does a folder hold what img2dataset wrote: 00000_stats.json beside a shard?"""
+    """True for a folder that holds what img2dataset wrote: 00000_stats.json beside a shard."""
     return any(re.fullmatch(r"\d{5,}_stats\.json", path.name) for path in folder.glob("*_stats.json"))
 
 

@@ -123,12 +123,12 @@ class Rules:
         self._files[folder] = _patterns(lines)
 
     def wants_folder(self, folder: Path, name: str) -> bool:
-        """Is this folder walked?"""
+        """True for a folder that is walked."""
         junk = name.lower() in _JUNK or name.endswith(".mmr")
         return not junk and self._wants(folder, name, "/")
 
     def wants_file(self, folder: Path, name: str) -> bool:
-        """Is this file an item?"""
+        """True for a file that is an item."""
         ending = "." + name.rpartition(".")[2].lower()
         return (ending in EXTENSIONS or ending in clips.EXTENSIONS) and self._wants(folder, name, "")
 

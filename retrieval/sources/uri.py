@@ -85,7 +85,7 @@ def stamp_of(path: Path) -> str:
 
 
 def matches(row: dict[str, Any], where: dict[str, str]) -> bool:
-    """Does the row have every value that was asked for?"""
+    """True where a row has every value that was asked for."""
     return all(str(row.get(column)) == value for column, value in where.items())
 
 

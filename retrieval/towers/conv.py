@@ -99,7 +99,7 @@ class ConvTower(ImageTower):
         self.project = last_layer(inside, dim, projection, activation)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised; s a multiple of 16. Returns (b, dim)."""
+        """pixels (b, c, s, s), normalized; s a multiple of 16. Returns (b, dim)."""
         return self.project(self.dropout(_generalized_mean(self._maps(pixels))))
 
     def patches(self, pixels: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class VitTower(ImageTower):
         self.project = last_layer(width, dim, projection, activation)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        """pixels (b, c, s, s), normalized. Returns (b, dim)."""
         return self.project(self.dropout(self.patches(pixels).mean(1)))
 
     def patches(self, pixels: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class PixelMlp(ImageTower):
         self.project = last_layer(inside, dim, projection, activation)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        """pixels (b, c, s, s), normalized. Returns (b, dim)."""
         x = shrink(pixels, self.side).flatten(1).to(dtype_of(self.body))
         for layer in self.body:
             x = self.activation(layer(x))

@@ -65,7 +65,7 @@ class OpenClipImageTower(ImageTower):
                 for_first_token(last)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        """pixels (b, c, s, s), normalized. Returns (b, dim)."""
         pixels = self.mix(fit(pixels, self.size)).to(dtype_of(self.body))
         return self.project(_pooled(self.body(pixels)).float())
 

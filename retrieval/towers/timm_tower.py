@@ -24,7 +24,7 @@ class TimmTower(ImageTower):
     spec: {"name"; "size": of the pictures, for models that take one size: others are resized; "channels"; "norm":
     "group" for random weights, "still" for pretrained ones (norms.py); "activation" and "projection" of the last
     layer}. pretrained: "no", "yes" for timm's own weights, or a local file. mean, std: how its pictures are to be
-    normalised, None where it does not matter. Raises BadRequest for an unknown name, MissingModel for weights that
+    normalized, None where it does not matter. Raises BadRequest for an unknown name, MissingModel for weights that
     cannot be had.
     """
 
@@ -58,7 +58,7 @@ class TimmTower(ImageTower):
         return self
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        """pixels (b, c, s, s), normalized. Returns (b, dim)."""
         features = self.body(fit(pixels, self.size).to(dtype_of(self.body)))
         return self.project(self.dropout(features.to(dtype_of(self.project))))
 

@@ -29,9 +29,9 @@ class Tower(nn.Module):
 
 
 class ImageTower(Tower):
-    """Pixels (b, c, s, s), normalised, to (b, dim).
+    """Pixels (b, c, s, s), normalized, to (b, dim).
 
-    mean, std: how its pictures are to be normalised, a number a channel; None where it does not matter. has_patches:
+    mean, std: how its pictures are to be normalized, a number a channel; None where it does not matter. has_patches:
     `patches` is there.
     """
 
