@@ -6,27 +6,34 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
     from torch import Tensor
+
+Picture: TypeAlias = "Image.Image | np.ndarray"  # RGB, or a uint8 array (h, w, c) of other channels
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """A thing that can be found: a picture, or a clip of moving ones.
 
-    id: stable name, unique in its source. uri: where it is, relative to the source's root. content: a file, or a
-    function that gives the encoded bytes or the picture itself, which may be a uint8 array (h, w, c) where it has other
-    channels than a file could hold. caption: one text for people to read. stamp: changes
-    when the content does. meta: whatever else the source said of it; `inside` where it lies within another file
-    (sources/reopen.py). kind: "picture", or "clip" (images/clips.py).
+    Attributes:
+        id: Its stable name, unique in its source.
+        uri: Where it is, relative to the source's root.
+        content: Its file; or a function that gives the file, its bytes, or the picture itself, which may be a uint8
+            array (h, w, c) where it has other channels than a picture file could hold.
+        caption: One text for people to read.
+        stamp: A text that changes when the content does; "" where that is not known.
+        meta: Whatever else the source says of it; `inside` where it lies within another file (sources/reopen.py).
+        kind: "picture", or "clip" (images/clips.py).
     """
 
     id: str
     uri: str
-    content: "Path | Callable[[], bytes | Image.Image]"
+    content: "Path | Callable[[], Path | bytes | Picture]"
     caption: str | None = None
     stamp: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
@@ -35,9 +42,12 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A training example. Several pairs may share an item: its captions are never each other's negatives.
+    """A training example: a picture and one of its captions.
 
-    weight: how often its picture is drawn beside others.
+    Attributes:
+        item: The picture. Several pairs may share it: its captions are never each other's negatives.
+        caption: What is said of it.
+        weight: How often its picture is drawn, where those of others are drawn once.
     """
 
     item: Item
@@ -47,10 +57,18 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An answer. rank: from 1. score: cosine, higher is better. path: the file on this machine, if it is one.
+    """An answer of a search.
 
-    confidence: where it was asked for, the share of other queries that have no picture this near
-    (search/confidence.py).
+    Attributes:
+        rank: Its place, from 1.
+        score: The cosine with the query, higher is better.
+        uri: Where it is, relative to the root of its index.
+        path: The absolute path of its file on this machine; None where it is no file.
+        caption: One text of it, if it has any.
+        id: The stable name of the item.
+        meta: What else the index knows of it.
+        confidence: The share of other queries that have no picture this near; None where it was not asked for
+            (search/confidence.py).
     """
 
     rank: int
@@ -64,9 +82,13 @@ class Hit:
 
 
 class Features(NamedTuple):
-    """What the two towers say of a batch, in training: unit rows on the device, with gradient.
+    """What the two towers make of a batch: tensors on the device, with gradient in training.
 
-    image (b, d), text (b, d), logit_scale () already exponentiated, bias () or None.
+    Attributes:
+        image: Unit rows (b, d); None where no images were given.
+        text: Unit rows (b, d); None where no tokens were given.
+        logit_scale: The learned multiplier of the cosines, a scalar, already exponentiated.
+        bias: What is added to them, a scalar; None for encoders without one.
     """
 
     image: "Tensor | None"

@@ -1,4 +1,4 @@
-"""Where the computation runs: device and precision. The loop and the encoders ask here and know nothing else of it."""
+"""Where the computation runs: which device, in which precision, compiled or not, on how many threads."""
 
 import os
 import shutil

@@ -1,22 +1,26 @@
-"""What a person did or has that cannot work. Every message is one line that ends with the next thing to do."""
+"""Errors that a person can cause and mend. Every message is one line that ends with the next thing to do."""
 
 from collections.abc import Sequence
 
 
 class RetrievalError(Exception):
-    """Something outside the program is not as it must be; `str()` is the line a person reads."""
+    """What all errors of this package share: catch it for "something that the caller can mend".
+
+    `str(error)` is one line for people that ends with the next thing to type. `mmr` prints it and exits with 2 or 3.
+    Errors of an index are `indexes.StoreError`.
+    """
 
 
 class BadRequest(RetrievalError):
-    """The words of the request do not make sense: a column, a field, a name, an empty source."""
+    """What was asked for makes no sense: an unknown column, field or name, a value out of range, an empty source."""
 
 
 class MissingModel(RetrievalError):
-    """An encoder cannot be had: no such run, no such weights, no network."""
+    """An encoder cannot be loaded: no such run, a damaged one, no such weights, or no network to fetch them."""
 
 
 class ImageError(RetrievalError):
-    """One picture cannot be used; `str()` is the short reason for the skip list."""
+    """One picture cannot be used; the others go on. `str(error)` is the short reason of the skip list."""
 
 
 def first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The model hub: are pretrained weights here or to be had? Asked before minutes of retries."""
+"""The model hub: whether weights are cached or can be downloaded, checked before its client retries for minutes."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ from retrieval.errors import MissingModel
 
 
 def require_hub(repository: str, files: Sequence[str], what: str, way_on: str) -> None:
-    """Raise MissingModel at once where none of a repository's files is cached and no hub answers.
+    """Raise MissingModel at once where none of a repository's files is cached and the hub does not answer.
 
-    what: the weights, for people. way_on: what to type instead.
+    what: the name of the weights in the message. way_on: the end of the message, what to type instead.
     """
     import huggingface_hub
     from huggingface_hub import constants

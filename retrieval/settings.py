@@ -13,13 +13,17 @@ Validation, `--set` and its messages, `mmr train --settings` and docs/settings.m
 
 import dataclasses
 import difflib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from retrieval.errors import BadRequest
 
-Config = TypeVar("Config")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 _RULE = "rule"
 _YES_NO = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _TAKES = {int: "a whole number", float: "a number", bool: "yes or no", str: "a text"}
@@ -44,7 +48,7 @@ class Rule:
     group: str = ""
 
     def allows(self, value: Any) -> bool:
-        """Does the value keep within choices and bounds?"""
+        """True where a value keeps within choices and bounds."""
         if self.choices:
             return value in self.choices
         return (
@@ -58,9 +62,10 @@ class Rule:
     def range(self) -> str:
         """Choices and bounds in words; "" where there are none."""
         if self.choices:
-            return f"one of {', '.join(str(choice) or repr('') for choice in self.choices)}"
+            return f"one of {', '.join(as_text(choice) or repr('') for choice in self.choices)}"
         if self.multiple > 1:
-            return f"a multiple of {self.multiple}" + (", or 0" if self.least == 0 else "")
+            zero = ", or 0" if self.least == 0 else " above 0" if self.above == 0 else ""
+            return f"a multiple of {self.multiple}{zero}"
         bounds = (("above", self.above), ("at least", self.least), ("below", self.below), ("at most", self.most))
         return " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
 
@@ -80,12 +85,12 @@ def setting(default: Any, meaning: str, **rule: Any) -> Any:
     return dataclasses.field(default=default, metadata={_RULE: Rule(meaning, **rule)})
 
 
-def check(config: Any) -> None:
-    """Raise BadRequest for the first field of a wrong type, or that does not keep its rule."""
+def check(config: "DataclassInstance") -> None:
+    """Raise BadRequest for the first field of a wrong type, of no finite number, or that does not keep its rule."""
     for field in dataclasses.fields(config):
         value, rule = getattr(config, field.name), _rule(field)
-        if not _is_a(value, field.type):
-            raise BadRequest(f"{field.name} takes {_TAKES[field.type]}: change it with --set {field.name}=...")
+        if not _is_a(value, _kind(field)):
+            raise BadRequest(f"{field.name} takes {_TAKES[_kind(field)]}: change it with --set {field.name}=...")
         require(rule.allows(value), field.name, f"must be {rule.range()}")
 
 
@@ -100,8 +105,8 @@ def assign(config: Config, assignments: Iterable[str]) -> Config:
 
     Raises BadRequest, with the nearest name for an unknown field, and with an example for a value of another type.
     """
-    kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(config)}  # type: ignore[arg-type]
-    changes = {}
+    kinds = {field.name: _kind(field) for field in dataclasses.fields(config)}
+    changes: dict[str, Any] = {}
     for text in assignments:
         name, equals, value = text.partition("=")
         if name not in kinds:
@@ -109,11 +114,18 @@ def assign(config: Config, assignments: Iterable[str]) -> Config:
             hint = f"did you mean `{near[0]}`?" if near else f"one of {', '.join(kinds)}"
             raise BadRequest(f"no setting `{name}`: {hint}")
         try:
-            changes[name] = _YES_NO[value.lower()] if kinds[name] is bool else kinds[name](value if equals else None)
-        except (TypeError, ValueError, KeyError):
+            changes[name] = _read(value if equals else None, kinds[name])
+        except (ValueError, KeyError):
             example = as_text(getattr(config, name))
             raise BadRequest(f"--set {text}: {name} takes {_TAKES[kinds[name]]}, as in {name}={example}") from None
-    return dataclasses.replace(config, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(config, **changes)
+
+
+def _read(text: str | None, kind: type) -> Any:
+    """What is typed as a value of that type. Raises ValueError or KeyError where it is none; None: nothing is typed."""
+    if text is None:
+        raise ValueError("no value")
+    return _YES_NO[text.lower()] if kind is bool else kind(text)
 
 
 def from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
@@ -121,21 +133,21 @@ def from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
 
     Raises BadRequest for values that are not allowed, TypeError for names that are none.
     """
-    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    fields = {field.name: field for field in dataclasses.fields(kind)}
     read = {
-        name: _YES_NO.get(value, value) if name in fields and fields[name].type is bool and isinstance(value, str)
+        name: _YES_NO.get(value, value) if name in fields and _kind(fields[name]) is bool and isinstance(value, str)
         else value for name, value in values.items()
     }  # fmt: skip
     return kind(**read)
 
 
-def table(kind: type) -> list[Row]:
+def table(kind: "type[DataclassInstance]") -> list[Row]:
     """Every setting of a configuration, in the order in which they are defined."""
     rows, group = [], ""
     for field in dataclasses.fields(kind):
         rule = _rule(field)
         group = rule.group or group
-        takes = rule.takes or rule.range() or _TAKES[field.type]  # type: ignore[index]
+        takes = rule.takes or rule.range() or _TAKES[_kind(field)]
         rows.append(Row(group, field.name, as_text(field.default), takes, rule.meaning))
     return rows
 
@@ -144,14 +156,24 @@ def as_text(value: object) -> str:
     """A value as it is typed behind `--set name=`."""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
+    return str(value)
 
 
 def _rule(field: dataclasses.Field) -> Rule:
     return field.metadata[_RULE]
 
 
-def _is_a(value: object, kind: Any) -> bool:
-    if kind is float:  # a recipe may say 3 where 3.0 is meant
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+def _kind(field: dataclasses.Field) -> type:
+    """The type of a field: int, float, bool or str."""
+    assert isinstance(field.type, type), f"{field.name}: the annotation of a setting is a type, not its name"
+    return field.type
+
+
+def _is_a(value: object, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    if kind is float:  # a recipe may say 3 where 3.0 is meant; NaN and infinity are no numbers
+        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    return isinstance(value, kind)

@@ -15,7 +15,7 @@ from foreign import NAMES, Wide, clip_folder, held, rclip_database, rclip_row, u
 from indexes import Store, WrongEncoder
 from retrieval import Retriever
 from retrieval.errors import BadRequest
-from retrieval.exchange import import_into, importing, open_collection
+from retrieval.exchange import export, import_into, importing, open_collection
 from toy import ToyEncoder
 
 # ---------------------------------------------------------------- rclip
@@ -23,7 +23,7 @@ from toy import ToyEncoder
 
 def test_rclip_moves_in_and_index_goes_on_from_there(rclip, photos, vectors):
     report = import_into(photos / ".mmr", open_collection("rclip", rclip))
-    assert (report.rows, report.left_out, report.normalised, report.changed) == (3, {}, 0, 0)
+    assert (report.rows, report.left_out, report.normalized, report.changed) == (3, {}, 0, 0)
     rows, records, manifest = held(photos / ".mmr")
     assert np.array_equal(rows, vectors.astype(np.float16).astype(np.float32))
     assert [record.id for record in records] == list(NAMES)
@@ -194,7 +194,7 @@ def test_rows_that_are_no_unit_vectors(tmp_path):
     rows = np.array([[3, 4], [np.nan, 1], [0, 0], [np.inf, 0], [0, 1]], np.float32)
     folder = clip_folder(tmp_path / "w", [(rows, {"key": list("abcde")})])
     report = import_into(tmp_path / "i", open_collection("clip-retrieval", folder), "small")
-    assert (report.rows, report.normalised) == (2, 1)
+    assert (report.rows, report.normalized) == (2, 1)
     assert report.left_out == {importing.BROKEN: (3, "b")}
     found, records, _ = held(tmp_path / "i")
     assert np.allclose(found, [[0.6, 0.8], [0, 1]], atol=1e-3)
@@ -285,3 +285,13 @@ def test_bad_parquet_files_are_one_line(tmp_path):
         pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "t.parquet")
         with pytest.raises(BadRequest, match=message):
             open_collection("parquet", tmp_path / "t.parquet")
+
+
+def test_a_format_or_a_place_that_is_not_given_is_said():
+    for kind in ("clip-retrieval", "npy", "parquet"):
+        with pytest.raises(BadRequest, match=f"^{kind} has no usual place: say which file or folder is to be read$"):
+            open_collection(kind)
+    with pytest.raises(BadRequest, match="^no format `parket`: did you mean parquet[?]$"):
+        open_collection("parket", "x")
+    with pytest.raises(BadRequest, match="^no format `csv`: one of clip-retrieval, npy, parquet$"):
+        export("csv", None, "x")

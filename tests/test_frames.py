@@ -11,13 +11,13 @@ from PIL import Image
 from retrieval import recipes
 from retrieval.datatypes import Item, Pair
 from retrieval.encoders import encoding, query_encoder
-from retrieval.encoders.build import small_encoder
+from retrieval.encoders.build import new_encoder, small_encoder
 from retrieval.encoders.load import load_encoder
 from retrieval.images import clips as clip_files
 from retrieval.images import load
 from retrieval.towers.frames import FRAME_POOLINGS, build_frames
 from retrieval.training.dataset import TrainingSet
-from retrieval.training.loop import _new_encoder, train
+from retrieval.training.loop import train
 from toy import ToyEncoder
 
 CONFIG = dataclasses.replace(
@@ -107,7 +107,7 @@ def test_a_batch_holds_frames_that_are_cut_and_coloured_alike(clips):
     still = Pair(Item("still", "still.png", lambda: frames_of("right")[0]), "it stays")
     pairs = [*clips, still]
     config = dataclasses.replace(CONFIG, batch_size=5, crop=0.4, color_jitter=0.3, flip="yes")
-    data = TrainingSet(pairs, _new_encoder(pairs, config), config)
+    data = TrainingSet(pairs, new_encoder(config, [pair.caption for pair in pairs]), config)
     batch = data.batch(0)
     assert batch.images.shape == (5, 4, 32, 32, 3)
     place = list(batch.items).index(4)
@@ -119,7 +119,7 @@ def test_a_batch_holds_frames_that_are_cut_and_coloured_alike(clips):
 
 def test_a_short_clip_shows_its_frames_longer(clips, monkeypatch):
     monkeypatch.setattr(load, "clip", lambda *_, **__: clip_files.Clip(frames_of("right")[:2], {}))
-    data = TrainingSet(clips, _new_encoder(clips, CONFIG), CONFIG)
+    data = TrainingSet(clips, new_encoder(CONFIG, [pair.caption for pair in clips]), CONFIG)
     first = data.batch(0).images[0]
     assert torch.equal(first[0], first[1])
     assert torch.equal(first[2], first[3])
@@ -157,7 +157,7 @@ def test_a_trained_encoder_gets_a_pooling_of_its_own(trained, clips, tmp_path):
 def test_clips_of_any_length_are_pooled_beside_pictures():
     counts = np.array([2, 1, 3, 2])
     vectors = units(8, 6).numpy()
-    got = encoding._pooled(vectors, counts, ToyEncoder().pool_frames)
+    got = encoding.pooled(vectors, counts, ToyEncoder().pool_frames)
     for row, start, count in zip(got, np.cumsum(counts) - counts, counts, strict=True):
         mean = vectors[start : start + count].mean(0)
         np.testing.assert_allclose(row, mean / np.linalg.norm(mean), rtol=1e-5)

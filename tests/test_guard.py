@@ -23,9 +23,9 @@ def tiff(colour="red", size=(8, 6)):
 @pytest.fixture
 def fresh():
     """No worker from before, none left behind."""
-    guard._end_all()
+    guard.end_all()
     yield
-    guard._end_all()
+    guard.end_all()
 
 
 def test_the_other_process_gives_the_same_pixels(tmp_path):
@@ -41,29 +41,29 @@ def test_threads_get_each_their_own_picture(fresh):
     with ThreadPoolExecutor(6) as pool:
         got = list(pool.map(lambda colour: load.decode(tiff(colour)).getpixel((0, 0)), colours))
     assert got == colours
-    assert 1 <= len(guard._idle) <= guard.WORKERS
+    assert 1 <= len(guard.idle) <= guard.WORKERS
 
 
 def test_a_decoder_that_crashes_costs_one_file(fresh, monkeypatch):
     load.decode(tiff())
-    real = guard._Worker._send
+    real = guard.Worker.send
 
     def dies(self, *args):
-        self._process.kill()
-        self._process.wait()
+        self.process.kill()
+        self.process.wait()
         return real(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(guard._Worker, "_send", dies)
+        patch.setattr(guard.Worker, "send", dies)
         with pytest.raises(ImageError, match="crashes its decoder"):
             load.decode(tiff())
-    assert guard._idle == []
+    assert guard.idle == []
     assert load.decode(tiff("blue")).getpixel((0, 0)) == (0, 0, 255)
 
 
 def test_a_decoder_that_hangs_is_stopped(fresh, monkeypatch):
     monkeypatch.setattr(guard, "SECONDS", 0.5)
-    monkeypatch.setattr(guard._Worker, "_send", lambda *args: None)  # the worker waits, as one that hangs would
+    monkeypatch.setattr(guard.Worker, "send", lambda *args: None)  # the worker waits, as one that hangs would
     start = time.monotonic()
     with pytest.raises(ImageError, match="took longer than 0.5 s"):
         load.decode(tiff())
@@ -82,7 +82,7 @@ def test_memory_is_limited(fresh):
 
 def test_workers_end_with_their_process(fresh):
     load.decode(tiff())
-    worker = guard._idle[0]._process
+    worker = guard.idle[0].process
     worker.stdin.close()
     assert worker.wait(10) == 0
 

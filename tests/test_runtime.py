@@ -13,7 +13,8 @@ from PIL import Image
 
 from retrieval import Retriever, cache, load_encoder
 from retrieval.encoders import onnx_export, query_encoder
-from retrieval.encoders.tokenizers.clip import ClipTokenizer, compile_tokenizer
+from retrieval.encoders.tokenizers import saved
+from retrieval.encoders.tokenizers.open_clip import OpenClipTokenizer
 
 TEXTS = ["a dog", "two small red cats to the left of a house", "", "word " * 300, "一只狗 🐶"]
 
@@ -64,10 +65,9 @@ def test_an_open_clip_encoder_without_torch(open_clip_encoder):
 @pytest.fixture(scope="session")
 def clip_tokenizers(tmp_path_factory):
     open_clip = pytest.importorskip("open_clip")
-    file = tmp_path_factory.mktemp("tokenizer") / "tokenizer.db"
+    folder = tmp_path_factory.mktemp("tokenizer")
     theirs = open_clip.get_tokenizer("ViT-B-32-256")
-    compile_tokenizer(theirs, file)
-    return ClipTokenizer(file), theirs
+    return saved.load(folder, saved.save(OpenClipTokenizer(theirs), folder)), theirs
 
 
 SCRIPTS = [
@@ -98,9 +98,21 @@ def test_clip_tokens_are_open_clips(clip_tokenizers, text):
 @pytest.mark.parametrize("clean", ["lower", "whitespace", "canonicalize"])
 def test_clip_tokens_under_each_cleaning(tmp_path, clean):
     tokenizer = pytest.importorskip("open_clip").tokenizer.SimpleTokenizer(context_length=16, clean=clean)
-    compile_tokenizer(tokenizer, tmp_path / "tokenizer.db")
+    facts = saved.save(OpenClipTokenizer(tokenizer), tmp_path)
+    assert facts == {"kind": "clip"}
     texts = ["A dog's  life_time, &lt;b&gt;!", "under_score? " * 20, "É. 犬"]
-    np.testing.assert_array_equal(ClipTokenizer(tmp_path / "tokenizer.db")(texts), tokenizer(texts).numpy())
+    np.testing.assert_array_equal(saved.load(tmp_path, facts)(texts), tokenizer(texts).numpy())
+
+
+def test_a_tokenizer_that_draws_lots_or_cleans_its_own_way_is_not_saved(tmp_path):
+    simple = pytest.importorskip("open_clip").tokenizer.SimpleTokenizer
+    odd = simple()
+    odd.clean_fn = str.upper
+    for tokenizer in (simple(reduction_mask="random"), odd, str.split):
+        assert not saved.can_save(OpenClipTokenizer(tokenizer))
+        with pytest.raises(TypeError, match="OpenClipTokenizer cannot be saved"):
+            saved.save(OpenClipTokenizer(tokenizer), tmp_path)
+    assert not saved.can_save(str.split)
 
 
 def test_a_hub_tokenizer_without_transformers(tmp_path):
@@ -108,9 +120,6 @@ def test_a_hub_tokenizer_without_transformers(tmp_path):
     from open_clip.tokenizer import HFTokenizer
     from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
-
-    from retrieval.encoders.tokenizers import saved
-    from retrieval.encoders.tokenizers.open_clip import OpenClipTokenizer
 
     learned = Tokenizer(models.BPE(unk_token="<unk>"))
     learned.pre_tokenizer = pre_tokenizers.Whitespace()

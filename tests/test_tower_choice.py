@@ -13,13 +13,14 @@ from retrieval import recipes
 from retrieval.datatypes import Item, Pair
 from retrieval.encoders import config as towers_asked
 from retrieval.encoders import onnx_export, query_encoder
+from retrieval.encoders.build import new_encoder
 from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses.contrastive import info_nce
 from retrieval.towers import TEXT_TOWERS, build
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet
-from retrieval.training.loop import _new_encoder, backward, train
+from retrieval.training.loop import backward, train
 from retrieval.training.optimizer import Optimizer
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}
@@ -116,7 +117,7 @@ def fresh(request, pairs, tiny_open_clip):
     """An untrained encoder of that choice in training, its config and a batch."""
     config = dataclasses.replace(CONFIG, dropout=0.2).settings(request.param.split())
     torch.manual_seed(0)
-    model = _new_encoder(pairs, config).train()
+    model = new_encoder(config, [pair.caption for pair in pairs]).train()
     return model, config, TrainingSet(pairs, model, config).batch(0)
 
 

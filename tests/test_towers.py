@@ -368,7 +368,7 @@ def test_the_last_block_answers_for_what_is_read_and_nothing_changes(options, re
     ).eval()
     names = list(body.state_dict())
     before = body(pixels(3, 32))
-    tower = OpenClipImageTower(SimpleNamespace(visual=body))
+    tower = OpenClipImageTower(SimpleNamespace(visual=body), {})
     tower.skip_unread()
     seen = []
     body.transformer.resblocks[-1].mlp.register_forward_hook(lambda module, args, out: seen.append(args[0].shape[1]))

@@ -106,7 +106,7 @@ def test_private_addresses_are_refused(server):
      ("100.64.0.1", False), ("2606:4700::1111", True)],
 )  # fmt: skip
 def test_which_addresses_are_public(address, public):
-    assert web._is_public(address) is public
+    assert web.is_public(address) is public
 
 
 def test_a_redirect_to_a_private_address_is_refused(server, monkeypatch):

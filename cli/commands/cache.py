@@ -36,13 +36,13 @@ def _row(preset: Preset, here: bool) -> str:
     recall = f"{preset.text_to_image:.1f} / {preset.image_to_text:.1f}"
     mark = " (default of mmr index)" if preset.name == DEFAULT else ""
     present = "yes" if here else "no"
-    return f"{preset.name:<14}{preset.megabytes:>9}  {present:<6}{recall:<16}{preset.licence:<24}{preset.model}{mark}"
+    return f"{preset.name:<14}{preset.megabytes:>9}  {present:<6}{recall:<16}{preset.license:<24}{preset.model}{mark}"
 
 
 def _as_json(here: dict[str, int], exported: Iterable[cache.Cached]) -> None:
     for preset in PRESETS.values():
         told = {
-            "preset": preset.name, "model": preset.model, "licence": preset.licence, "megabytes": preset.megabytes,
+            "preset": preset.name, "model": preset.model, "licence": preset.license, "megabytes": preset.megabytes,
             "text_to_image": preset.text_to_image, "image_to_text": preset.image_to_text,
             "bytes_here": here.get(preset.name, 0), "default": preset.name == DEFAULT,
         }  # fmt: skip

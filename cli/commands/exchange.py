@@ -122,8 +122,8 @@ def _import(
     collection = open_collection(kind, source, root, records)
     with show.Meter("importing", "rows") as meter:
         report = import_into(index, collection, model, root, keep_missing, meter)
-    if report.normalised:
-        show.note(f"{report.normalised} vectors were not of unit length: normalised")
+    if report.normalized:
+        show.note(f"{report.normalized} vectors were not of unit length: normalised")
     if report.changed:
         show.note(f"{report.changed} files have changed since: `mmr index` will encode them again")
     for reason, (count, first) in report.left_out.items():

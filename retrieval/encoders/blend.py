@@ -1,4 +1,7 @@
-"""Weights between two encoders: what a fine-tune learned without all that it forgot (WiSE-FT, Wortsman 2022)."""
+"""An encoder between two: the weighted mean of the weights before and after a fine-tune (WiSE-FT, Wortsman 2022).
+
+It keeps most of what was learned, and loses less of what was known before.
+"""
 
 from pathlib import Path
 
@@ -11,9 +14,21 @@ from retrieval.errors import BadRequest
 
 @torch.no_grad()
 def blend(before: DualEncoder, after: DualEncoder, share: float) -> DualEncoder:
-    """`before` changed to (1 - share) of its own weights and `share` of `after`'s; 0 and 1 give either exactly.
+    """Mix the weights of an encoder before and after its fine-tune.
 
-    Raises BadRequest where the two are not of one build, or share is outside 0..1.
+    Args:
+        before: The encoder that the fine-tune started from. It is changed in place.
+        after: What the fine-tune made of it.
+        share: That of `after`, from 0 to 1; the ends give either encoder exactly.
+
+    Returns:
+        `before`, with (1 - share) of its own weights and `share` of the other's.
+
+    Raises:
+        BadRequest: The two are not of one build, or `share` is outside 0..1.
+
+    Example:
+        >>> blend(load_encoder("small"), load_encoder("runs/mine"), 0.5).save("runs/half")
     """
     if not 0 <= share <= 1:
         raise BadRequest(f"a share of {share} is outside 0..1: give --at 0.5")

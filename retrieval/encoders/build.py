@@ -1,40 +1,94 @@
-"""New encoders from specs: towers, tokenizer and preprocess, with random or pretrained weights."""
+"""New encoders from specs or settings: towers, tokenizer and preprocess, with random or pretrained weights."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from retrieval import towers
-from retrieval.encoders.encoder import DualEncoder
+from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, text_spec
+from retrieval.encoders.encoder import DualEncoder, EncoderSpec
 from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers import open_clip
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.towers.frames import build_frames
+from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
+
+LOGIT_SCALE = 1 / 0.07  # CLIP's at the start
+
+
+def new_encoder(
+    config: EncoderConfig, captions: Sequence[str], *, logit_scale: float = LOGIT_SCALE,
+    logit_bias: float | None = None, views: int | None = None,
+) -> DualEncoder:  # fmt: skip
+    """The untrained encoder that a configuration asks for.
+
+    Args:
+        config: Its towers, sizes and tokenizer; a TrainConfig is one.
+        captions: What the tokenizer is learned from, unless the text tower is open_clip's.
+        logit_scale: The learned multiplier of the cosines at the start.
+        logit_bias: What is added to them at the start; None for an encoder that has no bias.
+        views: How often a picture is looked at, where that is not `config.views`.
+
+    Raises:
+        BadRequest: A tower of timm or open_clip has no such name.
+        MissingModel: Its weights are neither here nor to be had.
+    """
+    return small_encoder(
+        captions, dim=config.dim, image_size=config.image_size, resize=config.resize, image=image_spec(config),
+        text=text_spec(config), frames=frames_spec(config), vocabulary=config.vocabulary, context=config.context,
+        logit_scale=logit_scale, logit_bias=logit_bias, views=config.views if views is None else views,
+    )  # fmt: skip
 
 
 def small_encoder(
-    captions: Sequence[str], *, dim: int = 256, image_size: int = 96, image: dict | None = None,
-    text: dict | None = None, vocabulary: int = 8192, context: int = 64, resize: str = "squash",
-    logit_scale: float = 1 / 0.07, logit_bias: float | None = None, frames: dict | None = None, views: int = 1,
+    captions: Sequence[str], *, dim: int = 256, image_size: int = 96, image: Spec | None = None,
+    text: Spec | None = None, vocabulary: int = 8192, context: int = 64, resize: str = "squash",
+    logit_scale: float = LOGIT_SCALE, logit_bias: float | None = None, frames: Spec | None = None, views: int = 1,
 ) -> DualEncoder:  # fmt: skip
-    """An untrained encoder: by itself a CNN, a transformer, and a tokenizer learned from `captions`.
+    """An untrained encoder: by itself a CNN, a transformer, and a tokenizer learned from the captions.
 
-    image, text: specs of the towers beyond that, {"type": "vit", "layers": 4} say; frames: of the pooling of clips
-    (retrieval/towers); views: how often a picture is looked at (views.py). Random weights come from torch's generator.
-    Raises BadRequest and MissingModel where a tower of timm or open_clip cannot be had.
+    Random weights come from torch's generator: seed it for the same ones again.
+
+    Args:
+        captions: What the tokenizer is learned from.
+        dim: Numbers in a vector.
+        image_size: Pixels of the square that the encoder sees.
+        image: The spec of the image tower beyond the CNN's, as in {"type": "vit", "layers": 4} (docs/towers.md).
+        text: The same of the text tower.
+        vocabulary: Tokens that are learned at most.
+        context: Tokens of the longest text.
+        resize: How a picture becomes a square: "squash", "shortest" or "longest" (preprocess.py).
+        logit_scale: The learned multiplier of the cosines at the start.
+        logit_bias: What is added to them at the start; None for an encoder that has no bias.
+        frames: The spec of a learned pooling of clips, as in {"type": "attention"}; None for the mean.
+        views: How often a picture is looked at: 1, 2 or 4 (views.py).
+
+    Raises:
+        BadRequest: A tower of timm or open_clip has no such name.
+        MissingModel: Its weights are neither here nor to be had.
+
+    Example:
+        >>> encoder = small_encoder(["a red dog", "two cats"], dim=64, image={"width": 16})
+        >>> encoder.encode_texts(["a dog"]).shape
+        (1, 64)
     """
-    spec = {"image": {"type": "conv", **(image or {})}, "text": {"type": "transformer", **(text or {})}}
-    if spec["text"]["type"] == "open_clip":
-        tokenizer = open_clip.OpenClipTokenizer.of_model(spec["text"]["name"])
+    image, text = {"type": "conv", **(image or {})}, {"type": "transformer", **(text or {})}
+    if text["type"] == "open_clip":
+        tokenizer: Tokenizer = open_clip.OpenClipTokenizer.of_model(text["name"])
     else:
-        tokenizer = CaptionTokenizer.learn(captions, vocabulary, context)
-        spec["text"] |= {"vocabulary": len(tokenizer), "context": context}
-    encoder = from_spec(spec | ({"frames": frames} if frames else {}), dim, None, tokenizer)
-    seen = _preprocess_for(encoder.image_tower, image_size, resize, spec["image"].get("channels", 3))
-    encoder.preprocess = dataclasses.replace(seen, views=views)
+        learned = tokenizer = CaptionTokenizer.learn(captions, vocabulary, context)
+        text |= {"vocabulary": len(learned), "context": context}
+    sides: EncoderSpec = {"image": image, "text": text}
+    if frames:
+        sides["frames"] = frames
+    built = _built(sides, dim)
+    preprocess = _preprocess_for(built.image, image_size, resize, image.get("channels", 3))
+    encoder = _assembled(built, dim, dataclasses.replace(preprocess, views=views), tokenizer)
     with torch.no_grad():
         encoder.log_logit_scale.fill_(math.log(logit_scale))
     if logit_bias is not None:
@@ -42,20 +96,34 @@ def small_encoder(
     return encoder
 
 
-def _preprocess_for(tower: nn.Module, size: int, resize: str, channels: int) -> Preprocess:
-    """As the tower was pretrained, where it was; else with CLIP's colours, or mid-grey for other channels."""
-    mean, std = getattr(tower, "mean", None), getattr(tower, "std", None)
-    if mean:
-        return Preprocess(size, resize, mean=mean, std=std)
+def from_spec(spec: EncoderSpec, dim: int, preprocess: Preprocess, tokenizer: Tokenizer) -> DualEncoder:
+    """An encoder from the specs of its sides, {"image": ..., "text": ..., "frames": ...}, as its manifest has them."""
+    return _assembled(_built(spec, dim), dim, preprocess, tokenizer)
+
+
+class _Parts(NamedTuple):
+    """The modules of an encoder. frames: None where clips are the mean of their frames."""
+
+    image: ImageTower
+    text: TextTower
+    frames: FramePool | None
+
+
+def _built(spec: EncoderSpec, dim: int) -> _Parts:
+    image = towers.build(towers.IMAGE_TOWERS, dim, spec["image"])
+    text = towers.build(towers.TEXT_TOWERS, dim, spec["text"])
+    return _Parts(image, text, build_frames(dim, spec["frames"]) if "frames" in spec else None)
+
+
+def _assembled(parts: _Parts, dim: int, preprocess: Preprocess, tokenizer: Tokenizer) -> DualEncoder:
+    sides: EncoderSpec = {"image": parts.image.spec, "text": parts.text.spec}
+    return DualEncoder(parts.image, parts.text, preprocess, tokenizer, dim, sides, frame_pool=parts.frames)
+
+
+def _preprocess_for(tower: ImageTower, size: int, resize: str, channels: int) -> Preprocess:
+    """As the tower was pretrained, where it was; else with CLIP's colors, or mid-gray for other channels."""
+    if tower.mean and tower.std:
+        return Preprocess(size, resize, mean=tower.mean, std=tower.std)
     if channels == 3:
         return Preprocess(size, resize)
     return Preprocess(size, resize, mean=(0.5,) * channels, std=(0.25,) * channels)
-
-
-def from_spec(spec: dict, dim: int, preprocess: Preprocess | None, tokenizer: Callable) -> DualEncoder:
-    """An encoder from the specs of its sides, {"image": ..., "text": ..., "frames": ...}, as its manifest has them."""
-    image = towers.build(towers.IMAGE_TOWERS, dim, spec["image"])
-    text = towers.build(towers.TEXT_TOWERS, dim, spec["text"])
-    pool = build_frames(dim, spec["frames"]) if "frames" in spec else None
-    sides = {"image": image.spec, "text": text.spec}
-    return DualEncoder(image, text, preprocess, tokenizer, dim, sides, frame_pool=pool)

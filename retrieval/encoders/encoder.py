@@ -8,39 +8,61 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NotRequired, Self, TypedDict, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from indexes import durable
 from retrieval import engine
-from retrieval.datatypes import Features
+from retrieval.datatypes import Features, Picture
 from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.encoders.views import encode_views
 from retrieval.towers import frames
+from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
 MANIFEST = "encoder.json"
 WEIGHTS = "encoder.safetensors"
 FORMAT_VERSION = 1
+Input = TypeVar("Input")
+
+
+class EncoderSpec(TypedDict):
+    """What an encoder's sides are built from again (towers/tower.py); frames: where their pooling is learned."""
+
+    image: Spec
+    text: Spec
+    frames: NotRequired[Spec]
 
 
 class DualEncoder(nn.Module):
     """Two towers into one space of `dim` numbers, with everything that belongs to them.
 
-    name: for people. preprocess: a picture to uint8 (s, s, 3). tokenize: texts to int64 (n, l). spec: what the towers
-    are built from. frame_pool: how the frames of a clip become one vector (towers/frames.py), None is their mean.
-    `encode_images` and `encode_texts` give unit rows as NumPy; `forward` gives Features with gradient.
+    Get one from `load_encoder` or `small_encoder`. `encode_images` and `encode_texts` give unit rows as NumPy; calling
+    it gives Features with gradient, for training.
+
+    Attributes:
+        image_tower: Pixels to vectors (towers/tower.py).
+        text_tower: Tokens to vectors.
+        preprocess: A picture to uint8 (size, size, channels).
+        tokenize: Texts to int64 (n, length).
+        dim: Numbers in a vector.
+        spec: What the towers are built from again.
+        name: By which `load_encoder` finds it; "" for one that was never saved.
+        log_logit_scale: The logarithm of the learned multiplier of the cosines, a scalar parameter.
+        logit_bias: What is added to them, a scalar parameter; None where the loss has none.
+        frame_pool: Frames of a clip to one vector (towers/frames.py); None where that is their mean.
     """
 
     def __init__(
-        self, image_tower: nn.Module, text_tower: nn.Module, preprocess: Preprocess,
-        tokenize: Callable[[Sequence[str]], np.ndarray], dim: int, spec: dict, name: str = "",
-        logit_scale: float = 1 / 0.07, logit_bias: float | None = None, frame_pool: nn.Module | None = None,
+        self, image_tower: ImageTower, text_tower: TextTower, preprocess: Preprocess, tokenize: Tokenizer, dim: int,
+        spec: EncoderSpec, name: str = "", logit_scale: float = 1 / 0.07, logit_bias: float | None = None,
+        frame_pool: FramePool | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.image_tower, self.text_tower, self.frame_pool = image_tower, text_tower, frame_pool
@@ -52,10 +74,18 @@ class DualEncoder(nn.Module):
 
     # ---------------------------------------------------------------- in training
 
-    def forward(self, images: Tensor | None = None, tokens: Tensor | None = None) -> Features:
-        """images uint8 or float (b, s, s, c) in 0..255, tokens (b, l). Either may be None; so is its side then.
+    if TYPE_CHECKING:  # nn.Module's own call takes and gives anything
 
-        Of clips, (b, frames, s, s, c), each frame goes through the tower, and their vectors are pooled.
+        def __call__(self, images: Tensor | None = None, tokens: Tensor | None = None) -> Features:
+            """As `forward`."""
+
+    def forward(self, images: Tensor | None = None, tokens: Tensor | None = None) -> Features:
+        """Encode a batch, with gradient.
+
+        Args:
+            images: uint8 or float (b, s, s, c) in 0..255, as `preprocess` gives them; of clips (b, frames, s, s, c):
+                each frame goes through the tower, and their vectors are pooled. None leaves the side out.
+            tokens: Integers (b, l), as `tokenize` gives them. None leaves the side out.
         """
         image = text = None
         if images is not None:
@@ -90,34 +120,76 @@ class DualEncoder(nn.Module):
         return 32 if self.device.type == "cpu" else 256
 
     @torch.inference_mode()
-    def encode_images(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
-        """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
+    def encode_images(self, images: Sequence[Picture], batch_size: int = 128) -> np.ndarray:
+        """Encode pictures.
+
+        Args:
+            images: RGB pictures, or arrays that `preprocess` made of them.
+            batch_size: How many go through the tower at once: memory and speed, not the vectors.
+
+        Returns:
+            float32 (n, dim), every row of unit length, in the order of the pictures.
+
+        Raises:
+            ImageError: An array has other channels than the tower takes.
+        """
         return self._in_batches(images, batch_size, self._encode_image_batch)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str], batch_size: int = 512) -> np.ndarray:
-        """Texts to float32 (n, dim) of unit length."""
+        """Encode texts; what is longer than the tokenizer's context is cut.
+
+        Args:
+            texts: In any language that the encoder has learned.
+            batch_size: How many go through the tower at once: memory and speed, not the vectors.
+
+        Returns:
+            float32 (n, dim), every row of unit length, in the order of the texts.
+        """
         return self._in_batches(texts, batch_size, self._encode_text_batch)
 
-    def use_frames(self, spec: dict | None) -> None:
-        """Pool clips anew, by a module that is to be trained. None, or what it does already, changes nothing."""
+    def use_frames(self, spec: Spec | None) -> None:
+        """Give clips another pooling, whose weights are new and to be trained.
+
+        Args:
+            spec: {"type": "attention"} or {"type": "transformer"} (towers/frames.py). None, or the type that it has
+                already, changes nothing.
+        """
         if spec and (self.frame_pool is None or self.frame_pool.spec["type"] != spec["type"]):
             self.frame_pool = frames.build_frames(self.dim, spec).to(self.device)
 
     @torch.inference_mode()
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
-        """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
+        """Make one vector of the frames of each clip.
+
+        Args:
+            vectors: float32 (b, frames, dim), the frames' unit rows in the order of their time.
+
+        Returns:
+            float32 (b, dim), every row of unit length.
+        """
         return self._pool(torch.from_numpy(vectors).to(self.device)).float().cpu().numpy()
 
     @property
     def sequences(self) -> tuple[str, ...]:
-        """What the towers can give of a picture or text in parts: "words", "patches"."""
-        words = hasattr(self.text_tower, "words") or hasattr(self.text_tower.body, "token_embedding")
-        return (*["words"] * words, *["patches"] * hasattr(self.image_tower, "patches"))
+        """What the towers can give in parts: "words" where `encode_words` works, "patches" where `encode_patches`."""
+        offered = {"words": self.text_tower.has_words, "patches": self.image_tower.has_patches}
+        return tuple(name for name, there in offered.items() if there)
 
     @torch.inference_mode()
     def encode_words(self, texts: Sequence[str], batch_size: int = 512) -> tuple[np.ndarray, np.ndarray]:
-        """Texts to the vectors of their words, float32 (n, l, width), and which are there, bool (n, l)."""
+        """Encode the words of texts one by one, before they have seen each other.
+
+        Args:
+            texts: As for `encode_texts`.
+            batch_size: How many go through the tower at once.
+
+        Returns:
+            The vectors, float32 (n, l, width), and which of them are words and not padding, bool (n, l).
+
+        Raises:
+            NotImplementedError: `sequences` does not name "words".
+        """
         tokens = torch.from_numpy(self.tokenize(texts)).to(self.device)
         parts = [self.text_tower.word_vectors(part) for part in tokens.split(batch_size)]
         vectors, seen = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -125,41 +197,67 @@ class DualEncoder(nn.Module):
         return vectors[:, :longest].float().cpu().numpy(), seen[:, :longest].cpu().numpy()
 
     @torch.inference_mode()
-    def encode_patches(self, images: Sequence[Image.Image | np.ndarray], batch_size: int = 128) -> np.ndarray:
-        """Pictures, as for encode_images, to the vectors of their places: float32 (n, places, channels)."""
+    def encode_patches(self, images: Sequence[Picture], batch_size: int = 128) -> np.ndarray:
+        """Encode the places of pictures: what the image tower knows of each before it is pooled.
+
+        Args:
+            images: As for `encode_images`.
+            batch_size: How many go through the tower at once.
+
+        Returns:
+            float32 (n, places, channels), the places row by row.
+
+        Raises:
+            NotImplementedError: `sequences` does not name "patches".
+        """
         return self._in_batches(images, batch_size, self._encode_patch_batch)
 
-    def _pixels(self, images: Sequence) -> Tensor:
+    def _pixels(self, images: Sequence[Picture]) -> Tensor:
         pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
         return torch.from_numpy(pixels).to(self.device)
 
-    def _encode_image_batch(self, images: Sequence) -> Tensor:
-        return self(images=self._pixels(images)).image
+    def _encode_image_batch(self, images: Sequence[Picture]) -> Tensor:
+        rows = self(images=self._pixels(images)).image
+        assert rows is not None, "images were given"
+        return rows
 
-    def _encode_patch_batch(self, images: Sequence) -> Tensor:
+    def _encode_patch_batch(self, images: Sequence[Picture]) -> Tensor:
         return self.image_tower.patches(self.preprocess.normalize(self._pixels(images)))
 
     def _encode_text_batch(self, texts: Sequence[str]) -> Tensor:
-        return self(tokens=torch.from_numpy(self.tokenize(texts)).to(self.device)).text
+        rows = self(tokens=torch.from_numpy(self.tokenize(texts)).to(self.device)).text
+        assert rows is not None, "tokens were given"
+        return rows
 
-    def _in_batches(self, inputs: Sequence, size: int, encode: Callable[[Sequence], Tensor]) -> np.ndarray:
+    def _in_batches(
+        self, inputs: Sequence[Input], size: int, encode: Callable[[Sequence[Input]], Tensor]
+    ) -> np.ndarray:
         was_training = self.training
         self.eval()
         parts = [encode(inputs[i : i + size]).float().cpu().numpy() for i in range(0, len(inputs), size)]
         self.train(was_training)
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
 
-    def to_fast_precision(self, precision: str = "auto") -> "DualEncoder":
-        """Put the image tower's body in the fastest type that is right on this device (engine.resolve_precision).
+    def to_fast_precision(self, precision: str = "auto") -> Self:
+        """Make the image tower faster, in place, for encoding and no more training.
 
-        What no answer reads is left out (towers/last_block.py).
-        The text tower stays in float32: texts are few, and it is what a query is exported from.
+        Its body takes the fastest type that is right on this device (engine.resolve_precision), and what no answer
+        reads is left out (towers/last_block.py). The text tower stays in float32: texts are few, and it is what a query
+        is exported from.
+
+        Args:
+            precision: "auto", "fp32" or "bf16".
+
+        Returns:
+            The encoder itself.
+
+        Raises:
+            BadRequest: There is no such precision.
         """
         _ = self.fingerprint  # of the weights as they were loaded
         dtype = engine.resolve_precision(precision, self.device)
-        self.image_tower.body.to(dtype, memory_format=torch.channels_last)  # as pictures lie in memory
-        if hasattr(self.image_tower, "skip_unread"):
-            self.image_tower.skip_unread()
+        self.image_tower.body.to(dtype).to(memory_format=torch.channels_last)  # as pictures lie in memory
+        self.image_tower.skip_unread()
         return self
 
     # ---------------------------------------------------------------- identity
@@ -182,10 +280,10 @@ class DualEncoder(nn.Module):
         return self._fingerprint
 
     def forget_fingerprint(self) -> None:
-        """The weights changed."""
+        """Have `fingerprint` computed anew: call it after the weights were changed."""
         self._fingerprint = None
 
-    def _manifest(self) -> dict:
+    def _manifest(self) -> dict[str, Any]:
         clips = {"frames": self.frame_pool.spec} if self.frame_pool else {}
         return {
             "format": FORMAT_VERSION,
@@ -196,13 +294,21 @@ class DualEncoder(nn.Module):
         }
 
     def save(self, folder: Path | str) -> None:
-        """Write the encoder into a folder. The manifest is written last: with it the folder is whole."""
+        """Write the encoder into a folder, from which `load_encoder` reads it.
+
+        Args:
+            folder: Made where it is not there; an encoder that is in it is replaced. The manifest is written last:
+                a folder without one is no encoder.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MANIFEST).unlink(missing_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         durable.write_bytes(folder / WEIGHTS, save(tensors))
         if isinstance(self.tokenize, CaptionTokenizer):
-            durable.write_bytes(folder / "tokenizer.json", self.tokenize.to_json().encode())
+            self.tokenize.save(folder)
         manifest = self._manifest() | {"fingerprint": self.fingerprint}
         durable.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=2).encode())

@@ -1,15 +1,16 @@
 """Encoding in bulk: items -> decoded batches -> vectors, in the order of the items."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
-from retrieval.datatypes import Item
+from retrieval.datatypes import Item, Picture
+from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Sees
 from retrieval.errors import ImageError
 from retrieval.images import load
@@ -33,11 +34,12 @@ class Prepared(NamedTuple):
     pixels: list[np.ndarray]
 
 
-def prepare(item: Item, preprocess: Callable) -> Prepared | ImageError:
+def prepare(item: Item, preprocess: Preprocess) -> Prepared | ImageError:
     """Decode an item. preprocess: of the encoder. What cannot be decoded comes back as its reason."""
     try:
         if item.kind == "clip":
-            frames, fields = load.clip(load.content_of(item), FRAMES, preprocess.size)
+            frames: Sequence[Picture]
+            frames, fields = load.clip(load.file_of(item), FRAMES, preprocess.size)
         else:
             image, fields = load.load_with_fields(item, at_least=preprocess.size)
             frames = [image]
@@ -76,11 +78,12 @@ def encode(
             yield from _in_order(pool, whole, _batches(items, size), lanes + 1)
     else:
         with ThreadPoolExecutor(DECODERS) as decoders:
-            waiting: deque = deque()
+            waiting: deque[tuple[list[Item], Iterator[Prepared | ImageError]]] = deque()
             for batch in _batches(items, size):
                 waiting.append((batch, decoders.map(prepared, batch)))
                 if len(waiting) > 1:
-                    yield _encoded(*waiting.popleft(), encoder)
+                    earlier, results = waiting.popleft()
+                    yield _encoded(earlier, results, encoder)
             for batch, results in waiting:
                 yield _encoded(batch, results, encoder)
 
@@ -91,9 +94,11 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _in_order(pool: ThreadPoolExecutor, work: Callable, batches: Iterator, depth: int) -> Iterator[Encoded]:
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[list[Item]], Encoded], batches: Iterator[list[Item]], depth: int
+) -> Iterator[Encoded]:
     """work(batch) of each batch, at most `depth` of them under way."""
-    running: deque = deque()
+    running: deque[Future[Encoded]] = deque()
     for batch in batches:
         running.append(pool.submit(work, batch))
         if len(running) == depth:
@@ -102,8 +107,9 @@ def _in_order(pool: ThreadPoolExecutor, work: Callable, batches: Iterator, depth
         yield running.popleft().result()
 
 
-def _encoded(batch: list[Item], results: Iterable, encoder: Sees) -> Encoded:
-    good, skipped = [], []
+def _encoded(batch: list[Item], results: Iterable[Prepared | ImageError], encoder: Sees) -> Encoded:
+    good: list[Prepared] = []
+    skipped: list[tuple[str, str]] = []
     for item, result in zip(batch, results, strict=True):
         if isinstance(result, ImageError):
             skipped.append((item.uri, str(result)))
@@ -111,10 +117,10 @@ def _encoded(batch: list[Item], results: Iterable, encoder: Sees) -> Encoded:
             good.append(result)
     vectors = encoder.encode_images([picture for done in good for picture in done.pixels])
     counts = np.array([len(done.pixels) for done in good])
-    return Encoded([done.item for done in good], _pooled(vectors, counts, encoder.pool_frames), skipped)
+    return Encoded([done.item for done in good], pooled(vectors, counts, encoder.pool_frames), skipped)
 
 
-def _pooled(vectors: np.ndarray, counts: np.ndarray, pool: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def pooled(vectors: np.ndarray, counts: np.ndarray, pool: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """One unit row for each item, of as many rows as it has frames. pool: (b, frames, d) to (b, d)."""
     if len(vectors) == len(counts):
         return vectors

@@ -9,27 +9,48 @@ A name is `scheme:rest`; to add a scheme, write `f(rest) -> DualEncoder` and nam
 
 import difflib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
 from retrieval import engine
 from retrieval.encoders.build import from_spec
-from retrieval.encoders.encoder import FORMAT_VERSION, MANIFEST, WEIGHTS, DualEncoder
+from retrieval.encoders.encoder import FORMAT_VERSION, MANIFEST, WEIGHTS, DualEncoder, EncoderSpec
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.presets import PRESETS
+from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers import open_clip
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.towers import frames, open_clip_towers
+from retrieval.towers.tower import Spec
 
 
 def load_encoder(name: str, device: str = "cpu") -> DualEncoder:
-    """The encoder of that name, in eval mode on the device. Raises MissingModel or BadRequest with the way on."""
+    """Load an encoder by its name.
+
+    Args:
+        name: A preset (`small`, `base`, ...; presets.py), `open_clip:NAME/TAG`, `open_clip:NAME/FILE`, or the folder
+            of a run.
+        device: "cpu", "cuda", or "auto" for the second where there is one.
+
+    Returns:
+        The encoder in eval mode, on the device.
+
+    Raises:
+        BadRequest: open_clip has no such model or tag, or the device is not here.
+        MissingModel: There is no encoder of that name, its run is damaged, unfinished or of a newer version, or its
+            weights are neither here nor to be had.
+
+    Example:
+        >>> encoder = load_encoder("small")
+        >>> encoder.encode_texts(["a dog"]).shape
+        (1, 512)
+    """
     where = engine.resolve_device(device)
     encoder = _load(name).to(where)
     encoder.name = name
@@ -71,8 +92,10 @@ def load_run(folder: Path | str) -> DualEncoder:
         raise MissingModel(f"{folder} is damaged ({reason[:120]}): restore it or train again") from error
 
 
-def _read_run(folder: Path, manifest: dict) -> DualEncoder:
-    spec = {side: manifest[side] for side in ("image", "text", "frames") if side in manifest}
+def _read_run(folder: Path, manifest: dict[str, Any]) -> DualEncoder:
+    spec: EncoderSpec = {"image": manifest["image"], "text": manifest["text"]}
+    if "frames" in manifest:
+        spec["frames"] = manifest["frames"]
     preprocess = Preprocess.from_json(manifest["preprocess"])
     if spec["image"] == spec["text"]:  # a whole model of open_clip
         name = spec["image"]["name"]
@@ -88,7 +111,7 @@ def _read_run(folder: Path, manifest: dict) -> DualEncoder:
     return encoder
 
 
-def _tokenizer_of(folder: Path, text: dict) -> Callable[[Sequence[str]], np.ndarray]:
+def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
     if text["type"] == "ensemble":  # of parts that read words alike
         return _tokenizer_of(folder, text["parts"][0])
     if text["type"] == "open_clip":
@@ -107,7 +130,7 @@ def load_open_clip(rest: str) -> DualEncoder:
     return _wrap_open_clip(name, open_clip_towers.open_clip_model(name, weights))
 
 
-def _wrap_open_clip(name: str, model: nn.Module) -> DualEncoder:
+def _wrap_open_clip(name: str, model: open_clip_towers.OpenClipModel) -> DualEncoder:
     """A whole model of open_clip, both sides of it as they are."""
     fields = open_clip_towers.facts_of(name, model)
     preprocess = Preprocess(
@@ -115,8 +138,10 @@ def _wrap_open_clip(name: str, model: nn.Module) -> DualEncoder:
         mode=fields.get("resize_mode", "shortest"), mean=tuple(fields["mean"]), std=tuple(fields["std"]),
         interpolation=fields.get("interpolation", "bicubic"), fill=fields.get("fill_color", 0),
     )  # fmt: skip
-    image, text = open_clip_towers.OpenClipImageTower(model), open_clip_towers.OpenClipTextTower(model)
-    spec = {side: {"type": "open_clip", "name": name} for side in ("image", "text")}
+    side: Spec = {"type": "open_clip", "name": name}
+    spec: EncoderSpec = {"image": side, "text": side}
+    image = open_clip_towers.OpenClipImageTower(model, side)
+    text = open_clip_towers.OpenClipTextTower(model, side)
     bias = getattr(model, "logit_bias", None)
     return DualEncoder(
         image, text, preprocess, open_clip.OpenClipTokenizer.of_model(name), fields["dim"], spec,

@@ -109,6 +109,7 @@ def _may_be_trimmed(encoder: "DualEncoder") -> bool:
             whole, short = encoder(tokens=tokens).text, encoder(tokens=tokens[:, :length]).text
     except RuntimeError:  # a tower that takes one length only
         return False
+    assert whole is not None and short is not None, "tokens were given"
     return bool((whole * short).sum() > 1 - 1e-6)
 
 

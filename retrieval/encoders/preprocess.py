@@ -1,11 +1,12 @@
-"""Preprocess: a picture of any size to the square that a tower sees, and its normalisation."""
+"""Preprocess: a picture of any size to the square that a tower sees, and its normalization."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from retrieval.datatypes import Picture
 from retrieval.errors import ImageError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Preprocess:
 
     size: int
     mode: str = "squash"
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
     interpolation: str = "bicubic"
     fill: int = 0
     views: int = 1
@@ -43,7 +44,7 @@ class Preprocess:
         """Numbers of a pixel."""
         return len(self.mean)
 
-    def __call__(self, image: Image.Image | np.ndarray) -> np.ndarray:
+    def __call__(self, image: Picture) -> np.ndarray:
         """A picture to uint8 (size, size, channels). Raises ImageError for an array of other channels."""
         if isinstance(image, Image.Image):
             image = image if self.channels == 3 else image.convert(_MODES.get(self.channels, "RGB"))
@@ -78,11 +79,11 @@ class Preprocess:
         std = torch.tensor(self.std, device=pixels.device) * 255
         return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The fields, for a manifest; one view goes without saying, as it did before there were several."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("views", 1)}
 
     @classmethod
-    def from_json(cls, fields: dict) -> "Preprocess":
+    def from_json(cls, fields: dict[str, Any]) -> "Preprocess":
         """The inverse of `to_json`."""
         return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})

@@ -1,4 +1,4 @@
-"""Pretrained encoders by short names: what they are, what they weigh, what they may be used for, how good they are.
+"""Pretrained encoders by short names, with the size of their download, their license and their recall.
 
 Recall is zero-shot COCO 5k text-to-image / image-to-text recall@1 in percent, as published (open_clip's
 docs/openclip_retrieval_results.csv; MobileCLIP2's results files; SigLIP 2's README). None was measured here.
@@ -15,7 +15,7 @@ class Preset:
 
     name: str
     model: str
-    licence: str
+    license: str
     megabytes: int
     text_to_image: float
     image_to_text: float

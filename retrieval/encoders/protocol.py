@@ -1,11 +1,12 @@
 """What an encoder and a tokenizer are to everyone else. DualEncoder and QueryEncoder are two of them."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image
 
+from retrieval.datatypes import Picture
 from retrieval.encoders.preprocess import Preprocess
 
 
@@ -14,6 +15,20 @@ class Tokenizer(Protocol):
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """int64 (n, length), padded."""
+        ...
+
+
+@runtime_checkable
+class SavedTokenizer(Tokenizer, Protocol):
+    """A Tokenizer that can be written down for queries (tokenizers/saved.py)."""
+
+    @property
+    def kind(self) -> str | None:
+        """The name in saved.LOADERS of what reads it again; None for one that cannot be saved."""
+        ...
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write it into a folder; what must be known beside its files to load it, as JSON can hold it."""
         ...
 
 
@@ -35,7 +50,7 @@ class Sees(Protocol):
         """How many pictures are best encoded together."""
         ...
 
-    def encode_images(self, images: Sequence[Image.Image | np.ndarray]) -> np.ndarray:
+    def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
         """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
         ...
 

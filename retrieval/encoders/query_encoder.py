@@ -17,6 +17,7 @@ import numpy as np
 
 from retrieval import cache
 from retrieval.cache import MANIFEST
+from retrieval.datatypes import Picture
 from retrieval.encoders import onnx_export
 from retrieval.encoders.onnx_export import FRAMES, IMAGE, TEXT
 from retrieval.encoders.onnx_session import Session
@@ -31,7 +32,22 @@ IMAGES_AT_ONCE = 16
 
 
 class QueryEncoder:
-    """An Encoder without torch. load: gives the whole encoder, for what is not exported yet."""
+    """An encoder for queries, which runs in ONNX Runtime: torch is not imported.
+
+    Get one from `open_query_encoder`. It gives the vectors of the DualEncoder that it was exported from, up to float32
+    rounding; the image tower is exported when the first picture is encoded.
+
+    Args:
+        folder: What onnx_export.export wrote.
+        load: Gives the whole encoder, for what is not exported yet or cannot be.
+
+    Attributes:
+        name: By which `load_encoder` finds the encoder.
+        dim: Numbers in a vector.
+        fingerprint: That of the encoder it was exported from.
+        preprocess: A picture to uint8 (size, size, channels).
+        tokenize: Texts to int64 (n, length).
+    """
 
     lanes, bulk = 1, 32
 
@@ -45,42 +61,44 @@ class QueryEncoder:
         self._image: Session | None = None
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts to float32 (n, dim) of unit length."""
+        """Encode texts to float32 (n, dim), every row of unit length."""
         tokens = self.tokenize(texts)
         if self._trim:  # what follows a text's end decides nothing, and is most of the work
             tokens = tokens[:, : max(1, int(np.count_nonzero(tokens, axis=1).max(initial=1)))]
         return self._text(tokens=tokens)
 
-    def encode_images(self, images: Sequence) -> np.ndarray:
-        """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
-        if self._image is None and not self._find_image_tower():
+    def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
+        """Encode RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
+        tower = self._image_tower()
+        if tower is None:
             return self._load().encode_images(images)
         parts = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(images), IMAGES_AT_ONCE):
             part = images[start : start + IMAGES_AT_ONCE]
             pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in part])
-            parts.append(self._image(pixels=pixels))
+            parts.append(tower(pixels=pixels))
         return np.concatenate(parts)
 
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
         """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
-        if self._image is None and not self._find_image_tower():
+        if self._image_tower() is None:
             return self._load().pool_frames(vectors)
         if not (self._folder / FRAMES).is_file():
             means = vectors.mean(1)
             return means / np.linalg.norm(means, axis=1, keepdims=True)
         return Session(self._folder / FRAMES)(frames=vectors)
 
-    def _find_image_tower(self) -> bool:
-        """Open the picture tower, exporting it first where it is not there; False where it cannot be had as ONNX."""
-        try:
-            if not (self._folder / IMAGE).is_file():
-                onnx_export.export_image_tower(self._load(), self._folder)
-            self._image = Session(self._folder / IMAGE)
-        # A cache that is damaged or cannot be written must never stop a query.
-        except Exception:
-            return False
-        return True
+    def _image_tower(self) -> Session | None:
+        """The picture tower, exported first where it is not there; None where it cannot be had as ONNX."""
+        if self._image is None:
+            try:
+                if not (self._folder / IMAGE).is_file():
+                    onnx_export.export_image_tower(self._load(), self._folder)
+                self._image = Session(self._folder / IMAGE)
+            # A cache that is damaged or cannot be written must never stop a query.
+            except Exception:
+                return None
+        return self._image
 
 
 def preprocess_of(name: str) -> Preprocess | None:

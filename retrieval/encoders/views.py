@@ -3,6 +3,7 @@
 Only what encodes looks more than once: in training a picture is shown another way each time as it is.
 """
 
+import functools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -16,7 +17,8 @@ def encode_views(tower: Callable[[Tensor], Tensor], pictures: Tensor, count: int
     """What a tower says of pictures (b, c, s, s), as unit rows (b, d): `count` times the work. count: 1, 2 or 4."""
     if count == 1:
         return F.normalize(tower(pictures), dim=-1)
-    return F.normalize(sum(F.normalize(tower(view), dim=-1) for view in views(pictures, count)), dim=-1)
+    looks = (F.normalize(tower(view), dim=-1) for view in views(pictures, count))
+    return F.normalize(functools.reduce(torch.add, looks), dim=-1)
 
 
 def views(pictures: Tensor, count: int) -> Iterator[Tensor]:

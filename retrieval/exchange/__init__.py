@@ -8,13 +8,14 @@ To read a format, write `f(path, root, records) -> Collection` (collection.py) a
 `f(store, path, on_progress, dtype) -> the files written` in EXPORTERS.
 """
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from indexes import Store
-from retrieval.errors import BadRequest
+from retrieval.errors import BadRequest, did_you_mean
 from retrieval.exchange import clip_retrieval, flat, rclip
 from retrieval.exchange.collection import Collection, Entry
 from retrieval.exchange.importing import ImportReport, import_into
@@ -30,6 +31,7 @@ EXPORTERS: dict[str, Callable[..., list[Path]]] = {
     "npy": flat.write_npy,
     "parquet": flat.write_parquet,
 }
+USUAL_PLACES: dict[str, Callable[[], Path]] = {"rclip": rclip.default_database}
 
 __all__ = ["EXPORTERS", "IMPORTERS", "Collection", "Entry", "ImportReport", "export", "import_into", "open_collection"]
 
@@ -37,23 +39,58 @@ __all__ = ["EXPORTERS", "IMPORTERS", "Collection", "Entry", "ImportReport", "exp
 def open_collection(
     kind: str, path: Path | str | None = None, root: Path | str | None = None, records: Path | str | None = None
 ) -> Collection:
-    """What is at `path`, of a kind that IMPORTERS names.
+    """Open what another tool left: vectors, and what each of them is of.
 
-    root: the folder that relative paths in it start from. records: a table beside bare vectors. Raises BadRequest for
-    what is not there, not of that kind, damaged, or newer than what is known here.
+    Args:
+        kind: One of IMPORTERS.
+        path: Its file or folder; None for the place where the tool keeps it, which only rclip has.
+        root: The folder that relative paths in it start from; None for the kind's own.
+        records: A table beside bare vectors (`npy`), with a row for each.
+
+    Returns:
+        The collection. Its vectors are read when it is imported, block by block.
+
+    Raises:
+        BadRequest: The kind is unknown, or there is nothing at `path`, or something of another kind, damaged, or newer
+            than what is known here.
+
+    Example:
+        >>> import_into("photos/.mmr", open_collection("rclip"))
     """
-    return IMPORTERS[kind](*(None if given is None else Path(given) for given in (path, root, records)))
+    _require_known(kind, IMPORTERS)
+    if path is None and kind not in USUAL_PLACES:
+        raise BadRequest(f"{kind} has no usual place: say which file or folder is to be read")
+    place = USUAL_PLACES[kind]() if path is None else Path(path)
+    return IMPORTERS[kind](place, *(None if given is None else Path(given) for given in (root, records)))
 
 
 def export(
     kind: str, store: Store, path: Path | str, on_progress: Callable[[int, int], None] = lambda done, total: None,
     dtype: str = "float16",
 ) -> list[Path]:  # fmt: skip
-    """Write the living rows of a store and their records, in the order of the rows; the files or folders written.
+    """Write the vectors and records of an index for another tool, in the order of its rows, without what was deleted.
 
-    dtype: of the vectors, float16 (as they are stored) or float32. Each file is whole or absent. Raises BadRequest
-    where there is something at `path`.
+    Args:
+        kind: One of EXPORTERS.
+        store: The index.
+        path: A new file (`npy`, `parquet`) or a new or empty folder (`clip-retrieval`).
+        on_progress: Called with the rows that are written and the rows there are.
+        dtype: Of the vectors: float16, as they are stored, or float32.
+
+    Returns:
+        The files or folders that were written. Each is whole or absent.
+
+    Raises:
+        BadRequest: The kind or the dtype is unknown, or there is something at `path`.
     """
+    _require_known(kind, EXPORTERS)
     if np.dtype(dtype).name not in ("float16", "float32"):
         raise BadRequest(f"vectors cannot be written as {dtype}: give float16 or float32")
     return EXPORTERS[kind](store, Path(path), on_progress, np.dtype(dtype).newbyteorder("<"))
+
+
+def _require_known(kind: str, kinds: Iterable[str]) -> None:
+    known = list(kinds)
+    if kind not in known:
+        near = difflib.get_close_matches(kind, known, 1)
+        raise BadRequest(f"no format `{kind}`: {did_you_mean(near, 'one of ' + ', '.join(known))}")

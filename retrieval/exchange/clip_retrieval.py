@@ -14,13 +14,13 @@ import numpy as np
 
 from indexes import Record, Store, durable
 from retrieval.errors import BadRequest
-from retrieval.exchange import columns, flat, parquet_files
+from retrieval.exchange import columns, flat, rows
 from retrieval.exchange.collection import BLOCK_ROWS, Collection, Entry
 
 SHARD_ROWS = BLOCK_ROWS * 64  # about a million, as it writes them itself
 
 
-def open_folder(path: Path | None, root: Path | None = None, records: Path | None = None) -> Collection:
+def open_folder(path: Path, root: Path | None = None, records: Path | None = None) -> Collection:
     """The pictures of such a folder. Relative image paths start from `root`, or from where we are, as for the tool.
 
     Raises BadRequest where it is no such folder, a file is damaged, or the numbers of rows do not fit together.
@@ -37,14 +37,14 @@ def open_folder(path: Path | None, root: Path | None = None, records: Path | Non
             raise BadRequest(
                 f"{file} holds rows of {shard.shape[1]}, {vectors[0].name} of {shards[0].shape[1]}: remove one of them"
             )
-    _must_fit(path, [len(shard) for shard in shards], [parquet_files.parquet_size(file) for file in metadata])
-    described = parquet_files.parquet_footer(metadata[0])
+    _must_fit(path, [len(shard) for shard in shards], [rows.parquet_size(file) for file in metadata])
+    described = rows.parquet_footer(metadata[0])
     known = described.get("root")
 
     def entries() -> Iterator[Entry]:
-        rows = chain.from_iterable(parquet_files.parquet_rows(file) for file in metadata)
+        table = chain.from_iterable(rows.parquet_rows(file) for file in metadata)
         moved = (root or Path(known)) if isinstance(known, str) else None
-        return columns.entries(rows, (root or Path()).absolute(), path / "metadata", moved)
+        return columns.entries(table, (root or Path()).absolute(), path / "metadata", moved)
 
     return flat.collection("clip-retrieval", path, shards, entries, described, root)
 
@@ -93,7 +93,8 @@ class _Blocks:
     """Blocks that are cut where a shard ends."""
 
     def __init__(self, blocks: Iterator[tuple[np.ndarray, list[Record]]]) -> None:
-        self._blocks, self._left = blocks, None
+        self._blocks = blocks
+        self._left: tuple[np.ndarray, list[Record]] | None = None
 
     def take(self, count: int) -> Iterator[tuple[np.ndarray, list[Record]]]:
         """Blocks of `count` rows together."""

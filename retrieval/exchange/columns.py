@@ -43,6 +43,8 @@ def entries(rows: Iterable[dict[str, Any]], folder: Path, source: Path, root: Pa
 
 def _recorded(text: object, source: Path, number: int) -> Record:
     try:
+        if not isinstance(text, str | bytes):
+            raise TypeError("no text")
         found = json.loads(text)
         record = Record(found["id"], found["stamp"], found["fields"])
         typed = (isinstance(part, str) for part in (record.id, record.stamp, record.fields[URI]))
@@ -61,6 +63,7 @@ def _of_record(record: Record, root: Path | None) -> Entry:
 
 def _of_row(row: dict[str, Any], number: int, folder: Path) -> Entry:
     file = next((column for column in FILES if _is_text(row.get(column))), None)
+    used: str | None
     if file and Path(row[file]).suffix.lower() in EXTENSIONS and "://" not in row[file]:
         used, path = file, os.path.normpath(folder / row[file])
     else:
@@ -98,7 +101,7 @@ def plain(value: object) -> Any:
 
 
 def kinds_of(blocks: Iterable[Sequence[Record]]) -> dict[str, str]:
-    """The columns that records need, name -> kind (tables.KINDS); what is not of one kind throughout is a string."""
+    """The columns that records need, name -> kind (rows.KINDS); what is not of one kind throughout is a string."""
     found: dict[str, str] = {}
     for records in blocks:
         for record in records:
@@ -136,8 +139,10 @@ def line_of(record: Record, path: str | None, kinds: dict[str, str]) -> dict[str
 
 
 def _as_kind(value: object, kind: str) -> object:
+    if isinstance(value, int | float) and kind == "float64":
+        return float(value)
     if value is None or kind != "string":
-        return float(value) if kind == "float64" and value is not None else value
+        return value
     return text_of(value if isinstance(value, str) else json.dumps(value))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from indexes import Record, Store, durable
 from retrieval.errors import BadRequest
-from retrieval.exchange import columns, parquet_files
+from retrieval.exchange import columns, rows
 from retrieval.exchange.collection import BLOCK_ROWS, Block, Collection, Entry
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Origin, root_of
@@ -21,41 +21,41 @@ Progress = Callable[[int, int], None]
 # ---------------------------------------------------------------- read
 
 
-def open_npy(path: Path | None, root: Path | None = None, records: Path | None = None) -> Collection:
+def open_npy(path: Path, root: Path | None = None, records: Path | None = None) -> Collection:
     """The rows of a .npy file, each called by its number, or by the row of a table.
 
     records: a .parquet, .csv or .jsonl file with as many rows; its relative paths start from `root`, or from its own
     folder. Raises BadRequest for what cannot be read or does not fit together.
     """
     vectors = load_npy(path)
-    described = parquet_files.parquet_footer(records) if records and records.suffix.lower() == ".parquet" else {}
+    described = rows.parquet_footer(records) if records and records.suffix.lower() == ".parquet" else {}
     if records:
-        count = sum(1 for _ in parquet_files.rows(records))
+        count = sum(1 for _ in rows.read(records))
         if count != len(vectors):
             raise BadRequest(f"{path} has {len(vectors)} vectors, {records} has {count} rows: give the table of these")
 
     def entries() -> Iterator[Entry]:
         if not records:
             return (Entry(str(number)) for number in range(len(vectors)))
-        return columns.entries(parquet_files.rows(records), root or records.parent, records, _root(described, root))
+        return columns.entries(rows.read(records), root or records.parent, records, _root(described, root))
 
     return collection("npy", path, [vectors], entries, described, root)
 
 
-def open_parquet(path: Path | None, root: Path | None = None, records: Path | None = None) -> Collection:
+def open_parquet(path: Path, root: Path | None = None, records: Path | None = None) -> Collection:
     """A parquet file whose column `embedding` holds lists of numbers. Raises BadRequest where it cannot be read."""
-    total, described = parquet_files.parquet_size(path), parquet_files.parquet_footer(path)
-    first = next(parquet_files.parquet_vectors(path, columns.VECTOR), None)
+    total, described = rows.parquet_size(path), rows.parquet_footer(path)
+    first = next(rows.parquet_vectors(path, columns.VECTOR), None)
     if first is None:
         raise BadRequest(f"{path} has no rows: give another file")
 
     def entries() -> Iterator[Entry]:
-        rows = parquet_files.parquet_rows(path, (columns.VECTOR,))
-        return columns.entries(rows, root or path.parent, path, _root(described, root))
+        table = rows.parquet_rows(path, (columns.VECTOR,))
+        return columns.entries(table, root or path.parent, path, _root(described, root))
 
     def blocks() -> Iterator[Block]:
         rest = entries()
-        for vectors in parquet_files.parquet_vectors(path, columns.VECTOR):
+        for vectors in rows.parquet_vectors(path, columns.VECTOR):
             if vectors.shape[1] != first.shape[1]:
                 raise BadRequest(f"{path} has vectors of {first.shape[1]} and of {vectors.shape[1]}: check the file")
             yield vectors, list(islice(rest, len(vectors)))
@@ -137,7 +137,7 @@ def write_parquet(store: Store, path: Path, on_progress: Progress, dtype: np.dty
     described = Described(store)
 
     def write(file: BinaryIO) -> None:
-        with parquet_files.ParquetSink(file, described.kinds, described.footer, store.dim) as sink:
+        with rows.ParquetSink(file, described.kinds, described.footer, store.dim) as sink:
             for vectors, records in blocks_of(store, on_progress):
                 sink.write(described.lines(records), vectors)
 
@@ -179,12 +179,12 @@ def blocks_of(
 ) -> Iterator[tuple[np.ndarray, list[Record]]]:
     """(vectors float32 (n, dim), records) of what is alive, in the order of the rows, at most BLOCK_ROWS at a time."""
     done = 0
-    for rows, vectors in chain.from_iterable(segment.blocks() for segment in store.segments):
-        for start in range(0, len(rows), BLOCK_ROWS):
+    for numbers, vectors in chain.from_iterable(segment.blocks() for segment in store.segments):
+        for start in range(0, len(numbers), BLOCK_ROWS):
             part = slice(start, start + BLOCK_ROWS)
-            done += len(rows[part])
+            done += len(numbers[part])
             on_progress(done, len(store))
-            yield vectors[part], store.records(rows[part])
+            yield vectors[part], store.records(numbers[part])
 
 
 def write_shard(
@@ -196,7 +196,7 @@ def write_shard(
     def both(vectors_file: BinaryIO, records_file: BinaryIO) -> None:
         header = {"descr": dtype.str, "fortran_order": False, "shape": (count, dim)}
         np.lib.format.write_array_header_1_0(vectors_file, header)
-        with parquet_files.ParquetSink(records_file, described.kinds, described.footer) as sink:
+        with rows.ParquetSink(records_file, described.kinds, described.footer) as sink:
             for vectors, records in blocks:
                 vectors_file.write(np.ascontiguousarray(vectors, dtype).tobytes())
                 sink.write(described.lines(records))

@@ -34,7 +34,7 @@ BROKEN, REPEATED = "the vector is zero or not finite", "named before"
 class ImportReport:
     """What `import_into` did. left_out: reason -> (how many, the first of them).
 
-    fingerprint: of the encoder, where an index of mmr said it. normalised: rows that were not of unit length. changed:
+    fingerprint: of the encoder, where an index of mmr said it. normalized: rows that were not of unit length. changed:
     files that are not as they were when they were encoded.
     """
 
@@ -42,7 +42,7 @@ class ImportReport:
     root: str | None = None
     encoder: str = ""
     fingerprint: str | None = None
-    normalised: int = 0
+    normalized: int = 0
     changed: int = 0
     left_out: dict[str, tuple[int, str]] = field(default_factory=dict)
 
@@ -56,12 +56,28 @@ def import_into(
     path: Path | str, collection: Collection, model: str | None = None, root: Path | str | None = None,
     keep_missing: bool = False, on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ImportReport:  # fmt: skip
-    """Make an index at `path` of what another tool left.
+    """Make an index of what another tool left; its vectors are kept, nothing is encoded.
 
-    model: the encoder of the vectors, where the collection does not say it or is wrong; it is compared with them when
-    it is first loaded (indexing/adoption.py). root: the folder that uris are relative to; files outside are left out.
-    None: the folder that holds the index, if that is called .mmr and holds all files, else the deepest that does.
-    keep_missing: also take what has no file here. Raises BadRequest or StoreError, and leaves no index then.
+    Args:
+        path: Where the index is made: nothing, or an empty folder.
+        collection: What `open_collection` opened.
+        model: The encoder of the vectors, where the collection does not say it or is wrong. It is compared with them
+            when it is first loaded (indexing/adoption.py).
+        root: The folder that uris are relative to; files outside are left out. None is the folder that holds the index,
+            if that is called .mmr and holds all files, else the deepest one that does.
+        keep_missing: Also take what has no file here.
+        on_progress: Called with the rows that are read and the rows there are.
+
+    Returns:
+        What was taken and what was left out.
+
+    Raises:
+        BadRequest: There is something at `path`, the encoder or the root is not known, or nothing could be taken.
+        StoreError: The index cannot be written. In either case none is left at `path`.
+
+    Example:
+        >>> import_into("photos/.mmr", open_collection("rclip")).rows
+        3
     """
     path = Path(path)
     _must_be_free(path)
@@ -158,7 +174,8 @@ class _Chooser:
         with np.errstate(over="ignore"):
             vectors = np.array(vectors, np.float32)
             length = np.linalg.norm(vectors, axis=1)
-        kept, records = [], []
+        kept: list[int] = []
+        records: list[Record] = []
         for number, entry in enumerate(entries):
             if not (np.isfinite(length[number]) and length[number] > 0):
                 self._report.leave_out(BROKEN, entry.name)
@@ -167,7 +184,7 @@ class _Chooser:
                 records.append(record)
         vectors, length = vectors[kept], length[kept, None]
         off = np.abs(length - 1) > UNIT
-        self._report.normalised += int(off.sum())
+        self._report.normalized += int(off.sum())
         return np.where(off, vectors / length, vectors), records
 
     def _record(self, entry: Entry) -> Record | None:
@@ -189,16 +206,18 @@ class _Chooser:
     def _uri(self, entry: Entry) -> tuple[str, str | None] | None:
         """The uri and the file, if it is one; None, counted, where the entry is not wanted."""
         if entry.path is None or self._root is None:
-            if self._root is not None and not self._keep:
-                return self._report.leave_out(NO_FILE, entry.name)
-            return entry.uri or entry.name, None
-        if not self._keep and not Path(entry.path).exists():
-            return self._report.leave_out(GONE, entry.path)
-        if entry.uri is not None:
+            if self._root is None or self._keep:
+                return entry.uri or entry.name, None
+            self._report.leave_out(NO_FILE, entry.name)
+        elif not self._keep and not Path(entry.path).exists():
+            self._report.leave_out(GONE, entry.path)
+        elif entry.uri is not None:
             return entry.uri, entry.path
-        if not Path(entry.path).is_relative_to(self._root):
-            return self._report.leave_out(OUTSIDE, entry.path)
-        return Path(entry.path).relative_to(self._root).as_posix(), entry.path
+        elif Path(entry.path).is_relative_to(self._root):
+            return Path(entry.path).relative_to(self._root).as_posix(), entry.path
+        else:
+            self._report.leave_out(OUTSIDE, entry.path)
+        return None
 
 
 def _fill(store: Store, collection: Collection, chooser: _Chooser, on_progress: Callable[[int, int], None]) -> None:

@@ -30,13 +30,12 @@ def default_database() -> Path:
     return Path(given or by_system.get(sys.platform, home / ".local/share/rclip")) / "db.sqlite3"
 
 
-def open_database(path: Path | None = None, root: Path | None = None, records: Path | None = None) -> Collection:
-    """The pictures of an rclip database; `path`: the file, or its folder; None: the user's own.
+def open_database(path: Path, root: Path | None = None, records: Path | None = None) -> Collection:
+    """The pictures of an rclip database; `path`: the file, or its folder.
 
     Its paths are absolute: `root` adds nothing. Raises BadRequest where there is no file, it is not rclip's, or is of
     a newer version.
     """
-    path = path or default_database()
     path = path / "db.sqlite3" if path.is_dir() else path
     if not path.is_file():
         raise BadRequest(f"no rclip database at {path}: give its path, as in mmr import rclip DB")
@@ -63,7 +62,7 @@ def _paths(path: Path) -> Iterator[str]:
 
 
 def _blocks(path: Path) -> Iterator[Block]:
-    rows = []
+    rows: list[tuple] = []
     for row in _select(path, f"SELECT filepath, modified_at, size, vector {_ALIVE} ORDER BY filepath"):
         rows.append(row)
         if len(rows) == BLOCK_ROWS:

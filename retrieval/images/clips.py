@@ -3,11 +3,12 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from retrieval.errors import ImageError
+from retrieval.images.exif import Fields
 
 EXTENSIONS = frozenset(".mp4 .m4v .mov .mkv .webm .avi .wmv .flv .mpg .mpeg .3gp .mts .m2ts .ogv".split())
 _MAX_PIXELS = 40_000_000  # of a frame
@@ -24,11 +25,11 @@ class Clip(NamedTuple):
     """Frames in the order of their time, and what the file says: video, seconds, width, height, taken."""
 
     frames: list[Image.Image]
-    fields: dict
+    fields: Fields
 
 
-def clip_here(content: Path | bytes, count: int, at_least: int | None) -> tuple[list[Image.Image], dict]:
-    """`clip` in this process, whatever the file may do to it."""
+def clip_here(content: Path | bytes, count: int, at_least: int | None) -> Clip:
+    """`load.clip` in this process, whatever the file may do to it."""
     import av
 
     av.logging.set_level(None)
@@ -46,7 +47,7 @@ def clip_here(content: Path | bytes, count: int, at_least: int | None) -> tuple[
         raise ImageError(f"does not decode: {reason.splitlines()[0]}"[:200]) from error
 
 
-def _sampled(container, count: int, at_least: int | None) -> tuple[list[Image.Image], dict]:  # noqa: ANN001
+def _sampled(container: Any, count: int, at_least: int | None) -> Clip:  # PyAV carries no types
     stream = container.streams.video[0]
     if stream.width * stream.height > _MAX_PIXELS:
         raise ImageError(f"too large: frames of {stream.width} x {stream.height} pixels")
@@ -58,20 +59,20 @@ def _sampled(container, count: int, at_least: int | None) -> tuple[list[Image.Im
         raise ImageError("does not decode: no frame can be read")
     turned = found[0][1] % 180 != 0
     width, height = (stream.height, stream.width) if turned else (stream.width, stream.height)
-    fields = {"video": True, "seconds": round(seconds, 3), "width": width, "height": height}
+    fields: Fields = {"video": True, "seconds": round(seconds, 3), "width": width, "height": height}
     created = container.metadata.get("creation_time") or stream.metadata.get("creation_time")
     if created and created[:4] > "1970":
         fields["taken"] = created[:19]
-    return [image for image, _ in found], fields
+    return Clip([image for image, _ in found], fields)
 
 
-def _seconds(container, stream) -> float:  # noqa: ANN001
+def _seconds(container: Any, stream: Any) -> float:
     if stream.duration:
         return max(0.0, float(stream.duration * stream.time_base))
     return max(0.0, (container.duration or 0) / 1_000_000)
 
 
-def _nearest(container, stream, wanted: list[float]) -> Iterator:  # noqa: ANN001
+def _nearest(container: Any, stream: Any, wanted: list[float]) -> Iterator[Any]:
     """The first frame at or after each time; of a damaged clip those that there are.
 
     Reads on where the next time is near, and jumps to the key frame before it where it is far.
@@ -97,14 +98,15 @@ def _nearest(container, stream, wanted: list[float]) -> Iterator:  # noqa: ANN00
             yield last
 
 
-def _next(reading: Iterator):  # noqa: ANN202 - av.VideoFrame or None
+def _next(reading: Iterator[Any]) -> Any:
+    """The next av.VideoFrame; None at the end, and where what follows is damaged."""
     try:
         return next(reading, None)
-    except (OSError, ValueError):  # damaged from here on
+    except (OSError, ValueError):
         return None
 
 
-def _picture(frame, at_least: int | None) -> tuple[Image.Image, int]:  # noqa: ANN001
+def _picture(frame: Any, at_least: int | None) -> tuple[Image.Image, int]:
     """The frame as a picture, and by how many degrees it was turned to stand upright."""
     factor = max(1, min(frame.width, frame.height) // at_least) if at_least else 1
     size = {"width": max(1, frame.width // factor), "height": max(1, frame.height // factor)} if factor > 1 else {}

@@ -1,4 +1,4 @@
-"""What a photograph says of itself: when it was taken, with what, where. Nothing in it can make a picture fail.
+"""EXIF: when a photograph was taken, with what camera, where. Nothing that stands there can make a picture fail.
 
 The few tags that are wanted are read here, as Pillow reads all of them, in Python, in the time of a small decode.
 """
@@ -6,6 +6,7 @@ The few tags that are wanted are read here, as Pillow reads all of them, in Pyth
 import re
 import struct
 from datetime import datetime
+from typing import Any
 
 from PIL import ExifTags, Image
 
@@ -18,6 +19,7 @@ _FORMS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 7: "s", 9: "i", 10: "ii"}  # 
 _TIME = re.compile(r"(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
 Tags = dict[int, object]
+Fields = dict[str, Any]  # taken, camera, latitude, longitude, width, height; of a clip also video, seconds
 
 
 def tags_of(image: Image.Image) -> Tags:
@@ -49,10 +51,12 @@ def read(data: bytes) -> Tags:
     tags: Tags = {}
     try:
         tags.update(_directory(data, struct.unpack_from(order + "I", data, 4)[0], order, _WANTED))
-        if isinstance(tags.get(_IFD.Exif), int):
-            tags.update(_directory(data, tags[_IFD.Exif], order, _WANTED - {_IFD.Exif, _IFD.GPSInfo}))
-        if isinstance(tags.get(_IFD.GPSInfo), int):
-            place = _directory(data, tags[_IFD.GPSInfo], order, _PLACE)
+        inner = tags.get(_IFD.Exif)
+        if isinstance(inner, int):
+            tags.update(_directory(data, inner, order, _WANTED - {_IFD.Exif, _IFD.GPSInfo}))
+        at = tags.get(_IFD.GPSInfo)
+        if isinstance(at, int):
+            place = _directory(data, at, order, _PLACE)
             tags.update({_GPS + tag: value for tag, value in place.items()})
     except struct.error:  # it points out of itself: what was read till then is taken
         pass
@@ -96,30 +100,31 @@ def orientation(tags: Tags) -> int | None:
     return value if isinstance(value, int) and 1 <= value <= 8 else None
 
 
-def fields_of(tags: Tags) -> dict[str, str | float]:
+def fields_of(tags: Tags) -> Fields:
     """`taken` (ISO 8601, the camera's own clock), `camera`, `latitude`, `longitude`: those that are there and sound."""
     return {**_taken(tags), **_camera(tags), **_place(tags)} if tags else {}
 
 
-def _taken(tags: Tags) -> dict:
+def _taken(tags: Tags) -> Fields:
     for tag in (_BASE.DateTimeOriginal, _BASE.DateTimeDigitized, _BASE.DateTime):
         match = _TIME.match(str(tags.get(tag)))
         if match:
             try:
-                return {"taken": datetime(*map(int, match.groups())).isoformat()}
+                year, month, day, hour, minute, second = map(int, match.groups())
+                return {"taken": datetime(year, month, day, hour, minute, second).isoformat()}
             except ValueError:  # 0000:00:00, or a month 13
                 continue
     return {}
 
 
-def _camera(tags: Tags) -> dict:
+def _camera(tags: Tags) -> Fields:
     make, model = (str(tags.get(tag) or "").split("\0")[0].strip() for tag in (_BASE.Make, _BASE.Model))
     if make and not model.lower().startswith(make.split()[0].lower()):
         model = f"{make} {model}".strip()
     return {"camera": model[:100]} if model else {}
 
 
-def _place(tags: Tags) -> dict:
+def _place(tags: Tags) -> Fields:
     latitude = _degrees(tags.get(_GPS + 2), tags.get(_GPS + 1), "S", 90)
     longitude = _degrees(tags.get(_GPS + 4), tags.get(_GPS + 3), "W", 180)
     if latitude is None or longitude is None or latitude == longitude == 0:  # 0, 0: no fix

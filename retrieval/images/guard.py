@@ -11,19 +11,22 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 from PIL import Image
 
 from retrieval.errors import ImageError
+from retrieval.images.exif import Fields
 from retrieval.images.pixels import Decoded
 
 SECONDS = 20.0  # for one file
 MEMORY = 900_000_000  # bytes that a worker may take beside what it has when it starts (on Linux)
 WORKERS = max(2, min(4, os.cpu_count() or 2))
 
+Answer = tuple[list[Image.Image], Fields]
+
 _slots = threading.BoundedSemaphore(WORKERS)
-_idle: "list[_Worker]" = []
+idle: "list[Worker]" = []  # those that wait for a file
 
 
 def decode(content: Path | bytes, at_least: int | None = None) -> Decoded:
@@ -32,44 +35,51 @@ def decode(content: Path | bytes, at_least: int | None = None) -> Decoded:
     return Decoded(frames[0], fields)
 
 
-def ask(request: dict, content: Path | bytes) -> tuple[list[Image.Image], dict]:
+def ask(request: dict[str, Any], content: Path | bytes) -> Answer:
     """The pictures and fields that a worker gives for a request. Raises ImageError with the reason."""
     with _slots:
         try:
-            worker = _idle.pop()
+            worker = idle.pop()
         except IndexError:
-            worker = _Worker()
+            worker = Worker()
         try:
             answer = worker.ask(request, content)
         except BaseException:
             worker.end()
             raise
-        _idle.append(worker)
+        idle.append(worker)
     if isinstance(answer, str):
         raise ImageError(answer)
     return answer
 
 
-class _Worker:
-    """One decoding process."""
+class Worker:
+    """One decoding process, started when the object is made."""
 
     def __init__(self) -> None:
         here = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (here, *sys.path)))
         # -P: a picture folder that one is in may hold a numpy.py.
-        self._process = subprocess.Popen(
+        self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "retrieval.images.worker"], env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
+        assert self.process.stdin and self.process.stdout, "both are pipes"
+        self._requests, self._answers = self.process.stdin, self.process.stdout
 
-    def ask(self, request: dict, content: Path | bytes) -> tuple[list[Image.Image], dict] | str:
+    def ask(self, request: dict[str, Any], content: Path | bytes) -> Answer | str:
         """The answer, or the reason why there is none. Raises ImageError where the process did not survive."""
         overdue = threading.Event()
-        timer = threading.Timer(SECONDS, lambda: (overdue.set(), self._process.kill()))
+
+        def stop() -> None:
+            overdue.set()
+            self.process.kill()
+
+        timer = threading.Timer(SECONDS, stop)
         timer.daemon = True
         timer.start()
         try:
-            self._send(request, content)
+            self.send(request, content)
             return self._receive()
         except (OSError, ValueError, EOFError) as error:
             reason = f"took longer than {SECONDS:g} s" if overdue.is_set() else "crashes its decoder"
@@ -77,44 +87,46 @@ class _Worker:
         finally:
             timer.cancel()
 
-    def _send(self, request: dict, content: Path | bytes) -> None:
+    def send(self, request: dict[str, Any], content: Path | bytes) -> None:
+        """Write a request into the process, with the bytes or the name of the file."""
         if isinstance(content, bytes):
-            write_message(self._process.stdin, {**request, "bytes": len(content)}, content)
+            write_message(self._requests, {**request, "bytes": len(content)}, content)
         else:
-            write_message(self._process.stdin, {**request, "path": str(content.absolute())})
+            write_message(self._requests, {**request, "path": str(content.absolute())})
 
-    def _receive(self) -> tuple[list[Image.Image], dict] | str:
-        answer = json.loads(self._process.stdout.readline())
+    def _receive(self) -> Answer | str:
+        answer = json.loads(self._answers.readline())
         if "error" in answer:
             return answer["error"]
         frames = []
         for width, height in answer["sizes"]:
-            pixels = self._process.stdout.read(width * height * 3)
+            pixels = self._answers.read(width * height * 3)
             frames.append(Image.frombytes("RGB", (width, height), pixels))
         return frames, answer["fields"]
 
     def end(self) -> None:
         """Stop the process and let go of it."""
-        self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
+        self.process.kill()
+        for stream in (self._requests, self._answers):
             try:
                 stream.close()
             except OSError:  # what was still to be written has nobody to read it
                 continue
-        self._process.wait()
+        self.process.wait()
 
 
 @atexit.register
-def _end_all() -> None:
-    while _idle:
-        _idle.pop().end()
+def end_all() -> None:
+    """Stop the workers that have nothing to do; the next picture starts a new one."""
+    while idle:
+        idle.pop().end()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # the pipes are the parent's
+    os.register_at_fork(after_in_child=idle.clear)  # the pipes are the parent's
 
 
-def write_message(stream: BinaryIO, head: dict, *bodies: bytes) -> None:
+def write_message(stream: IO[bytes], head: dict[str, Any], *bodies: bytes) -> None:
     """A line of JSON and what belongs to it."""
     stream.write(json.dumps(head).encode() + b"\n")
     for body in bodies:

@@ -7,16 +7,18 @@ process of its own (guard.py), which may crash, hang or run out of memory at the
 
 import io
 import stat
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
-from retrieval.datatypes import Item
+from retrieval.datatypes import Item, Picture
 from retrieval.errors import ImageError
 from retrieval.images import guard, raw
 from retrieval.images.clips import Clip
+from retrieval.images.exif import Fields
 from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, reason_of
 
 
@@ -48,38 +50,53 @@ def decode_with_fields(content: Path | bytes, at_least: int | None = None, name:
     return guard.decode(content, at_least)
 
 
-def load(item: Item, at_least: int | None = None) -> Image.Image:
+class Loaded(NamedTuple):
+    """What an item shows, an array where it has other channels than a picture file; what its file says (exif.py)."""
+
+    image: Picture
+    fields: Fields
+
+
+def load(item: Item, at_least: int | None = None) -> Picture:
     """The picture of an item as `decode` gives it; of a clip its middle frame. Raises ImageError with the reason."""
     return load_with_fields(item, at_least).image
 
 
-def load_frames(item: Item, count: int, at_least: int | None = None) -> list[Image.Image]:
+def load_frames(item: Item, count: int, at_least: int | None = None) -> Sequence[Picture]:
     """Up to `count` frames of a clip in the order of their time, or the picture of an item that is none.
 
     Raises ImageError with the reason.
     """
     if item.kind != "clip":
         return [load(item, at_least)]
-    return frames(content_of(item), count, at_least)
+    return frames(file_of(item), count, at_least)
 
 
-def load_with_fields(item: Item, at_least: int | None = None) -> Decoded:
+def load_with_fields(item: Item, at_least: int | None = None) -> Loaded:
     """`load`, and what the file says of itself: taken, camera, latitude, longitude, width, height.
 
     The source's own columns are in `item.meta` and should win: `{**fields, **item.meta}`.
     """
     content = content_of(item)
     if isinstance(content, Image.Image):
-        return Decoded(content, {"width": content.width, "height": content.height})
-    if not isinstance(content, Path | bytes):  # an array of other channels than a picture file has
-        return Decoded(content, {"width": content.shape[1], "height": content.shape[0]})
+        return Loaded(content, {"width": content.width, "height": content.height})
+    if not isinstance(content, Path | bytes):  # an array
+        return Loaded(content, {"width": content.shape[1], "height": content.shape[0]})
     if item.kind == "clip":
         pictures, fields = clip(content, 1, at_least)
-        return Decoded(pictures[0], fields)
-    return decode_with_fields(content, at_least, item.uri)
+        return Loaded(pictures[0], fields)
+    return Loaded(*decode_with_fields(content, at_least, item.uri))
 
 
-def content_of(item: Item) -> Path | bytes | Image.Image:
+def file_of(item: Item) -> Path | bytes:
+    """The file of a clip, or its bytes. Raises ImageError with the reason."""
+    content = content_of(item)
+    if not isinstance(content, Path | bytes):
+        raise ImageError("a picture, not the file of a clip")
+    return content
+
+
+def content_of(item: Item) -> "Path | bytes | Picture":
     """The file of an item, its bytes, or the picture itself. Raises ImageError with the reason."""
     if isinstance(item.content, Path):
         return item.content

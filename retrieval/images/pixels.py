@@ -42,11 +42,11 @@ class Decoded(NamedTuple):
     """A picture, and what the file says of it (exif.py)."""
 
     image: Image.Image
-    fields: dict
+    fields: exif.Fields
 
 
 class NeedsGuard(Exception):
-    """This file is not for a thread."""
+    """Raised where a file must be decoded in a process of its own (guard.py)."""
 
 
 def kind_of(head: bytes) -> str:
@@ -60,7 +60,7 @@ def kind_of(head: bytes) -> str:
 
 
 def is_heif(head: bytes) -> bool:
-    """Are these the first bytes of a HEIC or HEIF file, other than AVIF?"""
+    """True for the first bytes of a HEIC or HEIF file, other than AVIF."""
     brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(64, int.from_bytes(head[:4], "big")), 4))]
     return head[4:8] == b"ftyp" and b"avif" not in brands and any(brand in _HEIF_BRANDS for brand in brands)
 
@@ -73,7 +73,7 @@ def decode_here(
     at_least: int | None,
     formats: tuple[str, ...],
     guarded: bool = False,
-    around: dict | None = None,
+    around: exif.Tags | None = None,
 ) -> Decoded:
     """Decode in this process. guarded: this is a process of its own, so that large pictures may be tried.
 
@@ -163,7 +163,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
-    """More than 8 bits of grey to 8. Pillow's own convert() clips at 255 instead of scaling.
+    """More than 8 bits of gray to 8. Pillow's own convert() clips at 255 instead of scaling.
 
     16-bit files span 0..65535; 32-bit integers and floats have no agreed range, so theirs is taken as it is found:
     up to 1 (a float picture), up to 255, up to 65535, else stretched.
@@ -184,7 +184,7 @@ def _from_deep(image: Image.Image) -> Image.Image:
         scale = 1.0
     else:
         scale = 255.0 / max(65535.0, top)
-    grey = Image.new("L", image.size)
+    gray = Image.new("L", image.size)
     for y in starts:
-        grey.paste(Image.fromarray((strip(y) * scale).round().clip(0, 255).astype(np.uint8)), (0, y))
-    return grey
+        gray.paste(Image.fromarray((strip(y) * scale).round().clip(0, 255).astype(np.uint8)), (0, y))
+    return gray

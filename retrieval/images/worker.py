@@ -8,13 +8,11 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import BinaryIO
-
-from PIL import Image
+from typing import Any, BinaryIO
 
 from retrieval.errors import ImageError
 from retrieval.images import clips
-from retrieval.images.guard import MEMORY, write_message
+from retrieval.images.guard import MEMORY, Answer, write_message
 from retrieval.images.pixels import decode_here, formats, is_heif
 
 
@@ -32,7 +30,7 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             write_message(answers, {"error": "too large for memory"})
 
 
-def _picture(content: Path | bytes, request: dict) -> tuple[list[Image.Image], dict]:
+def _picture(content: Path | bytes, request: dict[str, Any]) -> Answer:
     wanted = None
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
         if is_heif(file.read(64)):
@@ -46,7 +44,7 @@ def _picture(content: Path | bytes, request: dict) -> tuple[list[Image.Image], d
     return [image], fields
 
 
-def _clip(content: Path | bytes, request: dict) -> tuple[list[Image.Image], dict]:
+def _clip(content: Path | bytes, request: dict[str, Any]) -> Answer:
     return clips.clip_here(content, request["count"], request["at_least"])
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
+from retrieval.images.exif import Fields
 from retrieval.images.pixels import EXTENSIONS
 from retrieval.sources import reopen, within
 from retrieval.sources.uri import Options, Row, Uri, existing_file, id_of, matches, pattern_root, stamp_of, unreadable
@@ -93,10 +94,11 @@ def _members(tar: tarfile.TarFile, damage: list[str]) -> Iterator[tuple[str, str
     """Key, ending and header of each file, up to the end or to where the tar is damaged; then `damage` says how."""
     try:
         while (member := tar.next()) is not None:
-            tar.members = []  # tarfile would keep every header
+            vars(tar)["members"] = []  # tarfile would keep every header; its attribute is in no type stub
             match = _KEY.match(member.name)
             if match and member.isreg() and not member.issparse() and not match[1].rsplit("/")[-1].startswith("__"):
                 yield match[1], match[2].lower(), member
+        assert tar.fileobj is not None, "it is open"
         tar.fileobj.seek(tar.offset)
         if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes half a header for the end
             raise tarfile.ReadError("a member's header cannot be read")
@@ -134,10 +136,11 @@ def _sample(
 def _text(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> str:
     if member is None or member.size > _MAX_TEXT:
         return ""
-    return tar.extractfile(member).read().decode("utf-8-sig", "replace")
+    text = tar.extractfile(member)
+    return "" if text is None else text.read().decode("utf-8-sig", "replace")
 
 
-def _json(text: str) -> dict:
+def _json(text: str) -> Fields:
     try:
         fields = json.loads(text) if text else {}
     except (ValueError, RecursionError):
@@ -145,7 +148,7 @@ def _json(text: str) -> dict:
     return fields if isinstance(fields, dict) else {}
 
 
-def _plain(fields: dict) -> dict:
+def _plain(fields: Fields) -> Fields:
     plain = {k: v for k, v in fields.items() if isinstance(v, str | int | float | bool) and k not in _LEFT_OUT}
     return {k: v for k, v in plain.items() if v != "" and not (isinstance(v, str) and len(v) > 2000)}
 
@@ -154,7 +157,7 @@ def _plain(fields: dict) -> dict:
 
 
 def is_img2dataset(folder: Path) -> bool:
-    """Does a folder hold what img2dataset wrote: 00000_stats.json beside a shard?"""
+    """True for a folder that holds what img2dataset wrote: 00000_stats.json beside a shard."""
     return any(re.fullmatch(r"\d{5,}_stats\.json", path.name) for path in folder.glob("*_stats.json"))
 
 

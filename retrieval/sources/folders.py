@@ -1,16 +1,20 @@
 """Pictures and clips in a folder and below it, with what their file says without being opened."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.images import clips
 from retrieval.images.pixels import EXTENSIONS
 from retrieval.sources.uri import Options, Row, Uri, id_of, unreadable
+
+if TYPE_CHECKING:
+    import pathspec
 
 Found = tuple[Path, str, "set[str] | str"]  # as `walk` yields it
 IGNORE_FILE = ".mmrignore"
@@ -34,7 +38,7 @@ def rows(uri: Uri) -> Iterable[Row]:
     for folder, name, beside in _all_of(uri):
         relative = (folder / name).relative_to(root).as_posix()
         item = unreadable(relative, beside) if isinstance(beside, str) else _item(root, relative)
-        lines = _captions(folder / name, beside) if isinstance(beside, set) else []
+        lines: Sequence[str | None] = _captions(folder / name, beside) if isinstance(beside, set) else []
         yield from ((item, line) for line in lines or [None])
 
 
@@ -45,17 +49,21 @@ def _all_of(uri: Uri) -> Iterator[Found]:
     walks = [walk(folder, uri.options) for folder in uri.folders]
     if not uri.roots:
         return walks[0]
-    first = [next(found, None) for found in walks]
-    if None in first:
-        empty = uri.folders[first.index(None)]
-        raise BadRequest(f"{empty} has no pictures: is its disk there? Else name the other folders, with --only")
-    return chain.from_iterable(chain([one], rest) for one, rest in zip(first, walks, strict=True))
+    begun = []
+    for folder, found in zip(uri.folders, walks, strict=True):
+        first = next(found, None)
+        if first is None:
+            raise BadRequest(f"{folder} has no pictures: is its disk there? Else name the other folders, with --only")
+        begun.append(chain([first], found))
+    return chain.from_iterable(begun)
 
 
 def _item(root: Path, name: str) -> Item:
     path = root / name
     kind = clips.kind(path)
-    meta: dict = {"folder": path.relative_to(root).parent.as_posix()} | ({"video": True} if kind == "clip" else {})
+    meta: dict[str, Any] = {"folder": path.relative_to(root).parent.as_posix()} | (
+        {"video": True} if kind == "clip" else {}
+    )
     stamp = ""
     try:
         status = path.stat()
@@ -104,7 +112,7 @@ class Rules:
     def __init__(self, root: Path, options: Options) -> None:
         self._root, self._hidden = root, options.include_hidden
         self._excluded = _patterns(options.exclude)
-        self._files: dict[Path, object] = {}
+        self._files: dict[Path, pathspec.GitIgnoreSpec | None] = {}
 
     def read(self, folder: Path) -> None:
         """Take in the ignore file of a folder."""
@@ -115,12 +123,12 @@ class Rules:
         self._files[folder] = _patterns(lines)
 
     def wants_folder(self, folder: Path, name: str) -> bool:
-        """Is this folder walked?"""
+        """True for a folder that is walked."""
         junk = name.lower() in _JUNK or name.endswith(".mmr")
         return not junk and self._wants(folder, name, "/")
 
     def wants_file(self, folder: Path, name: str) -> bool:
-        """Is this file an item?"""
+        """True for a file that is an item."""
         ending = "." + name.rpartition(".")[2].lower()
         return (ending in EXTENSIONS or ending in clips.EXTENSIONS) and self._wants(folder, name, "")
 
@@ -131,8 +139,9 @@ class Rules:
         if self._excluded and self._excluded.match_file(path.relative_to(self._root).as_posix() + slash):
             return False
         for above in (folder, *folder.parents) if self._files else ():
-            if above in self._files:
-                verdict = self._files[above].check_file(path.relative_to(above).as_posix() + slash).include
+            patterns = self._files.get(above)
+            if patterns is not None:
+                verdict = patterns.check_file(path.relative_to(above).as_posix() + slash).include
                 if verdict is not None:
                     return not verdict
             if above == self._root:
@@ -140,7 +149,8 @@ class Rules:
         return True
 
 
-def _patterns(lines: Iterable[str]):  # noqa: ANN202 - pathspec.GitIgnoreSpec, imported where there is a pattern
+def _patterns(lines: Iterable[str]) -> "pathspec.GitIgnoreSpec | None":
+    """The globs, None where there is none: pathspec is imported where it is needed."""
     lines = [line for line in lines if line.strip()]
     if not lines:
         return None

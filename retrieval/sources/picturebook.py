@@ -47,7 +47,7 @@ def is_held_out(thing: str, color: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Things:
-    """Things of one kind. places: their centres (x, y) in the unit square, seed: of their poses."""
+    """Things of one kind. places: their centers (x, y) in the unit square, seed: of their poses."""
 
     thing: str
     color: str
@@ -103,10 +103,9 @@ class Scene:
         rng = random.Random(self.seed)
         big = size * _SUPERSAMPLE
         image = backdrop(self.place, rng, big)
-        draw = ImageDraw.Draw(image)
         placed = sorted(((y, x, g) for g in self.groups for x, y in g.places), key=lambda p: p[0])
         for y, x, group in placed:  # what stands nearer is drawn over what stands behind
-            _draw_thing(draw, random.Random(f"{group.seed}/{x}/{y}"), group, (x * big, y * big), big, self.place)
+            _draw_thing(image, random.Random(f"{group.seed}/{x}/{y}"), group, (x * big, y * big), big, self.place)
         return image.resize((size, size), Image.Resampling.BOX)
 
     def captions(self) -> list[str]:
@@ -136,10 +135,6 @@ class Scene:
     def _where(self) -> str:
         names = PLACES[self.place]
         return names[self.seed % len(names)]
-
-    def shows(self, thing: str) -> bool:
-        """True if at least one `thing` is in the picture."""
-        return any(group.thing == thing for group in self.groups)
 
 
 def scenes(count: int, split: str = "train", seed: int = 0) -> Iterator[Scene]:
@@ -225,16 +220,21 @@ def _group(rng: random.Random, thing: str, color: str, column: tuple[float, floa
 
 
 def _draw_thing(
-    draw: ImageDraw.ImageDraw, rng: random.Random, group: Things, centre: tuple[float, float], size: int, place: str
+    image: Image.Image, rng: random.Random, group: Things, center: tuple[float, float], size: int, place: str
 ) -> None:
+    draw = ImageDraw.Draw(image)
     half = (_LARGEST if group.large else _SMALLEST) * size * rng.uniform(0.9, 1.05)
     color = FIXED_COLOR.get(group.thing) or COLORS[group.color]
     jitter = rng.uniform(0.9, 1.12) * (0.85 if place == "night" and group.thing not in FIXED_COLOR else 1)
     if group.thing not in FLYING:  # a soft shadow to stand on
-        x, y = centre[0], centre[1] + half * 0.97
-        under = draw._image.getpixel((min(size - 1, max(0, int(x))), min(size - 1, max(0, int(y)))))
-        draw.ellipse((x - half * 0.85, y - half * 0.1, x + half * 0.85, y + half * 0.12), fill=shade(under, 0.75))
-    brush = Brush(draw, *centre, half, angle=rng.uniform(-0.1, 0.1), mirrored=rng.random() < 0.5)
+        x, y = center[0], center[1] + half * 0.97
+        under = image.getpixel((min(size - 1, max(0, int(x))), min(size - 1, max(0, int(y)))))
+        assert isinstance(under, tuple), "the picture is RGB"
+        red, green, blue = under
+        draw.ellipse(
+            (x - half * 0.85, y - half * 0.1, x + half * 0.85, y + half * 0.12), fill=shade((red, green, blue), 0.75)
+        )
+    brush = Brush(draw, *center, half, angle=rng.uniform(-0.1, 0.1), mirrored=rng.random() < 0.5)
     ART[group.thing](brush, rng, shade(color, jitter))
 
 

@@ -24,9 +24,13 @@ _DARK: Color = (38, 34, 40)
 
 def shade(color: Color, factor: float) -> Color:
     """Darker (factor below 1) or nearer to white (above 1)."""
-    if factor <= 1:
-        return tuple(int(c * factor) for c in color)
-    return tuple(int(c + (255 - c) * (factor - 1)) for c in color)
+    return _between((0, 0, 0), color, factor) if factor <= 1 else _between(color, (255, 255, 255), factor - 1)
+
+
+def _between(one: Color, other: Color, share: float) -> Color:
+    """A color on the way from one to the other, of which it has that share."""
+    red, green, blue = (int(a + (z - a) * share) for a, z in zip(one, other, strict=True))
+    return red, green, blue
 
 
 @dataclass
@@ -363,8 +367,7 @@ def backdrop(place: str, rng: random.Random, size: int) -> Image.Image:
     level = int(horizon * size)
     for y in range(level):
         t = y / level
-        row = tuple(int(a + (z - a) * t) for a, z in zip(sky_top, sky_low, strict=True))
-        draw.line([(0, y), (size, y)], fill=shade(row, min(1.1, light)))
+        draw.line([(0, y), (size, y)], fill=shade(_between(sky_top, sky_low, t), min(1.1, light)))
     _SCENERY[place](draw, rng, size, horizon)
     return image
 

@@ -33,9 +33,22 @@ _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?):(.+)")
 
 
 def parse_uri(text: str | Uri | Sequence[str], options: Options | None = None) -> Uri:
-    """Take a source, or several folders, apart. Raises BadRequest for an unknown scheme, or a path that is nothing.
+    """Take the name of a source apart.
 
-    options: what is left out and what may be fetched. A source that is taken apart already comes back as it is.
+    Args:
+        text: A path, `scheme:path?column=value`, or several folders, which become one source. A Uri stays as it is.
+        options: What of it is left out and what may be fetched; None leaves what is in a Uri.
+
+    Returns:
+        The source with its scheme (a name in SOURCES), path and filters.
+
+    Raises:
+        BadRequest: The path is neither a file nor a folder, or of no kind that is known; or several sources are given
+            and one is no folder.
+
+    Example:
+        >>> parse_uri("csv:pairs.csv?split=train").where
+        {'split': 'train'}
     """
     if isinstance(text, Uri):
         uri = text
@@ -97,7 +110,21 @@ def _schemes() -> str:
 
 
 def open_items(uri: str | Uri) -> Iterator[Item]:
-    """Each item once, with its first caption. Raises BadRequest where the source cannot be read or is empty."""
+    """Read what can be found in a source: each picture or clip once, with its first caption.
+
+    Args:
+        uri: The source, as typed or from `parse_uri`.
+
+    Yields:
+        Items in the order of the source. None is decoded yet; what cannot be read fails when it is.
+
+    Raises:
+        BadRequest: The source cannot be read, has nothing in it, or nothing that matches its filter.
+
+    Example:
+        >>> [item.uri for item in open_items("photos")]
+        ['beach.jpg', 'zoo/lion.jpg']
+    """
     seen: set[str] = set()
     for item, caption in _rows(uri):
         if item.id not in seen:
@@ -106,7 +133,17 @@ def open_items(uri: str | Uri) -> Iterator[Item]:
 
 
 def open_pairs(uri: str | Uri) -> list[Pair]:
-    """Every picture with every caption of it; rows without one are left out. Raises BadRequest where none is left."""
+    """Read the training examples of a source: every picture with every caption of it.
+
+    Args:
+        uri: The source, as typed or from `parse_uri`.
+
+    Returns:
+        The pairs in the order of the source; rows without a caption are left out. Pairs of a picture share its Item.
+
+    Raises:
+        BadRequest: The source cannot be read, or has no captions.
+    """
     items: dict[str, Item] = {}
     pairs = [
         Pair(items.setdefault(item.id, item), caption.strip())
@@ -130,10 +167,10 @@ def open_mixture(texts: Sequence[str]) -> list[Pair]:
     taken: set[str] = set()
     for number, text in enumerate(texts, 1):
         weighted = _WEIGHTED.fullmatch(text)
-        weight = float(weighted[1]) if weighted else 1.0
+        weight, source = (float(weighted[1]), weighted[2]) if weighted else (1.0, text)
         if not 0 < weight < math.inf:
-            raise BadRequest(f"{text}: a source's weight is a number above 0, as in 2:{weighted[2]}")
-        some = open_pairs(weighted[2] if weighted else text)
+            raise BadRequest(f"{text}: a source's weight is a number above 0, as in 2:{source}")
+        some = open_pairs(source)
         items = {pair.item.id: pair.item for pair in some}
         again = {id_: replace(item, id=f"{number}/{id_}") for id_, item in items.items() if id_ in taken}
         taken |= set(items)

@@ -5,10 +5,10 @@ within.py has the types of where; files are relative to the source's root.
 
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
-from retrieval.datatypes import Item
 from retrieval.errors import ImageError
 from retrieval.images import load
 from retrieval.sources import within
@@ -19,7 +19,7 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 def open_again(
-    uri: str, meta: dict, root: Path | str | None, at_least: int | None = None, *, urls: bool = False
+    uri: str, meta: dict[str, Any], root: Path | str | None, at_least: int | None = None, *, urls: bool = False
 ) -> Image.Image:
     """The picture of an indexed item, as `images.load` gave it; of a clip its middle frame.
 
@@ -27,11 +27,12 @@ def open_again(
     or another file stands there now.
     """
     content = content_again(uri, meta, root, urls=urls)
-    opened = content if isinstance(content, Path) else lambda: content
-    return load.load(Item(uri, uri, opened, kind=within.kind_of(meta)), at_least)
+    if within.kind_of(meta) == "clip":
+        return load.frames(content, 1, at_least)[0]
+    return load.decode(content, at_least, uri)
 
 
-def content_again(uri: str, meta: dict, root: Path | str | None, *, urls: bool = False) -> Path | bytes:
+def content_again(uri: str, meta: dict[str, Any], root: Path | str | None, *, urls: bool = False) -> Path | bytes:
     """The file of an indexed item, or its bytes where it lies in another file. Raises ImageError."""
     place = within.place_of(meta)
     if isinstance(place, OnWeb):

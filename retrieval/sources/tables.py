@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
@@ -16,6 +17,7 @@ from retrieval.images import clips
 from retrieval.sources import reopen, within
 from retrieval.sources.uri import Row, Uri, existing_file, id_of, matches, stamp_of
 
+Table = Any  # a datasets.Dataset, whose package has no types and is imported late
 _PICTURES = ("image", "jpg", "jpeg", "png", "webp")  # the later ones are img2dataset's
 
 
@@ -37,7 +39,7 @@ def jsonl(uri: Uri) -> Iterable[Row]:
     """`jsonl:FILE`, an object a line. Raises BadRequest."""
     path = existing_file(uri)
 
-    def lines() -> Iterator[dict]:
+    def lines() -> Iterator[dict[str, Any]]:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
@@ -66,13 +68,13 @@ def url_list(uri: Uri) -> Iterable[Row]:
                 yield _of_web(line.strip(), uri, {}), None
 
 
-def _of_web(url: str, uri: Uri, meta: dict) -> Item:
+def _of_web(url: str, uri: Uri, meta: dict[str, Any]) -> Item:
     from retrieval.sources import web  # with it comes all of http and TLS, which few sources need
 
     return web.item(url, uri, meta)
 
 
-def _table(uri: Uri, columns: list[str], rows: Iterable[dict]) -> Iterator[Row]:
+def _table(uri: Uri, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> Iterator[Row]:
     """Rows with the path of a picture under `image`, or its `url`, and a text, or a list of texts, under `caption`."""
     column = _picture_column(uri, columns, ("image",))
     folder = Path(uri.path).parent
@@ -149,7 +151,7 @@ def hugging_face(uri: Uri) -> Iterable[Row]:
     return _dataset(uri, table, None)
 
 
-def _written_down(builder, split: str, count: int):  # noqa: ANN001, ANN202 - a DatasetBuilder, a Dataset
+def _written_down(builder: Any, split: str, count: int) -> Table:  # a DatasetBuilder
     """The first `count` rows of a stream, in the cache of `datasets`, where the next run finds them again."""
     import datasets
 
@@ -162,7 +164,7 @@ def _written_down(builder, split: str, count: int):  # noqa: ANN001, ANN202 - a 
     return datasets.Dataset.from_generator(_each, rows.features, gen_kwargs={"rows": rows}, fingerprint=key)
 
 
-def _each(rows: Iterable[dict]) -> Iterator[dict]:
+def _each(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     yield from rows
 
 
@@ -170,7 +172,7 @@ def _first_line(error: Exception) -> str:
     return (str(error) or type(error).__name__).splitlines()[0].rstrip(":. ")
 
 
-def _dataset(uri: Uri, table, file: Path | None) -> Iterator[Row]:  # noqa: ANN001 - datasets.Dataset, imported late
+def _dataset(uri: Uri, table: Table, file: Path | None) -> Iterator[Row]:
     import datasets
 
     column = _picture_column(uri, table.column_names, _PICTURES)
@@ -190,7 +192,7 @@ def _dataset(uri: Uri, table, file: Path | None) -> Iterator[Row]:  # noqa: ANN0
             yield from ((item, caption) for caption in _captions(text))
 
 
-def _dataset_item(table, number: int, column: str, meta: dict, file: Path | None) -> Item:  # noqa: ANN001
+def _dataset_item(table: Table, number: int, column: str, meta: dict[str, Any], file: Path | None) -> Item:
     folder = Path() if file is None else file.parent
 
     def content() -> Path | bytes:

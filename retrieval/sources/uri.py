@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, ImageError
@@ -83,8 +84,8 @@ def stamp_of(path: Path) -> str:
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
-def matches(row: dict, where: dict[str, str]) -> bool:
-    """Does the row have every value that was asked for?"""
+def matches(row: dict[str, Any], where: dict[str, str]) -> bool:
+    """True where a row has every value that was asked for."""
     return all(str(row.get(column)) == value for column, value in where.items())
 
 

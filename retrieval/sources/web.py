@@ -10,7 +10,9 @@ import socket
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, ImageError
@@ -22,7 +24,7 @@ MAX_BYTES = 64_000_000
 _CHUNK = 1 << 16
 
 
-def item(url: str, uri: Uri, meta: dict) -> Item:
+def item(url: str, uri: Uri, meta: dict[str, Any]) -> Item:
     """The picture at a URL. Raises BadRequest where fetching was not asked for; nothing is fetched yet."""
     if not uri.options.urls:
         raise BadRequest(f"{uri.path} lists URLs, and nothing is fetched unless asked: add --urls")
@@ -100,9 +102,12 @@ def _opener(local: bool, sockets: list[socket.socket]) -> urllib.request.OpenerD
     return opener
 
 
-def _connection(kind: type, connect, host: str, **options: object) -> http.client.HTTPConnection:  # noqa: ANN001
+def _connection(
+    kind: Callable[..., http.client.HTTPConnection], connect: Callable[..., socket.socket], host: str, **options: Any
+) -> http.client.HTTPConnection:
     connection = kind(host, **options)
-    connection._create_connection = connect  # http.client's own seam for this; TLS still checks the host's name
+    # http.client's own seam for this, which no type stub has; TLS still checks the host's name.
+    vars(connection)["_create_connection"] = connect
     return connection
 
 
@@ -110,14 +115,15 @@ def _connect(
     local: bool, sockets: list[socket.socket], address: tuple[str, int], timeout: float, source: object = None
 ) -> socket.socket:
     found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
-    targets = [each[4] for each in found if local or _is_public(each[4][0])]
+    targets = [(str(host), port) for *_, (host, port, *_) in found if local or is_public(str(host))]
     if not targets:
         raise OSError(f"{address[0]} is no public address")
-    connected = socket.create_connection(targets[0][:2], timeout)
+    connected = socket.create_connection(targets[0], timeout)
     sockets.append(connected)
     return connected
 
 
-def _is_public(address: str) -> bool:
+def is_public(address: str) -> bool:
+    """True for an IP address of the internet: not this machine's, no private network's, no group's."""
     parsed = ipaddress.ip_address(address.split("%")[0])
     return (getattr(parsed, "ipv4_mapped", None) or parsed).is_global and not parsed.is_multicast

@@ -1,14 +1,14 @@
 """Towers: an image tower and a text tower, each (batch) -> (batch, dim), not yet of unit length.
 
-Every tower has a `body`, which may run in bfloat16, and ends in float32. What a tower needs to be built again is the
-dict it was built from (`spec`), so that a run folder can hold it. docs/towers.md has them in one table; a TrainConfig's
-settings become specs in encoders/config.py. To add one, write such a module and name it in IMAGE_TOWERS or TEXT_TOWERS.
+Every tower (tower.py) has a `body`, which may run in bfloat16, and ends in float32. What a tower needs to be built
+again is the dict it was built from (`spec`), so that a run folder can hold it. docs/towers.md has them in one table; a
+TrainConfig's settings become specs in encoders/config.py. To add one, write such a module and name it in IMAGE_TOWERS
+or TEXT_TOWERS.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-
-from torch import nn
+from typing import TypeVar
 
 from retrieval.towers.combined import EnsembleTower
 from retrieval.towers.conv import ConvTower
@@ -17,17 +17,21 @@ from retrieval.towers.open_clip_towers import image_side, text_side
 from retrieval.towers.recurrent import RecurrentTower
 from retrieval.towers.text import TextTransformer
 from retrieval.towers.timm_tower import TimmTower
+from retrieval.towers.tower import ImageTower, Spec, TextTower, Tower
 
-IMAGE_TOWERS: dict[str, Callable[..., nn.Module]] = {
+IMAGE_TOWERS: dict[str, Callable[..., ImageTower]] = {
     "conv": ConvTower, "vit": VitTower, "mlp": PixelMlp, "timm": TimmTower, "open_clip": image_side,
 }  # fmt: skip
-TEXT_TOWERS: dict[str, Callable[..., nn.Module]] = {
+TEXT_TOWERS: dict[str, Callable[..., TextTower]] = {
     "transformer": TextTransformer, "lstm": partial(RecurrentTower, cell="lstm"),
     "gru": partial(RecurrentTower, cell="gru"), "rnn": partial(RecurrentTower, cell="rnn"), "open_clip": text_side,
 }  # fmt: skip
 
 
-def build(towers: dict[str, Callable[..., nn.Module]], dim: int, spec: dict) -> nn.Module:
+Side = TypeVar("Side", bound=Tower)
+
+
+def build(towers: Mapping[str, Callable[..., Side]], dim: int, spec: Spec) -> Side:
     """A tower from its spec: {"type": name in the dict, ...arguments}. Random weights come from torch's generator."""
     arguments = {
         key: tuple(value) if isinstance(value, list) else value for key, value in spec.items() if key != "type"
@@ -36,12 +40,12 @@ def build(towers: dict[str, Callable[..., nn.Module]], dim: int, spec: dict) -> 
 
 
 def _ensemble(
-    towers: dict[str, Callable[..., nn.Module]], dim: int, parts: Sequence[dict], dims: Sequence[int],
+    towers: Mapping[str, Callable[..., Tower]], dim: int, parts: Sequence[Spec], dims: Sequence[int],
     shares: Sequence[float],
-) -> nn.Module:  # fmt: skip
+) -> EnsembleTower:  # fmt: skip
     built = [build(towers, size, part) for size, part in zip(dims, parts, strict=True)]
     return EnsembleTower(built, dims, shares)
 
 
-for _towers in (IMAGE_TOWERS, TEXT_TOWERS):
-    _towers["ensemble"] = partial(_ensemble, _towers)
+IMAGE_TOWERS["ensemble"] = partial(_ensemble, IMAGE_TOWERS)
+TEXT_TOWERS["ensemble"] = partial(_ensemble, TEXT_TOWERS)

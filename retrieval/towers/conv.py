@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrieval.towers.layers import ACTIVATIONS, RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.tower import ImageTower
 
 
 class _Conv(nn.Conv2d):
@@ -34,7 +35,7 @@ class _Residual(nn.Module):
         self.first_norm = _norm(outside)
         self.second = _Conv(outside, outside, 3, 1, 1, bias=False)
         self.second_norm = _norm(outside)
-        self.skip = nn.Identity()
+        self.skip: nn.Module = nn.Identity()
         if inside != outside or stride > 1:
             pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
             self.skip = nn.Sequential(pool, _Conv(inside, outside, 1, bias=False), _norm(outside))
@@ -60,12 +61,15 @@ class _Activation(nn.Module):
         return self.function(x)
 
 
-class ConvTower(nn.Module):
+class ConvTower(ImageTower):
     """A small residual CNN on pixels (b, c, s, s): a patch stem, then stages at s/4, s/8 and s/16.
 
     spec: {"width": channels of the first stage, a multiple of 32; "blocks": blocks of each stage; "patch": 4, or 2
     for a stem that looks closer before the first stage; "channels"; "activation": one of POINTWISE; "projection"}.
     """
+
+    body: nn.Sequential
+    has_patches = True
 
     def __init__(
         self, dim: int, width: int = 48, blocks: tuple[int, ...] = (1, 2, 1), dropout: float = 0.0, patch: int = 4,
@@ -95,7 +99,7 @@ class ConvTower(nn.Module):
         self.project = last_layer(inside, dim, projection, activation)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised; s a multiple of 16. Returns (b, dim)."""
+        """pixels (b, c, s, s), normalized; s a multiple of 16. Returns (b, dim)."""
         return self.project(self.dropout(_generalized_mean(self._maps(pixels))))
 
     def patches(self, pixels: Tensor) -> Tensor:

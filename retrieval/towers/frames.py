@@ -4,17 +4,19 @@ A clip on which nothing moves has the vector of its picture, whichever pooling: 
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrieval.towers.layers import Block, heads_of
+from retrieval.towers.tower import FramePool, Spec
 
 FRAME_POOLINGS = ("mean", "attention", "transformer")
 
 
-class AttentionFrames(nn.Module):
+class AttentionFrames(FramePool):
     """A weighted mean: a softmax of a learned score of each frame. Their order does not matter."""
 
     def __init__(self, dim: int) -> None:
@@ -29,7 +31,7 @@ class AttentionFrames(nn.Module):
         return F.normalize((frames * scores.softmax(1)).sum(1), dim=-1)
 
 
-class TransformerFrames(nn.Module):
+class TransformerFrames(FramePool):
     """The mean, and what a small transformer adds for the frames' order: zero where nothing moves, and at the start.
 
     It reads the frames with their times, and once more their mean in place of each; the difference is what was seen to
@@ -66,7 +68,7 @@ def _times(count: int, dim: int, like: Tensor) -> Tensor:
     return torch.cat([phase.cos(), phase.sin()], dim=1)[:, :dim].to(like.dtype)
 
 
-def build_frames(dim: int, spec: dict) -> nn.Module:
+def build_frames(dim: int, spec: Spec) -> FramePool:
     """A frame pooling from its spec."""
-    kinds = {"attention": AttentionFrames, "transformer": TransformerFrames}
+    kinds: dict[str, Callable[..., FramePool]] = {"attention": AttentionFrames, "transformer": TransformerFrames}
     return kinds[spec["type"]](dim, **{key: value for key, value in spec.items() if key != "type"})

@@ -4,16 +4,20 @@ import torch
 from torch import Tensor, nn
 
 from retrieval.towers.layers import ACTIVATIONS, Block, RowDropout, dtype_of, heads_of, hidden_sizes, last_layer
+from retrieval.towers.tower import ImageTower
 
 _LONGEST = 10_000.0  # wave of a place's code
 
 
-class VitTower(nn.Module):
+class VitTower(ImageTower):
     """A transformer on the patches of pixels (b, c, s, s), mean-pooled (Dosovitskiy 2020; Beyer 2022).
 
     Places are coded by waves, not learned, so that pictures of any size may be seen. spec: {"width", a multiple of
     4; "layers"; "patch", which divides s; "channels"; "activation"; "projection"}.
     """
+
+    body: nn.ModuleList
+    has_patches = True
 
     def __init__(
         self, dim: int, width: int = 192, layers: int = 6, patch: int = 16, channels: int = 3, dropout: float = 0.0,
@@ -24,7 +28,7 @@ class VitTower(nn.Module):
             "type": "vit", "width": width, "layers": layers, "patch": patch, "channels": channels, "dropout": dropout,
             "activation": activation, "projection": projection,
         }  # fmt: skip
-        self.patches = nn.PixelUnshuffle(patch)
+        self.cut = nn.PixelUnshuffle(patch)
         blocks = (Block(width, heads_of(width), activation, 4 * width) for _ in range(layers))
         self.body = nn.ModuleList([nn.Linear(channels * patch**2, width), *blocks])
         self.norm = nn.LayerNorm(width)
@@ -32,15 +36,19 @@ class VitTower(nn.Module):
         self.project = last_layer(width, dim, projection, activation)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
-        patches = self.patches(pixels)
+        """pixels (b, c, s, s), normalized. Returns (b, dim)."""
+        return self.project(self.dropout(self.patches(pixels).mean(1)))
+
+    def patches(self, pixels: Tensor) -> Tensor:
+        """pixels as for `forward`. What the body makes of each place, (b, places, width), row by row."""
+        pieces = self.cut(pixels)  # (b, c * patch ** 2, rows, columns)
         embed, *blocks = self.body
-        places = place_codes(patches.shape[2], patches.shape[3], self.norm.normalized_shape[0])
-        lines = patches.flatten(2).transpose(1, 2).to(dtype_of(self.body))
+        places = place_codes(pieces.shape[2], pieces.shape[3], self.norm.normalized_shape[0])
+        lines = pieces.flatten(2).transpose(1, 2).to(dtype_of(self.body))
         x = embed(lines) + places.to(pixels.device, lines.dtype)
         for block in blocks:
             x = block(x)
-        return self.project(self.dropout(self.norm(x.to(self.norm.weight.dtype)).mean(1)))
+        return self.norm(x.to(self.norm.weight.dtype))
 
 
 def place_codes(rows: int, columns: int, width: int) -> Tensor:
@@ -51,12 +59,14 @@ def place_codes(rows: int, columns: int, width: int) -> Tensor:
     return torch.cat([down.sin(), down.cos(), across.sin(), across.cos()], dim=1)
 
 
-class PixelMlp(nn.Module):
+class PixelMlp(ImageTower):
     """An MLP on the pixels of a picture shrunk to `side`: it knows no neighbourhood, which makes it a floor.
 
     spec: {"widths": of its hidden layers, "side", "channels", "activation", "projection"}. widths=(128, 64) on
     32 x 32 x 3 is the net of the first CIFAR-10 lessons.
     """
+
+    body: nn.ModuleList
 
     def __init__(
         self, dim: int, widths: tuple[int, ...] = (512, 512), side: int = 32, channels: int = 3, dropout: float = 0.0,
@@ -78,7 +88,7 @@ class PixelMlp(nn.Module):
         self.project = last_layer(inside, dim, projection, activation)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        """pixels (b, c, s, s), normalized. Returns (b, dim)."""
         x = shrink(pixels, self.side).flatten(1).to(dtype_of(self.body))
         for layer in self.body:
             x = self.activation(layer(x))

@@ -5,6 +5,7 @@ keys and values alone. Leaving out their queries and their two layers saves ten 
 """
 
 import functools
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ def for_first_token(block: nn.Module) -> None:
     block.forward = functools.partial(_first_of, block)
 
 
-def _first_of(block: nn.Module, tokens: Tensor, attn_mask: Tensor | None = None) -> Tensor:
+def _first_of(block: Any, tokens: Tensor, attn_mask: Tensor | None = None) -> Tensor:  # open_clip has no types
     """The block's answer for the first of the tokens (b, l, d): (b, 1, d)."""
     seen = block.ln_1(tokens)
     first = tokens[:, :1] + block.ls_1(block.attention(seen[:, :1], seen, seen, attn_mask))

@@ -1,6 +1,7 @@
 """What several towers are made of: activations by name, dropout that replays, a transformer's block, a last layer."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +61,7 @@ def dtype_of(module: nn.Module, default: torch.dtype = torch.float32) -> torch.d
     return next((weight.dtype for weight in module.parameters()), default)
 
 
-def unusual(**settings: tuple) -> dict:
+def unusual(**settings: tuple[Any, Any]) -> dict[str, Any]:
     """The settings whose (value, usual value) differ: a spec names these alone, so that older runs keep theirs."""
     return {name: value for name, (value, usual) in settings.items() if value != usual}
 
@@ -72,7 +73,7 @@ class RowDropout(nn.Module):
     """Dropout of whole features of a row, drawn row by row from a stream of its own.
 
     A batch cut into micro-batches draws the very masks that it would draw whole, and drawing again after `reseed`
-    replays them: that is what makes `micro_batch_size` change nothing but memory.
+    (training/dropout.py) replays them: that is what makes `micro_batch_size` change nothing but memory.
     """
 
     def __init__(self, share: float) -> None:
@@ -91,12 +92,6 @@ class RowDropout(nn.Module):
         """x (b, w)"""
         factors = self.draw(*x.shape)
         return x if factors is None else x * factors.to(x.device, x.dtype)
-
-
-def reseed_dropout(model: nn.Module, seed: int) -> None:
-    """Start every RowDropout of the model again, each on a stream of its own."""
-    for number, module in enumerate(m for m in model.modules() if isinstance(m, RowDropout)):
-        module.stream.manual_seed(seed * 1009 + number)
 
 
 # ---------------------------------------------------------------- attention

@@ -8,8 +8,6 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-NORMS = ("group", "still")
-
 
 def use_group_norm(body: nn.Module) -> nn.Module:
     """Each BatchNorm becomes a GroupNorm of about 16 channels a group, with its scale and shift: for random weights."""

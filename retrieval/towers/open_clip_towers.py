@@ -3,6 +3,7 @@
 import difflib
 import logging
 from pathlib import Path
+from typing import Any, Protocol, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,31 +14,41 @@ from retrieval.towers import norms
 from retrieval.towers.last_block import for_first_token
 from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
 from retrieval.towers.timm_tower import fit
+from retrieval.towers.tower import ImageTower, Spec, TextTower
 
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
 _LIST = "see https://github.com/mlfoundations/open_clip for the list"
 
 
-class OpenClipImageTower(nn.Module):
+class OpenClipModel(Protocol):
+    """What is used of open_clip's CustomTextCLIP, whose package has no types."""
+
+    visual: nn.Module
+    text: nn.Module
+    logit_scale: Tensor
+
+
+class OpenClipImageTower(ImageTower):
     """The image side of an open_clip model.
 
     size: what pictures are resized to, None: they come so. channels: other than 3 are mixed into 3 by a learned layer.
     project: a module behind it. norm: as of norms.py.
     """
 
+    body: nn.Module
+
     def __init__(
-        self, model: nn.Module, size: int | None = None, channels: int = 3, project: nn.Module | None = None,
-        norm: str = "still",
+        self, model: OpenClipModel, spec: Spec, size: int | None = None, channels: int = 3,
+        project: nn.Module | None = None, norm: str = "still",
     ) -> None:  # fmt: skip
         super().__init__()
-        self.body, self.size = model.visual, size
+        self.body, self.spec, self.size = model.visual, spec, size
         if norm == "group":
             norms.use_group_norm(self.body)
         self.mix = nn.Conv2d(channels, 3, 1) if channels != 3 else nn.Identity()
         self.project = project or nn.Identity()
-        self.mean = self.std = None
 
-    def train(self, mode: bool = True) -> "OpenClipImageTower":
+    def train(self, mode: bool = True) -> Self:
         """As of any module, but for pretrained batch statistics, which stay."""
         super().train(mode)
         norms.hold_statistics(self.body)
@@ -54,17 +65,20 @@ class OpenClipImageTower(nn.Module):
                 for_first_token(last)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        """pixels (b, c, s, s), normalized. Returns (b, dim)."""
         pixels = self.mix(fit(pixels, self.size)).to(dtype_of(self.body))
         return self.project(_pooled(self.body(pixels)).float())
 
 
-class OpenClipTextTower(nn.Module):
-    """The text side of an open_clip model. project: a module behind it."""
+class OpenClipTextTower(TextTower):
+    """The text side of an open_clip model. project: a module behind it. Those of the model hub give no words."""
 
-    def __init__(self, model: nn.Module, project: nn.Module | None = None) -> None:
+    body: Any  # open_clip's TextTransformer or HFTextEncoder, which have no types
+
+    def __init__(self, model: OpenClipModel, spec: Spec, project: nn.Module | None = None) -> None:
         super().__init__()
-        self.body = model.text
+        self.body, self.spec = model.text, spec
+        self.has_words = hasattr(self.body, "token_embedding")
         self.project = project or nn.Identity()
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -101,13 +115,13 @@ def image_side(
     norm = norm or ("still" if weights else "group")
     facts = facts_of(name, model)
     project = _last_layer(facts["dim"], dim, projection, activation, dropout)
-    tower = OpenClipImageTower(model, size, channels, project, norm)
-    if channels == 3:
-        tower.mean, tower.std = tuple(facts["mean"]), tuple(facts["std"])
-    tower.spec = {
+    spec = {
         "type": "open_clip", "name": name, "size": size, "norm": norm,
         **_unusual(channels, activation, projection, dropout),
     }  # fmt: skip
+    tower = OpenClipImageTower(model, spec, size, channels, project, norm)
+    if channels == 3:
+        tower.mean, tower.std = tuple(facts["mean"]), tuple(facts["std"])
     return tower
 
 
@@ -118,12 +132,11 @@ def text_side(
     """The text side of open_clip's model NAME beside any image tower; else as `image_side`."""
     model = open_clip_model(split_name(name)[0], weights, "--set text_tower=")
     width = facts_of(name, model)["dim"]
-    tower = OpenClipTextTower(model, _last_layer(width, dim, projection, activation, dropout))
-    tower.spec = {"type": "open_clip", "name": name, **_unusual(3, activation, projection, dropout)}
-    return tower
+    spec = {"type": "open_clip", "name": name, **_unusual(3, activation, projection, dropout)}
+    return OpenClipTextTower(model, spec, _last_layer(width, dim, projection, activation, dropout))
 
 
-def _unusual(channels: int, activation: str, projection: str, dropout: float) -> dict:
+def _unusual(channels: int, activation: str, projection: str, dropout: float) -> dict[str, Any]:
     return unusual(
         channels=(channels, 3),
         activation=(activation, "gelu"),
@@ -169,7 +182,7 @@ def with_plain_attention(tower: nn.Module) -> nn.Module:
     return tower
 
 
-def facts_of(name: str, model: nn.Module) -> dict:
+def facts_of(name: str, model: OpenClipModel) -> dict[str, Any]:
     """What open_clip says of a model: dim, and how pictures are prepared (size, mean, std, interpolation, ...)."""
     import open_clip
 
@@ -187,7 +200,7 @@ def split_name(given: str) -> tuple[str, str]:
     return name, weights
 
 
-def open_clip_model(name: str, weights: str | None = None, option: str = "--model ", **more: object) -> nn.Module:
+def open_clip_model(name: str, weights: str | None = None, option: str = "--model ", **more: object) -> OpenClipModel:
     """An open_clip model whose text side is a module of its own. weights: a tag, a local file, or None for random.
 
     option: what is typed before `open_clip:`, for messages. Raises BadRequest for an unknown tag, MissingModel where

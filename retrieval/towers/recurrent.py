@@ -4,26 +4,32 @@ Packed means that a line ends where its words end: nothing is read from padding,
 from the end, and no state is taken there.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
 from retrieval.towers.pooling import POOLINGS
 from retrieval.towers.text import word_table
+from retrieval.towers.tower import TextTower
 
 # No norm stands before the gates. One seed on drawn scenes: an LSTM's recall@10 was 0.29 from 0.05, the transformer's
 # start, 0.39 from 0.3 and 0.44 from 1; a GRU's 0.42 from 0.3 and 0.38 from 1.
 _WORD_STD = 0.5
-_CELLS: dict[str, type[nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+_CELLS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
 
-class RecurrentTower(nn.Module):
+class RecurrentTower(TextTower):
     """A recurrent net on tokens (b, l), its states pooled over what is not padding.
 
     spec: {"cell": "lstm", "gru" or "rnn"; "vocabulary"; "width" of the words, and of the states, both directions
     together; "layers"; "bidirectional"; "context"; "pooling"; "projection"}. activation: of an MLP behind the
     pooled state, and, where it is "relu", of a plain net's states.
     """
+
+    body: nn.RNNBase
+    has_words = True
 
     def __init__(
         self, dim: int, cell: str, vocabulary: int, width: int = 256, layers: int = 1, context: int = 64,

@@ -5,16 +5,20 @@ from torch import Tensor, nn
 
 from retrieval.towers.layers import PAD, Block, RowDropout, dtype_of, heads_of, last_layer, unusual
 from retrieval.towers.pooling import POOLINGS
+from retrieval.towers.tower import TextTower
 
 _ALIKE = 128  # lines of like length that go through the tower together on the CPU
 
 
-class TextTransformer(nn.Module):
+class TextTransformer(TextTower):
     """A small transformer on tokens (b, l), pooled over what is not padding.
 
     spec: {"vocabulary", "width", "layers", "context", "pooling", "activation", "projection"}; a text longer than
     `context` tokens is cut.
     """
+
+    body: nn.ModuleList
+    has_words = True
 
     def __init__(
         self, dim: int, vocabulary: int, width: int = 256, layers: int = 2, context: int = 64, dropout: float = 0.0,

@@ -2,6 +2,7 @@
 
 import difflib
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -9,22 +10,25 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from retrieval import errors, hub
-from retrieval.errors import BadRequest, MissingModel
+from retrieval.errors import BadRequest, MissingModel, RetrievalError
 from retrieval.towers import norms
 from retrieval.towers.layers import RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.tower import ImageTower
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
-class TimmTower(nn.Module):
+class TimmTower(ImageTower):
     """A timm model without its classifier, its pooled features projected: (b, c, s, s) to (b, dim).
 
     spec: {"name"; "size": of the pictures, for models that take one size: others are resized; "channels"; "norm":
     "group" for random weights, "still" for pretrained ones (norms.py); "activation" and "projection" of the last
     layer}. pretrained: "no", "yes" for timm's own weights, or a local file. mean, std: how its pictures are to be
-    normalised, None where it does not matter. Raises BadRequest for an unknown name, MissingModel for weights that
+    normalized, None where it does not matter. Raises BadRequest for an unknown name, MissingModel for weights that
     cannot be had.
     """
+
+    body: nn.Module
 
     def __init__(
         self, dim: int, name: str, size: int = 224, channels: int = 3, norm: str = "", dropout: float = 0.0,
@@ -36,8 +40,8 @@ class TimmTower(nn.Module):
         if self.norm == "group":
             norms.use_group_norm(self.body)
         self.size = size if facts.get("fixed_input_size") else None
-        known = pretrained != "no" and channels == 3
-        self.mean, self.std = (tuple(facts["mean"]), tuple(facts["std"])) if known else (None, None)
+        if pretrained != "no" and channels == 3:
+            self.mean, self.std = tuple(facts["mean"]), tuple(facts["std"])
         self.spec = {
             "type": "timm", "name": name, "size": size, "norm": self.norm, "dropout": dropout,
             **unusual(
@@ -47,14 +51,14 @@ class TimmTower(nn.Module):
         self.dropout = RowDropout(dropout)
         self.project = last_layer(_features(self.body, size, channels), dim, projection, activation)
 
-    def train(self, mode: bool = True) -> "TimmTower":
+    def train(self, mode: bool = True) -> Self:
         """As of any module, but for pretrained batch statistics, which stay."""
         super().train(mode)
         norms.hold_statistics(self.body)
         return self
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """pixels (b, c, s, s), normalised. Returns (b, dim)."""
+        """pixels (b, c, s, s), normalized. Returns (b, dim)."""
         features = self.body(fit(pixels, self.size).to(dtype_of(self.body)))
         return self.project(self.dropout(features.to(dtype_of(self.project))))
 
@@ -75,13 +79,13 @@ def _features(body: nn.Module, size: int, channels: int) -> int:
     return width
 
 
-def timm_model(name: str, size: int, channels: int, pretrained: str = "no") -> tuple[nn.Module, dict]:
+def timm_model(name: str, size: int, channels: int, pretrained: str = "no") -> tuple[nn.Module, dict[str, Any]]:
     """A timm model that gives pooled features, and what timm knows of it: mean, std, fixed_input_size."""
     import timm
 
     _check_name(name)
     facts = (timm.get_pretrained_cfg(name) or timm.models.PretrainedCfg()).to_dict()
-    more = {"img_size": size} if facts.get("fixed_input_size") else {}
+    more: dict[str, Any] = {"img_size": size} if facts.get("fixed_input_size") else {}
     overlay = _overlay(name, facts, pretrained)
     try:
         model = timm.create_model(
@@ -95,7 +99,8 @@ def timm_model(name: str, size: int, channels: int, pretrained: str = "no") -> t
     # timm's builders raise assertion, key, shape and hub errors of their own.
     except Exception as error:
         raise _not_built(name, size, pretrained, error) from error
-    model.pretrained_cfg = model.default_cfg = {}  # with the weights of a local file in it
+    # With the weights of a local file in it. Past nn.Module, whose annotation knows tensors and modules alone.
+    vars(model).update(pretrained_cfg={}, default_cfg={})
     return model, facts
 
 
@@ -114,7 +119,7 @@ def _check_name(name: str) -> None:
         )
 
 
-def _overlay(name: str, facts: dict, pretrained: str) -> dict:
+def _overlay(name: str, facts: dict[str, Any], pretrained: str) -> dict[str, Any]:
     """What timm is told beyond its own: the weights of a local file. Raises MissingModel where there are none."""
     if pretrained == "no":
         return {}
@@ -132,7 +137,9 @@ def _weights_of(file: Path, name: str) -> dict[str, Tensor]:
     if not file.is_file():
         raise MissingModel(f"no weights file {file}: check --set pretrained=FILE, or use pretrained=yes or no")
     try:
-        tensors = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        tensors = torch.load(file, "cpu", weights_only=True)
         return tensors.get("state_dict", tensors)
     # torch.load and safetensors raise their own families on what is no checkpoint.
     except Exception as error:
@@ -141,7 +148,7 @@ def _weights_of(file: Path, name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _not_built(name: str, size: int, pretrained: str, error: Exception) -> MissingModel:
+def _not_built(name: str, size: int, pretrained: str, error: Exception) -> RetrievalError:
     if pretrained == "no":
         return BadRequest(
             f"{name} cannot be built for {size} pixels ({errors.first_line(error)}): try another --set image_size="

@@ -4,15 +4,21 @@ It is Hugging Face `tokenizers`, which loads in milliseconds and needs no torch,
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from indexes import durable
 
 PAD = 0
 
 
 class CaptionTokenizer:
     """Texts to token rows. context: tokens of the longest text; what is longer is cut."""
+
+    kind = "caption"
 
     def __init__(self, tokenizer: Tokenizer, context: int) -> None:
         self._tokenizer = tokenizer
@@ -50,6 +56,11 @@ class CaptionTokenizer:
         text = self._tokenizer.to_str()
         self._tokenizer.enable_truncation(self.context)
         return text
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write tokenizer.json; the facts that saved.load wants beside it."""
+        durable.write_bytes(folder / "tokenizer.json", self.to_json().encode())
+        return {"context": self.context}
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()

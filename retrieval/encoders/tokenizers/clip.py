@@ -12,6 +12,7 @@ import sqlite3
 import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -48,13 +49,18 @@ CLEANERS: dict[str, Callable[[str], str]] = {
 }  # fmt: skip
 
 
-def cleaner_of(tokenizer: object) -> str | None:
-    """The name in CLEANERS of an open_clip tokenizer's cleaning, or None where it is another."""
-    return next((name for name in CLEANERS if tokenizer.clean_fn.__name__ == f"_clean_{name}"), None)
+class Merges(Protocol):
+    """What is read of open_clip's SimpleTokenizer, whose package has no types."""
+
+    bpe_ranks: dict[tuple[str, str], int]
+    encoder: dict[str, int]
+    decoder: dict[int, str]
+    all_special_ids: list[int]
+    context_length: int
 
 
-def compile_tokenizer(tokenizer: object, file: Path) -> None:
-    """Write what open_clip's SimpleTokenizer knows into an SQLite file."""
+def compile_tokenizer(tokenizer: Merges, clean: str, file: Path) -> None:
+    """Write what open_clip's SimpleTokenizer knows into an SQLite file. clean: the name in CLEANERS of its cleaning."""
     with contextlib.closing(sqlite3.connect(file)) as database:
         database.execute("CREATE TABLE merges (pair TEXT PRIMARY KEY, rank INTEGER) WITHOUT ROWID")
         database.execute("CREATE TABLE tokens (token TEXT PRIMARY KEY, id INTEGER) WITHOUT ROWID")
@@ -63,16 +69,10 @@ def compile_tokenizer(tokenizer: object, file: Path) -> None:
             "INSERT INTO merges VALUES (?, ?)", ((" ".join(pair), rank) for pair, rank in tokenizer.bpe_ranks.items())
         )
         database.executemany("INSERT INTO tokens VALUES (?, ?)", tokenizer.encoder.items())
-        facts = {"context": tokenizer.context_length, "clean": cleaner_of(tokenizer)}
-        facts["specials"] = "|".join(tokenizer.decoder[number] for number in tokenizer.all_special_ids)
+        facts = {"context": tokenizer.context_length, "clean": clean}
+        facts |= {"specials": "|".join(tokenizer.decoder[number] for number in tokenizer.all_special_ids)}
         database.executemany("INSERT INTO facts VALUES (?, ?)", facts.items())
         database.commit()
-
-
-def can_compile(tokenizer: object) -> bool:
-    """True for open_clip's SimpleTokenizer, unless it draws lots when texts are too long."""
-    simple = type(tokenizer).__name__ == "SimpleTokenizer" and tokenizer.reduction_fn is None
-    return simple and cleaner_of(tokenizer) is not None
 
 
 class ClipTokenizer:
@@ -86,7 +86,7 @@ class ClipTokenizer:
         self._clean = CLEANERS[facts["clean"]]
         self._specials = facts["specials"].split("|")
         self._first, self._last = (self._id(token) for token in self._specials[:2])
-        self._rank = functools.lru_cache(1 << 16)(self._rank)
+        self._rank = functools.lru_cache(1 << 16)(self._look_up)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """int64 (n, context): start, tokens, end, zeros. What is too long is cut, and ends with the end."""
@@ -124,7 +124,8 @@ class ClipTokenizer:
             parts = _join(parts, ranks, best)
         return parts
 
-    def _rank(self, pair: str) -> int | None:
+    def _look_up(self, pair: str) -> int | None:
+        """The rank of a pair of symbols, "th e" say; None where they are never joined."""
         found = self._database.execute("SELECT rank FROM merges WHERE pair = ?", (pair,)).fetchone()
         return found and found[0]
 

@@ -1,6 +1,7 @@
 """Tokenizers of the model hub, read by `tokenizers` alone."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -12,7 +13,7 @@ class HubTokenizer:
     clean: applied to each text first. zeroed: a token that becomes 0, or None.
     """
 
-    def __init__(self, text: str, clean: Callable[[str], str], facts: dict) -> None:
+    def __init__(self, text: str, clean: Callable[[str], str], facts: dict[str, Any]) -> None:
         self._tokenizer = Tokenizer.from_str(text)
         self._tokenizer.enable_truncation(facts["context"])
         self._tokenizer.enable_padding(length=facts["context"], pad_id=facts["pad"])

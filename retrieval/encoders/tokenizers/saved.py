@@ -1,94 +1,51 @@
 """The tokenizers that a query can use without open_clip or transformers: how each is saved and loaded.
 
-To add one, write its two functions and name them in KINDS.
+To add one, give it `kind` and `save` (protocol.SavedTokenizer), write the function that loads it, and name that in
+LOADERS. What a kind needs is imported when one is loaded: a query pays for its own alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+from retrieval.encoders.protocol import SavedTokenizer, Tokenizer
+from retrieval.encoders.tokenizers.clip import CLEANERS, ClipTokenizer
 
-from indexes import durable
-from retrieval.encoders.tokenizers import clip
-from retrieval.encoders.tokenizers.clip import CLEANERS, ClipTokenizer, cleaner_of, compile_tokenizer
-
-Tokenize = Callable[[Sequence[str]], np.ndarray]  # texts -> int64 (n, length)
-_JSON, _DATABASE = "tokenizer.json", "tokenizer.db"
+Facts = dict[str, Any]  # what is kept of a tokenizer in a manifest: its kind, and what its files do not say
 
 
-def can_save(tokenize: Tokenize) -> bool:
-    """True where `save` knows this tokenizer."""
-    return _kind(tokenize) is not None
+def can_save(tokenize: Tokenizer) -> bool:
+    """True where `save` can write this tokenizer so that `load` gives the same tokens."""
+    return isinstance(tokenize, SavedTokenizer) and tokenize.kind is not None
 
 
-def save(tokenize: Tokenize, folder: Path) -> dict:
-    """Write a tokenizer into a folder; what `load` wants to know of it."""
-    kind = _kind(tokenize)
-    return {"kind": kind, **_SAVERS[kind](tokenize, folder)}
+def save(tokenize: Tokenizer, folder: Path) -> Facts:
+    """Write a tokenizer into a folder; what `load` wants to know of it. Raises TypeError where `can_save` is false."""
+    if not isinstance(tokenize, SavedTokenizer) or tokenize.kind is None:
+        raise TypeError(f"{type(tokenize).__name__} cannot be saved")
+    return {"kind": tokenize.kind, **tokenize.save(folder)}
 
 
-def load(folder: Path, facts: dict) -> Tokenize:
+def load(folder: Path, facts: Facts) -> Tokenizer:
     """The tokenizer that `save` wrote."""
-    return _LOADERS[facts["kind"]](folder, facts)
+    return LOADERS[facts["kind"]](folder, facts)
 
 
-def _kind(tokenize: Tokenize) -> str | None:
-    inner = getattr(tokenize, "tokenizer", None)  # of OpenClipTokenizer
-    if type(tokenize).__name__ == "CaptionTokenizer":
-        return "caption"
-    if inner is not None and clip.can_compile(inner):
-        return "clip"
-    return "hub" if inner is not None and _is_plain_hub(inner) else None
-
-
-def _is_plain_hub(inner: object) -> bool:
-    plain = type(inner).__name__ == "HFTokenizer" and inner.tokenizer_mode == "" and cleaner_of(inner) is not None
-    fast = plain and getattr(inner.tokenizer, "backend_tokenizer", None) is not None
-    return bool(fast) and inner.tokenizer.padding_side == "right" and inner.tokenizer.truncation_side == "right"
-
-
-# ---------------------------------------------------------------- our own
-
-
-def _save_caption(tokenize: Tokenize, folder: Path) -> dict:
-    durable.write_bytes(folder / _JSON, tokenize.to_json().encode())
-    return {"context": tokenize.context}
-
-
-def _load_caption(folder: Path, facts: dict) -> Tokenize:
+def _caption(folder: Path, facts: Facts) -> Tokenizer:
     from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 
-    return CaptionTokenizer.from_json((folder / _JSON).read_text(), facts["context"])
+    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text(), facts["context"])
 
 
-# ---------------------------------------------------------------- CLIP's
+def _clip(folder: Path, facts: Facts) -> Tokenizer:
+    return ClipTokenizer(folder / "tokenizer.db")
 
 
-def _save_clip(tokenize: Tokenize, folder: Path) -> dict:
-    compile_tokenizer(tokenize.tokenizer, folder / _DATABASE)
-    return {}
-
-
-def _load_clip(folder: Path, facts: dict) -> Tokenize:
-    return ClipTokenizer(folder / _DATABASE)
-
-
-# ---------------------------------------------------------------- those of the model hub (SigLIP 2, say)
-
-
-def _save_hub(tokenize: Tokenize, folder: Path) -> dict:
-    inner = tokenize.tokenizer
-    durable.write_bytes(folder / _JSON, inner.tokenizer.backend_tokenizer.to_str().encode())
-    zeroed = inner.tokenizer.sep_token_id if inner.strip_sep_token else None
-    facts = {"context": inner.context_length, "pad": inner.tokenizer.pad_token_id}
-    return {**facts, "clean": cleaner_of(inner), "zeroed": zeroed}
-
-
-def _load_hub(folder: Path, facts: dict) -> Tokenize:
+def _hub(folder: Path, facts: Facts) -> Tokenizer:
+    """One of the model hub, as SigLIP 2 has."""
     from retrieval.encoders.tokenizers.pretrained import HubTokenizer
 
-    return HubTokenizer((folder / _JSON).read_text("utf-8"), CLEANERS[facts["clean"]], facts)
+    return HubTokenizer((folder / "tokenizer.json").read_text("utf-8"), CLEANERS[facts["clean"]], facts)
 
 
-_SAVERS = {"caption": _save_caption, "clip": _save_clip, "hub": _save_hub}
-_LOADERS = {"caption": _load_caption, "clip": _load_clip, "hub": _load_hub}
+LOADERS: dict[str, Callable[[Path, Facts], Tokenizer]] = {"caption": _caption, "clip": _clip, "hub": _hub}

@@ -1,4 +1,4 @@
-"""Tables of other tools: parquet, csv, jsonl, read row by row in bounded memory; parquet written."""
+"""Rows of other tools' tables: parquet, csv, jsonl, read one by one in bounded memory; parquet written."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ KINDS = ("bool", "int64", "float64", "string")
 # ---------------------------------------------------------------- read
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
+def read(path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a .parquet, .csv, .tsv, .jsonl or .ndjson file. Raises BadRequest for another, or a damaged one."""
     if not path.is_file():
         raise BadRequest(f"no such file: {path}: check the path")
@@ -82,7 +82,7 @@ def parquet_vectors(path: Path, column: str) -> Iterator[np.ndarray]:
 
 
 @contextmanager
-def _parquet(path: Path):  # noqa: ANN202 - yields a pyarrow.parquet.ParquetFile
+def _parquet(path: Path) -> Iterator[Any]:  # a pyarrow.parquet.ParquetFile, whose package has no types
     import pyarrow
     import pyarrow.parquet
 

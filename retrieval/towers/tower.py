@@ -1,0 +1,68 @@
+"""What a tower is to everyone else: ImageTower, TextTower, and FramePool behind the first."""
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+Spec = dict[str, Any]  # what something is built from again: {"type": a name, ...arguments}, as a manifest holds it
+
+
+class Tower(nn.Module):
+    """One side of an encoder: a batch to (b, dim) in float32, not yet of unit length.
+
+    spec: what `towers.build` makes it from again.
+    """
+
+    spec: Spec
+
+    if TYPE_CHECKING:  # nn.Module finds a tower's modules itself, and its call takes anything
+
+        @property
+        def body(self) -> nn.Module:
+            """What may run in bfloat16."""
+
+        def __call__(self, inputs: Tensor) -> Tensor:
+            """As `forward`."""
+
+    def skip_unread(self) -> None:
+        """Leave out what no answer reads, for encoding alone. Most towers have nothing of the kind."""
+
+
+class ImageTower(Tower):
+    """Pixels (b, c, s, s), normalized, to (b, dim).
+
+    mean, std: how its pictures are to be normalized, a number a channel; None where it does not matter. has_patches:
+    `patches` is there.
+    """
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    has_patches: bool = False
+
+    def patches(self, pixels: Tensor) -> Tensor:
+        """pixels as for `forward`. What the body makes of each place, (b, places, channels), row by row."""
+        raise NotImplementedError(f"{type(self).__name__} gives no patches")
+
+
+class TextTower(Tower):
+    """Tokens (b, l) to (b, dim). has_words: `word_vectors` is there."""
+
+    has_words: bool = False
+
+    def word_vectors(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens as for `forward`. Each word before it has seen the others, (b, l, width), and which are words."""
+        raise NotImplementedError(f"{type(self).__name__} gives no words")
+
+
+class FramePool(nn.Module):
+    """The unit vectors of a clip's frames (b, f, dim), in the order of their time, to one (b, dim).
+
+    spec: what `frames.build_frames` makes it from again.
+    """
+
+    spec: Spec
+
+    if TYPE_CHECKING:
+
+        def __call__(self, frames: Tensor) -> Tensor:
+            """As `forward`."""
