@@ -63,8 +63,8 @@ def _approximate(store: Store) -> dict:
     recorded = store.derived.recorded
     if recorded is None:
         return {"search": "exact"}
-    points = ", ".join(f"{point['asked']:g}: {point['recall']:.3f}" for point in recorded["points"])
-    return {"search": recorded["spec"], "recall asked": recorded["asked"], "on text": points or "not reached"}
+    points = ", ".join(f"{point.asked:g}: {point.recall:.3f}" for point in recorded.points)
+    return {"search": recorded.spec, "recall asked": recorded.asked, "on text": points or "not reached"}
 
 
 def verify(index_dir: Path | None) -> int:
