@@ -308,6 +308,22 @@ def compact(index_dir: IndexDir = None) -> None:
 
 @app.command()
 @show.guarded
+def snapshot(
+    target: Annotated[Path, typer.Argument(help="The folder to make.", metavar="DIR")],
+    index_dir: IndexDir = None,
+) -> None:
+    """Copy an index into a new folder, whole or not at all. Those who search it meanwhile are not disturbed.
+
+    mmr snapshot /backup/monday.mmr
+    The pictures are not copied: the copy finds them where they are. To bring it back, take a snapshot of the copy.
+    """
+    from cli.commands import upkeep
+
+    raise typer.Exit(upkeep.copy(index_dir, target))
+
+
+@app.command()
+@show.guarded
 def models(
     as_json: AsJson = False,
     prune: Annotated[

@@ -277,13 +277,14 @@ class Store(StoreReader):
 
     # ---------------------------------------------------------------- copies
 
-    def snapshot(self, path: Path | str, **manifest: object) -> None:
+    def snapshot(self, path: Path | str, *, beside: Iterable[str] = (), **manifest: object) -> None:
         """Write a consistent copy of the last committed state to another folder, durable when this returns.
 
         Those who read the store meanwhile are not disturbed. Where it fails, nothing of the copy is left.
 
         Args:
             path: A folder that is new, or empty.
+            beside: Names of other files in the store's folder that are copied too, where they are there.
             **manifest: Values that are different there.
 
         Raises:
@@ -296,6 +297,9 @@ class Store(StoreReader):
             raise NotAnIndex(f"{path} lies inside the index itself: give a folder outside {self.path}")
         with claim.filling(path, "give a folder that is new or empty"):
             segment_files.copy(self._database, self.path, path)
+            for name in beside:
+                if (self.path / name).is_file():
+                    durable.copy_file(self.path / name, path / name)
             manifest |= self._copy_derived(path)
             database.copy(self._database, path / DATABASE, manifest)
 

@@ -247,6 +247,13 @@ def test_a_snapshot_that_fails_leaves_nothing(store, tmp_path, monkeypatch, erro
         assert copy.verify() == []
 
 
+def test_a_snapshot_has_the_files_beside_that_it_is_told_of(store, tmp_path):
+    (store.path / "list.txt").write_text("one\n")
+    store.snapshot(tmp_path / "copy", beside=["list.txt", "none.txt"])
+    assert (tmp_path / "copy" / "list.txt").read_text() == "one\n"
+    assert not (tmp_path / "copy" / "none.txt").exists()
+
+
 def test_a_snapshot_takes_up_the_half_that_a_kill_left(store, tmp_path):
     store.add(unit(1), [Record("a")])
     target = tmp_path / "copy"
