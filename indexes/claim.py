@@ -1,4 +1,4 @@
-"""Whose a store's folder is: one writer holds its lock; a new one takes only a folder that holds nothing else."""
+"""Who may write into a store's folder: the one who holds its lock; and a new store takes only an empty folder."""
 
 import shutil
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever happens to the power."""
+"""Writing files so that, after a crash or a power cut, each is whole or not there."""
 
 import os
 import shutil

@@ -62,13 +62,13 @@ def parse(where: str, inside: Sequence[str] = ()) -> Condition:
         inside: Objects among the fields in which a name is looked for as well.
 
     Returns:
-        The condition. Nothing of the expression stands in its SQL but the names that this module knows.
+        The condition. Nothing of the expression stands in its SQL: names and values are question marks.
 
     Raises:
         BadFilter: The expression makes no sense; the message says from where on.
 
     Example:
-        >>> parse("year >= 2011").values
+        >>> parse("year == 2011").values
         ('$."year"', 2011)
     """
     parser = _Parser(where, _tokens(where), inside)

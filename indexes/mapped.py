@@ -1,4 +1,4 @@
-"""Rows where they lie, as a FAISS index: nothing is copied, FAISS reads float16 and computes in float32."""
+"""Mapped rows as a FAISS index, without a copy: FAISS reads float16 from the file and computes in float32."""
 
 from typing import TYPE_CHECKING, Any
 

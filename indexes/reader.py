@@ -145,7 +145,11 @@ class StoreReader:
         return found
 
     def stamps(self) -> dict[str, str]:
-        """The stamp of every item in the state that was opened, by its id."""
+        """The stamp of every item in the state that was opened, by its id.
+
+        Returns:
+            id -> stamp: what an update compares with the items that it is given.
+        """
         return items.stamps(self._database, self.generation)
 
     def stamps_of(self, ids: Sequence[str]) -> dict[str, str]:
@@ -153,11 +157,22 @@ class StoreReader:
 
         Args:
             ids: Those that the last commit does not hold are left out.
+
+        Returns:
+            id -> stamp, as of the last commit.
         """
         return items.stamps_of(self._database, ids)
 
     def ids_between(self, first: str, end: str) -> list[str]:
-        """The first LOOKED_UP ids (items.py) of the last commit from `first` on and before `end`, by code points."""
+        """The ids of the last commit in a range.
+
+        Args:
+            first: From here on.
+            end: Before this one, in the order of code points.
+
+        Returns:
+            The first LOOKED_UP of them (items.py), ascending.
+        """
         return items.ids_between(self._database, first, end)
 
     # ---------------------------------------------------------------- look at
@@ -186,7 +201,11 @@ class StoreReader:
         }  # fmt: skip
 
     def needs_compaction(self) -> bool:
-        """True where many small segments, or more dead rows than living ones, slow down every search."""
+        """Do many small segments, or more dead rows than living ones, slow down every search?
+
+        Returns:
+            True where `compact` pays.
+        """
         dead = sum(len(segment.dead) for segment in self.segments)
         return len(self.segments) >= COMPACT_FROM_SEGMENTS or dead > len(self)
 

@@ -1,4 +1,4 @@
-"""Store: a folder that holds vectors and their records, and survives anything.
+"""Store: a folder that holds vectors and their records, and stays whole through crashes, power cuts and full disks.
 
     mmr.db                 SQLite (rollback journal, synchronous=EXTRA): the commit log and the records
     derived/000001.faiss   an approximate index of the rows (approximate/ann.py): may be deleted at any time

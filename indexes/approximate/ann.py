@@ -2,7 +2,7 @@
 
 Any FAISS factory string is a spec, and `Lean64,` before it reduces the rows to 64 dimensions first (reduction.py).
 Those worth trying are in tune.py. An index knows the rows below `rows_below`; newer ones are scanned exactly, so they
-are found at once. Its file is ann_file.py, how it lies in a store derived.py.
+are found at once. ann_file.py writes and reads its file, derived.py reads it from a store.
 """
 
 import itertools
