@@ -1,1 +1,1 @@
-"""Words on a terminal, nothing more."""
+"""The command line `mmr`: it parses words, calls the library and shows what it answers."""

@@ -1,7 +1,7 @@
 """The Typer app: each command parses, makes one call, shows. torch is imported by the commands that need it."""
 
+import io
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -70,8 +70,9 @@ def train(
     mmr train pairs.csv --out runs/mine --eval "csv:pairs.csv?split=dev"
     """
     from cli.commands import training
+    from cli.signals import StopOnSignal
 
-    stop = _StopOnSignal()
+    stop = StopOnSignal()
     settings = [*(settings or []), *([f"device={device}"] if device != "auto" else [])]
     code = training.run(sources, out, eval_source, remember, model, recipe, settings, resume, stop)
     raise typer.Exit(code)
@@ -116,16 +117,9 @@ def evaluate(
 
     Image-to-text counts any of a picture's captions as right; ties count against the model.
     """
-    from eval import evaluate as measure
-    from retrieval import load_encoder, open_pairs
+    from cli.commands import evaluating
 
-    pairs = open_pairs(source)
-    loaded = load_encoder(encoder, device).to_fast_precision()
-    with show.Meter("encoding", "pictures") as meter:
-        report = measure(loaded, pairs, meter)
-    show.skipped(report.skipped)
-    show.out(report.to_json() if as_json else str(report))
-    raise typer.Exit(show.SKIPPED if report.skipped else show.OK)
+    raise typer.Exit(evaluating.run(encoder, source, as_json, device))
 
 
 @app.command()
@@ -308,6 +302,22 @@ def compact(index_dir: IndexDir = None) -> None:
 
 @app.command()
 @show.guarded
+def snapshot(
+    target: Annotated[Path, typer.Argument(help="The folder to make.", metavar="DIR")],
+    index_dir: IndexDir = None,
+) -> None:
+    """Copy an index into a new folder, whole or not at all. Those who search it meanwhile are not disturbed.
+
+    mmr snapshot /backup/monday.mmr
+    The pictures are not copied: the copy finds them where they are. To bring it back, take a snapshot of the copy.
+    """
+    from cli.commands import upkeep
+
+    raise typer.Exit(upkeep.copy(index_dir, target))
+
+
+@app.command()
+@show.guarded
 def models(
     as_json: AsJson = False,
     prune: Annotated[
@@ -367,28 +377,11 @@ app.add_typer(exchange.importing, name="import")
 app.add_typer(exchange.exporting, name="export")
 
 
-class _StopOnSignal:
-    """Asked after every step: has somebody pressed Ctrl-C? The first time stops in order, the second time at once."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._catch)
-
-    def _catch(self, number: int, frame: object) -> None:
-        if self.signal:
-            raise KeyboardInterrupt
-        self.signal = number
-        show.note("\nstopping after this step (again: at once)")
-
-    def __call__(self) -> bool:
-        return bool(self.signal)
-
-
 def main() -> None:
     """The `mmr` of the command line."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its exporter warns of packed lines, which it can do
     try:
         app()

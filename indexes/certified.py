@@ -27,7 +27,7 @@ GROUP = 64  # rows whose best score is compared first
 MOST_KEPT = 4096  # rows a query may keep, beyond which it is answered by brute force
 INT8_QUERIES = 2  # up to so many queries, reading the rows is all the work: int8 halves it
 COPY_BYTES = 6 << 30  # of low-precision rows kept in memory for all segments together; the rest is rounded each time
-_LOOSER = 1.0001  # the norms in the bounds are themselves float32
+LOOSER = 1.0001  # the norms in the bounds are themselves float32
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Copies:
             made = self._made.get((device, int8, start))
             if made is None:
                 exact = torch.from_numpy(np.array(self.vectors[start : start + PIECE_ROWS])).to(device)
-                made = _quantised(exact.float()) if int8 else _rounded(exact)
+                made = quantized(exact.float()) if int8 else rounded(exact)
                 if made.rows.nbytes <= self._room(device):
                     self._made[device, int8, start] = made
                     self.nbytes += made.rows.nbytes
@@ -72,20 +72,23 @@ class Copies:
         return COPY_BYTES - sum(copies.nbytes for copies in self._family.values())
 
 
-def _rounded(exact: Tensor) -> Rounded:
-    """In the type that matrices are fastest in, a part at a time: its float32 never leaves the cache."""
+def rounded(exact: Tensor) -> Rounded:
+    """Float16 rows (n, d) in the type that matrices are fastest in, with one error for all of them.
+
+    A part at a time, so that its float32 never leaves the cache.
+    """
     low = torch.empty_like(exact, dtype=torch.bfloat16 if exact.is_cuda or has_fast_bf16() else torch.float32)
     errors, lengths = [], []
     for part, kept in zip(exact.split(ROUNDED_AT_ONCE), low.split(ROUNDED_AT_ONCE), strict=True):
         kept.copy_(part)
-        rounded = kept.float()
-        lengths.append(rounded.norm(dim=1).max())
-        errors.append((part.float() - rounded).norm(dim=1).max())
+        nearly = kept.float()
+        lengths.append(nearly.norm(dim=1).max())
+        errors.append((part.float() - nearly).norm(dim=1).max())
     return Rounded(low, torch.stack(errors).max(), torch.stack(lengths).max())
 
 
-def _quantised(exact: Tensor) -> Rounded:
-    """As whole numbers of -127..127, with a scale a row."""
+def quantized(exact: Tensor) -> Rounded:
+    """Float32 rows (n, d) as whole numbers of -127..127, with a scale and an error for each row."""
     scale = exact.abs().amax(1).clamp(min=1e-30) / 127
     rows = (exact / scale[:, None]).round().to(torch.int8)
     low = rows.float() * scale[:, None]
@@ -124,7 +127,7 @@ def _scan(copies: Copies, dead: Tensor, queries: Tensor, k: int, device: torch.d
 def _scan_blocks(low: Rounded, start: int, dead: Tensor, queries: Tensor, kept: "_Kept") -> None:
     """Many queries: a matrix product for some rows at a time, its scores looked at while they are in the cache."""
     rough = queries.to(low.rows.dtype)
-    bound = _bound(queries, rough.float(), low) * _LOOSER
+    bound = error_bound(queries, rough.float(), low) * LOOSER
     transposed = rough.T.contiguous()
     block = max(BLOCK_SCORES // len(queries) // GROUP, 2 * kept.k) * GROUP
     for first in range(0, len(low.rows), block):
@@ -139,8 +142,12 @@ def _scan_blocks(low: Rounded, start: int, dead: Tensor, queries: Tensor, kept: 
             kept.take(numbers, offsets + (start + first), values - error, values + error)
 
 
-def _bound(queries: Tensor, rough: Tensor, low: Rounded) -> Tensor:
-    """e of each query, (q,), for all rows; or of each row, (n,), where rows have a scale and there is one query."""
+def error_bound(queries: Tensor, rough: Tensor, low: Rounded) -> Tensor:
+    """The bound e of this module's docstring, to be multiplied by LOOSER.
+
+    queries and rough: (q, d), as they are and as they were rounded: e of each query, (q,), for all rows. Where rows
+    have a scale, they are one query (d,): e of each row, (n,).
+    """
     lost, length = (queries - rough).norm(dim=-1), rough.norm(dim=-1)
     return lost * (low.length + low.error) + length * (low.error + low.length * queries.shape[-1] * 2.0**-23)
 
@@ -161,13 +168,13 @@ def _above(scores: Tensor, kept: "_Kept", bound: Tensor) -> tuple[Tensor, Tensor
     group, number = (top >= least).nonzero(as_tuple=True)
     inside = groups[group, :, number]  # (hits, GROUP)
     hit, place = (inside >= least[number][:, None]).nonzero(as_tuple=True)
-    found = number[hit], group[hit] * GROUP + place, inside[hit, place].float()
+    numbers, offsets, values = number[hit], group[hit] * GROUP + place, inside[hit, place].float()
     if whole < rows:
         place, number = (scores[whole:] >= least).nonzero(as_tuple=True)
-        rest = number, place + whole, scores[whole:][place, number].float()
-        found = tuple(torch.cat(both) for both in zip(found, rest, strict=True))
-    alive = ~torch.isneginf(found[2])
-    return tuple(part[alive] for part in found)
+        numbers, offsets = torch.cat([numbers, number]), torch.cat([offsets, place + whole])
+        values = torch.cat([values, scores[whole:][place, number].float()])
+    alive = ~torch.isneginf(values)
+    return numbers[alive], offsets[alive], values[alive]
 
 
 def _scan_int8(low: Rounded, start: int, dead: Tensor, queries: Tensor, kept: "_Kept") -> None:
@@ -176,7 +183,7 @@ def _scan_int8(low: Rounded, start: int, dead: Tensor, queries: Tensor, kept: "_
         step = query.abs().max().clamp(min=1e-30) / 127
         whole = (query / step).round()
         scores = torch._int_mm(low.rows, whole.to(torch.int8)[:, None])[:, 0] * (low.scale * step)
-        bound = _bound(query, whole * step, low) * _LOOSER
+        bound = error_bound(query, whole * step, low) * LOOSER
         scores[dead] = -torch.inf
         lower = scores - bound
         if len(lower) >= kept.k:

@@ -1,5 +1,8 @@
-"""Whose a store's folder is: one writer holds its lock; a new one takes only a folder that holds nothing else."""
+"""Who may write into a store's folder: the one who holds its lock; and a new store takes only an empty folder."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import filelock
@@ -9,14 +12,45 @@ from indexes.database import DATABASE
 from indexes.errors import Locked, NotAnIndex
 
 
-def new_folder(path: Path) -> filelock.BaseFileLock:
-    """Make the folder of a new store and take its lock. Raises NotAnIndex where something else is there, Locked."""
+def new_folder(path: Path, way_on: str = "give another --index") -> filelock.BaseFileLock:
+    """Make the folder of a new store and take its lock. Raises NotAnIndex where something else is there, Locked.
+
+    way_on: what the message tells to do then.
+    """
     if path.exists() and not path.is_dir():
-        raise NotAnIndex(f"{path} is a file, not a folder: give another --index")
+        raise NotAnIndex(f"{path} is a file, not a folder: {way_on}")
     if path.is_dir() and not _is_unborn(path):
-        raise NotAnIndex(f"{path} exists and is not empty: give another --index")
+        raise NotAnIndex(f"{path} exists and is not empty: {way_on}")
     durable.make_folder(path.absolute() / "segments")
     return lock(path)
+
+
+@contextmanager
+def filling(path: Path, way_on: str) -> Iterator[None]:
+    """A new folder, locked while its content is written: where that fails, what was made is removed again.
+
+    Raises NotAnIndex and Locked as new_folder does.
+    """
+    made = [folder for folder in (path.absolute(), *path.absolute().parents) if not folder.exists()]
+    taken = new_folder(path, way_on)
+    try:
+        yield
+    except BaseException:
+        (path / DATABASE).unlink(missing_ok=True)  # first, for without it the rest is no index
+        taken.release()
+        _remove(path, made)
+        raise
+    finally:
+        taken.release()
+
+
+def _remove(path: Path, made: list[Path]) -> None:
+    """Empty a folder, and remove those of `made`, the deepest first, that then are empty."""
+    for child in path.iterdir():
+        shutil.rmtree(child) if child.is_dir() else child.unlink()
+    with suppress(OSError):  # something else was put there meanwhile
+        for folder in made:
+            folder.rmdir()
 
 
 def _is_unborn(path: Path) -> bool:

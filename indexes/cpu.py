@@ -1,4 +1,4 @@
-"""What this processor is fast at."""
+"""Which instructions this processor has for matrices of low precision."""
 
 import functools
 from pathlib import Path

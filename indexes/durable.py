@@ -1,9 +1,12 @@
-"""Files that are whole or absent, whatever happens to the power."""
+"""Writing files so that, after a crash or a power cut, each is whole or not there."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+_COPIED = 1 << 20  # bytes at once
 
 
 def sync_folder(folder: Path) -> None:
@@ -46,3 +49,9 @@ def write_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """`write_file` for content that is at hand."""
     write_file(path, lambda file: file.write(content))
+
+
+def copy_file(source: Path, path: Path) -> None:
+    """`write_file` for the content of another file."""
+    with source.open("rb") as content:
+        write_file(path, lambda file: shutil.copyfileobj(content, file, _COPIED))

@@ -2,28 +2,34 @@
 
 
 class StoreError(Exception):
-    """The index cannot be used as asked; `str()` is the line a person reads."""
+    """The index cannot be used as asked; `str()` is the line a person reads.
+
+    Raised itself where a reader is asked to write, or where nothing fits the memory that was given.
+    """
 
 
 class NotAnIndex(StoreError):
-    """There is no index at that path."""
+    """There is no index at that path; or one is to be made where something else is."""
 
 
 class NewerFormat(StoreError):
-    """The folder was written by a newer version of mmr."""
+    """The folder was written by a newer version of mmr, whose format this one does not know."""
 
 
 class Locked(StoreError):
-    """Another process is writing to the index."""
+    """Another process is writing to the index. Reading is never locked."""
 
 
 class Damaged(StoreError):
-    """A file of the index is missing, truncated or changed."""
+    """A file of the index is missing, truncated or changed.
+
+    Only opening and `Store.verify` find this out; a damaged approximate index is no error, as exact search answers.
+    """
 
 
 class WrongEncoder(StoreError):
-    """Vectors of one encoder meet an index of another."""
+    """Vectors of one encoder meet an index of another: their scores would mean nothing."""
 
 
 class BadFilter(StoreError):
-    """A WHERE expression that cannot be read."""
+    """A WHERE expression that cannot be read; the message says from where on it makes no sense."""

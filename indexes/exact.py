@@ -8,7 +8,7 @@ same answer, several times as fast.
 
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -22,6 +22,10 @@ FEW_QUERIES = 8  # so many are scored from the mapped rows: more are worth the c
 TORCH_FROM_ROWS = 2_000  # where torch is loaded anyway: NumPy's threads and its own get in each other's way
 TORCH_FROM_SCORES = 30_000_000  # below this, importing torch (about 1 s) costs more than it saves
 
+Best = tuple[np.ndarray, np.ndarray]  # rows or offsets int64 (q, k), -1 where there is none, and float32 scores
+SegmentSearch = Callable[[Segment, np.ndarray, int], Best]  # (segment, queries, k) -> rows and scores
+BlockSearch = Callable[[np.ndarray, np.ndarray, int], Best]  # (queries, vectors, k) -> offsets and scores
+
 
 def search(segments: Iterable[Segment], queries: np.ndarray, k: int, device: str = "cpu") -> Neighbors:
     """The k rows with the greatest inner product for each query: those of float32 brute force over the stored rows.
@@ -30,8 +34,8 @@ def search(segments: Iterable[Segment], queries: np.ndarray, k: int, device: str
     """
     segments = list(segments)
     total = sum(len(segment.vectors) for segment in segments)
-    one_segment = _certified(device) if _torch_pays(total * len(queries), total, device) else _brute_force(total)
-    best = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
+    one_segment = proven(device) if _torch_pays(total * len(queries), total, device) else brute_force(total)
+    best: Best = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
     for segment in segments:
         best = _merge(best, one_segment(segment, queries, k), k)
     return Neighbors(*best)
@@ -45,7 +49,11 @@ def _torch_pays(scores: int, rows: int, device: str) -> bool:
     return scores >= TORCH_FROM_SCORES and importlib.util.find_spec("torch") is not None
 
 
-def _certified(device: str):  # noqa: ANN202 - (segment, queries, k) -> rows, scores
+def proven(device: str) -> SegmentSearch:
+    """Scan in low precision with a proof (certified.py), and by brute force what it leaves unanswered.
+
+    Raises StoreError for "cuda" where there is none.
+    """
     import torch
 
     from indexes import certified
@@ -53,25 +61,25 @@ def _certified(device: str):  # noqa: ANN202 - (segment, queries, k) -> rows, sc
     if device == "cuda" and not torch.cuda.is_available():
         raise StoreError("no CUDA device is available here: use --device cpu")
 
-    def one_segment(segment: Segment, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def one_segment(segment: Segment, queries: np.ndarray, k: int) -> Best:
         family = segment.copies
         copies = family.setdefault(segment.first_row, certified.Copies(segment.vectors, family))
         offsets, scores, unanswered = certified.search(copies, segment.dead, queries, k, device)
         rows = segment.rows(offsets)
         if len(unanswered):
-            rest = _brute_force(len(segment.vectors))(segment, queries[unanswered], k)
+            rest = brute_force(len(segment.vectors))(segment, queries[unanswered], k)
             rows[unanswered], scores[unanswered] = rest
         return rows, scores
 
     return one_segment
 
 
-def _brute_force(total: int):  # noqa: ANN202 - (segment, queries, k) -> rows, scores
+def brute_force(total: int) -> SegmentSearch:
     """Score all rows in float32, with FAISS where `total` rows are worth its import."""
     by_faiss = total >= FAISS_FROM_ROWS
-    top_k = _faiss_top_k() if by_faiss else _numpy_top_k
+    top_k: BlockSearch = _faiss_top_k() if by_faiss else _numpy_top_k
 
-    def one_segment(segment: Segment, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def one_segment(segment: Segment, queries: np.ndarray, k: int) -> Best:
         if by_faiss and len(queries) <= FEW_QUERIES:
             offsets, scores = mapped.search(segment.vectors, segment.dead, queries, k + 1)
             if not _tied(scores, k).any():
@@ -95,7 +103,7 @@ def better(ones: Neighbors, others: Neighbors) -> Neighbors:
     return Neighbors(*merged)
 
 
-def _merge(best: tuple, more: tuple, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _merge(best: Best, more: Best, k: int) -> Best:
     """Of two (rows, scores) the k best, by score and then by row. Rows only grow from block to block."""
     rows, scores = np.hstack([best[0], more[0]]), np.hstack([best[1], more[1]])
     tie_breaker = np.where(rows < 0, np.iinfo(np.int64).max, rows)
@@ -103,7 +111,7 @@ def _merge(best: tuple, more: tuple, k: int) -> tuple[np.ndarray, np.ndarray]:
     return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
 
 
-def _numpy_top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+def _numpy_top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> Best:
     scores = queries @ vectors.T
     found = np.argsort(-scores, axis=1, kind="stable")[:, :k] if k * 8 > len(vectors) else _partition(scores, k)
     return found, np.take_along_axis(scores, found, 1)
@@ -118,10 +126,10 @@ def _partition(scores: np.ndarray, k: int) -> np.ndarray:
     return found
 
 
-def _faiss_top_k():  # noqa: ANN202 - a function with the contract of _numpy_top_k
+def _faiss_top_k() -> BlockSearch:
     import faiss
 
-    def top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> Best:
         scores, found = faiss.knn(queries, vectors, min(k + 1, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
         again = _tied(scores, k)
         scores, found = scores[:, :k], found[:, :k]

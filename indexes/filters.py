@@ -11,7 +11,7 @@ comparison, so `not` of one is true of it.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from indexes.errors import BadFilter
@@ -31,10 +31,17 @@ _COMPARE = {"==": "=", "=": "=", "!=": "<>", "<>": "<>", "<": "<", "<=": "<=", "
 _KEYWORDS = ("and", "or", "not", "in", "is", "null", "contains", "true", "false")
 _DEEPEST = 50  # parentheses in parentheses
 
+Value = str | float | bool | None  # of an expression; whole numbers are int, which is a float to a type checker
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """An SQL condition on a table with a column `fields` of JSON, and the values for its question marks."""
+    """An SQL condition on a table with a column `fields` of JSON: what `Store.search` and `Store.rows` take.
+
+    Attributes:
+        sql: The condition; every value in it is a question mark.
+        values: What stands for the question marks, in order.
+    """
 
     sql: str
     values: tuple
@@ -48,9 +55,21 @@ class _Token:
 
 
 def parse(where: str, inside: Sequence[str] = ()) -> Condition:
-    """The condition of an expression. inside: objects among the fields in which a name is looked for as well.
+    """Read an expression as a condition on the fields of records.
 
-    Raises BadFilter, which says where the expression stops making sense.
+    Args:
+        where: The expression, as this module's docstring shows it.
+        inside: Objects among the fields in which a name is looked for as well.
+
+    Returns:
+        The condition. Nothing of the expression stands in its SQL: names and values are question marks.
+
+    Raises:
+        BadFilter: The expression makes no sense; the message says from where on.
+
+    Example:
+        >>> parse("year == 2011").values
+        ('$."year"', 2011)
     """
     parser = _Parser(where, _tokens(where), inside)
     condition = parser.either()
@@ -67,10 +86,11 @@ def _tokens(where: str) -> list[_Token]:
     tokens, at = [], 0
     while where[at:].strip():
         match = _TOKEN.match(where, at)
-        if not match:
+        kind = match and match.lastgroup
+        if not match or not kind:
             raise BadFilter(_message(where, at, "a name, a value or an operator is expected"))
-        kind, text = match.lastgroup, match.group(match.lastgroup)
-        at = match.end()
+        text, at = match.group(kind), match.end()
+        start = match.start(kind)
         if kind == "word":
             kind, text = ("keyword", text.lower()) if text.lower() in _KEYWORDS else ("name", text)
         elif kind == "quoted":
@@ -79,7 +99,7 @@ def _tokens(where: str) -> list[_Token]:
             text = re.sub(r"\\(.)", r"\1", text[1:-1])
         elif kind == "date":
             kind = "text"  # ISO 8601 sorts as text does
-        tokens.append(_Token(kind, text, match.start(match.lastgroup)))
+        tokens.append(_Token(kind, text, start))
     return [*tokens, _Token("end", "", len(where))]
 
 
@@ -106,7 +126,7 @@ class _Parser:
     def _both(self) -> Condition:
         return self._joined("and", self._one)
 
-    def _joined(self, word: str, part) -> Condition:  # noqa: ANN001
+    def _joined(self, word: str, part: Callable[[], Condition]) -> Condition:
         conditions = [part()]
         while self._take("keyword", word):
             conditions.append(part())
@@ -144,12 +164,12 @@ class _Parser:
         if self._take("keyword", "contains"):
             return Condition(f"ifnull(instr(lower({field.sql}), lower(?)) > 0, 0)", (*field.values, str(self._value())))
         if self._take("keyword", "is"):
-            negated = "NOT " if self._take("keyword", "not") else ""
+            sql_not = "NOT " if self._take("keyword", "not") else ""
             self._expect("keyword", "null")
-            return Condition(f"({field.sql} IS {negated}NULL)", field.values)
-        negated = self._take("keyword", "not")
+            return Condition(f"({field.sql} IS {sql_not}NULL)", field.values)
+        negated = bool(self._take("keyword", "not"))
         if self._take("keyword", "in"):
-            return self._among(field, bool(negated))
+            return self._among(field, negated)
         if negated:
             raise self._error("`in` is expected")
         return _truth(field, True)
@@ -166,8 +186,8 @@ class _Parser:
         if texts:
             options.append(Condition(f"ifnull(CAST({field.sql} AS TEXT) IN ({marks}), 0)", (*field.values, *texts)))
         sql = " OR ".join(option.sql for option in options)
-        values = tuple(value for option in options for value in option.values)
-        return Condition(f"({'NOT ' if negated else ''}({sql}))", values)
+        given = tuple(value for option in options for value in option.values)
+        return Condition(f"({'NOT ' if negated else ''}({sql}))", given)
 
     def _field(self, name: str) -> Condition:
         paths = [f'$."{name}"', *(f'$."{object_}"."{name}"' for object_ in self._inside)]
@@ -175,7 +195,7 @@ class _Parser:
             return Condition("json_extract(fields, ?)", tuple(paths))
         return Condition(f"coalesce({', '.join(['json_extract(fields, ?)'] * len(paths))})", tuple(paths))
 
-    def _compared(self, field: Condition, sign: str, value: str | float | bool | None) -> Condition:
+    def _compared(self, field: Condition, sign: str, value: Value) -> Condition:
         if value is None:
             return Condition(f"({field.sql} IS {'NOT ' if sign == '<>' else ''}NULL)", field.values)
         if isinstance(value, bool):
@@ -190,7 +210,7 @@ class _Parser:
             compared = Condition(sql, (*compared.values, *field.values))
         return Condition(f"ifnull({compared.sql}, 0)", compared.values)
 
-    def _value(self) -> str | float | bool | None:
+    def _value(self) -> Value:
         token = self._tokens[self._next]
         self._next += 1
         if token.kind == "text":

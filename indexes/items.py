@@ -18,7 +18,17 @@ _SEEN = "born <= ?1 AND (died IS NULL OR died > ?1)"  # by a reader of generatio
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of a row. id: the item's stable name. stamp: opaque, changes when the item does. fields: JSON."""
+    """What is known of a row.
+
+    Attributes:
+        id: The item's stable name; a store holds each once.
+        stamp: Any text that changes when the item does: who adds items compares it, the store does not read it.
+        fields: JSON values by name, for filters and for people.
+
+    Example:
+        >>> Record("beach.jpg", "2024-06-01", {"uri": "beach.jpg", "meta": {"year": 2024}}).id
+        'beach.jpg'
+    """
 
     id: str
     stamp: str = ""

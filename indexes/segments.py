@@ -14,7 +14,9 @@ GATHER_BELOW = 4  # a filter that leaves less than a quarter of the rows has the
 class Neighbors:
     """The k best rows of each query, best first; ties go to the lower row.
 
-    rows: int64 (q, k), -1 where there is none. scores: float32 (q, k), the inner product, -inf where there is none.
+    Attributes:
+        rows: int64 (q, k), -1 where there is none.
+        scores: float32 (q, k), the inner product, which is the cosine of unit rows; -inf where there is none.
     """
 
     rows: np.ndarray

@@ -1,4 +1,4 @@
-"""Store: a folder that holds vectors and their records, and survives anything.
+"""Store: a folder that holds vectors and their records, and stays whole through crashes, power cuts and full disks.
 
     mmr.db                 SQLite (rollback journal, synchronous=EXTRA): the commit log and the records
     derived/000001.faiss   an approximate index of the rows (approximate/ann.py): may be deleted at any time
@@ -11,50 +11,59 @@ each carries the generation it was born and died in, so a reader stays on the st
 transaction. Update is delete and add under one id, in one transaction.
 """
 
-import hashlib
-import json
-import shutil
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import numpy as np
 
-from indexes import claim, database, durable, exact, items
-from indexes.approximate.derived import KEY, Derived
+from indexes import claim, database, durable, items, segment_files
+from indexes.approximate import derived
+from indexes.approximate.recorded import KEY, Recorded
 from indexes.database import DATABASE
-from indexes.errors import Damaged, NotAnIndex, StoreError
-from indexes.filters import Condition
+from indexes.errors import NotAnIndex, StoreError
 from indexes.items import Record
-from indexes.segments import Neighbors, Segment, restrict
+from indexes.reader import StoreReader
 
-COMPACT_FROM_SEGMENTS = 32
-FILTERS_KEPT = 8
+if TYPE_CHECKING:
+    from indexes.approximate.ann import Ann
 
 
-class Store:
-    """Rows and records in a folder. `create` makes one, `open` reads one, `open(write=True)` also changes it."""
+class Store(StoreReader):
+    """Rows and records in a folder. `create` makes one, `open` reads one, `open(write=True)` also changes it.
+
+    What is asked of it is in reader.py. Close it, or use it in a `with`: a writer holds the folder's lock.
+
+    Example:
+        >>> with Store.create("photos.mmr", 512, encoder={"name": "small"}) as store:  # doctest: +SKIP
+        ...     store.add(vectors, [Record("a.jpg"), Record("b.jpg")])
+        ...     found = store.search(vectors[:1], 2)
+    """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, lock: filelock.BaseFileLock | None) -> None:
-        self.path = path
-        self._database = connection
         self._lock = lock
-        self.derived = Derived(self)
-        self._filtered: dict[Condition, list[Segment]] = {}  # what the last filters let through
-        self._copies: dict[int, object] = {}  # of rows in low precision, by a segment's first row: exact.py fills it
-        self._load()
+        super().__init__(path, connection)
 
     # ---------------------------------------------------------------- open, create, close
 
     @classmethod
     def create(cls, path: Path | str, dim: int, **manifest: object) -> "Store":
-        """Make an empty store for rows of `dim` numbers and open it for writing.
+        """Make an empty store and open it for writing.
 
-        manifest: what the artefact must remember of its making (JSON values), its encoder above all.
-        Raises NotAnIndex if the folder holds something else, Locked if another process is writing to it.
+        Args:
+            path: Its folder, which is new, or empty.
+            dim: Numbers in a row.
+            **manifest: What the store must remember of its making (JSON values), its encoder above all.
+
+        Returns:
+            The store, at generation 0.
+
+        Raises:
+            NotAnIndex: The folder holds something.
+            Locked: Another process is writing to it.
         """
         path = Path(path)
         lock = claim.new_folder(path)
@@ -67,7 +76,21 @@ class Store:
 
     @classmethod
     def open(cls, path: Path | str, write: bool = False) -> "Store":
-        """Open the last committed state. Raises NotAnIndex, NewerFormat, Damaged, or Locked where `write`."""
+        """Open the last committed state.
+
+        Args:
+            path: Its folder.
+            write: Take the lock, and remove what a crash left behind.
+
+        Returns:
+            The store; without `write` it stays on that state, whatever a writer does meanwhile.
+
+        Raises:
+            NotAnIndex: There is none.
+            NewerFormat: A newer version wrote it.
+            Damaged: A file is missing, or of another length than it had.
+            Locked: Another process is writing to it.
+        """
         path = Path(path)
         file = path / DATABASE
         if not file.is_file():
@@ -91,105 +114,22 @@ class Store:
 
     def close(self) -> None:
         """Let go of the files and of the lock."""
-        self.segments = []
-        self._copies.clear()
-        self._database.close()
+        super().close()
         if self._lock:
             self._lock.release()
 
-    def __enter__(self) -> "Store":
-        return self
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-    # ---------------------------------------------------------------- read
-
-    def __len__(self) -> int:
-        return sum(len(segment.vectors) - len(segment.dead) for segment in self.segments)
-
-    @property
-    def dim(self) -> int:
-        """Numbers in a row."""
-        return self.manifest["dim"]
-
-    def search(
-        self, queries: np.ndarray, k: int, device: str = "cpu", where: Condition | None = None,
-        recall: float | None = None,
-    ) -> Neighbors:  # fmt: skip
-        """The k rows nearest to each query by inner product, of those whose fields meet the condition.
-
-        queries: float32 (q, dim) of unit length. where: what filters.parse made of an expression. recall: what the
-        approximate index, where there is one, must give (None: what it was built for); 1 asks for the exact answer.
-        On a GPU, device "cuda", the answer is exact unless a recall is given.
-        """
-        queries = self._check(queries)
-        segments = self.segments if where is None else self._matching(where)
-        approximate = recall != 1 and (device == "cpu" or recall is not None)
-        if approximate and not any(segment.names is not None for segment in segments):
-            found = self.derived.search(segments, queries, k, recall, device)
-            if found is not None:
-                return found
-        return exact.search(segments, queries, k, device)
-
-    def rows(self, where: Condition | None = None) -> np.ndarray:
-        """The rows of the state that was opened, int64, ascending; those whose fields meet the condition."""
-        return items.rows(self._database, self.generation, where)
-
-    def records(self, rows: Iterable[int]) -> list[Record]:
-        """The records of `rows`, in their order. Raises KeyError for a row that never was or was collected."""
-        found = []
-        for row in rows:
-            record = items.record(self._database, int(row))
-            if record is None:
-                raise KeyError(f"row {row} is not in {self.path}")
-            found.append(record)
-        return found
-
-    def stamps(self) -> dict[str, str]:
-        """id -> stamp of every item in the state that was opened."""
-        return items.stamps(self._database, self.generation)
-
-    def stamps_of(self, ids: Sequence[str]) -> dict[str, str]:
-        """id -> stamp of those of these items that the last commit holds: quick, where they are few among many."""
-        return items.stamps_of(self._database, ids)
-
-    def ids_between(self, first: str, end: str) -> list[str]:
-        """The first LOOKED_UP ids of the last commit from `first` on and before `end`, in order of code points."""
-        return items.ids_between(self._database, first, end)
-
-    def verify(self) -> list[str]:
-        """Read everything and compare it with its checksum; the problems found, one line each."""
-        problems = [
-            f"{DATABASE}: {line[0]}" for line in self._database.execute("PRAGMA integrity_check") if line[0] != "ok"
-        ]
-        segments = self._database.execute(
-            "SELECT id, sha256, first_row, rows, records_sha256 FROM segments WHERE retired IS NULL"
-        )
-        for number, sha256, first, count, records in segments.fetchall():
-            file = self._segment_file(number)
-            if items.digest(self._database, first, count) != records:
-                problems.append(f"{DATABASE}: the records of rows {first} to {first + count - 1} were changed")
-            if not file.is_file():
-                problems.append(f"segments/{file.name} is missing")
-            elif hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-                problems.append(f"segments/{file.name} does not match its checksum")
-        return problems + self.derived.problems()
-
-    def describe(self) -> dict[str, int]:
-        """rows, deleted rows that compaction would drop, segments, bytes on disk."""
-        return {
-            "rows": len(self), "deleted": sum(len(segment.dead) for segment in self.segments),
-            "segments": len(self.segments), "not merged": self.derived.unmerged(),
-            "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
-        }  # fmt: skip
-
-    # ---------------------------------------------------------------- write
+    # ---------------------------------------------------------------- rows
 
     def add(self, vectors: np.ndarray, records: Sequence[Record]) -> None:
         """Commit rows with their records; an id that is there already is replaced.
 
-        vectors: float32 (n, dim), unit length. Raises ValueError for anything else or for an id given twice.
+        Args:
+            vectors: float32 (n, dim), of unit length. They are kept as float16.
+            records: One for each row.
+
+        Raises:
+            ValueError: The vectors are anything else, or an id stands twice. Nothing is changed then.
+            StoreError: The store was opened for reading.
         """
         vectors = self._check(vectors)
         if len(vectors) != len(records):
@@ -198,149 +138,198 @@ class Store:
             raise ValueError("an id stands twice in one add")
         if not records:
             return
-        number, sha256 = self._write_segment(vectors.astype("<f2"))
+        written = self._write_segment(vectors)
         with self._commit() as generation:
             items.bury(self._database, (record.id for record in records), generation)
-            self._insert(number, sha256, records, generation)
+            segment_files.insert(self._database, written, self.manifest["next_row"], records, generation)
 
     def delete(self, ids: Iterable[str]) -> None:
-        """Commit that these items are gone. Unknown ids are no error."""
+        """Commit that items are gone.
+
+        Args:
+            ids: Unknown ones are no error.
+
+        Raises:
+            StoreError: The store was opened for reading.
+        """
         ids = list(ids)
         if ids:
             with self._commit() as generation:
                 items.bury(self._database, ids, generation)
 
     def set_manifest(self, **values: object) -> None:
-        """Commit values of the manifest."""
+        """Commit values of the manifest.
+
+        Args:
+            **values: JSON values; the others stay.
+
+        Raises:
+            StoreError: The store was opened for reading.
+        """
         with self._commit():
             database.put(self._database, values)
-
-    def snapshot(self, path: Path | str, **manifest: object) -> None:
-        """Write a consistent copy of the last committed state to another folder, durable when this returns.
-
-        manifest: values that are different there. Raises NotAnIndex if the folder holds something.
-        """
-        self._must_be_writer()  # so that no compaction removes a segment meanwhile
-        path = Path(path)
-        lock = claim.new_folder(path)
-        try:
-            for (number,) in self._database.execute("SELECT id FROM segments").fetchall():
-                with self._segment_file(number).open("rb") as source:
-                    copied = path / "segments" / self._segment_file(number).name
-                    durable.write_file(copied, lambda file, source=source: shutil.copyfileobj(source, file, 1 << 20))
-            database.copy(self._database, path / DATABASE, manifest)
-        finally:
-            lock.release()
 
     def compact(self) -> None:
         """Rewrite what is alive as one segment, and drop what the compaction before this one replaced.
 
         The old rows stay readable for those who opened the store before; the next compaction collects them.
+
+        Raises:
+            StoreError: The store was opened for reading.
         """
         known, recorded = self.derived.index, self.derived.recorded
         alive = [(rows, vectors.astype("<f2")) for segment in self.segments for rows, vectors in segment.blocks()]
         records = self.records(row for rows, _ in alive for row in rows)
         # The rows that the approximate index speaks of have new numbers.
         self._rewrite([vectors for _, vectors in alive], records, {KEY: None} if recorded else {})
-        if recorded:
-            self.derived.renumber(known, recorded["asked"])
+        if recorded and known is not None:
+            self._renumber(known, recorded.asked)
         self.remove_orphans()
 
-    def replace(self, blocks: Iterable[tuple[np.ndarray, Sequence[Record]]], **manifest: object) -> None:
+    def replace(
+        self, blocks: Iterable[tuple[np.ndarray, Sequence[Record]]], *, dim: int | None = None, **manifest: object
+    ) -> None:
         """Commit, in one step, that the store holds these rows and no others, and these values of the manifest.
 
-        blocks: vectors and records as `add` takes them, of `dim` numbers if the manifest is given another. What the
-        store held stays readable for those who opened it before, as after a compaction; an approximate index is
-        dropped. Raises ValueError as `add` does.
+        What the store held stays readable for those who opened it before, as after a compaction. An approximate index
+        is dropped.
+
+        Args:
+            blocks: Vectors and records as `add` takes them.
+            dim: Numbers in a row, where they are not as many as before.
+            **manifest: JSON values; the others stay.
+
+        Raises:
+            ValueError: As `add` does. Nothing is changed then.
+            StoreError: The store was opened for reading.
         """
-        rows, records = [], []
+        rows: list[np.ndarray] = []
+        records: list[Record] = []
         for vectors, some in blocks:
-            rows.append(self._check(vectors, manifest.get("dim", self.dim)).astype("<f2"))
+            rows.append(self._check(vectors, dim).astype("<f2"))
             records += some
         if len({record.id for record in records}) != len(records) or sum(map(len, rows)) != len(records):
             raise ValueError("every row needs a record, and an id of its own")
-        self._rewrite(rows, records, manifest | ({KEY: None} if self.derived.recorded else {}))
+        said = manifest | ({} if dim is None else {"dim": dim}) | ({KEY: None} if self.derived.recorded else {})
+        self._rewrite(rows, records, said)
         self.remove_orphans()
 
-    def needs_compaction(self) -> bool:
-        """True where many small segments, or more dead rows than living ones, slow down every search."""
-        dead = sum(len(segment.dead) for segment in self.segments)
-        return len(self.segments) >= COMPACT_FROM_SEGMENTS or dead > len(self)
+    # ---------------------------------------------------------------- the approximate index
+
+    def set_approximate(self, built: "Ann", asked: float) -> None:
+        """Commit an approximate index of the rows.
+
+        Args:
+            built: What tune.choose made of these rows.
+            asked: The recall that it is used for by default.
+
+        Raises:
+            StoreError: The store was opened for reading.
+        """
+        from indexes.approximate import ann_file
+
+        self._must_be_writer()
+        number = derived.next_number(self.path)
+        file = derived.file_of(self.path, number)
+        durable.make_folder(file.absolute().parent)
+        sha256 = ann_file.write(built, file)
+        recorded = Recorded(number, sha256, built.spec, built.rows_below, asked, built.rows_from, tuple(built.points))
+        self._approximate.clear()
+        self._approximate[sha256] = built  # what was just built need not be read
+        self.set_manifest(**{KEY: recorded.to_json()})
+        self.remove_orphans()
+
+    def drop_approximate(self) -> None:
+        """Commit that there is no approximate index.
+
+        Raises:
+            StoreError: The store was opened for reading.
+        """
+        self.set_manifest(**{KEY: None})
+        self.remove_orphans()
+
+    def merge_approximate(self) -> bool:
+        """Take the rows that came since into the approximate index; what was learned, and its points, stay.
+
+        Returns:
+            False where there was nothing to do.
+
+        Raises:
+            StoreError: The store was opened for reading.
+        """
+        from indexes.approximate import ann
+
+        known, recorded = self.derived.index, self.derived.recorded
+        if known is None or recorded is None or not self.derived.unmerged():
+            return False
+        copy = ann.copy_of(known)
+        ann.extend(copy, self.derived.newer(), self.manifest["next_row"])
+        self.set_approximate(copy, recorded.asked)
+        return True
+
+    def _renumber(self, known: "Ann", asked: float) -> None:
+        """After a compaction, which gave all rows new numbers: the same index of the same rows."""
+        from indexes.approximate import ann
+
+        again = ann.emptied(known)
+        ann.extend(again, self.segments, self.manifest["next_row"])
+        self.set_approximate(again, asked)
+
+    # ---------------------------------------------------------------- copies
+
+    def snapshot(self, path: Path | str, *, beside: Iterable[str] = (), **manifest: object) -> None:
+        """Write a consistent copy of the last committed state to another folder, durable when this returns.
+
+        Those who read the store meanwhile are not disturbed. Where it fails, nothing of the copy is left.
+
+        Args:
+            path: A folder that is new, or empty.
+            beside: Names of other files in the store's folder that are copied too, where they are there.
+            **manifest: Values that are different there.
+
+        Raises:
+            NotAnIndex: The folder holds something, or lies inside this one.
+            StoreError: The store was opened for reading.
+        """
+        self._must_be_writer()  # so that no compaction removes a segment meanwhile
+        path = Path(path)
+        if path.resolve().is_relative_to(self.path.resolve()):
+            raise NotAnIndex(f"{path} lies inside the index itself: give a folder outside {self.path}")
+        with claim.filling(path, "give a folder that is new or empty"):
+            segment_files.copy(self._database, self.path, path)
+            for name in beside:
+                if (self.path / name).is_file():
+                    durable.copy_file(self.path / name, path / name)
+            manifest |= self._copy_derived(path)
+            database.copy(self._database, path / DATABASE, manifest)
+
+    def _copy_derived(self, path: Path) -> dict[str, Any]:
+        """Copy the approximate index; what the manifest there must say of it. A damaged one is left out."""
+        if self.derived.recorded is None or self.derived.problems():
+            return {KEY: None}
+        for file in self.derived.files():
+            durable.make_folder(path.absolute() / file.parent.name)
+            durable.copy_file(file, path / file.parent.name / file.name)
+        return {}
 
     # ---------------------------------------------------------------- inside
-
-    def _load(self) -> None:
-        """Read the last committed state in one transaction; map the segments."""
-        try:
-            self._database.execute("BEGIN")
-            lines = self._database.execute("SELECT key, value FROM manifest")
-            self.manifest = {key: json.loads(value) for key, value in lines}
-            self.generation: int = self.manifest["generation"]
-            lines = self._database.execute(
-                "SELECT id, first_row, rows FROM segments WHERE retired IS NULL ORDER BY first_row"
-            )
-            self.segments = [self._map(*line) for line in lines.fetchall()]
-            self._database.execute("COMMIT")
-            self._filtered.clear()
-            for gone in self._copies.keys() - {segment.first_row for segment in self.segments}:
-                del self._copies[gone]
-        except (sqlite3.DatabaseError, KeyError, ValueError) as error:
-            if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
-                raise
-            raise Damaged(
-                f"{self.path / DATABASE} cannot be read ({error}): restore it, or remove {self.path} and index again"
-            ) from error
-
-    def _map(self, number: int, first_row: int, count: int) -> Segment:
-        file = self._segment_file(number)
-        size = file.stat().st_size if file.is_file() else -1
-        if size != count * self.dim * 2:
-            what = "is missing" if size < 0 else f"has {size} bytes instead of {count * self.dim * 2}"
-            raise Damaged(f"{file} {what}: restore it, or remove {self.path} and index again")
-        offsets = items.dead(self._database, first_row, first_row + count) - first_row
-        return Segment(first_row, np.memmap(file, "<f2", "r", shape=(count, self.dim)), offsets, self._copies)
-
-    def _matching(self, where: Condition) -> list[Segment]:
-        """The segments as a filter leaves them; those of the last few filters are kept."""
-        if where not in self._filtered:
-            while len(self._filtered) >= FILTERS_KEPT:
-                del self._filtered[next(iter(self._filtered))]
-            self._filtered[where] = restrict(self.segments, self.rows(where))
-        return self._filtered[where]
-
-    def _check(self, vectors: np.ndarray, dim: int | None = None) -> np.ndarray:
-        vectors, dim = np.ascontiguousarray(vectors, np.float32), dim or self.dim
-        if vectors.ndim != 2 or vectors.shape[1] != dim:
-            raise ValueError(f"vectors of shape {vectors.shape}; this index holds rows of {dim}")
-        length = np.linalg.norm(vectors, axis=1)
-        if not np.all(np.abs(length - 1) < 1e-3):  # NaN fails as well
-            raise ValueError("vectors must be finite and of unit length")
-        return vectors
-
-    def _segment_file(self, number: int) -> Path:
-        return self.path / "segments" / f"{number:06d}.f16"
 
     def _rewrite(self, rows: Sequence[np.ndarray], records: Sequence[Record], manifest: dict[str, object]) -> None:
         """Commit these rows (float16) in place of all that there are, and drop what the rewriting before replaced."""
         written = self._write_segment(np.concatenate(rows)) if records else None
         with self._commit() as generation:
-            self._collect()
-            items.bury_all(self._database, generation)
-            self._database.execute("UPDATE segments SET retired = ? WHERE retired IS NULL", (generation,))
+            segment_files.retire_all(self._database, generation)
             if written:
-                self._insert(*written, records, generation)
+                segment_files.insert(self._database, written, self.manifest["next_row"], records, generation)
             database.put(self._database, manifest)
 
     def _write_segment(self, rows: np.ndarray) -> tuple[int, str]:
         self._must_be_writer()
-        (number,) = self._database.execute("SELECT coalesce(max(id), 0) + 1 FROM segments").fetchone()
-        content = rows.tobytes()
-        durable.write_bytes(self._segment_file(number), content)
-        return number, hashlib.sha256(content).hexdigest()
+        return segment_files.write(self._database, self.path, rows)
 
     @contextmanager
-    def _commit(self):  # noqa: ANN202 - yields the new generation
-        """One transaction that bumps the generation; afterwards this Store is on the new state."""
+    def _commit(self) -> Iterator[int]:
+        """One transaction that bumps the generation, which it yields; afterwards this Store is on the new state."""
         self._must_be_writer()
         self._database.execute("BEGIN IMMEDIATE")
         try:
@@ -361,25 +350,10 @@ class Store:
         if not self._lock:
             raise StoreError(f"{self.path} was opened for reading: open it with write=True")
 
-    def _insert(self, number: int, sha256: str, records: Sequence[Record], generation: int) -> None:
-        first = self.manifest["next_row"]
-        items.insert(self._database, first, records, generation)
-        self._database.execute(
-            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, NULL)",
-            (number, first, len(records), sha256, items.digest(self._database, first, len(records))),
-        )
-        database.put(self._database, {"next_row": first + len(records)})
-
-    def _collect(self) -> None:
-        """Forget the segments that an earlier compaction retired, and their items."""
-        items.forget_retired(self._database)
-        self._database.execute("DELETE FROM segments WHERE retired IS NOT NULL")
-
     def remove_orphans(self) -> None:
         """Remove the files that no commit names: what a crash, a compaction or a newer index left behind."""
-        known = {self._segment_file(number) for (number,) in self._database.execute("SELECT id FROM segments")}
-        known |= self.derived.files()
-        for folder in (self.path / "segments", self.path / "derived"):
+        known = segment_files.files(self._database, self.path) | self.derived.files()
+        for folder in (self.path / segment_files.FOLDER_NAME, self.path / "derived"):
             for file in folder.iterdir() if folder.is_dir() else ():
                 if file not in known:
                     file.unlink()

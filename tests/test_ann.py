@@ -1,13 +1,15 @@
 """Approximate search: proposals are re-ranked by the truth, recall is measured, a damaged file is never believed."""
 
 import dataclasses
+import json
+import sqlite3
 
 import numpy as np
 import pytest
 
-from indexes import Record, Store, StoreError, exact, filters
+from indexes import Damaged, Record, Store, StoreError, exact, filters
 from indexes.approximate import ann, tune
-from indexes.approximate.ann import Point
+from indexes.approximate.recorded import Point, Recorded
 from indexes.approximate.rerank import refined, rerank
 from indexes.segments import Segment
 
@@ -124,20 +126,20 @@ def test_the_best_spec_is_chosen_by_measuring(monkeypatch):
 def test_efforts_that_are_too_little_are_passed_over_and_no_others(monkeypatch):
     built = ann.build([segment()], "IVF32,PQ16x4fsr", DIM, COUNT)
     truth = exact.search([segment()], QUERIES, 10).rows
-    efforts = tune._worth_trying(built, QUERIES[::10], truth[::10], 0.97)
+    efforts = tune.worth_trying(built, QUERIES[::10], truth[::10], 0.97)
     assert efforts[0] > 1
-    assert efforts == tune._efforts(built)[-len(efforts) :]
-    found = tune._ways(built, QUERIES, truth, [0.97])
-    monkeypatch.setattr(tune, "_worth_trying", lambda built, *asked: tune._efforts(built))
-    assert found == tune._ways(built, QUERIES, truth, [0.97])
+    assert efforts == tune.all_efforts(built)[-len(efforts) :]
+    found = tune.ways_to(built, QUERIES, truth, [0.97])
+    monkeypatch.setattr(tune, "worth_trying", lambda built, *asked: tune.all_efforts(built))
+    assert found == tune.ways_to(built, QUERIES, truth, [0.97])
 
 
 @pytest.mark.parametrize(("second", "chosen"), [(0.95, "IVF16,SQ8"), (0.85, "IVF16,Flat")])
 def test_a_spec_that_takes_more_memory_must_be_clearly_quicker(second, chosen, monkeypatch):
     timed = iter([(1.0, 1, 10), (second, 1, 10)])
-    monkeypatch.setattr(tune, "_cheapest", lambda *asked: next(timed))
+    monkeypatch.setattr(tune, "cheapest", lambda *asked: next(timed))
     asked = [segment()], QUERIES, DIM, COUNT, 0.9
-    assert tune._best_on_a_sample(*asked, ["IVF16,SQ8", "IVF16,Flat"], lambda text: None) == chosen
+    assert tune.best_on_a_sample(*asked, ["IVF16,SQ8", "IVF16,Flat"], lambda text: None) == chosen
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_a_spec_that_takes_more_memory_must_be_clearly_quicker(second, chosen, m
 )
 def test_codes_too_coarse_for_all_rows_have_wider_ones_built(measured, chosen, built, monkeypatch):
     specs = ["IVF16,PQ8x4fs", "IVF16,PQ16x4fs", "IVF16,SQ8"]
-    monkeypatch.setattr(tune, "_best_on_a_sample", lambda *asked: specs[0])
+    monkeypatch.setattr(tune, "best_on_a_sample", lambda *asked: specs[0])
     points = iter(measured)
 
     def operating_points(*asked):
@@ -161,7 +163,7 @@ def test_codes_too_coarse_for_all_rows_have_wider_ones_built(measured, chosen, b
         return [Point(0.9, at[1], at[0], 0.9, 0.9)] if at else []
 
     monkeypatch.setattr(tune, "operating_points", operating_points)
-    monkeypatch.setattr(tune, "_cheapest", lambda built, segments, queries, ways: (ways[0][0], *ways[0]))
+    monkeypatch.setattr(tune, "cheapest", lambda built, segments, queries, ways: (ways[0][0], *ways[0]))
     said = []
     made = tune.choose([segment()], QUERIES, DIM, COUNT, 0.9, 1e9, specs, said.append)
     assert made.spec == specs[chosen]
@@ -175,7 +177,7 @@ def test_codes_too_coarse_for_all_rows_have_wider_ones_built(measured, chosen, b
 def store(tmp_path, index):
     with Store.create(tmp_path / "index", DIM) as made:
         made.add(ROWS, [Record(str(i), fields={"n": i}) for i in range(COUNT)])
-        made.derived.set(ann.copy_of(index), 0.99)
+        made.set_approximate(ann.copy_of(index), 0.99)
         yield made
 
 
@@ -205,8 +207,8 @@ def test_new_rows_are_found_at_once_and_merged_later(store, monkeypatch):
     assert store.derived.unmerged() == 50
     with Store.open(store.path) as reader:
         assert reader.search(new, 1).rows[:, 0].tolist() == list(range(COUNT, COUNT + 50))
-        assert store.derived.merge()
-        assert not store.derived.merge()
+        assert store.merge_approximate()
+        assert not store.merge_approximate()
         assert store.derived.unmerged() == 0
         assert store.derived.index.index.ntotal == COUNT + 50
         assert store.search(new, 1).rows[:, 0].tolist() == list(range(COUNT, COUNT + 50))
@@ -226,6 +228,22 @@ def test_a_compaction_keeps_it(store, monkeypatch):
     assert store.derived.index.points == points
     assert store.verify() == []
     assert store.derived.index.index.ntotal == len(store) == COUNT - COUNT // 3
+
+
+def test_a_snapshot_has_it_too_unless_it_is_damaged(store, tmp_path, monkeypatch):
+    store.snapshot(tmp_path / "copy")
+    asked = asked_of_faiss(monkeypatch)
+    with Store.open(tmp_path / "copy") as copy:
+        assert copy.verify() == []
+        assert copy.search(ROWS[:5], 1).rows[:, 0].tolist() == list(range(5))
+        assert len(asked) == 1
+    (file,) = store.derived.files()
+    file.write_bytes(b"damaged")
+    store.snapshot(tmp_path / "another")
+    with Store.open(tmp_path / "another") as copy:
+        assert copy.verify() == []
+        assert copy.derived.recorded is None
+        assert copy.search(ROWS[:5], 1).rows[:, 0].tolist() == list(range(5))
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
@@ -274,3 +292,37 @@ def test_filtered_recall_is_not_below_what_was_tuned(store, share):
     recall = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found, truth, strict=True)])
     assert recall >= 0.9
     assert found.max() < share * COUNT
+
+
+# ---------------------------------------------------------------- what the manifest says of it
+
+
+def test_what_is_recorded_reads_back_and_lies_as_it_always_did():
+    point = {"asked": 0.9, "effort": 4, "fetch": 40, "recall": 0.93, "low": 0.91}
+    said = {"number": 3, "sha256": "ab", "spec": "IVF4,Flat", "rows_below": 9, "asked": 0.9, "rows_from": 2}
+    said |= {"points": [point]}
+    recorded = Recorded.from_json(said)
+    assert recorded == Recorded(3, "ab", "IVF4,Flat", 9, 0.9, 2, (Point(0.9, 4, 40, 0.93, 0.91),))
+    assert json.dumps(recorded.to_json()) == json.dumps(said)  # the order of the keys too
+    del said["rows_from"]  # as it was written before there was one
+    assert Recorded.from_json(said).rows_from == 0
+
+
+def test_a_manifest_that_makes_no_sense_of_it_is_damage(store):
+    store.set_manifest(walked=1)
+    with sqlite3.connect(store.path / "mmr.db") as database:
+        database.execute("""UPDATE manifest SET value = '{"number": 1}' WHERE key = 'ann'""")
+    database.close()
+    with pytest.raises(Damaged, match=r"mmr.db cannot be read \('sha256'\)"):
+        Store.open(store.path)
+
+
+def test_only_a_writer_changes_it(store):
+    with Store.open(store.path) as reader:
+        built = reader.derived.index
+        for change in (lambda: reader.set_approximate(built, 0.9), reader.drop_approximate):
+            with pytest.raises(StoreError, match="write=True"):
+                change()
+    assert [file.name for file in (store.path / "derived").iterdir()] == ["000001.faiss"]
+    store.drop_approximate()
+    assert list((store.path / "derived").iterdir()) == []

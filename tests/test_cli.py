@@ -159,7 +159,7 @@ def test_ls_and_rm(trained, book, tmp_path):
 @pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 59), ("n\n", 1, 60)])
 def test_rm_asks(indexed, tmp_path, monkeypatch, answer, code, left):
     shutil.copytree(indexed, tmp_path / "i")
-    monkeypatch.setattr("cli.commands.listing._here", lambda: True)
+    monkeypatch.setattr("cli.commands.listing.somebody_is_here", lambda: True)
     result = mmr("rm", "003.png", "--index", tmp_path / "i", typed=answer)
     assert result.exit_code == code
     assert "remove 1 of 60 items" in result.stderr

@@ -133,18 +133,18 @@ def test_no_bound_is_ever_broken(data):
     rows = torch.from_numpy((unit_rows(rng, 50, 37) * scale).astype(np.float16)).float()
     query = torch.from_numpy(unit_rows(rng, 1, 37))
     truth = (rows.double() @ query[0].double()).numpy()
-    low = certified._rounded(rows) if data.draw(st.booleans()) else None
+    low = certified.rounded(rows) if data.draw(st.booleans()) else None
     if low:
         rough = query.to(low.rows.dtype).float()
         scores = low.rows.double() @ rough[0].double()
-        bound = certified._bound(query, rough, low)
+        bound = certified.error_bound(query, rough, low)
     else:
-        low = certified._quantised(rows)
+        low = certified.quantized(rows)
         step = query.abs().max() / 127
         rough = (query / step).round() * step
         scores = (low.rows.double() * low.scale.double()[:, None]) @ rough[0].double()
-        bound = certified._bound(query[0], rough[0], low)
-    assert (np.abs(scores.numpy() - truth) <= bound.numpy() * certified._LOOSER).all()
+        bound = certified.error_bound(query[0], rough[0], low)
+    assert (np.abs(scores.numpy() - truth) <= bound.numpy() * certified.LOOSER).all()
 
 
 def test_a_query_that_keeps_too_many_rows_is_given_to_brute_force(certified, monkeypatch):

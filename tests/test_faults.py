@@ -12,6 +12,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def approximate():
 
 def derive(store):
     for _ in range(2):
-        store.derived.set(approximate(), 0.9)
+        store.set_approximate(approximate(), 0.9)
 
 
 def models():
@@ -113,7 +114,8 @@ def check(root, allowed):
         if held:
             best = store.search(VECTORS[[int(stamp) for stamp in held.values()]], 1).rows[:, 0]
             assert [record.id for record in store.records(best)] == list(held)
-        named = {f"{number:06d}.f16" for (number,) in store._database.execute("SELECT id FROM segments")}
+        with closing(sqlite3.connect(store.path / "mmr.db")) as database:
+            named = {f"{number:06d}.f16" for (number,) in database.execute("SELECT id FROM segments")}
         assert {file.name for file in (store.path / "segments").iterdir()} == named  # no orphan is left
         assert set((store.path / "derived").glob("*")) == store.derived.files()
         put(store, z=9)

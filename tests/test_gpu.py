@@ -9,7 +9,7 @@ import pytest
 
 from indexes import Record, Store, exact
 from indexes.approximate import ann, ann_file, gpu, tune
-from indexes.approximate.ann import Point
+from indexes.approximate.recorded import Point
 from indexes.segments import Segment
 
 DIM, COUNT = 16, 2000
@@ -42,7 +42,7 @@ def stand_in(monkeypatch):
         return faiss.clone_index(index)
 
     card = SimpleNamespace(clustering=clustering, moved=moved, back=back, MOST_FETCHED=100)
-    monkeypatch.setattr(ann, "_gpu", lambda device: card if device == "cuda" else None)
+    monkeypatch.setattr(ann, "gpu_for", lambda device: card if device == "cuda" else None)
     return said
 
 
@@ -88,11 +88,11 @@ def test_what_was_added_or_copied_is_not_answered_from_an_older_copy(stand_in):
 
 def test_a_store_asks_the_card_only_for_a_recall(stand_in, tmp_path, monkeypatch):
     by_torch = []
-    monkeypatch.setattr(exact, "_certified", lambda device: by_torch.append(device) or exact._brute_force(COUNT))
+    monkeypatch.setattr(exact, "proven", lambda device: by_torch.append(device) or exact.brute_force(COUNT))
     with Store.create(tmp_path / "index", DIM) as store:
         store.add(ROWS, [Record(str(i)) for i in range(COUNT)])
         built = tune.choose(store.segments, QUERIES, DIM, COUNT, 0.9, 1e9, ["IVF16,Flat"])
-        store.derived.set(built, 0.9)
+        store.set_approximate(built, 0.9)
         by_torch.clear()
         store.search(QUERIES, 10, "cuda")
         assert by_torch == ["cuda"]

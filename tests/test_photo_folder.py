@@ -1,5 +1,6 @@
 """A photo folder as a person has it, from the command line: several roots, what is new, another model, no writing."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from terminal import mmr
+from terminal import fails, lines, mmr
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -230,3 +231,108 @@ def test_an_index_on_read_only_media_answers(photos, trained, tmp_path):
             for path in (photos, *(p for p in photos.rglob("*") if p.is_dir())):
                 path.chmod(0o755)
     assert mmr("verify", "--index", photos / ".mmr").exit_code == 0
+
+
+# ---------------------------------------------------------------- a copy elsewhere
+
+
+def tree(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_a_snapshot_elsewhere_finds_the_pictures_and_the_encoder(two, trained, cache):
+    root, index = two
+    run = shutil.copytree(trained, root / "runs" / "mine")
+    assert mmr("index", "--index", index, "--model", run).exit_code == 0
+    (root / "Camera" / "bad.png").write_bytes(b"no picture")
+    assert mmr("index", "--index", index).exit_code == 4
+    target = root / "far" / "away" / "monday.mmr"
+    made = mmr("snapshot", target, "--index", index)
+    assert (made.exit_code, made.stderr) == (0, "")
+    assert made.stdout == f"{target}: 3 rows, as {index} holds them; search them with --index {target}\n"
+    assert "3 rows, all as they were written" in mmr("verify", "--index", target).stdout
+    shutil.rmtree(cache / "query")  # so that the run itself is looked for
+
+    asked = ("search", "a dog", "--json", "--index")
+    found = [json.loads(line) for line in mmr(*asked, target).stdout.splitlines()]
+    assert found == [json.loads(line) for line in mmr(*asked, index).stdout.splitlines()]
+    assert all(Path(hit["path"]) == root / hit["uri"] and Path(hit["path"]).is_file() for hit in found)
+    assert "pictures since" not in mmr("search", "a dog", "--index", target).stderr  # what was skipped is known
+
+    picture(root / "Camera" / "d.png", (0, 0, 255))
+    again = mmr("index", "--index", target)  # it is an index like any other
+    assert "4 pictures (1 new, 0 changed, 0 moved, 0 removed, 3 as before" in again.stdout
+    assert "3 rows, all as they were written" in mmr("verify", "--index", index).stdout
+
+    (root / "back").mkdir()
+    assert mmr("snapshot", root / "back" / ".mmr", "--index", target).exit_code == 0
+    found = [json.loads(line) for line in mmr(*asked, root / "back" / ".mmr").stdout.splitlines()]
+    assert {Path(hit["path"]) for hit in found} == {root / hit["uri"] for hit in found}
+    assert len(found) == 4
+
+
+def test_a_snapshot_of_the_index_of_this_folder(two, trained, tmp_path, monkeypatch):
+    root, _ = two
+    monkeypatch.chdir(root / "Camera")
+    assert mmr("index", "--model", trained).exit_code == 0
+    monkeypatch.chdir(root)
+    fails(mmr("snapshot", "copy"), 3, "no .mmr in", "make one with `mmr index`, or give --index")
+    monkeypatch.chdir(root / "Camera")
+    assert mmr("snapshot", "../copy").exit_code == 0
+    (hit,) = lines(mmr("search", "anything", "--json", "--index", "../copy"))
+    assert hit["path"] == str(root / "Camera" / "c.png")
+
+
+def test_a_snapshot_overwrites_nothing_and_waits_for_nobody(two):
+    from indexes import Store
+
+    root, index = two
+    before = tree(root)
+    said = "exists and is not empty: give a folder that is new or empty"
+    fails(mmr("snapshot", root / "Pictures", "--index", index), 3, str(root / "Pictures"), said)
+    fails(mmr("snapshot", root / "Pictures" / "a.png", "--index", index), 3, "is a file, not a folder: give a folder")
+    fails(mmr("snapshot", index / "copy", "--index", index), 3, "lies inside the index itself: give a folder outside")
+    with Store.open(index, write=True):
+        fails(mmr("snapshot", root / "copy", "--index", index), 3, "another process is writing", "then try again")
+    with Store.open(index):
+        assert mmr("snapshot", root / "copy", "--index", index).exit_code == 0  # a reader is none
+    shutil.rmtree(root / "copy")
+    assert tree(root) == before
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left"), 5, "the disk is full: free some space"),
+        (KeyboardInterrupt(), 130, "interrupted: run the same command again"),
+    ],
+)
+def test_a_snapshot_that_fails_says_so_and_leaves_nothing(two, monkeypatch, error, code, said):
+    from indexes import durable
+
+    root, index = two
+    before = tree(root)
+
+    def fail(*given):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "write_file", fail)
+        fails(mmr("snapshot", root / "copies" / "monday", "--index", index), code, said)
+    assert tree(root) == before
+
+
+def test_ctrl_c_while_a_snapshot_is_taken_leaves_nothing(two):
+    """A real signal, while the first segment is copied."""
+    root, index = two
+    before = tree(root)
+    code = (
+        "import os, signal, shutil\n"
+        "shutil.copyfileobj = lambda *given: os.kill(os.getpid(), signal.SIGINT)\n"
+        "from cli.main import main\nmain()\n"
+    )
+    words = [sys.executable, "-c", code, "snapshot", str(root / "copy"), "--index", str(index)]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 130, ended.stderr
+    assert ended.stderr.startswith("interrupted: run the same command again")
+    assert tree(root) == before

@@ -29,7 +29,7 @@ def test_every_command_of_the_readme_exists():
     known |= {group.name for group in app.registered_groups}
     assert known == {
         *("demo", "train", "eval", "index", "search", "ls", "rm", "dups", "info", "verify", "compact", "models"),
-        *("import", "export", "head", "classify", "label", "blend"),
+        *("import", "export", "head", "classify", "label", "blend", "snapshot"),
     }
     assert commands <= known | {"is"}
     for name in known:

@@ -145,7 +145,7 @@ def test_the_approximate_index_is_made_again_as_it_was_asked_for(photos, monkeyp
     build(photos, ToyEncoder(), recall=0.8)
     build(photos, Wide(), another_encoder=True)
     with Store.open(photos / ".mmr") as store:
-        assert (store.derived.recorded["asked"], store.dim, store.verify()) == (0.8, 7, [])
+        assert (store.derived.recorded.asked, store.dim, store.verify()) == (0.8, 7, [])
 
 
 # ---------------------------------------------------------------- killed

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from indexes import Damaged, Locked, NewerFormat, NotAnIndex, Record, Store, StoreError, durable, filters
+from indexes import Damaged, Locked, NewerFormat, NotAnIndex, Record, Store, StoreError, database, durable, filters
 
 DIM = 8
 
@@ -177,7 +177,9 @@ def test_a_truncated_or_missing_segment_is_named(store):
 def test_a_changed_record_is_noticed(store):
     store.add(unit(1, 2), [Record("a", "s", {"uri": "a.jpg"}), Record("b")])
     assert store.verify() == []
-    store._database.execute("""UPDATE items SET fields = '{"uri": "b.jpg"}' WHERE id = 'a'""")
+    with sqlite3.connect(store.path / "mmr.db") as connection:
+        connection.execute("""UPDATE items SET fields = '{"uri": "b.jpg"}' WHERE id = 'a'""")
+    connection.close()
     assert store.verify() == ["mmr.db: the records of rows 0 to 1 were changed"]
 
 
@@ -201,6 +203,92 @@ def test_a_snapshot_is_the_state_it_was_taken_of(store, tmp_path):
     assert store.stamps().keys() == {"b", "c"}
     with pytest.raises(NotAnIndex, match="not empty"):
         store.snapshot(tmp_path / "copies" / "monday")
+
+
+def files_below(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), KeyboardInterrupt()], ids=["full", "ctrl-c"])
+@pytest.mark.parametrize("before", ["new", "empty"])
+@pytest.mark.parametrize("write", range(4))
+def test_a_snapshot_that_fails_leaves_nothing(store, tmp_path, monkeypatch, error, before, write):
+    """At each of its writes: two segments, the database, and the name of the database."""
+    store.add(unit(1, 2), [Record("a"), Record("b")])
+    store.add(unit(3), [Record("c")])
+    target = tmp_path / "copies" / "monday"
+    if before == "empty":
+        target.mkdir(parents=True)
+    (tmp_path / "other").touch()
+    was, writes = files_below(tmp_path), []
+
+    def failing(real):
+        def call(*given):
+            writes.append(given)
+            if len(writes) == write + 1:
+                raise error
+            return real(*given)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        patch.setattr(durable, "write_file", failing(durable.write_file))
+        patch.setattr("indexes.database.put", failing(database.put))
+        real = durable.sync_folder
+        named = failing(real)  # of the folders only that of mmr.db: by then it has its name
+        patch.setattr("indexes.durable.sync_folder", lambda at: (named if (at / "mmr.db").exists() else real)(at))
+        with pytest.raises(type(error)):
+            store.snapshot(target)
+    assert len(writes) == write + 1
+    assert files_below(tmp_path) == was
+    store.snapshot(target)
+    with Store.open(target) as copy:
+        assert copy.stamps().keys() == {"a", "b", "c"}
+        assert copy.verify() == []
+
+
+def test_a_snapshot_has_the_files_beside_that_it_is_told_of(store, tmp_path):
+    (store.path / "list.txt").write_text("one\n")
+    store.snapshot(tmp_path / "copy", beside=["list.txt", "none.txt"])
+    assert (tmp_path / "copy" / "list.txt").read_text() == "one\n"
+    assert not (tmp_path / "copy" / "none.txt").exists()
+
+
+def test_a_snapshot_takes_up_the_half_that_a_kill_left(store, tmp_path):
+    store.add(unit(1), [Record("a")])
+    target = tmp_path / "copy"
+    (target / "segments").mkdir(parents=True)
+    (target / "segments" / "000001.f16").write_bytes(b"ha")
+    (target / "mmr.db.partial").write_bytes(b"lf")
+    store.snapshot(target)
+    with Store.open(target) as copy:
+        assert copy.verify() == []
+
+
+def test_a_snapshot_has_no_place_inside_its_index_nor_where_something_is(store, tmp_path):
+    before = files_below(store.path)
+    for inside in (store.path, store.path / "segments" / "copy"):
+        with pytest.raises(NotAnIndex, match="lies inside the index itself: give a folder outside"):
+            store.snapshot(inside)
+    assert files_below(store.path) == before
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("dear")
+    with pytest.raises(NotAnIndex, match="not empty: give a folder that is new or empty"):
+        store.snapshot(tmp_path / "full")
+    assert files_below(tmp_path / "full") == ["letter.txt"]
+    with Store.open(store.path) as reader, pytest.raises(StoreError, match="write=True"):
+        reader.snapshot(tmp_path / "copy")
+
+
+def test_a_snapshot_leaves_out_what_only_earlier_readers_need(store, tmp_path):
+    store.add(unit(1, 2), [Record("a"), Record("b")])
+    store.compact()
+    store.snapshot(tmp_path / "copy")
+    assert files_below(tmp_path / "copy" / "segments") == ["000002.f16"]
+    with Store.open(tmp_path / "copy", write=True) as copy:
+        copy.compact()
+        assert copy.verify() == []
+        assert copy.stamps().keys() == {"a", "b"}
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.5, 0.99])

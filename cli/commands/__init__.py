@@ -1,1 +1,1 @@
-"""A file a family of commands: each parses, makes one call and shows what came of it."""
+"""The commands of `mmr`, a file a family: each takes parsed words, calls the library once and shows the answer."""

@@ -100,7 +100,7 @@ def _told(path: Path, retriever: Retriever, report: IndexReport) -> str:
     return (
         f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
         f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, "
-        f"{len(report.skipped)} skipped)"
+        f"{len(report.skipped or ())} skipped)"
     )
 
 

@@ -87,12 +87,13 @@ def rm(index_dir: Path | None, names: Sequence[str], where: str | None, inside: 
 
 
 def _agreed(question: str) -> bool:
-    if not _here():
+    if not somebody_is_here():
         raise BadRequest("nobody is here to be asked: add --yes to remove them")
     return typer.confirm(question, err=True)
 
 
-def _here() -> bool:
+def somebody_is_here() -> bool:
+    """Is there a person at standard input who can be asked?"""
     return sys.stdin.isatty()
 
 

@@ -13,6 +13,7 @@ from cli.output import folder, hits, preview, sheet, show
 from indexes import Store
 from retrieval import Retriever, find_index
 from retrieval.datatypes import Hit
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import catalog, changes, roots
 from retrieval.indexing.find import FOLDER
@@ -40,8 +41,8 @@ class Output:
             raise BadRequest("--open, --copy-to and --link-to are for one query: leave out --queries")
         if self.copy_to and self.link_to:
             raise BadRequest("--copy-to and --link-to are two ways to one end: give one")
-        if self.copy_to or self.link_to:
-            folder.check(self.copy_to or self.link_to)
+        if target := self.copy_to or self.link_to:
+            folder.check(target)
         if self.preview:
             preview.check()
 
@@ -163,7 +164,8 @@ def _keep(sections: Sequence[sheet.Section], output: Output) -> None:
         raise BadRequest(f"nothing here opens pictures: open {found[0].path} yourself")
 
 
-def _given(model: str | None, device: str):  # noqa: ANN202 - an encoder, or None for the index's own
+def _given(model: str | None, device: str) -> Encoder | None:
+    """The encoder of that name; None for the index's own."""
     if model is None:
         return None
     from retrieval import load_encoder

@@ -1,4 +1,4 @@
-"""`mmr info`, `mmr verify`, `mmr compact`: what an index holds, whether it is whole, and making it small again."""
+"""`mmr info`, `verify`, `compact`, `snapshot`: what an index holds, is it whole, making it small again, copying it."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from cli.output import show
 from indexes import Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
-from retrieval.indexing import changes, roots
+from retrieval.indexing import changes, roots, snapshot
 from retrieval.indexing.catalog import Identity, Imported, Origin
 
 
@@ -64,8 +64,8 @@ def _approximate(store: Store) -> dict:
     recorded = store.derived.recorded
     if recorded is None:
         return {"search": "exact"}
-    points = ", ".join(f"{point['asked']:g}: {point['recall']:.3f}" for point in recorded["points"])
-    return {"search": recorded["spec"], "recall asked": recorded["asked"], "on text": points or "not reached"}
+    points = ", ".join(f"{point.asked:g}: {point.recall:.3f}" for point in recorded.points)
+    return {"search": recorded.spec, "recall asked": recorded.asked, "on text": points or "not reached"}
 
 
 def verify(index_dir: Path | None) -> int:
@@ -93,4 +93,13 @@ def compact(index_dir: Path | None) -> int:
         f"{path}: {after['rows']} rows in {after['segments']} segment(s), before {before['segments']}; "
         f"{before['deleted']} deleted rows dropped"
     )
+    return show.OK
+
+
+def copy(index_dir: Path | None, target: Path) -> int:
+    """Copy an index into a new folder; the exit code."""
+    path = index_dir or find_index()
+    with Store.open(path, write=True) as store:
+        snapshot.snapshot(store, target)
+        show.out(f"{target}: {len(store)} rows, as {path} holds them; search them with --index {target}")
     return show.OK

@@ -16,8 +16,8 @@ Form = Literal["table", "json", "csv", "paths", "null"]
 
 def form_of(as_json: bool, as_csv: bool, paths: bool, null: bool) -> Form:
     """The form that these options ask for. Raises BadRequest for two of them."""
-    wanted = [form for form, asked in (("json", as_json), ("csv", as_csv), ("paths", paths and not null)) if asked]
-    wanted += ["null"] if null else []
+    forms: dict[Form, bool] = {"json": as_json, "csv": as_csv, "paths": paths and not null, "null": null}
+    wanted = [form for form, asked in forms.items() if asked]
     if len(wanted) > 1:
         raise BadRequest(f"--{wanted[0]} and --{wanted[1]} are two forms of output: give one")
     return wanted[0] if wanted else "table"
@@ -42,7 +42,7 @@ class Writer:
 
     def __init__(self, form: Form, many: bool = False) -> None:
         self._form, self._many = form, many
-        self._csv = None
+        self._csv: csv.DictWriter | None = None
 
     def __call__(self, query: str, found: Sequence[Hit]) -> None:
         """The answers to one query."""

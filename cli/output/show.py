@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TextIO
+from typing import ParamSpec, TextIO
 
 import typer
 
@@ -18,18 +18,19 @@ from retrieval.errors import MissingModel, RetrievalError
 
 OK, NONE, USAGE, MISSING, SKIPPED, MACHINE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 _LISTED = 20  # skipped files named on the terminal
+_P = ParamSpec("_P")
 
 
 # ---------------------------------------------------------------- errors
 
 
-def guarded(command: Callable) -> Callable:
+def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
     """A command whose errors are one line on stderr and an exit code; MMR_DEBUG=1 shows the traceback as well."""
 
     @functools.wraps(command)
-    def run(*args: object, **kwargs: object) -> None:
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
-            return command(*args, **kwargs)
+            command(*args, **kwargs)
         except BrokenPipeError:  # the reader of our output went away (`mmr search ... | head`): not an error
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(OK) from None
@@ -139,7 +140,8 @@ class Meter:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._started = time.monotonic()
-        self._drawn, self._first, self._width = 0.0, None, 0
+        self._drawn, self._width = 0.0, 0
+        self._first: int | None = None  # `done` before this Meter was first called
         self._past: list[tuple[float, float]] = []  # when it was shown, and the share of the work done by then
 
     def __call__(self, done: int, total: int, text: str = "", share: float | None = None) -> None:

@@ -215,7 +215,7 @@ def ours(data: dict[str, np.ndarray], folder: Path) -> dict:
     (file,) = (folder / "index" / "derived").iterdir()
     return {
         "build": whole, "alone": alone, "open": opened, "bytes": file.stat().st_size, "points": points,
-        "store": store, "spec": store.derived.recorded["spec"],
+        "store": store, "spec": store.derived.recorded.spec,
     }  # fmt: skip
 
 
@@ -231,7 +231,7 @@ def build(path: Path, words: np.ndarray) -> tuple[float, float]:
         rows, memory = len(store), (4 * store.dim + 272) / 8 * len(store)
         started = time.perf_counter()
         built = tune.choose(store.segments, words, store.dim, rows, 0.95, memory, say=say)
-        store.derived.set(built, 0.95)
+        store.set_approximate(built, 0.95)
         chosen = time.perf_counter()
         ann.build(store.segments, built.spec, store.dim, rows, words[tune.LEARNED])
     return chosen - started, time.perf_counter() - chosen

@@ -77,9 +77,9 @@ def main() -> None:
             [Record(str(i), fields={"year": float(value)}) for i, value in enumerate(share)],
         )
         budget = (4 * rows.shape[1] + 272) / 8 * len(rows)  # what `mmr index` gives it
-        store.derived.set(tune.choose(store.segments, data["tune"], store.dim, len(rows), ASKED, budget), ASKED)
+        store.set_approximate(tune.choose(store.segments, data["tune"], store.dim, len(rows), ASKED, budget), ASKED)
         whole = tune.hits(store.search(queries, K).rows, peer.flat.search(queries, K)[1]).mean()
-        print(f"{store.derived.recorded['spec']}: recall {whole:.4f} without a filter", file=sys.stderr)
+        print(f"{store.derived.recorded.spec}: recall {whole:.4f} without a filter", file=sys.stderr)
         for name, (most, floor, goal) in FIGURES.items():
             where = filters.parse(f"year < {most}")
             started = time.perf_counter()

@@ -2,7 +2,7 @@
 
 Any FAISS factory string is a spec, and `Lean64,` before it reduces the rows to 64 dimensions first (reduction.py).
 Those worth trying are in tune.py. An index knows the rows below `rows_below`; newer ones are scanned exactly, so they
-are found at once. Its file is ann_file.py, how it lies in a store derived.py.
+are found at once. ann_file.py writes and reads its file, derived.py reads it from a store.
 """
 
 import itertools
@@ -11,50 +11,39 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexes import exact
-from indexes.approximate import reduction
+from indexes.approximate import parameters, reduction
+from indexes.approximate.recorded import Point
 from indexes.approximate.reduction import Reduction
 from indexes.approximate.rerank import refined, rerank
 from indexes.errors import StoreError
 from indexes.segments import Neighbors, Segment
 
+if TYPE_CHECKING:
+    import faiss
+
 TRAIN_ROWS_A_LIST = 64  # rows that k-means sees for each list: more changes little
-BATCHED_FAST_SCAN = (
-    13  # FAISS's `implem`: all queries that visit a list scan it together; a third faster than its choice
-)
+BATCHED_FAST_SCAN = 13  # FAISS's `implem`: all queries of a list scan it together, a third faster than its choice
 KMEANS_ROUNDS = 6  # for ten, FAISS's default, a list more in thirty is visited: less than it costs
 REDUCED_ROWS = 1 << 13  # at a time: their float32 stays in the cache
 ADD_AT_ONCE = 1 << 27  # bytes of rows: fast-scan packs its lists anew with each addition
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """How hard to look: lists (or efSearch) visited, rows fetched for the re-rank; the recall@10 this gave on text.
-
-    asked: the recall that was asked for. low: the lower end of the 95 % interval.
-    """
-
-    asked: float
-    effort: int
-    fetch: int
-    recall: float
-    low: float
 
 
 @dataclass(slots=True)
 class Ann:
     """A FAISS index whose ids are rows, from `rows_from` on and below `rows_below`. points: by rising recall."""
 
-    index: object
+    index: "faiss.Index"
     spec: str
     rows_below: int
     points: Sequence[Point] = field(default_factory=list)
     reduction: Reduction | None = None
     rows_from: int = 0
-    _there: object | None = None  # the same index on a GPU, once it was asked for
+    _there: "faiss.Index | None" = None  # the same index on a GPU, once it was asked for
 
     def point(self, recall: float) -> Point | None:
         """The cheapest point that was measured to give this recall, or None."""
@@ -64,14 +53,15 @@ class Ann:
         """Rows (q, count) by falling approximate score, -1 where there is none; from a GPU at most gpu.MOST_FETCHED."""
         if self.reduction:
             queries = queries @ self.reduction.for_queries
-        if there := self.on_gpu(device):
-            count = min(count, _gpu(device).MOST_FETCHED)
-        return (there or self.index).search(queries, count, params=_parameters(self.index, effort))[1]
+        there, card = self.on_gpu(device), gpu_for(device)
+        if there and card:
+            count = min(count, card.MOST_FETCHED)
+        return (there or self.index).search(queries, count, params=parameters.for_effort(self.index, effort))[1]
 
-    def on_gpu(self, device: str) -> object | None:
+    def on_gpu(self, device: str) -> "faiss.Index | None":
         """The same index on the GPU, made when first asked for; None where it stays on the CPU."""
-        if self._there is None and (there := _gpu(device)):
-            self._there = there.moved(self.index)
+        if self._there is None and (card := gpu_for(device)):
+            self._there = card.moved(self.index)
         return self._there if device == "cuda" else None
 
 
@@ -85,12 +75,26 @@ def build(
     FAISS has for it (gpu.py). Raises RuntimeError where FAISS does not take the spec, StoreError where `Lean` does not
     fit.
     """
+    segments = list(segments)
+    index, learned = _trained(segments, spec, dim, queries, seed, device)
+    card = gpu_for(device) if _inverted(index) else None
+    there = card.moved(index) if card else None
+    ann = Ann(there or ready(index), spec, rows_below, reduction=learned)
+    extend(ann, segments, rows_below)
+    if card and there:
+        ann.index = ready(card.back(there))
+    return ann
+
+
+def _trained(
+    segments: Sequence[Segment], spec: str, dim: int, queries: np.ndarray | None, seed: int, device: str
+) -> "tuple[faiss.Index, Reduction | None]":
+    """An index without rows that has seen a sample of them, and what `Lean` learned."""
     import faiss
 
-    segments = list(segments)
     width, plain = parse_spec(spec, dim)
     index = faiss.index_factory(width, plain, faiss.METRIC_INNER_PRODUCT)
-    inverted = faiss.try_extract_index_ivf(index)
+    inverted = _inverted(index)
     sample = np.empty((0, dim), np.float32)
     if width < dim or not index.is_trained:
         sample = _sample(segments, TRAIN_ROWS_A_LIST * inverted.nlist if inverted else 65_536, seed)
@@ -104,20 +108,22 @@ def build(
         inverted.cp.niter = KMEANS_ROUNDS
     else:
         index = faiss.IndexIDMap2(index)
-    on_gpu = _gpu(device) if inverted else None
     if not index.is_trained:
-        with on_gpu.clustering(inverted) if on_gpu else nullcontext():
+        card = gpu_for(device)
+        with card.clustering(inverted) if card and inverted else nullcontext():
             index.train(sample)
-    there = on_gpu and on_gpu.moved(index)
-    ann = Ann(there or ready(index), spec, rows_below, reduction=learned)
-    extend(ann, segments, rows_below)
-    if there:
-        ann.index = ready(on_gpu.back(there))
-    return ann
+    return index, learned
 
 
-def _gpu(device: str) -> ModuleType | None:
-    """The module that uses it, where one is asked for and FAISS has one."""
+def _inverted(index: "faiss.Index") -> "faiss.IndexIVF | None":
+    """The inverted lists inside an index, where it has any."""
+    import faiss
+
+    return faiss.try_extract_index_ivf(index)
+
+
+def gpu_for(device: str) -> ModuleType | None:
+    """The module gpu.py, where a GPU is asked for and FAISS has one."""
     if device != "cuda":
         return None
     from indexes.approximate import gpu
@@ -149,11 +155,11 @@ def extend(ann: Ann, segments: Iterable[Segment], rows_below: int) -> None:
     ann.rows_below, ann._there = rows_below, None
 
 
-def ready(index: object) -> object:
+def ready(index: "faiss.Index") -> "faiss.Index":
     """An index of the CPU, set to search as fast as it can."""
     import faiss
 
-    inverted = faiss.try_extract_index_ivf(index)
+    inverted = _inverted(index)
     inside = inverted and faiss.downcast_index(inverted)
     if isinstance(inside, faiss.IndexIVFPQFastScan):
         inside.implem = BATCHED_FAST_SCAN
@@ -197,10 +203,10 @@ def _reranked(
 ) -> Neighbors:
     if ann.on_gpu(device) or not _is_one_segment(ann, known):
         return rerank(known, queries, ann.propose(queries, fetch, effort, device), k)
-    base, parameters = ann.index, _parameters(ann.index, effort)
+    base, asked = ann.index, parameters.for_effort(ann.index, effort)
     if ann.reduction:
-        base, parameters = _reducing(ann), _inside(parameters)
-    return refined(base, parameters, known[0], queries, k, fetch)
+        base, asked = _reducing(ann.index, ann.reduction), parameters.transformed(asked)
+    return refined(base, asked, known[0], queries, k, fetch)
 
 
 def _is_one_segment(ann: Ann, known: Sequence[Segment]) -> bool:
@@ -210,23 +216,17 @@ def _is_one_segment(ann: Ann, known: Sequence[Segment]) -> bool:
     return known[0].first_row <= ann.rows_from and ann.rows_below <= known[0].first_row + len(known[0].vectors)
 
 
-def _reducing(ann: Ann) -> object:
+def _reducing(index: "faiss.Index", learned: Reduction) -> "faiss.Index":
     """The index with the reduction of queries before it, as FAISS has it."""
     import faiss
 
-    dim, width = ann.reduction.for_queries.shape
+    dim, width = learned.for_queries.shape
     transform = faiss.LinearTransform(dim, width, False)
-    faiss.copy_array_to_vector(np.ascontiguousarray(ann.reduction.for_queries.T).ravel(), transform.A)
+    faiss.copy_array_to_vector(np.ascontiguousarray(learned.for_queries.T).ravel(), transform.A)
     transform.is_trained = True
-    whole = faiss.IndexPreTransform(transform, ann.index)
-    whole.ntotal = ann.index.ntotal
+    whole = faiss.IndexPreTransform(transform, index)
+    whole.ntotal = index.ntotal
     return whole
-
-
-def _inside(parameters: object) -> object:
-    import faiss
-
-    return faiss.SearchParametersPreTransform(index_params=parameters)
 
 
 def _sample(segments: Sequence[Segment], count: int, seed: int) -> np.ndarray:
@@ -238,14 +238,3 @@ def _sample(segments: Sequence[Segment], count: int, seed: int) -> np.ndarray:
         chosen = rng.choice(size, min(size, -(-count * size // max(1, total))), replace=False)
         parts.append(segment.vectors[np.sort(chosen)].astype(np.float32))
     return np.concatenate(parts)
-
-
-def _parameters(index: object, effort: int) -> object:
-    import faiss
-
-    if faiss.try_extract_index_ivf(index):
-        inside = faiss.SearchParametersIVF(nprobe=effort)
-        wrapped = isinstance(faiss.downcast_index(index), faiss.IndexPreTransform)
-        return _inside(inside) if wrapped else inside
-    inner = faiss.downcast_index(index.index) if hasattr(index, "index") else index
-    return faiss.SearchParametersHNSW(efSearch=effort) if isinstance(inner, faiss.IndexHNSW) else None

@@ -5,6 +5,7 @@ Only a file that is what was written is shown to FAISS, whose reader trusts what
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from indexes import durable
 from indexes.approximate.ann import Ann, parse_spec, ready
 from indexes.approximate.reduction import Reduction
 from indexes.errors import Damaged
+
+if TYPE_CHECKING:
+    import faiss
 
 LEAST_LIMIT = 1 << 26  # bytes FAISS may allocate for one array of a small file
 
@@ -21,13 +25,14 @@ def write(ann: Ann, path: Path) -> str:
     import faiss
 
     digest = hashlib.sha256()
+    known: Any = faiss  # its stubs do not know this writer
 
-    def pour(file: object) -> None:
+    def pour(file: BinaryIO) -> None:
         def take(data: bytes) -> int:
             digest.update(data)
             return file.write(data)
 
-        writer = faiss.PyCallbackIOWriter(take)
+        writer = known.PyCallbackIOWriter(take)
         faiss.write_index(ann.index, writer)
         for matrix in (ann.reduction.for_queries, ann.reduction.for_rows) if ann.reduction else ():
             take(matrix.astype("<f4").tobytes())
@@ -36,7 +41,7 @@ def write(ann: Ann, path: Path) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path, sha256: str, spec: str, dim: int) -> tuple[object, Reduction | None]:
+def read(path: Path, sha256: str, spec: str, dim: int) -> "tuple[faiss.Index, Reduction | None]":
     """The FAISS index and the reduction. Raises Damaged where the file is missing or not what was written."""
     import faiss
 

@@ -20,10 +20,10 @@ def is_here() -> bool:
 
 
 @contextmanager
-def clustering(inverted: object) -> Iterator[None]:
+def clustering(inverted: faiss.IndexIVF) -> Iterator[None]:
     """While it lasts, `train` of this inverted index runs its k-means on the GPU."""
     own = inverted.clustering_index
-    flat = moved(faiss.IndexFlat(inverted.d, inverted.metric_type))
+    flat = moved(faiss.IndexFlat(inverted.d, inverted.metric_type)) or own
     inverted.clustering_index = flat
     try:
         yield
@@ -31,7 +31,7 @@ def clustering(inverted: object) -> Iterator[None]:
         inverted.clustering_index = own
 
 
-def moved(index: object) -> object | None:
+def moved(index: faiss.Index) -> faiss.Index | None:
     """The same index on the GPU; None where FAISS has no form of it there."""
     try:
         return faiss.index_cpu_to_gpu(_resources(), 0, index)
@@ -39,11 +39,11 @@ def moved(index: object) -> object | None:
         return None
 
 
-def back(index: object) -> object:
+def back(index: faiss.Index) -> faiss.Index:
     """The same index on the CPU."""
     return faiss.index_gpu_to_cpu(index)
 
 
 @functools.cache
-def _resources() -> object:
+def _resources() -> "faiss.StandardGpuResources":
     return faiss.StandardGpuResources()

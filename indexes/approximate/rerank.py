@@ -5,11 +5,16 @@ Otherwise they are gathered segment by segment.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from indexes import mapped
+from indexes.approximate import parameters
 from indexes.segments import Neighbors, Segment, as_float32
+
+if TYPE_CHECKING:
+    import faiss
 
 QUERIES_AT_ONCE = 256  # their rows fit the caches
 
@@ -26,7 +31,10 @@ def rerank(segments: Sequence[Segment], queries: np.ndarray, rows: np.ndarray, k
     return _best(rows, scores, k)
 
 
-def refined(index: object, parameters: object, segment: Segment, queries: np.ndarray, k: int, fetch: int) -> Neighbors:
+def refined(
+    index: "faiss.Index", asked: "faiss.SearchParameters | None", segment: Segment, queries: np.ndarray, k: int,
+    fetch: int,
+) -> Neighbors:  # fmt: skip
     """`fetch` rows that a FAISS index proposes, re-ranked by FAISS. Every id of the index must be a row of the segment.
 
     It is given the whole query: an index of reduced rows must reduce it itself.
@@ -38,8 +46,7 @@ def refined(index: object, parameters: object, segment: Segment, queries: np.nda
     refine = faiss.IndexRefine(index, view)
     refine.ntotal = segment.first_row + len(segment.vectors)  # ids from here on are an error of FAISS's
     wanted = fetch if len(segment.dead) else min(k, fetch)  # the dead fall out afterwards
-    asked = faiss.IndexRefineSearchParameters(k_factor=fetch / wanted, base_index_params=parameters)
-    scores, rows = refine.search(queries, wanted, params=asked)
+    scores, rows = refine.search(queries, wanted, params=parameters.refined(asked, fetch / wanted))
     if len(segment.dead):
         rows = np.where(segment.offsets(rows) < 0, -1, rows)
     order = np.argsort(rows, axis=1, kind="stable")

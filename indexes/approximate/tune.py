@@ -17,7 +17,8 @@ import numpy as np
 
 from indexes import exact
 from indexes.approximate import ann
-from indexes.approximate.ann import Ann, Point
+from indexes.approximate.ann import Ann
+from indexes.approximate.recorded import Point
 from indexes.errors import StoreError
 from indexes.segments import Segment, gather
 
@@ -87,7 +88,7 @@ def choose(
     queries = queries[:MOST_QUERIES]
     rows = sum(len(segment.vectors) - len(segment.dead) for segment in segments)
     tried = list(specs) or [each.spec for each in candidates(rows, dim, memory)]
-    spec = tried[0] if len(tried) == 1 else _best_on_a_sample(segments, queries, dim, rows, recall, tried, say)
+    spec = tried[0] if len(tried) == 1 else best_on_a_sample(segments, queries, dim, rows, recall, tried, say)
     exam = Exam.of(segments, queries, device)
     best, least = None, np.inf
     for wider in tried[tried.index(spec) :]:
@@ -96,7 +97,7 @@ def choose(
         built.points = operating_points(built, segments, exam, (*RECALLS, recall))
         point, seconds = built.point(recall), np.inf
         if point:
-            seconds, *_ = _cheapest(built, segments, exam.chosen, [(point.effort, point.fetch)])
+            seconds, *_ = cheapest(built, segments, exam.chosen, [(point.effort, point.fetch)])
         if best is None or seconds < least:
             best, least = built, seconds
         elif least < np.inf:
@@ -104,6 +105,7 @@ def choose(
         if point and point.fetch <= FINE_FETCH:
             break
         say(f"{wider} is coarse for these rows: {_gives(seconds, recall)}")
+    assert best is not None  # the chosen spec at least was built
     return best
 
 
@@ -128,7 +130,7 @@ class Exam:
         return cls(chosen, truth[: len(chosen)], held_out, truth[len(chosen) :])
 
 
-def _best_on_a_sample(
+def best_on_a_sample(
     segments: Sequence[Segment], queries: np.ndarray, dim: int, rows: int, recall: float, specs: Sequence[str],
     say: Callable[[str], None],
 ) -> str:  # fmt: skip
@@ -142,8 +144,8 @@ def _best_on_a_sample(
         except RuntimeError as error:
             say(f"{spec}: FAISS does not take it ({str(error).splitlines()[0][:100]})")
             continue
-        ways = _ways(built, asked, truth, [recall])[recall]
-        seconds, *_ = _cheapest(built, sample, asked, ways) if ways else (np.inf,)
+        ways = ways_to(built, asked, truth, [recall])[recall]
+        seconds, *_ = cheapest(built, sample, asked, ways) if ways else (np.inf,)
         say(f"{spec}: {_gives(seconds, recall)} on a sample")
         if seconds < CLEARLY * least:
             best, least = spec, seconds
@@ -170,15 +172,15 @@ def _scaled(spec: str, rows: int) -> str:
 def operating_points(built: Ann, segments: Sequence[Segment], exam: Exam, recalls: Sequence[float]) -> list[Point]:
     """The cheapest way to each recall: chosen by some queries, its recall that of others. segments: those it knows."""
     points = []
-    for asked, found in _ways(built, exam.chosen, exam.chosen_truth, sorted(set(recalls))).items():
+    for asked, found in ways_to(built, exam.chosen, exam.chosen_truth, sorted(set(recalls))).items():
         if found:
-            _, effort, fetch = _cheapest(built, segments, exam.chosen, found)
+            _, effort, fetch = cheapest(built, segments, exam.chosen, found)
             caught = hits(built.propose(exam.held_out, fetch, effort), exam.held_out_truth)
             points.append(Point(asked, effort, fetch, float(caught.mean()), _low(caught)))
     return points
 
 
-def _ways(
+def ways_to(
     built: Ann, queries: np.ndarray, truth: np.ndarray, recalls: Sequence[float]
 ) -> dict[float, list[tuple[int, int]]]:
     """For each recall the (effort, fetch) that reach it by the lower bound: fewer lists visited, or fewer rows fetched.
@@ -186,8 +188,8 @@ def _ways(
     The re-rank is exact, so what it finds is what was fetched, and fewer fetched are the first of more: recall needs
     one search for each effort.
     """
-    ways = {recall: [] for recall in recalls}
-    for effort in _worth_trying(built, queries[::10], truth[::10], min(recalls)):
+    ways: dict[float, list[tuple[int, int]]] = {recall: [] for recall in recalls}
+    for effort in worth_trying(built, queries[::10], truth[::10], min(recalls)):
         proposed = built.propose(queries, FETCHES[-1], effort)
         places = _places(proposed, truth)
         lows = [_low((places < fetch).sum(1) / np.maximum(1, (truth >= 0).sum(1))) for fetch in FETCHES]
@@ -200,7 +202,7 @@ def _ways(
     return ways
 
 
-def _cheapest(
+def cheapest(
     built: Ann, segments: Sequence[Segment], queries: np.ndarray, ways: Sequence[tuple[int, int]]
 ) -> tuple[float, int, int]:
     """(seconds a query, effort, fetch) of the quickest, the whole search timed; the best of a few rounds."""
@@ -215,14 +217,18 @@ def _cheapest(
     return min(timed)
 
 
-def _worth_trying(built: Ann, queries: np.ndarray, truth: np.ndarray, recall: float) -> list[int]:
+def worth_trying(built: Ann, queries: np.ndarray, truth: np.ndarray, recall: float) -> list[int]:
     """The efforts from the last on that a few queries already show to be too little, however many rows are fetched."""
-    efforts = _efforts(built)
-    ceiling = lambda effort: hits(built.propose(queries, FETCHES[-1], effort), truth).mean()  # noqa: E731
+    efforts = all_efforts(built)
+
+    def ceiling(effort: int) -> float:
+        return hits(built.propose(queries, FETCHES[-1], effort), truth).mean()
+
     return efforts[max(0, bisect.bisect_left(efforts, recall, key=ceiling) - 1) :]
 
 
-def _efforts(built: Ann) -> list[int]:
+def all_efforts(built: Ann) -> list[int]:
+    """How hard one may look: lists visited, or nodes of a graph, in steps of the square root of two."""
     import faiss
 
     inverted = faiss.try_extract_index_ivf(built.index)

@@ -35,19 +35,19 @@ def keep(
         if recall is not None:
             say(f"{len(store)} pictures are searched exactly: fewer than {LEAST_ROWS} need no approximate index")
         if recorded and store.derived.index is None:  # damaged
-            store.derived.drop()
+            store.drop_approximate()
         return
     if recall is None and memory is None and recorded and store.derived.index is not None:
         if store.derived.unmerged() < max(LEAST_ROWS, MERGE_SHARE * len(store)):
             return
         say(f"merging {store.derived.unmerged()} new rows into the approximate index")
-        store.derived.merge()
+        store.merge_approximate()
         if _still_holds(store, encoder):
             return
         say("its recall on text has fallen: building it again")
     elif recall is None and memory is None and not recorded and len(store) < AUTO_ROWS:
         return
-    asked = recall or (recorded["asked"] if recorded else AUTO_RECALL)
+    asked = recall or (recorded.asked if recorded else AUTO_RECALL)
     if len(store.segments) > 1:
         say(f"bringing {len(store.segments)} segments together")
         store.compact()  # FAISS then re-ranks from the mapped rows itself
@@ -57,7 +57,7 @@ def keep(
         device=device,
     )  # fmt: skip
     point = built.point(asked)
-    store.derived.set(built, asked)
+    store.set_approximate(built, asked)
     if point is None:
         say(f"{built.spec} does not reach a recall of {asked} on text: searches stay exact")
     else:
@@ -66,13 +66,15 @@ def keep(
 
 def _still_holds(store: Store, encoder: Encoder) -> bool:
     """Measure the points again, on all rows; True where the recall asked for is still reached."""
-    built, asked = store.derived.index, store.derived.recorded["asked"]
+    built, recorded = store.derived.index, store.derived.recorded
+    assert built is not None and recorded is not None  # it was merged just now
+    asked = recorded.asked
     queries = text_queries(store, encoder)
     exam = tune.Exam.of(store.segments, queries)
     built.points = tune.operating_points(built, store.segments, exam, (*tune.RECALLS, asked))
     if built.point(asked) is None:
         return False
-    store.derived.set(built, asked)
+    store.set_approximate(built, asked)
     return True
 
 

@@ -53,7 +53,7 @@ def build(
     store = open_or_create(path, uri, encoder)
     try:
         roots.check(store, uri, only)
-        asked_before = (store.derived.recorded or {}).get("asked")
+        asked_before = store.derived.recorded.asked if store.derived.recorded else None
         if another_encoder and reencode.is_other(store, encoder):
             on_message(reencode.announcement(store, encoder))
             report = reencode.rebuild(store, items, encoder, Origin.of(uri, path), on_progress, ahead)

@@ -28,8 +28,15 @@ _FOLDERS = "folder"  # the scheme of a source of files
 
 
 def _from_index(place: Path | str, index: Path) -> str:
-    """A path as it is seen from the folder that holds an index: both can then be moved together."""
-    return os.path.relpath(Path(place).absolute(), index.absolute().parent)
+    """A path as it is seen from the folder that holds an index: both can then be moved together.
+
+    It is the whole path where none leads there (another drive).
+    """
+    there = Path(place).absolute()
+    try:
+        return os.path.relpath(there, index.absolute().parent)
+    except ValueError:
+        return str(there)
 
 
 def _on_this_machine(relative: str, index: Path) -> str:
@@ -101,6 +108,11 @@ class Identity:
         """Where its run is, absolute; None for an encoder that is no run."""
         return _on_this_machine(self.folder, index) if self.folder else None
 
+    def seen_from(self, index: Path, other: Path) -> "Identity":
+        """That of a copy at another place of the index at a path."""
+        run = self.run(index)
+        return replace(self, folder=run and _from_index(run, other))
+
     def where(self, index: Path) -> str:
         """The name by which it is loaded on this machine. Raises MissingModel where its run is gone."""
         run = self.run(index)
@@ -170,6 +182,11 @@ class Origin:
     def root_at(self, index: Path) -> str | None:
         """The folder that uris are relative to, absolute; None for items that are no files."""
         return None if self.root is None else _on_this_machine(self.root, index)
+
+    def seen_from(self, index: Path, other: Path) -> "Origin":
+        """That of a copy at another place of the index at a path."""
+        root = self.root_at(index)
+        return replace(self, root=root and _from_index(root, other))
 
     def uri(self, index: Path) -> Uri | None:
         """The folders that the index is of, as a source; None where it is of anything else."""

@@ -1,0 +1,16 @@
+"""`mmr eval`: how well an encoder finds the captions of pictures and the pictures of captions."""
+
+from cli.output import show
+from eval import evaluate
+from retrieval import load_encoder, open_pairs
+
+
+def run(encoder: str, source: str, as_json: bool, device: str) -> int:
+    """Measure and show the report; the exit code."""
+    pairs = open_pairs(source)
+    loaded = load_encoder(encoder, device).to_fast_precision()
+    with show.Meter("encoding", "pictures") as meter:
+        report = evaluate(loaded, pairs, meter)
+    show.skipped(report.skipped)
+    show.out(report.to_json() if as_json else str(report))
+    return show.SKIPPED if report.skipped else show.OK
