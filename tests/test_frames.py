@@ -17,7 +17,8 @@ from retrieval.images import clips as clip_files
 from retrieval.images import load
 from retrieval.towers.frames import FRAME_POOLINGS, build_frames
 from retrieval.training.dataset import TrainingSet
-from retrieval.training.loop import _new_encoder, train
+from retrieval.training.loop import train
+from retrieval.training.setup import new_encoder
 from toy import ToyEncoder
 
 CONFIG = dataclasses.replace(
@@ -107,7 +108,7 @@ def test_a_batch_holds_frames_that_are_cut_and_coloured_alike(clips):
     still = Pair(Item("still", "still.png", lambda: frames_of("right")[0]), "it stays")
     pairs = [*clips, still]
     config = dataclasses.replace(CONFIG, batch_size=5, crop=0.4, color_jitter=0.3, flip="yes")
-    data = TrainingSet(pairs, _new_encoder(pairs, config), config)
+    data = TrainingSet(pairs, new_encoder(pairs, config), config)
     batch = data.batch(0)
     assert batch.images.shape == (5, 4, 32, 32, 3)
     place = list(batch.items).index(4)
@@ -119,7 +120,7 @@ def test_a_batch_holds_frames_that_are_cut_and_coloured_alike(clips):
 
 def test_a_short_clip_shows_its_frames_longer(clips, monkeypatch):
     monkeypatch.setattr(load, "clip", lambda *_, **__: clip_files.Clip(frames_of("right")[:2], {}))
-    data = TrainingSet(clips, _new_encoder(clips, CONFIG), CONFIG)
+    data = TrainingSet(clips, new_encoder(clips, CONFIG), CONFIG)
     first = data.batch(0).images[0]
     assert torch.equal(first[0], first[1])
     assert torch.equal(first[2], first[3])

@@ -19,8 +19,10 @@ from retrieval.losses.contrastive import info_nce
 from retrieval.towers import TEXT_TOWERS, build
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet
-from retrieval.training.loop import _new_encoder, backward, train
+from retrieval.training.loop import train
 from retrieval.training.optimizer import Optimizer
+from retrieval.training.setup import new_encoder
+from retrieval.training.step import backward
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}
 CHINESE = {"red": "红色方块", "green": "绿色方块", "blue": "蓝色方块", "white": "白色方块"}
@@ -116,7 +118,7 @@ def fresh(request, pairs, tiny_open_clip):
     """An untrained encoder of that choice in training, its config and a batch."""
     config = dataclasses.replace(CONFIG, dropout=0.2).settings(request.param.split())
     torch.manual_seed(0)
-    model = _new_encoder(pairs, config).train()
+    model = new_encoder(pairs, config).train()
     return model, config, TrainingSet(pairs, model, config).batch(0)
 
 
