@@ -12,6 +12,7 @@ from retrieval.training import schedule
 from retrieval.training.config import TrainConfig
 from retrieval.training.distributed import sharding
 from retrieval.training.trainable import depths
+from retrieval.training.weight_decay import decaying
 
 _STATE = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # what the rules remember of a weight
 
@@ -35,10 +36,10 @@ class Optimizer:
 
     def _groups(self) -> list[dict]:
         """Weights of one share of the rate and one decay together. Without layer-wise rates those are two groups."""
-        shares = _layer_shares(self._model, self._config.layer_decay)
+        shares, decays = _layer_shares(self._model, self._config.layer_decay), decaying(self._model)
         groups: dict[tuple, dict] = {}
         for name, master in self._masters.items():
-            decay = self._config.weight_decay if _decays(name, master) else 0.0
+            decay = self._config.weight_decay if name in decays else 0.0
             start = {"params": [], "weight_decay": decay, "share": shares.get(name, 1.0)}
             groups.setdefault((start["share"], decay == 0), start)["params"].append(master)
         return list(groups.values())
@@ -169,11 +170,6 @@ def _laid_out_like(weight: Tensor, tensor: Tensor) -> Tensor:
     """A copy with the strides of the weight: fused AdamW walks memory, and filters are kept channels-last."""
     alike = tensor.shape == weight.shape and tensor.ndim
     return torch.empty_like(weight).copy_(sharding.share_like(weight, tensor)) if alike else tensor.clone()
-
-
-def _decays(name: str, weight: Tensor) -> bool:
-    """Matrices and filters decay; biases, norms, scales and what is looked up by position or word do not."""
-    return weight.ndim >= 2 and not any(part in name for part in ("words", "places", "embedding"))
 
 
 class Lion(torch.optim.Optimizer):
