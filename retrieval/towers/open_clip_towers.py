@@ -44,7 +44,7 @@ class OpenClipImageTower(nn.Module):
         return self
 
     def no_weight_decay(self) -> set[str]:
-        """Names of its parameters that do not decay, beside those the body says: a ResNet says nothing of its places."""
+        """Names of its parameters that do not decay, beside those the body says: a ResNet does not say its places."""
         return {name for name, _ in self.named_parameters() if name.endswith("positional_embedding")}
 
     def skip_unread(self) -> None:
