@@ -23,7 +23,7 @@ from retrieval.training import checkpoints, curves, generations, health, run_fol
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import Batch
 from retrieval.training.distributed import sharding
-from retrieval.training.distributed.ranks import join
+from retrieval.training.distributed.ranks import is_first, join
 from retrieval.training.early_stopping import Evaluations
 from retrieval.training.log import Journal, Progress
 from retrieval.training.result import TrainResult, encoder_with
@@ -71,6 +71,8 @@ def train(
         True
     """
     listeners = Listeners(on_eval, on_decode, on_step, on_message)
+    if is_first() and not curves.can_draw():
+        on_message(curves.MISSING)
 
     def train_one(folder: Path, settings: TrainConfig, goes_on: bool) -> TrainResult:
         return _train_one(pairs, folder, settings, goes_on, listeners, should_stop)
