@@ -94,8 +94,11 @@ def figure_of(panels: Sequence[Panel]) -> "Figure":
     columns, rows = min(2, len(panels)), math.ceil(len(panels) / 2)
     figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
+    last = max((x for panel in panels for points in panel.lines.values() for x, _ in points), default=1)
     for place, panel in enumerate(panels, 1):
-        _draw_panel(figure.add_subplot(rows, columns, place), panel)
+        axes = figure.add_subplot(rows, columns, place)
+        _draw_panel(axes, panel)
+        axes.set_xlim(0, 1.02 * last)  # the same for all, so that what is below each other is of one step
     return figure
 
 
@@ -107,7 +110,7 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
         name, value = panel.level
         axes.axhline(value, label=name, color=_GREY, linewidth=1.2, linestyle="--")
     _scale(axes, panel)
-    axes.set_title(panel.title, loc="left", color=_INK, fontsize=12)
+    axes.set_title(panel.title, loc="left", color=_INK, fontsize=12, pad=10)
     axes.set_xlabel(panel.across, color=_GREY)
     axes.set_ylabel(panel.up, color=_GREY)
     axes.grid(color=_GRID, linewidth=0.8)
@@ -122,8 +125,8 @@ def _scale(axes: "Axes", panel: Panel) -> None:
     """Where the axes begin and how their numbers are written."""
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-    axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.margins(y=0.1)
     if panel.from_zero and all(y >= 0 for points in panel.lines.values() for _, y in points):
         axes.set_ylim(bottom=0)
     if panel.as_percent:
