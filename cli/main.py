@@ -60,8 +60,9 @@ def train(
         str | None, typer.Option(help="from_scratch, long, finetune or smoke; chosen by --model if not given.")
     ] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="field=value, any field of TrainConfig; repeatable.")
+        list[str] | None, typer.Option("--set", help="field=value, any field of --settings; repeatable.")
     ] = None,
+    show_settings: options.TrainSettings = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Device = "auto",
 ) -> None:

@@ -1,11 +1,14 @@
 """The options of the command line that several commands share, or that are many: types, help and completion."""
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from cli import complete
+from cli.output import show
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes the GPU where there is one.")]
 IndexDir = Annotated[
@@ -72,3 +75,37 @@ CopyTo = Annotated[
 LinkTo = Annotated[
     Path | None, typer.Option("--link-to", help="Link to the answers from a new folder, by rank.", metavar="DIR")
 ]
+
+# ---------------------------------------------------------------- train: what can be set
+
+
+def _shows_settings(module: str, name: str) -> Callable[[typer.Context, bool], None]:
+    """For an option that shows the settings of a configuration and ends the command, whatever else it needs."""
+
+    @show.guarded
+    def display(ctx: typer.Context, asked: bool) -> None:
+        if not asked or ctx.resilient_parsing:  # the latter: the shell asks for completions
+            return
+        from cli.output import settings_table
+        from retrieval.settings import table
+
+        show.out(settings_table.text(table(getattr(import_module(module), name)), settings_table.terminal_width()))
+        raise typer.Exit(show.OK)
+
+    return display
+
+
+TrainSettings = Annotated[
+    bool,
+    typer.Option(
+        "--settings", help="Show every field that --set takes, and nothing else.", is_eager=True,
+        callback=_shows_settings("retrieval.training.config", "TrainConfig"),
+    ),
+]  # fmt: skip
+HeadSettings = Annotated[
+    bool,
+    typer.Option(
+        "--settings", help="Show every field that --set takes, and nothing else.", is_eager=True,
+        callback=_shows_settings("retrieval.heads.config", "HeadConfig"),
+    ),
+]  # fmt: skip

@@ -136,36 +136,57 @@ def test_the_log_and_its_curves(pairs, tmp_path):
     lines = log.read(tmp_path / "run")
     assert [line["step"] for line in lines] == sorted({*range(10, 41, 10), *range(5, 41, 5)})
     panels = {panel.title: panel for panel in curves.panels_of(lines)}
-    assert panels["recall@10 on --eval"].lines["text-to-image"] == [
+    assert panels["Recall@10 on --eval"].lines["text-to-image"] == [
         (5 * n, pytest.approx(0.1 * n)) for n in range(1, 9)
     ]  # fmt: skip
-    assert len(panels["loss"].lines[""]) == 8
-    assert Image.open(tmp_path / "run" / "curves.png").size == (1280, 720)
+    assert len(panels["Loss"].lines["training"]) == 8
+    assert Image.open(tmp_path / "run" / "curves.png").size == (1920, 1080)
 
 
-def test_a_curve_is_where_its_values_say():
-    """A loss that falls straight from 4 to 0 crosses the middle of its panel in the middle."""
-    lines = [{"step": step, "loss": 4 - step / 25, "chance": 4.0, "lr": 1.0, "logit_scale": 1.0} for step in (0, 100)]
-    panel = curves._drawn(curves.panels_of(lines)[0])
-    blue = [
-        (x, y) for x in range(curves.WIDTH) for y in range(curves.HEIGHT) if panel.getpixel((x, y)) == (31, 119, 180)
-    ]
-    xs, ys = zip(*blue, strict=True)
-    assert (min(xs) + max(xs)) / 2 == pytest.approx((64 + 620) / 2, abs=2)
-    middle = [y for x, y in blue if abs(x - (64 + 620) / 2) < 1]
-    assert sum(middle) / len(middle) == pytest.approx((44 + 324) / 2, abs=2)
+LINE = {"step": 10, "loss": 1.0, "chance": 2.0, "lr": 1, "logit_scale": 1}
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0, 4.85, [0, 1, 2, 3, 4, 5]), (0, 0.26, [0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]), (13.2, 14.1, None), (3, 3, None)],
-)
-def test_ticks_are_round_and_hold_the_values(low, high, expected):
-    ticks = curves.nice_ticks(low, high)
-    assert expected is None or ticks == pytest.approx(expected)
-    assert ticks[0] <= low
-    assert ticks[-1] >= high
-    assert 2 <= len(ticks) <= 9
+def test_the_page_shows_every_value_and_says_what_it_is():
+    """Its lines are the log's, beside chance; axes and lines have names, and what is a share is in percent."""
+    lines = [LINE | {"step": step, "loss": 4 - step / 25, "metrics": recall(step / 100)} for step in (20, 60, 100)]
+    loss, recalls, rate, _ = curves.figure_of(curves.panels_of(lines)).axes
+    assert loss.lines[0].get_xydata().tolist() == [[20, 3.2], [60, 1.6], [100, 0]]
+    assert list(loss.lines[1].get_ydata()) == [2.0, 2.0]
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == ["training", "chance, 2.00"]
+    assert (loss.get_xlabel(), loss.get_ylabel()) == ("step", "loss")
+    assert [text.get_text() for text in recalls.get_legend().get_texts()] == ["text-to-image", "image-to-text"]
+    assert [line.get_ydata().tolist() for line in recalls.lines] == [[0.2, 0.6, 1.0]] * 2
+    assert recalls.yaxis.get_major_formatter()(0.4) == "40%"
+    assert rate.get_legend() is None
+    for axes in (loss, recalls, rate):
+        assert axes.get_ylim()[0] == 0
+
+
+def test_values_below_zero_are_on_the_page():
+    lines = [LINE | {"step": step, "metrics": recall(step - 1)} for step in (0, 1)]
+    shown = curves.figure_of(curves.panels_of(lines)).axes[1]
+    assert shown.get_ylim()[0] <= -1
+
+
+def test_a_picture_leaves_pyplot_alone(tmp_path):
+    """A program that draws its own pictures keeps its current figure and its backend."""
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    before = (pyplot.get_fignums(), pyplot.get_backend())
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(LINE | {"step": step}) + "\n" for step in (10, 20)))
+    assert curves.draw(tmp_path) == tmp_path / "curves.png"
+    assert (pyplot.get_fignums(), pyplot.get_backend()) == before
+
+
+def test_without_matplotlib_a_run_goes_on_and_says_once_what_to_install(pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(curves, "find_spec", lambda name: None)
+    said = []
+    config = dataclasses.replace(CONFIG, epochs=1, evaluations=2, generations=2)
+    result = train(pairs, tmp_path / "run", config, on_eval=lambda encoder: recall(0.5), on_message=said.append)
+    assert result.finished
+    assert [text for text in said if "matplotlib" in text] == [
+        "curves.png needs matplotlib: pip install 'mmr[plots]'"
+    ]  # fmt: skip
+    assert not list((tmp_path / "run").rglob("curves*"))
 
 
 def test_nothing_to_draw_draws_nothing(tmp_path):
@@ -196,12 +217,11 @@ def test_without_tensorboard_it_names_what_to_install(pairs, tmp_path, monkeypat
 
 
 def test_figures_below_zero_and_those_that_are_none_are_drawn_too(tmp_path):
-    line = {"step": 10, "loss": 1.0, "chance": 2.0, "lr": 1, "logit_scale": 1}
-    lines = [line | {"metrics": recall(-0.5)}, line | {"step": 20, "metrics": recall(-0.1)}]
-    lines.append(line | {"step": 30, "loss": float("nan"), "metrics": recall(float("nan"))})
+    lines = [LINE | {"metrics": recall(-0.5)}, LINE | {"step": 20, "metrics": recall(-0.1)}]
+    lines.append(LINE | {"step": 30, "loss": float("nan"), "metrics": recall(float("nan"))})
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     panels = {panel.title: panel for panel in curves.panels_of(log.read(tmp_path))}
-    assert panels["recall@10 on --eval"].lines["text-to-image"] == [(10, -0.5), (20, -0.1)]
+    assert panels["Recall@10 on --eval"].lines["text-to-image"] == [(10, -0.5), (20, -0.1)]
     assert curves.draw(tmp_path) == tmp_path / "curves.png"
 
 

@@ -20,7 +20,8 @@ from retrieval.training import dropout
 from retrieval.training.dataset import TrainingSet
 from retrieval.training.distributed import ranks as processes
 from retrieval.training.distributed import ring
-from retrieval.training.loop import _loss, train
+from retrieval.training.loop import train
+from retrieval.training.setup import loss_of
 from retrieval.training.step import backward
 
 CONFIG = dataclasses.replace(
@@ -165,7 +166,7 @@ def _step(rank, config):
     model = encoder_of(pairs)
     with processes.join("cpu") as ranks:
         data = TrainingSet(pairs, model, config, processes=ranks.size, process=ranks.rank)
-        _, value = backward(model, data.batch(1), _loss(config, ranks), config.micro_batch_size, seed=5)
+        _, value = backward(model, data.batch(1), loss_of(config, ranks), config.micro_batch_size, seed=5)
         grads = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         ranks.average(list(grads.values()))
         return ranks.mean(value), grads
@@ -181,7 +182,7 @@ def test_two_processes_give_the_gradients_of_one(changes):
     config = dataclasses.replace(CONFIG, **changes)
     pairs = pairs_here()
     model = encoder_of(pairs)
-    _, expected = backward(model, TrainingSet(pairs, model, config).batch(1), _loss(config), 0, seed=5)
+    _, expected = backward(model, TrainingSet(pairs, model, config).batch(1), loss_of(config), 0, seed=5)
     (value, grads), (other, others) = in_two(_step, config)
     assert value == other == pytest.approx(expected, rel=1e-5)
     theirs = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}

@@ -4,10 +4,9 @@ import dataclasses
 
 import pytest
 
-from retrieval import load_encoder, open_pairs, recipes
+from retrieval import load_encoder, open_pairs, recipes, train
 from retrieval.errors import BadRequest
-from retrieval.training.generations import train_all
-from retrieval.training.loop import config_of, train
+from retrieval.training.loop import config_of
 
 CONFIG = dataclasses.replace(recipes.smoke(), precision="fp32", batch_size=12, captions=2, epochs=2, generations=2)
 
@@ -20,7 +19,7 @@ def pairs():
 @pytest.fixture(scope="module")
 def straight(pairs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("generations") / "run"
-    return folder, train_all(pairs, folder, CONFIG)
+    return folder, train(pairs, folder, CONFIG)
 
 
 def test_two_generations_are_two_runs_by_hand(pairs, straight, tmp_path):
@@ -34,31 +33,31 @@ def test_two_generations_are_two_runs_by_hand(pairs, straight, tmp_path):
     assert config_of(folder) == CONFIG
 
 
-def test_one_generation_is_a_plain_run(pairs, tmp_path):
-    alone = dataclasses.replace(CONFIG, generations=1)
-    plain, told = train(pairs, tmp_path / "a", alone), train_all(pairs, tmp_path / "b", alone)
-    assert told.encoder.fingerprint == plain.encoder.fingerprint
-    assert not (tmp_path / "b" / "generation-1").exists()
+def test_one_generation_is_a_plain_run(pairs, straight, tmp_path):
+    """The first of two is what one alone is, and a run of one has no folder of another in it."""
+    alone = train(pairs, tmp_path / "run", dataclasses.replace(CONFIG, generations=1))
+    assert alone.encoder.fingerprint == load_encoder(str(straight[0] / "generation-1")).fingerprint
+    assert not (tmp_path / "run" / "generation-1").exists()
 
 
 @pytest.mark.parametrize("stop", [1, 5])  # of 4 steps a generation
 def test_stopped_in_either_generation_it_goes_on_to_the_same_bits(pairs, straight, tmp_path, stop):
     asked = iter(range(100))
-    stopped = train_all(pairs, tmp_path / "run", CONFIG, should_stop=lambda: next(asked) >= stop - 1)
+    stopped = train(pairs, tmp_path / "run", CONFIG, should_stop=lambda: next(asked) >= stop - 1)
     assert not stopped.finished
-    finished = train_all(pairs, tmp_path / "run", CONFIG, resume=True)
+    finished = train(pairs, tmp_path / "run", CONFIG, resume=True)
     assert finished.finished
     assert finished.encoder.fingerprint == straight[1].encoder.fingerprint
 
 
 def test_what_cannot_be_is_said(pairs, straight, tmp_path, monkeypatch):
     with pytest.raises(BadRequest, match="holds a run already"):
-        train_all(pairs, straight[0], CONFIG)
+        train(pairs, straight[0], CONFIG)
     with pytest.raises(BadRequest, match="generations must be above 0"):
         CONFIG.settings(["generations=0"])
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(BadRequest, match="one process"):
-        train_all(pairs, tmp_path / "run", CONFIG)
+        train(pairs, tmp_path / "run", CONFIG)
     assert not (tmp_path / "run").exists()
 
 

@@ -8,7 +8,7 @@ import pytest
 from cli.output import show
 from retrieval import open_pairs, recipes
 from retrieval.training.dataset import TrainingSet
-from retrieval.training.loop import _new_encoder
+from retrieval.training.setup import first_encoder
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_share_of_a_run_is_that_of_its_pixels():
     """10 steps of which 4 see 16 pixels a side and 6 see 32: the work of 1 + 6, and 0.5 after two."""
     pairs = open_pairs("picturebook:16?size=32")
     config = dataclasses.replace(recipes.smoke(), batch_size=16, epochs=10, small_size=16, small_share=0.4)
-    data = TrainingSet(pairs, _new_encoder(pairs, config), config)
+    data = TrainingSet(pairs, first_encoder(pairs, config), config)
     assert [data.share_of(step) for step in (0, 2, 4, 7, 10)] == pytest.approx([0, 0.5 / 7, 1 / 7, 4 / 7, 1])
     data.config = dataclasses.replace(config, small_share=0.0)
     assert data.share_of(5) == 0.5

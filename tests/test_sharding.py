@@ -1,6 +1,5 @@
 """A model in shards is the model: the same weights, half of the numbers in each of two processes, whole files."""
 
-import contextlib
 import dataclasses
 import gc
 import shutil
@@ -12,12 +11,13 @@ from test_distributed import CONFIG, encoder_of, in_two, pairs_here
 
 from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.training import loop, trainable
+from retrieval.training import trainable
 from retrieval.training.dataset import TrainingSet
 from retrieval.training.distributed import ranks as processes
 from retrieval.training.distributed import sharding
-from retrieval.training.loop import _loss, _new_encoder, train
+from retrieval.training.loop import train
 from retrieval.training.optimizer import Optimizer
+from retrieval.training.setup import first_encoder, loss_of
 from retrieval.training.step import backward
 
 SGD = {"optimizer": "sgd", "lr": 0.05, "grad_clip": 0.3}  # moves by its gradients alone: rounding stays rounding
@@ -27,7 +27,6 @@ SHARDED = dataclasses.replace(CONFIG, shard=True)
 def several(rank, work, *arguments):
     """`work(*arguments)`, whose calls of train() are all of one group: connecting anew takes a new port."""
     with processes.join("cpu") as ranks:
-        loop.join = lambda device: contextlib.nullcontext(ranks)
         return work(ranks, *arguments)
 
 
@@ -42,7 +41,7 @@ def apart(found, expected, start):
 
 def start_of(config):
     torch.manual_seed(config.seed)
-    return _new_encoder(pairs_here(), config).state_dict()
+    return first_encoder(pairs_here(), config).state_dict()
 
 
 # ---------------------------------------------------------------- the same weights
@@ -111,7 +110,7 @@ def _held(ranks, make, shard):
         tower.body.to(torch.bfloat16)
     frozen, optimizer = trainable.Frozen(model), Optimizer(model, CONFIG, 10)
     batch = TrainingSet(pairs_here(), model, CONFIG, processes=2, process=ranks.rank).batch(1)
-    backward(model, batch, _loss(CONFIG, ranks), 0, 0, optimizer.collect)
+    backward(model, batch, loss_of(CONFIG, ranks), 0, 0, optimizer.collect)
     optimizer.step(0)
     del batch
     numbers = [t.to_local() if sharding.is_share(t) else t for t in (*model.parameters(), *optimizer.state().values())]

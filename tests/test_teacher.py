@@ -13,7 +13,8 @@ from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses.contrastive import info_nce
 from retrieval.training.dataset import TrainingSet
-from retrieval.training.loop import _loss, train
+from retrieval.training.loop import train
+from retrieval.training.setup import loss_of
 from retrieval.training.step import backward
 from retrieval.training.teacher import Teacher, in_chorus
 
@@ -58,7 +59,7 @@ def test_the_loss_is_between_both_targets(pairs, trained, micro):
     config = dataclasses.replace(CONFIG, teacher=str(trained), teacher_share=0.5, captions=1)
     model = student(pairs)
     batch = TrainingSet(pairs, model, config, teachers=[load_encoder(str(trained))]).batch(0)
-    _, value = backward(model, batch, _loss(config), micro)
+    _, value = backward(model, batch, loss_of(config), micro)
     with torch.no_grad():
         features = model(batch.images, batch.tokens[:, 0])
         logits = features.logit_scale * features.image @ features.text.T

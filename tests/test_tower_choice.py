@@ -20,8 +20,9 @@ from retrieval.losses.contrastive import info_nce
 from retrieval.towers import TEXT_TOWERS, build
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet
-from retrieval.training.loop import backward, train
+from retrieval.training.loop import train
 from retrieval.training.optimizer import Optimizer
+from retrieval.training.step import backward
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}
 CHINESE = {"red": "红色方块", "green": "绿色方块", "blue": "蓝色方块", "white": "白色方块"}

@@ -19,8 +19,9 @@ from retrieval.losses.contrastive import info_nce, sigmoid
 from retrieval.training.augment import augment, drop_words, jitter
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet
-from retrieval.training.loop import _loss, train
+from retrieval.training.loop import train
 from retrieval.training.optimizer import Optimizer
+from retrieval.training.setup import loss_of
 from retrieval.training.step import backward
 
 SMALL = dataclasses.replace(
@@ -108,7 +109,7 @@ def test_captions_of_the_same_words_are_what_the_config_says(pairs, duplicates, 
     config = dataclasses.replace(SMALL, batch_size=40, captions=2, dropout=0.0, duplicates=duplicates)
     data, model = data_and_model(said, config)
     batch = data.batch(0)
-    features, value = backward(model, batch, _loss(config), micro)
+    features, value = backward(model, batch, loss_of(config), micro)
     whole = data_and_model(said, config)[1](batch.images, batch.tokens.flatten(0, 1))
     draws = [whole._replace(text=whole.text[i::2].detach(), image=whole.image.detach()) for i in (0, 1)]
     options = [{} if duplicates == "negative" else {"ids": batch.alike[:, i], "same": duplicates} for i in (0, 1)]

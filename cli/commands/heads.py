@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.commands import classifying
-from cli.options import AsJson, Device
+from cli.options import AsJson, Device, HeadSettings
 from cli.output import show
 
 heads = typer.Typer(no_args_is_help=True, help="Classify what is seen and said together, on the vectors of an encoder.")
@@ -42,6 +42,7 @@ def train(
     regression: Regression = False,
     vectors: Vectors = None,
     settings: Settings = None,
+    show_settings: HeadSettings = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the head that is in --out.")] = False,
     device: Device = "auto",
 ) -> None:

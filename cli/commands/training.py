@@ -12,8 +12,7 @@ from retrieval.datatypes import Pair
 from retrieval.errors import BadRequest
 from retrieval.sources.registry import open_mixture
 from retrieval.training.distributed.ranks import is_first
-from retrieval.training.generations import train_all
-from retrieval.training.loop import Progress, TrainResult, config_of
+from retrieval.training.loop import Progress, TrainResult, config_of, train
 from retrieval.training.recipes import RECIPES
 
 WAYS = ("text_to_image", "image_to_text")
@@ -34,7 +33,7 @@ def run(
     pictures = len({pair.item.id for pair in pairs})
     show.note(f"{pictures} pictures, {len(pairs)} captions")
     with show.Meter("decoding", "pictures") as decoding, show.Meter("training") as meter:
-        result = train_all(
+        result = train(
             pairs, out, config, resume=resume, should_stop=should_stop, on_decode=decoding, on_message=meter.say,
             on_step=lambda progress: _show_step(meter, progress), on_eval=measure,
         )  # fmt: skip

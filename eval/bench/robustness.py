@@ -11,8 +11,12 @@ import argparse
 import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 FUSIONS = ("image", "concat", "gated", "attention", "common_space", "ensemble", "stacking")
@@ -65,14 +69,14 @@ def measured(run: str, table: Path, label: str, seeds: int) -> dict[str, dict[st
     return found
 
 
-def picture(found: dict[str, dict[str, list[float]]], label: str):  # noqa: ANN201 - a PIL picture
+def picture(found: dict[str, dict[str, list[float]]], label: str) -> "Figure":
     """Two panels beside each other, a line a fusion."""
-    from retrieval.training.curves import Panel, page_of
+    from retrieval.training.curves import Panel, figure_of
 
-    return page_of([
+    return figure_of([
         Panel(f"{label}, titles {harm}", {name: [(100 * s, y) for s, y in zip(SHARES, of, strict=True)]
                                          for name, of in lines.items()},
-              as_percent=True, from_zero=False, across="% of the titles")
+              as_percent=True, from_zero=False, across="% of the titles", up="accuracy")
         for harm, lines in found.items()
     ])  # fmt: skip
 
@@ -97,7 +101,7 @@ def main() -> None:
                 "shares": SHARES, "accuracy": [round(y, 4) for y in of],
             }), flush=True)  # fmt: skip
     if asked.out:
-        picture(found, asked.label).save(asked.out)
+        picture(found, asked.label).savefig(asked.out)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,10 @@ class OpenClipImageTower(ImageTower):
         norms.hold_statistics(self.body)
         return self
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of its parameters that do not decay, beside those the body says: a ResNet does not say its places."""
+        return {name for name, _ in self.named_parameters() if name.endswith("positional_embedding")}
+
     def skip_unread(self) -> None:
         """Leave out what no answer reads, where that is known of the tower: for encoding, where nobody else does."""
         from open_clip.transformer import ResidualAttentionBlock, VisionTransformer

@@ -41,6 +41,10 @@ class TextTransformer(TextTower):
         self.dropout = RowDropout(dropout)
         self.project = last_layer(width, dim, projection, activation)
 
+    def no_weight_decay(self) -> set[str]:
+        """Names of its parameters that do not decay, beside its words: the places."""
+        return {"places"}
+
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (b, l) integers, PAD at the end of a line; l at most `context`. Returns (b, dim)."""
         factors = self.word_dropout.draw(len(tokens), self.words.embedding_dim)

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
@@ -21,7 +22,18 @@ KEEP = 2
 BEST = "best.safetensors"
 
 
-def save(run: Path, step: int, tensors: dict[str, Tensor], manifest: dict) -> None:
+class Checkpoint(NamedTuple):
+    """Where a run was.
+
+    step: how many were done. evaluations: (step, metrics) of each until then. tensors: the optimizer's `state`.
+    """
+
+    step: int
+    evaluations: list[tuple[int, dict[str, float]]]
+    tensors: dict[str, Tensor]
+
+
+def save(run: Path, step: int, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> None:
     """Write the checkpoint of `step` and remove all but the last KEEP. manifest: what JSON can hold."""
     folder = run / "checkpoints" / f"step_{step:06d}"
     beside = folder.with_suffix(".partial")
@@ -65,8 +77,8 @@ def all_of(run: Path) -> list[Path]:
     return sorted(path for path in (run / "checkpoints").glob("step_*") if path.suffix != ".partial")
 
 
-def load_last(run: Path, identity: dict) -> tuple[dict, dict[str, Tensor]] | None:
-    """(manifest with its step, tensors) of the last checkpoint, or None.
+def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
+    """The last checkpoint of a run, or None.
 
     Raises BadRequest where it belongs to other data or settings.
     """
@@ -79,4 +91,4 @@ def load_last(run: Path, identity: dict) -> tuple[dict, dict[str, Tensor]] | Non
     for key, value in identity.items():
         if state.get(key) != value:
             raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
-    return state, safetensors.torch.load_file(found[-1] / "state.safetensors")
+    return Checkpoint(state["step"], state["evaluations"], safetensors.torch.load_file(found[-1] / "state.safetensors"))

@@ -27,10 +27,12 @@ class TrainConfig(EncoderConfig):
         multiple=16,
         least=0,
     )
-    small_size: int = setting(64, "pixels of the crops of the first steps, which cost less ...", multiple=16, above=0)
-    small_share: float = setting(0.0, "... as long as this share of the run", least=0, below=1)
+    small_size: int = setting(64, "pixels of the crops of the first steps, which cost less", multiple=16, above=0)
+    small_share: float = setting(0.0, "share of the run whose crops have small_size", least=0, below=1)
     frames: int = setting(
-        1, "of a clip, in training; 1 is its middle one. A picture beside clips is one that does not move", above=0
+        1,
+        "frames of a clip, in training; 1 is its middle one. A picture beside clips is one that does not move",
+        above=0,
     )
 
     batch_size: int = setting(
@@ -41,58 +43,66 @@ class TrainConfig(EncoderConfig):
     )
     epochs: float = setting(30.0, "passes over the pictures", above=0)
     hard_negatives: str = setting(
-        "", "some of a batch are near to others of it", takes="an index that holds the pictures"
+        "", "makes some pictures of a batch near to others of it", takes="an index that holds the pictures"
     )
-    hard_share: float = setting(0.25, "of a batch that is chosen so", least=0, below=1)
+    hard_share: float = setting(0.25, "share of a batch that hard_negatives chooses", least=0, below=1)
     captions: int = setting(
-        1, "drawn of each picture in a step; each draw is a batch of its own, so they never meet", above=0
+        1, "captions drawn of each picture in a step; each draw is a batch of its own, so they never meet", above=0
     )
-    seed: int = setting(0, "of everything that is drawn")
+    seed: int = setting(0, "seed of everything that is drawn")
 
-    loss: str = setting("info_nce", "of a batch", choices=("info_nce", "sigmoid"), group="What is asked of them")
-    logit_scale: float = setting(1 / 0.07, "where it starts; learned", above=0)
-    max_logit_scale: float = setting(100.0, "where it ends", above=0)
-    label_smoothing: float = setting(0.0, "of info_nce", least=0, below=1)
+    loss: str = setting(
+        "info_nce", "the loss of a batch", choices=("info_nce", "sigmoid"), group="What is asked of them"
+    )
+    logit_scale: float = setting(1 / 0.07, "what cosines are multiplied by at the start; it is learned", above=0)
+    max_logit_scale: float = setting(100.0, "the largest that logit_scale may become", above=0)
+    label_smoothing: float = setting(0.0, "label smoothing of info_nce", least=0, below=1)
     duplicates: str = setting(
-        "negative", "captions of the same words, of other pictures", choices=("negative", "masked", "positive")
+        "negative",
+        "what captions of the same words are, where they are of other pictures",
+        choices=("negative", "masked", "positive"),
     )
     loss_budget_mb: int = setting(
-        128, "of logits kept for their gradients; a larger batch makes them twice, a third more work", least=0
+        128, "megabytes of logits kept for their gradients; a larger batch makes them twice, a third more work", least=0
     )
     teacher: str = setting(
-        "", "its answers on the same pairs are part of what is asked", takes="an encoder, or several with commas"
+        "", "its answers on the same pairs become part of the targets", takes="an encoder, or several with commas"
     )
-    teacher_share: float = setting(0.5, "of the targets", above=0, most=1)
-    generations: int = setting(1, "each but the first is taught by the one before it", above=0)
+    teacher_share: float = setting(0.5, "share of the targets that is the teacher's", above=0, most=1)
+    generations: int = setting(1, "runs, each but the first taught by the one before it", above=0)
     caption_weight: float = setting(
-        0.0, "of a loss between captions of a picture, which is added; one caption has none to meet", least=0
+        0.0, "weight of a loss between captions of a picture, which is added; one caption has none to meet", least=0
     )
 
     optimizer: str = setting(
-        "adamw", "lion takes a third to a tenth of adamw's rate; sgd has momentum", choices=("adamw", "lion", "sgd"),
+        "adamw",
+        "the rule of a step; lion takes a third to a tenth of adamw's rate; sgd has momentum",
+        choices=("adamw", "lion", "sgd"),
         group="How the weights move",
-    )  # fmt: skip
+    )
     lr: float = setting(1e-3, "the highest rate", above=0)
-    schedule: str = setting("cosine", "of the rate; cooldown is constant and then down", choices=tuple(SCHEDULES))
-    warmup: float = setting(0.05, "share of the steps", least=0, below=1)
-    cooldown: float = setting(0.2, "of schedule=cooldown: the share of the steps that goes down", above=0, most=1)
+    schedule: str = setting(
+        "cosine", "how the rate changes over the run; cooldown is constant and then down", choices=tuple(SCHEDULES)
+    )
+    warmup: float = setting(0.05, "share of the steps in which the rate rises", least=0, below=1)
+    cooldown: float = setting(0.2, "share of the steps in which schedule=cooldown goes down", above=0, most=1)
     layer_decay: float = setting(
         1.0, "each layer below a tower's head has this share of the rate of the one above it", above=0, most=1
     )
-    weight_decay: float = setting(0.1, "of matrices and filters", least=0)
-    beta1: float = setting(0.9, "of the momentum", least=0, below=1)
-    beta2: float = setting(0.98, "of the squares", least=0, below=1)
+    weight_decay: float = setting(0.1, "decay of matrices and filters", least=0)
+    beta1: float = setting(0.9, "decay of the mean of gradients", least=0, below=1)
+    beta2: float = setting(0.98, "decay of the mean of their squares; lion: of the mean that is kept", least=0, below=1)
     grad_clip: float = setting(1.0, "the largest norm of all gradients", above=0)
     ema: float = setting(
         0.0, "decay of the averaged weights, which are what is evaluated and saved; 0 is off", least=0, below=1
     )
 
     freeze: str = setting(
-        "", "a tower that is not trained (LiT: image) ...", choices=("", "image", "text", "both"),
+        "", "a tower that is not trained (LiT: image)", choices=("", "image", "text", "both"),
         group="What stays as it is",
     )  # fmt: skip
     unfreeze: int = setting(
-        0, "... but for its last layers: 1 is the head alone, 2 the block below it as well", least=0
+        0, "last layers of a frozen tower that are trained after all: 1 is the head, 2 the block below it too", least=0
     )
     lora: int = setting(
         0, "rank of small matrices that are trained in place of the towers that are not frozen; 0 is off", least=0
@@ -119,22 +129,24 @@ class TrainConfig(EncoderConfig):
     )
 
     device: str = setting("auto", "where it runs", choices=tuple(DEVICES), group="Where and how often")
-    precision: str = setting("auto", "of the towers' bodies; master weights are float32", choices=tuple(PRECISIONS))
-    shard: bool = setting(False, "of several processes each holds a share of the model, not the whole")
-    compile: str = setting(
-        "", "for the towers' bodies; nothing is off", takes="a backend of torch.compile, as inductor"
+    precision: str = setting(
+        "auto", "number type of the towers' bodies; master weights are float32", choices=tuple(PRECISIONS)
     )
-    evaluations: int = setting(4, "during the run, where there is something to evaluate on", least=0)
+    shard: bool = setting(False, "each of several processes holds a share of the model, not the whole")
+    compile: str = setting(
+        "", "makes the towers' bodies faster; nothing is off", takes="a backend of torch.compile, as inductor"
+    )
+    evaluations: int = setting(4, "how often it is evaluated, where there is something to evaluate on", least=0)
     measure: str = setting(
-        "recall@10", "says which evaluation is the best, over both directions", takes="a metric that is evaluated"
+        "recall@10", "what makes an evaluation the best, over both directions", takes="a metric that is evaluated"
     )
     keep: str = setting("best", "whose weights are saved", choices=("best", "last"))
     patience: int = setting(
         0, "the run ends after so many evaluations in a row without a better one; 0 is never", least=0
     )
-    tensorboard: bool = setting(False, "events in RUN/tensorboard as well")
-    checkpoints: int = setting(10, "during the run; the last two are kept", least=0)
-    pixel_cache_gb: float = setting(3.0, "decoded pictures are kept in memory up to this", least=0)
+    tensorboard: bool = setting(False, "events are written into RUN/tensorboard as well")
+    checkpoints: int = setting(10, "how many are made during the run; the last two are kept", least=0)
+    pixel_cache_gb: float = setting(3.0, "gigabytes of decoded pictures that are kept in memory", least=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,53 +1,64 @@
-"""curves.png: the loss, the recall and what drives them, of a run folder, on one page. Drawn with Pillow."""
+"""curves.png: the loss, the recall and what drives them, of a run folder, on one page.
+
+Drawn with matplotlib, which is an extra (`pip install 'mmr[plots]'`): without it there is no picture. Nothing of
+pyplot's global state is used, so that a program that draws pictures of its own is not disturbed.
+"""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-
-from PIL import Image, ImageDraw, ImageFont
+from typing import TYPE_CHECKING
 
 from retrieval.training import log
 
-WIDTH, HEIGHT = 640, 360  # of one panel
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 44, 36
-_INK, _GREY, _GRID = (30, 30, 30), (120, 120, 120), (228, 228, 228)
-_COLOURS = ((31, 119, 180), (214, 96, 30), (44, 140, 60), (140, 86, 160), (160, 120, 40), (200, 60, 130),
-            (20, 150, 160), (90, 90, 90))  # fmt: skip
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MISSING = "curves.png needs matplotlib: pip install 'mmr[plots]'"
+_WIDTH, _HEIGHT, _DPI = 6.4, 3.6, 150  # inches of one panel, pixels an inch
+_FEW = 30  # points of a line that are shown each
+_INK, _GREY, _GRID = "#1e1e1e", "#707070", "#e4e4e4"
 
 Points = list[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A title, lines by name, and a level to compare with, if there is one."""
+    """One chart of a page.
+
+    title: above it. lines: points by name; a single line may have the name "". level: a name and a value to compare
+    with. as_percent: values are shares. from_zero: the axis of values begins at 0, or below where values do. across:
+    what is counted from left to right. up: what the values are.
+    """
 
     title: str
     lines: dict[str, Points]
     level: tuple[str, float] | None = None
     as_percent: bool = False
     from_zero: bool = True
-    across: str = "step"  # what is counted from left to right
+    across: str = "step"
+    up: str = ""
+
+
+def can_draw() -> bool:
+    """Is matplotlib installed?"""
+    return find_spec("matplotlib") is not None
 
 
 def draw(run: Path | str) -> Path | None:
-    """Draw the curves of a run's log into curves.png; its path, or None where the log has nothing to draw yet."""
-    panels = panels_of(log.read(run))
+    """Draw the curves of a run's log into curves.png; its path.
+
+    None where the log has nothing to draw yet, and where matplotlib is not installed.
+    """
+    panels = panels_of(log.read(run)) if can_draw() else []
     if not panels:
         return None
-    page = page_of(panels)
-    file = Path(run) / "curves.png"
-    page.save(file.with_suffix(".partial"), "PNG")
-    return file.with_suffix(".partial").replace(file)
-
-
-def page_of(panels: Sequence[Panel]) -> Image.Image:
-    """Panels on one page, two beside each other."""
-    rows = math.ceil(len(panels) / 2)
-    page = Image.new("RGB", (WIDTH * min(2, len(panels)), HEIGHT * rows), "white")
-    for number, panel in enumerate(panels):
-        page.paste(_drawn(panel), (number % 2 * WIDTH, number // 2 * HEIGHT))
-    return page
+    beside = Path(run) / "curves.partial"
+    figure_of(panels).savefig(beside, format="png")
+    return beside.replace(Path(run) / "curves.png")
 
 
 def panels_of(lines: Sequence[dict]) -> list[Panel]:
@@ -60,10 +71,10 @@ def panels_of(lines: Sequence[dict]) -> list[Panel]:
     }  # fmt: skip
     chance = lines[-1]["chance"] if lines else 0.0
     panels = [
-        Panel("loss", {"": _points(lines, "loss")}, (f"chance {chance:.2f}", chance)),
-        Panel("recall@10 on --eval", recalls, as_percent=True),
-        Panel("learning rate", {"": _points(lines, "lr")}),
-        Panel("logit scale", {"": _points(lines, "logit_scale")}, from_zero=False),
+        Panel("Loss", {"training": _points(lines, "loss")}, (f"chance, {chance:.2f}", chance), up="loss"),
+        Panel("Recall@10 on --eval", recalls, as_percent=True, up="recall@10"),
+        Panel("Learning rate", {"": _points(lines, "lr")}, up="rate"),
+        Panel("Logit scale", {"": _points(lines, "logit_scale")}, from_zero=False, up="scale"),
     ]
     return [panel for panel in panels if max(map(len, panel.lines.values())) > 1]
 
@@ -72,78 +83,51 @@ def _points(lines: Sequence[dict], name: str) -> Points:
     return [(line["step"], line[name]) for line in lines if name in line and math.isfinite(line[name])]
 
 
-def _drawn(panel: Panel) -> Image.Image:
-    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    pen = ImageDraw.Draw(image)
-    values = [y for points in panel.lines.values() for _, y in points]
-    if panel.level:
-        values.append(panel.level[1])
-    ticks = nice_ticks(min(0.0, *values) if panel.from_zero else min(values), max(values))
-    last = max(x for points in panel.lines.values() for x, _ in points)
-    place = _placing(last, ticks[0], ticks[-1])
-    pen.text((_LEFT, 12), panel.title, _INK, _font(18))
-    _axes(pen, panel, ticks, last, place)
-    _lines(pen, panel, place)
-    _names(pen, panel)
-    return image
+# ---------------------------------------------------------------- the page
 
 
-def _placing(last: float, low: float, high: float) -> Callable[[float, float], tuple[float, float]]:
-    """Where (step, value) is on a panel."""
-    wide, tall = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
-    span = (high - low) or 1.0
-    return lambda x, y: (_LEFT + wide * x / (last or 1), HEIGHT - _BOTTOM - tall * (y - low) / span)
+def figure_of(panels: Sequence[Panel]) -> "Figure":
+    """Panels on one page, two beside each other; `savefig` writes it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns, rows = min(2, len(panels)), math.ceil(len(panels) / 2)
+    figure = Figure(figsize=(_WIDTH * columns, _HEIGHT * rows), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    last = max((x for panel in panels for points in panel.lines.values() for x, _ in points), default=1)
+    for place, panel in enumerate(panels, 1):
+        axes = figure.add_subplot(rows, columns, place)
+        _draw_panel(axes, panel)
+        axes.set_xlim(0, 1.02 * last)  # the same for all, so that what is below each other is of one step
+    return figure
 
 
-def _axes(pen: ImageDraw.ImageDraw, panel: Panel, ticks: list[float], last: float, place: Callable) -> None:
-    for tick in ticks:
-        x, y = place(0, tick)
-        pen.line([(x, y), (WIDTH - _RIGHT, y)], _GRID)
-        label = f"{tick:.0%}" if panel.as_percent and ticks[-1] > 0.05 else f"{tick:.4g}"
-        pen.text((x - 8, y), label, _GREY, _font(13), anchor="rm")
-    for tick in nice_ticks(0, last):
-        if tick <= last:
-            pen.text((place(tick, 0)[0], HEIGHT - _BOTTOM + 8), f"{tick:g}", _GREY, _font(13), anchor="ma")
-    pen.text((WIDTH - _RIGHT, HEIGHT - 6), panel.across, _GREY, _font(12), anchor="rs")
+def _draw_panel(axes: "Axes", panel: Panel) -> None:
+    for name, points in panel.lines.items():
+        xs, ys = zip(*points, strict=True) if points else ((), ())
+        axes.plot(xs, ys, label=name, linewidth=1.6, marker="o" if len(points) <= _FEW else "", markersize=3.5)
     if panel.level:
         name, value = panel.level
-        x, y = place(0, value)
-        for dash in range(int(x), WIDTH - _RIGHT, 10):
-            pen.line([(dash, y), (dash + 5, y)], _GREY)
-        pen.text((WIDTH - _RIGHT, y - 3), name, _GREY, _font(13), anchor="rd")
+        axes.axhline(value, label=name, color=_GREY, linewidth=1.2, linestyle="--")
+    _scale(axes, panel)
+    axes.set_title(panel.title, loc="left", color=_INK, fontsize=12, pad=10)
+    axes.set_xlabel(panel.across, color=_GREY)
+    axes.set_ylabel(panel.up, color=_GREY)
+    axes.grid(color=_GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(colors=_GREY)
+    if any(panel.lines) or panel.level:
+        axes.legend(frameon=False, fontsize=9)
 
 
-def _lines(pen: ImageDraw.ImageDraw, panel: Panel, place: Callable) -> None:
-    for points, colour in zip(panel.lines.values(), _COLOURS, strict=False):
-        path = [place(x, y) for x, y in points]
-        pen.line(path, colour, 2, joint="curve")
-        if len(path) <= 30:
-            for x, y in path:
-                pen.ellipse([(x - 3, y - 3), (x + 3, y + 3)], colour)
+def _scale(axes: "Axes", panel: Panel) -> None:
+    """Where the axes begin and how their numbers are written."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-
-def _names(pen: ImageDraw.ImageDraw, panel: Panel) -> None:
-    """Beside the title where there is room, else below each other in the lower left corner."""
-    named = [(name, colour) for name, colour in zip(panel.lines, _COLOURS, strict=False) if name]
-    wide = sum(pen.textlength(name, _font(14)) + 16 for name, _ in named)
-    beside, at = wide <= WIDTH - _LEFT - _RIGHT - pen.textlength(panel.title, _font(18)), WIDTH - _RIGHT
-    for number, (name, colour) in enumerate(named):
-        if beside:
-            pen.text((at, 14), name, colour, _font(14), anchor="ra")
-            at -= pen.textlength(name, _font(14)) + 16
-        else:
-            low = HEIGHT - _BOTTOM - 4 - 16 * (len(named) - 1 - number)
-            pen.text((_LEFT + 8, low), name, colour, _font(14), anchor="ld")
-
-
-def nice_ticks(low: float, high: float) -> list[float]:
-    """Four to eight round numbers from at or below `low` to at or above `high`."""
-    span = (high - low) or abs(high) or 1.0
-    step = 10 ** math.floor(math.log10(span / 4))
-    step *= next(factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= 6)
-    first, count = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(step * i, 12) for i in range(first, max(count, first + 1) + 1)]
-
-
-def _font(size: int) -> ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    axes.margins(y=0.1)
+    if panel.from_zero and all(y >= 0 for points in panel.lines.values() for _, y in points):
+        axes.set_ylim(bottom=0)
+    if panel.as_percent:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -5,68 +5,33 @@
 The run folder holds config.json (the TrainConfig), log.jsonl (a line every few steps), checkpoints/ and, at the end,
 curves.png and the encoder. Stopped or killed, `resume=True` goes on bit for bit on the CPU: a step's batch and its
 dropout depend on (seed, step) alone, and a checkpoint holds the rest. Under torchrun every process calls train() alike
-(training/distributed/ranks.py).
+(training/distributed/ranks.py). What a run is made of is built in setup.py, before its first step.
 """
 
-import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 
 import torch
 
-from retrieval import engine
 from retrieval.datatypes import Features, Pair
-from retrieval.encoders.build import small_encoder
-from retrieval.encoders.config import frames_spec, image_spec, text_spec
 from retrieval.encoders.encoder import DualEncoder
-from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
-from retrieval.losses.contrastive import LOSSES, Loss
-from retrieval.training import checkpoints, curves, health, lora, run_folder, trainable
+from retrieval.training import checkpoints, curves, generations, health, run_folder, trainable
 from retrieval.training.config import TrainConfig
-from retrieval.training.dataset import Batch, TrainingSet, mirrors
-from retrieval.training.distributed import ring, sharding
-from retrieval.training.distributed.ranks import ALONE, Ranks, join
-from retrieval.training.dropout import place_dropout
+from retrieval.training.dataset import Batch
+from retrieval.training.distributed import sharding
+from retrieval.training.distributed.ranks import is_first, join
 from retrieval.training.early_stopping import Evaluations
-from retrieval.training.log import Journal, Progress, require_tensorboard
-from retrieval.training.optimizer import Optimizer
+from retrieval.training.log import Journal, Progress
+from retrieval.training.result import TrainResult, encoder_with
 from retrieval.training.run_folder import config_of
+from retrieval.training.setup import Listeners, Run, set_up
 from retrieval.training.step import backward
-from retrieval.training.teacher import load_teachers
 
 __all__ = ["Progress", "TrainResult", "config_of", "train"]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What came of it. finished is False where `should_stop` ended the run; skipped: (uri, reason) of bad pictures.
-
-    metrics: of the weights that were kept, which are those of step `kept`. before: of the encoder that a fine-tune
-    began with.
-    """
-
-    encoder: DualEncoder
-    steps: int
-    finished: bool
-    skipped: list[tuple[str, str]]
-    metrics: dict[str, float] | None
-    kept: int
-    before: dict[str, float] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Listeners:
-    """Those who watch a run; in all processes but the first nobody does."""
-
-    on_eval: Callable[[DualEncoder], dict[str, float]] | None
-    on_decode: Callable[[int, int], None]
-    on_step: Callable[[Progress], None]
-    on_message: Callable[[str], None]
 
 
 def train(
@@ -77,252 +42,193 @@ def train(
     on_message: Callable[[str], None] = lambda text: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:  # fmt: skip
-    """Train an encoder on pairs and save it in `out`.
+    """Train an encoder on pairs of pictures and captions, and save it in a run folder.
 
-    on_eval: gives metrics of an encoder, called `config.evaluations` times, and before the first step of a fine-tune.
-    on_decode(done, total), on_step(Progress) and on_message(line) are for people to watch. should_stop: asked after
-    each step; True ends the run with a checkpoint. Raises BadRequest, MissingModel, and OSError where the disk fails.
-    It is one generation, whatever `config.generations` says: generations.train_all trains them all.
+    Args:
+        pairs: What is learned from, as `open_pairs` gives it. Several pairs may share a picture.
+        out: The run folder to make; with `resume`, the one to go on with.
+        config: Every setting of the run; recipes are functions that return one. With `generations=2` or more, each is
+            trained in turn, in `out/generation-1` and so on, and teaches the next; `out` itself gets the last.
+        resume: Go on with the run in `out` from its last checkpoint, with the same pairs and config.
+        on_eval: Gives metrics of an encoder, as {"text_to_image_recall@10": 0.5, ...}. Called `config.evaluations`
+            times during the run, and before the first step where an encoder is fine-tuned.
+        on_decode: Told (done, total) while pictures are read before the first step.
+        on_step: Told the Progress after each step.
+        on_message: Told a line whenever there is something for people to know.
+        should_stop: Asked after each step; True ends the run with a checkpoint.
+
+    Returns:
+        The encoder that was kept, with what is known of it.
+
+    Raises:
+        BadRequest: A setting, the pairs or the folder cannot be used; the message ends with what to do.
+        MissingModel: `config.encoder` or a teacher is not to be had.
+        OSError: The disk fails or is full.
+
+    Example:
+        >>> pairs = open_pairs("picturebook:32?size=32")
+        >>> train(pairs, "runs/first", recipes.smoke()).finished
+        True
     """
+    listeners = Listeners(on_eval, on_decode, on_step, on_message)
+    if is_first() and not curves.can_draw():
+        on_message(curves.MISSING)
+
+    def train_one(folder: Path, settings: TrainConfig, goes_on: bool) -> TrainResult:
+        return _train_one(pairs, folder, settings, goes_on, listeners, should_stop)
+
+    return generations.in_turn(train_one, Path(out), config, resume)
+
+
+def _train_one(
+    pairs: Sequence[Pair], out: Path, config: TrainConfig, resume: bool, listeners: Listeners,
+    should_stop: Callable[[], bool],
+) -> TrainResult:  # fmt: skip
+    """One generation, from its set-up to what is kept of it."""
     with join(config.device) as ranks:
-        ranks.from_first(lambda: run_folder.check(Path(out), resume))
-        listeners = _Listeners(on_eval, on_decode, on_step, on_message)
-        if ranks.rank:
-            listeners = _Listeners(on_eval, lambda d, t: None, lambda p: None, lambda t: None)
+        ranks.from_first(lambda: run_folder.check(out, resume))
         with torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []):
-            run = _Run(pairs, Path(out), config, ranks, listeners)
-            run.start(resume)
-            try:
-                finished = run.loop(should_stop)
-            finally:
-                run.journal.close()
-            return run.result(finished)
+            run = set_up(pairs, out, config, ranks, listeners.silenced() if ranks.rank else listeners)
+            course = _Course(run, resume)
+            with closing(course.journal):
+                finished = course.steps(should_stop)
+            return course.result(finished)
 
 
-class _Run:
-    """One training, from its first weights to what is kept."""
+class _Course:
+    """A run on its way. `done` counts the steps; beside it only what the run itself owns changes."""
 
-    def __init__(
-        self, pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, listeners: _Listeners
-    ) -> None:
-        self.out, self.config, self.ranks, self.listeners = out, config, ranks, listeners
-        self.is_first = ranks.rank == 0
-        if config.tensorboard:
-            require_tensorboard()
-        torch.manual_seed(config.seed)
-        self.model = _new_encoder(pairs, config)
-        base = self.model.fingerprint if config.encoder else ""
-        teachers = load_teachers(config.teacher, ranks.device.type, config.precision)
-        self._choose_what_is_trained()
-        self.data = TrainingSet(pairs, self.model, config, listeners.on_decode, ranks.size, ranks.rank, teachers)
-        ranks.part(self.data.batch_size)
-        self._lower_precision()
-        self.optimizer = Optimizer(self.model, config, self.data.steps)
-        self.loss = _loss(config, ranks)
-        self.identity = {
-            "settings": dataclasses.asdict(config), "data": run_folder.digest(pairs), "encoder": base,
-            "teacher": ",".join(teacher.fingerprint for teacher in teachers), "order": self.data.order.fingerprint,
-        }  # fmt: skip
-        self.watch = health.HealthWatch(config, self.data.batch_size, self.data.steps, listeners.on_message)
-        if config.duplicates == "negative":
-            health.say_repeated(pairs, self.data.batch_size, listeners.on_message)
-        self.done = 0
+    def __init__(self, run: Run, resume: bool) -> None:
+        last = checkpoints.load_last(run.out, run.identity) if resume else None
+        self.run = run
+        self.done = last.step if last else 0
+        self.best = Evaluations(run.config, last.evaluations if last else None)
+        if last:
+            run.optimizer.load_state(last.tensors)
+            run.listeners.on_message(f"resumed at step {self.done} of {run.data.steps}")
+        run.ranks.from_first(lambda: None if resume else run_folder.make(run.out, run.config))
+        self.journal = Journal(run.out if run.is_first else None, self.done, run.config.tensorboard)
 
-    def _choose_what_is_trained(self) -> None:
-        place_dropout(self.model, self.config.patch_dropout)
-        trainable.choose(self.model, self.config)
-        trainable.train_mode(self.model)
-        self._share_out()
+    # ---------------------------------------------------------------- the steps
 
-    def _share_out(self) -> None:
-        """Bring the model to its device, or this process's share of it; whole ones then come from the mould."""
-        self.mould = None
-        shares = self.config.shard
-        if shares and self.ranks.size == 1:
-            self.listeners.on_message(
-                "shard=yes does nothing in one process: torchrun --nproc-per-node 2 --no-python mmr train ..."
-            )
-        if not shares or self.ranks.size == 1:
-            self.model.to(self.ranks.device)
-        self.ranks.same_start([*self.model.parameters(), *self.model.buffers()])
-        if shares and self.ranks.size > 1:
-            self.mould = sharding.Mould(self.model)
-            sharding.cut(self.model, self.ranks)
-
-    def _lower_precision(self) -> None:
-        """Put the towers' bodies in the type they compute in; what is frozen is kept as it was."""
-        self.frozen = trainable.Frozen(self.model)
-        for tower in (self.model.image_tower, self.model.text_tower):
-            tower.body.to(engine.resolve_precision(self.config.precision, self.ranks.device))
-            engine.compile_body(tower.body, self.config.compile, self.ranks.device)
-
-    # ---------------------------------------------------------------- where it goes on
-
-    def start(self, resume: bool) -> None:
-        """At the last checkpoint, or at the beginning; a fine-tune is measured before it."""
-        last = checkpoints.load_last(self.out, self.identity) if resume else None
-        manifest, tensors = last or ({"step": 0, "evaluations": []}, None)
-        self.done = manifest["step"]
-        self.best = Evaluations(self.config, manifest["evaluations"])
-        if tensors:
-            self.optimizer.load_state(tensors)
-            self.listeners.on_message(f"resumed at step {self.done} of {self.data.steps}")
-        self.ranks.from_first(lambda: None if resume else run_folder.make(self.out, self.config))
-        self.journal = Journal(None if self.ranks.rank else self.out, self.done, self.config.tensorboard)
-        if self.config.encoder and not self.done and self.config.evaluations and self.listeners.on_eval:
-            self._report(None, 0.0, self.model.log_logit_scale.exp().item(), self._evaluate())
-
-    # ---------------------------------------------------------------- the loop
-
-    def loop(self, should_stop: Callable[[], bool]) -> bool:
-        """All steps from here to the end; False where should_stop ended it."""
-        evaluate_at = _evenly(self.config.evaluations if self.listeners.on_eval else 0, self.data.steps)
-        checkpoint_at = _evenly(self.config.checkpoints, self.data.steps)
+    def steps(self, should_stop: Callable[[], bool]) -> bool:
+        """All steps from here to the end; False where should_stop ended them. A fine-tune is measured before."""
+        run, config = self.run, self.run.config
+        evaluate_at = _evenly(config.evaluations if run.listeners.on_eval else 0, run.data.steps)
+        checkpoint_at = _evenly(config.checkpoints, run.data.steps)
+        if config.encoder and not self.done and evaluate_at:
+            self._report(None, 0.0, run.model.log_logit_scale.exp().item(), self._evaluate())
         started, first = time.perf_counter(), self.done
-        for batch in self.data.batches(self.done):
-            value, features = self._step(batch)
+        for batch in run.data.batches(self.done):
+            loss, features = self._step(batch)
             self.done += 1
-            self.watch(self.done, value, features)
+            run.watch(self.done, loss, features)
             metrics = self._evaluate() if self.done in evaluate_at else None
-            speed = (self.done - first) * self.data.batch_size / (time.perf_counter() - started)
-            self._report(value, speed, features.logit_scale.item(), metrics)
+            speed = (self.done - first) * run.data.batch_size / (time.perf_counter() - started)
+            self._report(loss, speed, features.logit_scale.item(), metrics)
             if self.best.is_over():
                 self._say_enough()
                 return True
-            stop = self.done < self.data.steps and self.ranks.any(should_stop())
-            if stop or (self.done in checkpoint_at and self.done < self.data.steps):
+            stop = self.done < run.data.steps and run.ranks.any(should_stop())
+            if stop or (self.done in checkpoint_at and self.done < run.data.steps):
                 self._checkpoint()
             if stop:
                 return False
         return True
 
     def _step(self, batch: Batch) -> tuple[float, Features]:
-        seed = self.config.seed * 1_000_003 + self.done
+        """One update of the weights. Raises BadRequest where the loss is no number any more."""
+        run, config = self.run, self.run.config
+        seed = config.seed * 1_000_003 + self.done
         # For modules that draw from torch's own generator: each process something else.
-        torch.manual_seed(seed + self.ranks.rank * 7_368_787)
-        collect = self.optimizer.collect
+        torch.manual_seed(seed + run.ranks.rank * 7_368_787)
         features, value = backward(
-            self.model, batch, self.loss, self.config.micro_batch_size, seed, collect, self.config.caption_weight
+            run.model, batch, run.loss, config.micro_batch_size, seed, run.optimizer.collect, config.caption_weight
         )
-        value = self.ranks.mean(value)
+        value = run.ranks.mean(value)
         if not math.isfinite(value):
-            lower = self.config.lr / 3
+            lower = config.lr / 3
             raise BadRequest(
                 f"the loss is {value} at step {self.done}: lower the learning rate with --set lr={lower:.1g}"
             )
-        self.ranks.average(self.optimizer.gradients())
-        self.optimizer.step(self.done)
-        self.ranks.average(self.optimizer.statistics())
+        run.ranks.average(run.optimizer.gradients())
+        run.optimizer.step(self.done)
+        run.ranks.average(run.optimizer.statistics())
         return value, features
 
     def _report(self, loss: float | None, speed: float, scale: float, metrics: dict[str, float] | None) -> None:
-        chance = health.chance(self.config.loss, self.data.batch_size)
-        rate = self.optimizer.learning_rate(max(0, self.done - 1))
+        run = self.run
+        chance = health.chance(run.config.loss, run.data.batch_size)
+        rate = run.optimizer.learning_rate(max(0, self.done - 1))
         progress = Progress(
-            self.done, self.data.steps, loss, chance, rate, scale, speed, metrics, self.data.share_of(self.done)
+            self.done, run.data.steps, loss, chance, rate, scale, speed, metrics, run.data.share_of(self.done)
         )  # fmt: skip
         self.journal.write(progress)
-        if metrics and not self.ranks.rank:
-            curves.draw(self.out)
-        self.listeners.on_step(progress)
+        if metrics and run.is_first:
+            curves.draw(run.out)
+        run.listeners.on_step(progress)
 
-    def _evaluate(self) -> dict[str, float] | None:
+    def _say_enough(self) -> None:
+        self.run.listeners.on_message(
+            f"stopped at step {self.done} of {self.run.data.steps}: {self.run.config.patience} evaluations in a row "
+            f"brought nothing better than step {self.best.step}"
+        )
+
+    # ---------------------------------------------------------------- what is measured, and kept on the way
+
+    def _evaluate(self) -> dict[str, float]:
         """Metrics of the averaged weights, measured by the first process and known to all; the best ones are kept."""
-        if not self.listeners.on_eval:
-            return None
-        with self.optimizer.averaged():
+        run = self.run
+        with run.optimizer.averaged():
             encoder = self._whole_encoder()
-            metrics = self.ranks.from_first(lambda: self.listeners.on_eval(encoder))
-        trainable.train_mode(self.model)
-        if self.best.add(self.done, metrics) and self.config.keep == "best":
-            weights = sharding.whole(self.optimizer.final_weights(), "cpu", self.is_first)
-            if self.is_first:
-                checkpoints.save_best(self.out, self.done, weights)
+            metrics = run.ranks.from_first(lambda: self._measured(encoder))
+        trainable.train_mode(run.model)
+        if self.best.add(self.done, metrics) and run.config.keep == "best":
+            weights = sharding.whole(run.optimizer.final_weights(), "cpu", run.is_first)
+            if run.is_first:
+                checkpoints.save_best(run.out, self.done, weights)
         return metrics
 
     def _whole_encoder(self) -> DualEncoder | None:
         """The encoder as it is now, to be looked at by the first process."""
-        if self.mould:
-            return self.mould.fill(self.model, self.ranks.device, self.is_first)
-        self.model.forget_fingerprint()
-        return self.model
+        run = self.run
+        if run.mould:
+            return run.mould.fill(run.model, run.ranks.device, run.is_first)
+        run.model.forget_fingerprint()
+        return run.model
 
-    def _say_enough(self) -> None:
-        self.listeners.on_message(
-            f"stopped at step {self.done} of {self.data.steps}: {self.config.patience} evaluations in a row brought "
-            f"nothing better than step {self.best.step}"
-        )
+    def _measured(self, encoder: DualEncoder | None) -> dict[str, float]:
+        assert encoder is not None  # the first process has it
+        assert self.run.listeners.on_eval is not None  # without it no step is one to evaluate at
+        return self.run.listeners.on_eval(encoder)
 
     def _checkpoint(self) -> None:
-        manifest = {**self.identity, "evaluations": self.best.history}
-        tensors = sharding.whole(self.optimizer.state(), "cpu", self.is_first)
-        self.ranks.from_first(lambda: checkpoints.save(self.out, self.done, tensors, manifest))
+        run = self.run
+        manifest = {**run.identity, "evaluations": self.best.history}
+        tensors = sharding.whole(run.optimizer.state(), "cpu", run.is_first)
+        run.ranks.from_first(lambda: checkpoints.save(run.out, self.done, tensors, manifest))
 
-    # ---------------------------------------------------------------- what is kept
+    # ---------------------------------------------------------------- what is kept in the end
 
     def result(self, finished: bool) -> TrainResult:
         """The encoder, saved where the run is finished."""
-        kept, weights = self.done, self.optimizer.final_weights()
-        best = self.best.step if finished and self.config.keep == "best" else None
+        run = self.run
+        kept, weights = self.done, run.optimizer.final_weights()
+        best = self.best.step if finished and run.config.keep == "best" else None
         if best is not None and best != self.done:
-            weights = checkpoints.load_best(self.out, best) or weights
+            weights = checkpoints.load_best(run.out, best) or weights
             kept = best
-            self.listeners.on_message(f"kept step {best}, whose {self.config.measure} is the best, not the last")
-        encoder = _finish(self.model, weights, self.frozen, self.mould)
+            run.listeners.on_message(f"kept step {best}, whose {run.config.measure} is the best, not the last")
+        encoder = encoder_with(run.model, weights, run.frozen, run.mould)
         if finished:
-            self.ranks.from_first(lambda: self._save(encoder))
-        metrics = self.best.metrics_at(kept)
-        return TrainResult(encoder, self.done, finished, self.data.skipped, metrics, kept, self.best.before)
+            run.ranks.from_first(lambda: self._save(encoder))
+        return TrainResult(
+            encoder, self.done, finished, run.data.skipped, self.best.metrics_at(kept), kept, self.best.before
+        )
 
     def _save(self, encoder: DualEncoder) -> None:
-        curves.draw(self.out)
-        encoder.save(self.out)
-
-
-def _new_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
-    if config.encoder:
-        encoder = load_encoder(config.encoder)
-        encoder.use_frames(frames_spec(config))
-        encoder.forget_fingerprint()
-        return encoder
-    captions = [pair.caption for pair in pairs]
-    views = config.views if mirrors(config.flip, captions) else min(config.views, 2)  # no mirror images in training
-    return small_encoder(
-        captions, dim=config.dim, image_size=config.image_size, resize=config.resize,
-        image=image_spec(config), text=text_spec(config), frames=frames_spec(config),
-        vocabulary=config.vocabulary, context=config.context, logit_scale=config.logit_scale,
-        logit_bias=-10.0 if config.loss == "sigmoid" else None, views=views,
-    )  # fmt: skip
-
-
-def _loss(config: TrainConfig, ranks: Ranks = ALONE) -> Loss:
-    """The loss of a batch, over all processes."""
-    options: dict = {"label_smoothing": config.label_smoothing} if config.label_smoothing else {}
-    plain = config.duplicates == "negative" and not config.teacher
-    if ranks.size > 1 and plain:
-        return ring.spread(config.loss, ranks, **options)
-    if config.duplicates != "negative":
-        options["same"] = config.duplicates
-    if config.teacher:
-        options["teacher_share"] = config.teacher_share
-    loss = functools.partial(LOSSES[config.loss], budget=config.loss_budget_mb * 2**20, **options)
-    return loss if ranks.size == 1 else ring.gathered(loss, ranks)
-
-
-def _finish(
-    model: DualEncoder, weights: dict[str, torch.Tensor], frozen: trainable.Frozen, mould: sharding.Mould | None
-) -> DualEncoder:
-    """The encoder in float32, with these weights and what was frozen as it was; on the CPU where it was sharded."""
-    model.float()
-    frozen.restore(model)
-    with torch.no_grad():
-        now = model.state_dict()
-        for name, tensor in weights.items():
-            now[name].copy_(sharding.share_like(now[name], tensor))
-    model = mould.fill(model, "cpu") if mould else model
-    lora.merge(model)
-    model.forget_fingerprint()
-    return model.eval()
+        curves.draw(self.run.out)
+        encoder.save(self.run.out)
 
 
 def _evenly(times: int, steps: int) -> set[int]:

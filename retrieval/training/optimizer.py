@@ -1,7 +1,7 @@
 """How the weights move: AdamW, Lion or SGD on float32 masters of bfloat16 weights, clipping, layer-wise rates, EMA."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
@@ -12,6 +12,7 @@ from retrieval.training import schedule
 from retrieval.training.config import TrainConfig
 from retrieval.training.distributed import sharding
 from retrieval.training.trainable import depths
+from retrieval.training.weight_decay import decaying
 
 _STATE = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # what the rules remember of a weight
 
@@ -35,10 +36,10 @@ class Optimizer:
 
     def _groups(self) -> list[dict]:
         """Weights of one share of the rate and one decay together. Without layer-wise rates those are two groups."""
-        shares = _layer_shares(self._model, self._config.layer_decay)
+        shares, decays = _layer_shares(self._model, self._config.layer_decay), decaying(self._model)
         groups: dict[tuple, dict] = {}
         for name, master in self._masters.items():
-            decay = self._config.weight_decay if _decays(name, master) else 0.0
+            decay = self._config.weight_decay if name in decays else 0.0
             start = {"params": [], "weight_decay": decay, "share": shares.get(name, 1.0)}
             groups.setdefault((start["share"], decay == 0), start)["params"].append(master)
         return list(groups.values())
@@ -147,6 +148,8 @@ class Optimizer:
 def _rule(config: TrainConfig, groups: list[dict]) -> torch.optim.Optimizer:
     betas = (config.beta1, config.beta2)
     if config.optimizer == "lion":
+        from timm.optim import Lion  # paid for where it is asked for
+
         return Lion(groups, lr=config.lr, betas=betas)
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.beta1)
@@ -169,37 +172,3 @@ def _laid_out_like(weight: Tensor, tensor: Tensor) -> Tensor:
     """A copy with the strides of the weight: fused AdamW walks memory, and filters are kept channels-last."""
     alike = tensor.shape == weight.shape and tensor.ndim
     return torch.empty_like(weight).copy_(sharding.share_like(weight, tensor)) if alike else tensor.clone()
-
-
-def _decays(name: str, weight: Tensor) -> bool:
-    """Matrices and filters decay; biases, norms, scales and what is looked up by position or word do not."""
-    return weight.ndim >= 2 and not any(part in name for part in ("words", "places", "embedding"))
-
-
-class Lion(torch.optim.Optimizer):
-    """m' = b1 m + (1 - b1) g;  w = w - lr (sign(m') + decay w);  m = b2 m + (1 - b2) g."""
-
-    def __init__(
-        self, params: Iterable, lr: float = 1e-4, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
-
-    @torch.no_grad()
-    def step(self, closure: Callable | None = None) -> None:
-        """One update of every weight that has a gradient."""
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                self._update(weights, group)
-
-    def _update(self, weights: list[Tensor], group: dict) -> None:
-        first, second = group["betas"]
-        grads = [weight.grad for weight in weights]
-        for weight in weights:
-            if "exp_avg" not in self.state[weight]:
-                self.state[weight]["exp_avg"] = torch.zeros_like(weight)
-        momenta = [self.state[weight]["exp_avg"] for weight in weights]
-        signs = [m.lerp(g, 1 - first).sign_() for m, g in zip(momenta, grads, strict=True)]
-        torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(weights, signs, alpha=-group["lr"])
-        torch._foreach_lerp_(momenta, grads, 1 - second)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,6 +24,7 @@ from retrieval.errors import BadRequest, RetrievalError
 
 PATIENCE = timedelta(hours=2)  # the others wait while the first one evaluates
 _BUCKET = 8 * 2**20  # numbers averaged together
+T = TypeVar("T")
 
 
 def is_first() -> bool:
@@ -53,11 +55,11 @@ class Ranks:
         each = rows // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
 
-    def from_first(self, do: Callable[[], object]) -> object:
+    def from_first(self, do: Callable[[], T]) -> T:
         """What `do` gives in the first process; its errors are everyone's, so that nobody waits for ever."""
         if self.size == 1:
             return do()
-        said: list = [None, None]
+        said: list[Any] = [None, None]
         if self.rank == 0:
             try:
                 said[0] = do()
@@ -131,7 +133,10 @@ class _Gather(torch.autograd.Function):
 
 @contextmanager
 def join(device: str = "auto") -> Iterator[Ranks]:
-    """The processes that torchrun started, or this one alone. device: as engine.resolve_device takes it."""
+    """The processes that torchrun started, or this one alone. device: as engine.resolve_device takes it.
+
+    Where they are connected already, as for several runs one after the other, they stay so.
+    """
     size = int(os.environ.get("WORLD_SIZE", 1))
     where = engine.resolve_device(device)
     if size == 1:
@@ -140,6 +145,9 @@ def join(device: str = "auto") -> Iterator[Ranks]:
     if where.type == "cuda":
         where = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(where)
+    if dist.is_initialized():
+        yield Ranks(dist.get_rank(), size, where)
+        return
     dist.init_process_group("cpu:gloo,cuda:nccl" if where.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Ranks(dist.get_rank(), size, where)
