@@ -15,7 +15,7 @@ from eval import classification
 from retrieval.heads import examples
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fusions import FUSIONS
-from retrieval.heads.training import PreparedRows, train_head
+from retrieval.heads.prepare import PreparedRows, train_head
 
 HELD_OUT = 0.2  # of the rows, where no test rows are given
 
@@ -73,7 +73,7 @@ def compare(
 
     test: the rows to measure on; None holds out a stratified share of `prepared`, another one for each seed.
     """
-    names = list(names) or [*prepared.inputs.dims, *FUSIONS]
+    names = list(names) or [*prepared.inputs.there().dims, *FUSIONS]
     merits: dict[str, list[np.ndarray]] = {name: [] for name in names}
     figures: dict[str, list[classification.HeadReport]] = {name: [] for name in names}
     for seed in range(seeds):

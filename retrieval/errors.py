@@ -11,6 +11,14 @@ class BadRequest(RetrievalError):
     """The words of the request do not make sense: a column, a field, a name, an empty source."""
 
 
+class NothingReadable(BadRequest):
+    """A source of which nothing can be used. skipped: (uri, reason) of what was tried, for the skip list."""
+
+    def __init__(self, message: str, skipped: Sequence[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.skipped = list(skipped)
+
+
 class MissingModel(RetrievalError):
     """An encoder cannot be had: no such run, no such weights, no network."""
 

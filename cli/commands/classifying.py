@@ -13,7 +13,7 @@ def classify(
     from retrieval.encoders.presets import DEFAULT
     from retrieval.errors import BadRequest
     from retrieval.heads import zero_shot
-    from retrieval.heads.training import one_row
+    from retrieval.heads.prepare import one_row
 
     names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
     if len(names) < 2:
@@ -94,7 +94,7 @@ def named(vectors: list[str] | None) -> dict[str, Path]:
 
 def prepared(source: str, label: str, task: str, loaded, vectors: list[str] | None, learn: bool = False, inputs=""):  # noqa: ANN001, ANN201
     """Labelled rows with their vectors; what was left out is said."""
-    from retrieval.heads.training import prepare
+    from retrieval.heads.prepare import prepare
 
     with show.Meter("encoding", "pictures") as meter:
         made = prepare(source, label, task, loaded, named(vectors), meter, learn, inputs)
@@ -104,7 +104,7 @@ def prepared(source: str, label: str, task: str, loaded, vectors: list[str] | No
 
 def remark(prepared) -> None:  # noqa: ANN001 - training.Prepared
     """What a person should know of the rows."""
-    from retrieval.heads.training import remarks
+    from retrieval.heads.prepare import remarks
 
     show.skipped(prepared.inputs.skipped)
     for line in remarks(prepared):

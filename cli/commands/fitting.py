@@ -45,7 +45,7 @@ def run(
     if len(columns) > 1:
         return _several(encoder, source, columns, out, config, task, vectors, force, device)
     from retrieval.heads.head import check_out
-    from retrieval.heads.training import train_head
+    from retrieval.heads.prepare import train_head
 
     check_out(out, force)
     loaded = classifying.encoder_of(encoder, device)

@@ -99,7 +99,7 @@ def predict(
 
     mmr head predict heads/article shirt.jpg --text "Men Navy Blue Shirt" -k 3
     """
-    from retrieval.heads.training import one_row
+    from retrieval.heads.prepare import one_row
 
     head, loaded = classifying.head_of(folder, model, device)
     for rank, (name, score) in enumerate(
@@ -158,4 +158,4 @@ def compare(
         result = comparison.compare(prepared, held, loaded, names, config, seeds,
                                 lambda done, total, name: meter(done, total, f" {name}"))  # fmt: skip
     show.out(result.to_json() if as_json else str(result))
-    raise typer.Exit(classifying.code_of(prepared))
+    raise typer.Exit(max(map(classifying.code_of, [prepared, held] if held else [prepared])))

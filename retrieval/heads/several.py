@@ -21,7 +21,7 @@ from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import Best, logits_of, right, steps, temperature
 from retrieval.heads.fusions.multitask import MultiTask
 from retrieval.heads.head import Head
-from retrieval.heads.training import PreparedRows, encoded, whereabouts
+from retrieval.heads.prepare import PreparedRows, encoded, whereabouts
 
 ALONE = ("graph", "stacking")  # what they keep of the rows is of one label
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.datatypes import Item
-from retrieval.errors import BadRequest, ImageError
+from retrieval.errors import BadRequest, ImageError, NothingReadable
 from retrieval.heads import examples as labelled
 from retrieval.heads import inputs as features
 from retrieval.heads.config import HeadConfig
@@ -65,7 +65,10 @@ def encoded(
         inputs = features.with_vectors(inputs, name, own[name][examples.rows])
     there = np.flatnonzero(inputs.anything)
     if not len(there):
-        raise BadRequest(f"{examples.source}: no labelled row has a picture that decodes, or a text: check the source")
+        raise NothingReadable(
+            f"{examples.source}: no labelled row has a picture that decodes, or a text: check the source",
+            inputs.skipped,
+        )
     skipped = inputs.skipped
     kept = replace(inputs[there], skipped=skipped)
     return PreparedRows(_take(examples, there), kept, len(examples) - len(there))
