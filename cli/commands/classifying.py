@@ -1,9 +1,16 @@
 """What the commands of heads share; `mmr classify` and `mmr label`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.output import show
+
+if TYPE_CHECKING:
+    from retrieval.encoders.encoder import DualEncoder
+    from retrieval.heads.head import Head
+    from retrieval.heads.prepare import PreparedRows
 
 
 def classify(
@@ -64,14 +71,14 @@ def task_of(multilabel: bool, regression: bool) -> str:
     return "multiple" if multilabel else "number" if regression else "single"
 
 
-def encoder_of(name: str, device: str):  # noqa: ANN201 - DualEncoder, imported late
+def encoder_of(name: str, device: str) -> "DualEncoder":
     """An encoder, as heads use it."""
     from retrieval import load_encoder
 
     return load_encoder(name, device).to_fast_precision()
 
 
-def head_of(folder: Path, model: str | None, device: str) -> tuple:
+def head_of(folder: Path, model: str | None, device: str) -> tuple["Head", "DualEncoder"]:
     """A head and the encoder it was fitted on."""
     from retrieval.heads.head import load_head
 
@@ -92,8 +99,11 @@ def named(vectors: list[str] | None) -> dict[str, Path]:
     return {name: Path(file) for name, _, file in pairs}
 
 
-def prepared(source: str, label: str, task: str, loaded, vectors: list[str] | None, learn: bool = False, inputs=""):  # noqa: ANN001, ANN201
-    """Labelled rows with their vectors; what was left out is said."""
+def prepared(
+    source: str, label: str, task: str, loaded: "DualEncoder", vectors: list[str] | None, learn: bool = False,
+    inputs: str | Sequence[str] = "",
+) -> "PreparedRows":  # fmt: skip
+    """Labelled rows with their vectors; shows which were left out, and why."""
     from retrieval.heads.prepare import prepare
 
     with show.Meter("encoding", "pictures") as meter:
@@ -102,7 +112,7 @@ def prepared(source: str, label: str, task: str, loaded, vectors: list[str] | No
     return made
 
 
-def remark(prepared) -> None:  # noqa: ANN001 - training.Prepared
+def remark(prepared: "PreparedRows") -> None:
     """What a person should know of the rows."""
     from retrieval.heads.prepare import remarks
 
@@ -111,6 +121,6 @@ def remark(prepared) -> None:  # noqa: ANN001 - training.Prepared
         show.note(line)
 
 
-def code_of(prepared) -> int:  # noqa: ANN001 - training.Prepared
+def code_of(prepared: "PreparedRows") -> int:
     """Were inputs skipped?"""
     return show.SKIPPED if prepared.inputs.skipped else show.OK

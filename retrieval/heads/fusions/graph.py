@@ -60,6 +60,7 @@ class Graph(Fusion):
     """
 
     narrow = 2
+    _units: Vectors  # of the nodes, found at the first question: neither they nor the statistics change
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0, k: int = 16) -> None:
         super().__init__(dims, outputs, width, dropout)
@@ -101,7 +102,7 @@ class Graph(Fusion):
             self.register_buffer(f"{_SHARED}vectors_{name}", vectors[name].clone())
             self.register_buffer(f"{_SHARED}present_{name}", present[name].clone())
         self.register_buffer(f"{_SHARED}labels", labels.clone())
-        self._units: Vectors = {}  # of the nodes, found at the first question: neither they nor the statistics change
+        self._units = {}
 
     def _memory(self) -> tuple[Vectors, Vectors, Tensor]:
         held = dict(self.named_buffers(recurse=False))
@@ -119,7 +120,7 @@ class Graph(Fusion):
     def edges(self, vectors: Vectors, present: Vectors) -> tuple[Tensor, Tensor]:
         """int64 (2, e): from a node of the memory to a row, none to a row from itself; and how near they are, (e,)."""
         known, there, _ = self._memory()
-        total = shared = 0
+        total = shared = torch.zeros(())
         for name in self.names:
             x, mask = pooled(vectors[name], present[name])
             both = (mask[:, None] & there[name]).float()
