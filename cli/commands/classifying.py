@@ -51,6 +51,24 @@ def label(index: Path, folder: Path, field: str, model: str | None, device: str)
     return show.SKIPPED if left else show.OK
 
 
+def propagate(index: Path, column: str, field: str, neighbors: int, model: str | None, device: str) -> int:
+    """The column of some items into a field of all; the exit code says whether any was out of reach."""
+    from indexes import Store
+    from retrieval.heads import propagation
+    from retrieval.indexing import approximate, catalog
+
+    with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
+        loaded = encoder_of(model or catalog.encoder_of(store), device)
+        name, done, left = propagation.fill(store, column, field, neighbors, on_progress=meter)
+        approximate.keep(store, loaded, None, None, meter.say)
+        if store.needs_compaction():
+            store.compact()
+    show.out(f"{index}: {name} of {done} items")
+    if left:
+        show.note(f"{left} items hang together with none that has a {column}: left out")
+    return show.SKIPPED if left else show.OK
+
+
 def answer(rank: int, name: str, share: float, as_json: bool) -> None:
     """One class and how likely it is."""
     if as_json:

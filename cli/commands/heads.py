@@ -111,6 +111,25 @@ def predict(
             classifying.answer(rank, name, score, as_json)
 
 
+@heads.command("propagate")
+@show.guarded
+def propagate(
+    index_dir: Annotated[Path, typer.Argument(help="The index folder.", metavar="INDEX")],
+    column: Annotated[str, typer.Argument(help="The column that some items have a label in.")],
+    field: Annotated[str, typer.Option(help="Bare: predicted_COLUMN.", metavar="NAME")] = "",
+    neighbors: Annotated[int, typer.Option(min=1, help="Items that a label reaches at a time.")] = 10,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Where the index's encoder is now, if it was moved.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Label all of an index by the few items that have a label, without a head: labels reach what is like them.
+
+    mmr head propagate photos.mmr event; mmr search cake --index photos.mmr --where "predicted_event == 'wedding'"
+    """
+    raise typer.Exit(classifying.propagate(index_dir, column, field, neighbors, model, device))
+
+
 @heads.command("compare")
 @show.guarded
 def compare(
