@@ -5,10 +5,15 @@ the truth, as scikit-learn takes it; ECE is the mean gap between how sure it was
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:  # figures are computed where torch is not installed
+    from retrieval.heads.head import Head
+    from retrieval.heads.prepare import PreparedRows
 
 BINS = 15
 _DRAWS = 1000  # of the bootstrap
@@ -67,14 +72,33 @@ class HeadReport:
         return lines
 
 
-def evaluate_head(head, prepared) -> HeadReport:  # noqa: ANN001 - retrieval.heads.head.Head, training.Prepared
-    """What a head says of labelled rows, beside their labels. Raises BadRequest where a row has nothing to go by."""
+def evaluate_head(head: "Head", prepared: "PreparedRows") -> HeadReport:
+    """What a head says of labelled rows, beside their labels.
+
+    Args:
+        head: As `load_head` or `train_head` gives it.
+        prepared: Rows that it was not fitted on, from `prepare` with the head's own encoder, column and task.
+
+    Returns:
+        How often it is right, of which classes, and whether it knows how sure it may be. `str()` of it is a table.
+
+    Raises:
+        BadRequest: A row has nothing of what the head goes by, or vectors of another width.
+
+    Example:
+        >>> head = load_head("heads/article")
+        >>> rows = prepare("csv:products.csv?split=test", head.column, head.task, load_encoder(head.encoder))
+        >>> evaluate_head(head, rows).figures["accuracy"]
+    """
     return report(head.task, head.scores(prepared.inputs), prepared.examples.labels, head.names)
 
 
 def report(task: str, scores: np.ndarray, labels: Sequence, names: Sequence[str]) -> HeadReport:
     """The report of scores (n, classes), or (n, 1) for numbers. labels: as in Examples."""
-    return {"single": _single, "multiple": _multiple, "number": _number}[task](scores, labels, list(names))
+    kinds: dict[str, Callable[[np.ndarray, Sequence, list[str]], HeadReport]] = {
+        "single": _single, "multiple": _multiple, "number": _number,
+    }  # fmt: skip
+    return kinds[task](scores, labels, list(names))
 
 
 def _single(scores: np.ndarray, labels: Sequence[str], names: list[str]) -> HeadReport:

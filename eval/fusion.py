@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval import classification
+from retrieval.encoders.protocol import Encoder
 from retrieval.heads import examples
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fusions import FUSIONS
-from retrieval.heads.training import PreparedRows, train_head
+from retrieval.heads.head import Head
+from retrieval.heads.prepare import PreparedRows, train_head
 
 HELD_OUT = 0.2  # of the rows, where no test rows are given
 
@@ -66,14 +68,30 @@ class Comparison:
 
 
 def compare(
-    prepared: PreparedRows, test: PreparedRows | None, encoder, names: Sequence[str], config: HeadConfig,  # noqa: ANN001
+    prepared: PreparedRows, test: PreparedRows | None, encoder: Encoder, names: Sequence[str], config: HeadConfig,
     seeds: int = 3, on_fit: Callable[[int, int, str], None] = lambda done, total, name: None,
 ) -> Comparison:  # fmt: skip
-    """Fit every one of `names` for every seed, and measure it. names: modalities and fusions; [] is all there are.
+    """Fit every one of `names` for every seed, and measure it on rows that no fit and no choice has seen.
 
-    test: the rows to measure on; None holds out a stratified share of `prepared`, another one for each seed.
+    Args:
+        prepared: Labelled rows to learn from, as `prepare` gives them.
+        test: The rows to measure on; None holds out a stratified share of `prepared`, another one for each seed.
+        encoder: The one that `prepared` comes from.
+        names: Modalities and fusions (FUSIONS); empty is every modality that some row has, and every fusion.
+        config: What all of them share; its `fusion` is replaced by each name, its `seed` counted up.
+        seeds: How often each is fitted.
+        on_fit: Called with (done, total, name) before each fit.
+
+    Returns:
+        A line for each name: its figure with a 95 % interval, and what it gains over the better modality alone.
+
+    Raises:
+        BadRequest: A name is no modality and no fusion, or there is nothing to tell apart.
+
+    Example:
+        >>> print(compare(rows, None, encoder, ["image", "text", "concat"], HeadConfig(), seeds=5))
     """
-    names = list(names) or [*prepared.inputs.dims, *FUSIONS]
+    names = list(names) or [*prepared.inputs.there().dims, *FUSIONS]
     merits: dict[str, list[np.ndarray]] = {name: [] for name in names}
     figures: dict[str, list[classification.HeadReport]] = {name: [] for name in names}
     for seed in range(seeds):
@@ -95,7 +113,7 @@ def _split(prepared: PreparedRows, seed: int) -> tuple[PreparedRows, PreparedRow
     return prepared[learn], prepared[held]
 
 
-def _merit(head, scores: np.ndarray, labels: Sequence) -> np.ndarray:  # noqa: ANN001
+def _merit(head: Head, scores: np.ndarray, labels: Sequence) -> np.ndarray:
     """What a row adds to the figure: 1 where it is right; for numbers, the share of the variance that is explained."""
     if head.task == "number":
         truth = np.asarray(labels, np.float64)

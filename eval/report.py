@@ -10,6 +10,8 @@ from eval import metrics
 from retrieval.datatypes import Item, Pair
 from retrieval.encoders import encoding
 from retrieval.encoders.protocol import Encoder
+from retrieval.errors import ImageError, NothingReadable
+from retrieval.images import load
 
 DIRECTIONS = ("text_to_image", "image_to_text")
 _TITLES = {
@@ -69,26 +71,67 @@ def evaluate(
     pairs: Sequence[Pair],
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Rank every picture for every caption and every caption for every picture. encoder: anything that encodes.
+    """Rank every picture for every caption, and every caption for every picture.
 
-    Pictures that do not decode are left out with their captions and listed. Raises ValueError where none is left.
+    Pictures that do not decode are left out with their captions, and listed in the report.
+
+    Args:
+        encoder: Anything that encodes pictures and texts: what `load_encoder` gives, or your own.
+        pairs: Pictures with their captions, as `open_pairs` gives them; a picture may have several.
+        on_progress: Called with (done, total) pictures.
+
+    Returns:
+        Recall, mean reciprocal rank and median rank of both directions. `str()` of it is a table.
+
+    Raises:
+        NothingReadable: No picture decodes.
+
+    Example:
+        >>> from retrieval import load_encoder, open_pairs
+        >>> report = evaluate(load_encoder("runs/mine"), open_pairs("csv:pairs.csv?split=test"))
+        >>> report.text_to_image["recall@10"]
     """
-    items: dict[str, Item] = {}
-    for pair in pairs:
-        items.setdefault(pair.item.id, pair.item)
+    items = _items(pairs)
     vectors, kept, skipped = [], [], []
-    for batch in encoding.encode(items.values(), encoder):
+    for batch in encoding.encode(items, encoder):
         vectors.append(batch.vectors)
         kept += batch.items
         skipped += batch.skipped
         on_progress(len(kept) + len(skipped), len(items))
     if not kept:
-        raise ValueError("no picture could be read")
+        raise _nothing(skipped, "check the paths in the source, or give another SOURCE")
     place = {item.id: number for number, item in enumerate(kept)}
     pairs = [pair for pair in pairs if pair.item.id in place]
     owner = np.array([place[pair.item.id] for pair in pairs])
     texts = encoder.encode_texts([pair.caption for pair in pairs])
     return report(np.concatenate(vectors), texts, owner, encoder.name, encoder.fingerprint, skipped)
+
+
+def require_readable(option: str, source: str, pairs: Sequence[Pair]) -> None:
+    """Raise NothingReadable where no picture of the pairs decodes: asked before the work that they are to measure.
+
+    option: the one that names the source on the command line, as --eval. Pictures are tried until one decodes.
+    """
+    skipped = []
+    for item in _items(pairs):
+        try:
+            load.load(item)
+            return
+        except ImageError as error:
+            skipped.append((item.uri, str(error)))
+    raise _nothing(skipped, f"check its paths, or give another {option}", f"{option} {source}: ")
+
+
+def _items(pairs: Sequence[Pair]) -> list[Item]:
+    """The pictures of the pairs, each once, in their order."""
+    items: dict[str, Item] = {}
+    for pair in pairs:
+        items.setdefault(pair.item.id, pair.item)
+    return list(items.values())
+
+
+def _nothing(skipped: Sequence[tuple[str, str]], hint: str, of: str = "") -> NothingReadable:
+    return NothingReadable(f"{of}none of the {len(skipped)} pictures can be read: {hint}", skipped)
 
 
 def report(

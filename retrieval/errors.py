@@ -15,6 +15,14 @@ class BadRequest(RetrievalError):
     """What was asked for makes no sense: an unknown column, field or name, a value out of range, an empty source."""
 
 
+class NothingReadable(BadRequest):
+    """A source of which nothing can be used. skipped: (uri, reason) of what was tried, for the skip list."""
+
+    def __init__(self, message: str, skipped: Sequence[tuple[str, str]]) -> None:
+        super().__init__(message)
+        self.skipped = list(skipped)
+
+
 class MissingModel(RetrievalError):
     """An encoder cannot be loaded: no such run, a damaged one, no such weights, or no network to fetch them."""
 

@@ -18,7 +18,7 @@ from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import fit, temperature
 from retrieval.heads.head import load_head
 from retrieval.heads.inputs import Inputs
-from retrieval.heads.training import prepare, remarks, train_head
+from retrieval.heads.prepare import prepare, remarks, train_head
 from terminal import lines, mmr
 from toy import ToyEncoder
 

@@ -339,18 +339,6 @@ def test_an_ensemble_is_the_mean_of_its_members_that_can_be_asked():
     assert torch.allclose(module(vectors, present), (image + whole) / 2, atol=1e-6)
 
 
-def test_weights_between_two_models_end_in_the_models():
-    first, second = made("concat", seed=1).state_dict(), made("concat", seed=2).state_dict()
-    from retrieval.heads.fusions.structure import interpolate
-
-    for alpha, parent in ((0, first), (1, second)):
-        assert all(torch.equal(tensor, parent[key]) for key, tensor in interpolate(first, second, alpha).items())
-    middle = interpolate(first, second, 0.5)["classify.2.weight"]
-    assert torch.allclose(middle, (first["classify.2.weight"] + second["classify.2.weight"]) / 2)
-    with pytest.raises(ValueError, match="one shape"):
-        interpolate(first, made("mean").state_dict(), 0.5)
-
-
 def test_modality_dropout_takes_the_asked_share_and_never_the_last():
     present = {"image": torch.ones(4000, dtype=torch.bool), "text": torch.arange(4000) % 2 == 0}
     kept = drop_modalities(present, 0.4, torch.Generator().manual_seed(0))

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from retrieval.heads import fusions
+from indexes import Store
+from retrieval.heads import fusions, propagation
 from retrieval.heads.batch import batch_of
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import fit
 from retrieval.heads.fusions import graph
 from retrieval.heads.inputs import Inputs
+from retrieval.indexing import catalog
+from terminal import fails, mmr
 
 
 def rings(rows, seed=0):
@@ -45,7 +48,7 @@ def test_nearest_is_brute_force_both_ways():
     vectors, _ = rings(30)
     order = np.argsort(-(vectors @ vectors.T) + 9 * np.eye(30), axis=1)[:, :3]
     expected = {(a, b) for a in range(30) for b in order[a]} | {(b, a) for a in range(30) for b in order[a]}
-    found = graph.nearest(vectors, 3)
+    found = propagation.nearest(vectors, 3)
     assert len(expected ^ set(map(tuple, found.T.tolist()))) <= 4  # ties of float16
     assert {(b, a) for a, b in found.T} == set(map(tuple, found.T))
 
@@ -54,31 +57,50 @@ def test_two_labels_reach_everything_that_hangs_together():
     vectors, label = rings(200)
     known = np.full(200, -1)
     known[:6] = label[:6]
-    answers = graph.propagate(known, 2, graph.nearest(vectors, 6), 0.99).argmax(1)
+    answers = propagation.propagate(known, 2, propagation.nearest(vectors, 6), 0.99).argmax(1)
     means = np.stack([vectors[:6][label[:6] == c].mean(0) for c in (0, 1)])
     assert (answers == label).mean() >= 0.95
     assert (answers == label).mean() > ((vectors @ means.T).argmax(1) == label).mean()
 
 
 def test_without_edges_nothing_spreads():
-    scores = np.random.default_rng(0).normal(size=(3, 8))
+    values = np.random.default_rng(0).normal(size=(8, 3))
     nothing = np.empty((2, 0), np.int64)
-    assert np.array_equal(graph.rerank(scores, nothing), scores)
-    assert np.allclose(graph.rerank(scores, graph.nearest(rings(8)[0], 2), share=0.0), scores)
+    assert np.array_equal(propagation.spread(values, nothing, 0.3), values)
+    assert np.allclose(propagation.spread(values, propagation.nearest(rings(8)[0], 2), share=0.0), values)
 
 
-def test_reranking_finds_what_its_neighbours_are_found_for():
-    rng = np.random.default_rng(1)
-    centres = np.eye(12)
-    items = centres[np.arange(120) % 12] + rng.normal(0, 0.12, (120, 12))
-    items = (items / np.linalg.norm(items, axis=1, keepdims=True)).astype(np.float32)
-    queries = centres + rng.normal(0, 0.45, (12, 12))
-    before = queries @ items.T
-    after = graph.rerank(before, graph.nearest(items, 6), 0.7)
-    right = [(scores.argmax(1) % 12 == np.arange(12)).mean() for scores in (before, after)]
-    assert right[1] >= right[0]
-    ten = [np.mean([(row.argsort()[-10:] % 12 == i).mean() for i, row in enumerate(s)]) for s in (before, after)]
-    assert ten[1] > ten[0]
+def test_labels_of_a_few_items_fill_an_index(trained, book, tmp_path):
+    rows = [f"{book}/{n:03d}.png,{'' if n > 5 else 'even' if n % 2 else 'odd'}" for n in range(40)]
+    (tmp_path / "some.csv").write_text("\n".join(["image,kind", *rows]) + "\n")
+    index = tmp_path / "i.mmr"
+    assert mmr("index", tmp_path / "some.csv", "--index", index, "--model", trained).exit_code == 0
+    fails(mmr("head", "propagate", index, "sort"), 2, "has nothing in `sort`", "label items of two classes")
+    with Store.open(index) as store:
+        rows = store.rows()
+        before = {r.id: v for r, v in zip(store.records(rows), catalog.vectors(store, rows), strict=True)}
+    done = mmr("head", "propagate", index, "kind")
+    assert done.exit_code == 0, done.output
+    assert "predicted_kind of 40 items" in done.stdout
+    with Store.open(index) as store:
+        records = store.records(store.rows())
+        for record, vector in zip(records, catalog.vectors(store, store.rows()), strict=True):
+            meta = record.fields["meta"]
+            said, sure, given = meta["predicted_kind"], meta["predicted_kind_probability"], meta.get("kind")
+            assert said == given if given else said in ("even", "odd")
+            assert 1.0 >= sure >= (1.0 if given else 0.5)
+            assert np.allclose(vector, before[record.id], atol=1e-3)
+        assert store.verify() == []
+    said = mmr("ls", "--index", index, "--where", "predicted_kind in ('even', 'odd')")
+    assert len(said.stdout.splitlines()) == 40
+    again = mmr("index", tmp_path / "some.csv", "--index", index, "--model", trained)
+    assert "40 as before" in again.stdout
+
+
+def test_what_no_label_reaches_is_left_out():
+    answers = propagation.propagate(np.array([0, -1, 1, -1, -1]), 2, np.array([[0, 1, 3, 4], [1, 0, 4, 3]]))
+    assert answers[:2].argmax(1).tolist() == [0, 0]
+    assert (answers[3:] == 0).all()
 
 
 def test_a_row_is_never_its_own_neighbour():
@@ -122,4 +144,4 @@ def test_what_spreads_is_the_closed_form(share):
     matrix[edges[1], edges[0]] = 1 / np.sqrt(np.array([1, 2, 1])[edges[0]] * np.array([1, 2, 1])[edges[1]])
     values = np.array([[1.0], [0.0], [3.0]])
     expected = (1 - share) * np.linalg.solve(np.eye(3) - share * matrix, values)
-    assert np.allclose(graph.spread(values, edges, share, steps=300), expected)
+    assert np.allclose(propagation.spread(values, edges, share, steps=300), expected)

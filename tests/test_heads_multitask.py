@@ -33,7 +33,7 @@ def test_both_tasks_are_learned_together(weights):
     optimizer = torch.optim.Adam(module.parameters(), 1e-2)
     for _ in range(300):
         optimizer.zero_grad()
-        module.objective(vectors, present, targets, CRITERIA).backward()
+        module.joint_loss(vectors, present, targets, CRITERIA).backward()
         optimizer.step()
     said = module(vectors, present)
     assert (said["kind"].argmax(1) == targets["kind"]).float().mean() >= 0.95
@@ -43,10 +43,10 @@ def test_both_tasks_are_learned_together(weights):
 
 def test_weights_are_what_was_asked_and_missing_labels_teach_nothing():
     vectors, present, targets = data(20)
-    both, kind = (made(weights).objective(vectors, present, targets, CRITERIA) for weights in ((1.0, 2.0), (1.0, 0.0)))
-    size = made((0.0, 1.0)).objective(vectors, present, targets, CRITERIA)
+    both, kind = (made(weights).joint_loss(vectors, present, targets, CRITERIA) for weights in ((1.0, 2.0), (1.0, 0.0)))
+    size = made((0.0, 1.0)).joint_loss(vectors, present, targets, CRITERIA)
     assert torch.allclose(both, kind + 2 * size)
     nothing = {"kind": torch.full((20,), -1), "size": targets["size"]}
-    assert torch.allclose(made((1.0, 1.0)).objective(vectors, present, nothing, CRITERIA), size)
+    assert torch.allclose(made((1.0, 1.0)).joint_loss(vectors, present, nothing, CRITERIA), size)
     with pytest.raises(ValueError, match="one weight"):
         made((1.0,))

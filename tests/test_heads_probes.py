@@ -62,9 +62,9 @@ def test_a_template_twice_counts_twice_and_their_order_not():
 
 def test_one_neighbour_is_its_label_and_k_are_a_brute_force_vote():
     data = rows(noise=2.0)
-    one = linear._filled(data.vectors, data.target, 3, 1)
+    one = linear.filled(data.vectors, data.target, 3, 1)
     assert one(data.vectors).argmax(1).equal(data.target)
-    five = linear._filled(data.vectors, data.target, 3, 5)
+    five = linear.filled(data.vectors, data.target, 3, 5)
     near = (data.held @ data.vectors.half().float().T).topk(5)
     votes = torch.zeros(20, 3).scatter_add_(1, data.target[near.indices], (near.values / five.temperature).softmax(1))
     assert torch.allclose(five(data.held), votes.clamp(min=1e-4).log(), atol=1e-3)

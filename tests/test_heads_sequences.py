@@ -10,7 +10,7 @@ from retrieval import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.heads import inputs
 from retrieval.heads.config import HeadConfig
-from retrieval.heads.training import one_row, prepare, train_head
+from retrieval.heads.prepare import one_row, prepare, train_head
 from retrieval.images.load import load
 from retrieval.sources.registry import open_items
 

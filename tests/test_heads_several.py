@@ -12,7 +12,7 @@ from retrieval.errors import BadRequest
 from retrieval.heads import several
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.head import load_head
-from retrieval.heads.training import train_head
+from retrieval.heads.prepare import train_head
 from terminal import mmr
 from toy import ToyEncoder
 

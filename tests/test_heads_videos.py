@@ -7,7 +7,7 @@ import pytest
 
 from retrieval import Retriever, load_encoder, open_pairs, recipes
 from retrieval.heads.config import HeadConfig
-from retrieval.heads.training import prepare, train_head
+from retrieval.heads.prepare import prepare, train_head
 from retrieval.images import load
 from retrieval.training.loop import train
 

@@ -1,9 +1,16 @@
 """What the commands of heads share; `mmr classify` and `mmr label`."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.output import show
+
+if TYPE_CHECKING:
+    from retrieval.encoders.encoder import DualEncoder
+    from retrieval.heads.head import Head
+    from retrieval.heads.prepare import PreparedRows
 
 
 def classify(
@@ -13,7 +20,7 @@ def classify(
     from retrieval.encoders.presets import DEFAULT
     from retrieval.errors import BadRequest
     from retrieval.heads import zero_shot
-    from retrieval.heads.training import one_row
+    from retrieval.heads.prepare import one_row
 
     names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
     if len(names) < 2:
@@ -44,6 +51,24 @@ def label(index: Path, folder: Path, field: str, model: str | None, device: str)
     return show.SKIPPED if left else show.OK
 
 
+def propagate(index: Path, column: str, field: str, neighbors: int, model: str | None, device: str) -> int:
+    """The column of some items into a field of all; the exit code says whether any was out of reach."""
+    from indexes import Store
+    from retrieval.heads import propagation
+    from retrieval.indexing import approximate, catalog
+
+    with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
+        loaded = encoder_of(model or catalog.encoder_of(store), device)
+        name, done, left = propagation.fill(store, column, field, neighbors, on_progress=meter)
+        approximate.keep(store, loaded, None, None, meter.say)
+        if store.needs_compaction():
+            store.compact()
+    show.out(f"{index}: {name} of {done} items")
+    if left:
+        show.note(f"{left} items hang together with none that has a {column}: left out")
+    return show.SKIPPED if left else show.OK
+
+
 def answer(rank: int, name: str, share: float, as_json: bool) -> None:
     """One class and how likely it is."""
     if as_json:
@@ -64,14 +89,14 @@ def task_of(multilabel: bool, regression: bool) -> str:
     return "multiple" if multilabel else "number" if regression else "single"
 
 
-def encoder_of(name: str, device: str):  # noqa: ANN201 - DualEncoder, imported late
+def encoder_of(name: str, device: str) -> "DualEncoder":
     """An encoder, as heads use it."""
     from retrieval import load_encoder
 
     return load_encoder(name, device).to_fast_precision()
 
 
-def head_of(folder: Path, model: str | None, device: str) -> tuple:
+def head_of(folder: Path, model: str | None, device: str) -> tuple["Head", "DualEncoder"]:
     """A head and the encoder it was fitted on."""
     from retrieval.heads.head import load_head
 
@@ -92,9 +117,12 @@ def named(vectors: list[str] | None) -> dict[str, Path]:
     return {name: Path(file) for name, _, file in pairs}
 
 
-def prepared(source: str, label: str, task: str, loaded, vectors: list[str] | None, learn: bool = False, inputs=""):  # noqa: ANN001, ANN201
-    """Labelled rows with their vectors; what was left out is said."""
-    from retrieval.heads.training import prepare
+def prepared(
+    source: str, label: str, task: str, loaded: "DualEncoder", vectors: list[str] | None, learn: bool = False,
+    inputs: str | Sequence[str] = "",
+) -> "PreparedRows":  # fmt: skip
+    """Labelled rows with their vectors; shows which were left out, and why."""
+    from retrieval.heads.prepare import prepare
 
     with show.Meter("encoding", "pictures") as meter:
         made = prepare(source, label, task, loaded, named(vectors), meter, learn, inputs)
@@ -102,15 +130,15 @@ def prepared(source: str, label: str, task: str, loaded, vectors: list[str] | No
     return made
 
 
-def remark(prepared) -> None:  # noqa: ANN001 - training.Prepared
+def remark(prepared: "PreparedRows") -> None:
     """What a person should know of the rows."""
-    from retrieval.heads.training import remarks
+    from retrieval.heads.prepare import remarks
 
     show.skipped(prepared.inputs.skipped)
     for line in remarks(prepared):
         show.note(line)
 
 
-def code_of(prepared) -> int:  # noqa: ANN001 - training.Prepared
+def code_of(prepared: "PreparedRows") -> int:
     """Were inputs skipped?"""
     return show.SKIPPED if prepared.inputs.skipped else show.OK

@@ -2,12 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.commands import classifying
 from cli.output import show
 
+if TYPE_CHECKING:
+    from retrieval.heads.config import HeadConfig
+    from retrieval.heads.head import Head
 
-def configured(fusion: str, kind: str, label: str, vectors: list[str] | None, settings: list[str] | None):  # noqa: ANN201
+
+def configured(
+    fusion: str, kind: str, label: str, vectors: list[str] | None, settings: list[str] | None
+) -> "HeadConfig":
     """The HeadConfig, with everything in it that can be wrong found before a long encoding."""
     from retrieval.heads import several
     from retrieval.heads.config import HeadConfig
@@ -19,7 +26,7 @@ def configured(fusion: str, kind: str, label: str, vectors: list[str] | None, se
     return config
 
 
-def check(names: Sequence[str], vectors: list[str] | None, config) -> None:  # noqa: ANN001 - HeadConfig
+def check(names: Sequence[str], vectors: list[str] | None, config: "HeadConfig") -> None:
     """Raise BadRequest for a fusion that is not known, and for concepts that cannot be read or are not asked for."""
     from retrieval.errors import BadRequest
     from retrieval.heads import fusions
@@ -35,17 +42,17 @@ def check(names: Sequence[str], vectors: list[str] | None, config) -> None:  # n
 
 
 def run(
-    encoder: str, source: str, label: str, out: Path, config, task: str, vectors: list[str] | None, force: bool,  # noqa: ANN001
-    device: str,
+    encoder: str, source: str, label: str, out: Path, config: "HeadConfig", task: str, vectors: list[str] | None,
+    force: bool, device: str,
 ) -> int:  # fmt: skip
-    """Fit, save, say what came of it; the exit code."""
+    """Fit, save, and show what was made and how good it is; the exit code."""
     from retrieval.heads import several
 
     columns = several.columns_of(label)
     if len(columns) > 1:
         return _several(encoder, source, columns, out, config, task, vectors, force, device)
     from retrieval.heads.head import check_out
-    from retrieval.heads.training import train_head
+    from retrieval.heads.prepare import train_head
 
     check_out(out, force)
     loaded = classifying.encoder_of(encoder, device)
@@ -59,8 +66,8 @@ def run(
 
 
 def _several(
-    encoder: str, source: str, columns: list[str], out: Path, config, task: str, vectors: list[str] | None,  # noqa: ANN001
-    force: bool, device: str,
+    encoder: str, source: str, columns: list[str], out: Path, config: "HeadConfig", task: str,
+    vectors: list[str] | None, force: bool, device: str,
 ) -> int:  # fmt: skip
     """A head for each label, in a folder of its name below `out`."""
     from retrieval.errors import BadRequest
@@ -85,7 +92,7 @@ def _several(
     return classifying.code_of(several.prepared)
 
 
-def _say(out: Path, head, score: float | None, rows: int) -> None:  # noqa: ANN001 - Head
+def _say(out: Path, head: "Head", score: float | None, rows: int) -> None:
     config = head.config
     what = f"{len(head.names)} classes of {head.column}" if head.names else head.column
     sure = "" if score is None else f"; on rows held out: {_score(head.task, score)}"

@@ -100,7 +100,7 @@ def predict(
 
     mmr head predict heads/article shirt.jpg --text "Men Navy Blue Shirt" -k 3
     """
-    from retrieval.heads.training import one_row
+    from retrieval.heads.prepare import one_row
 
     head, loaded = classifying.head_of(folder, model, device)
     for rank, (name, score) in enumerate(
@@ -110,6 +110,25 @@ def predict(
             show.out(json.dumps({head.column: score}) if as_json else f"{score:g}")
         else:
             classifying.answer(rank, name, score, as_json)
+
+
+@heads.command("propagate")
+@show.guarded
+def propagate(
+    index_dir: Annotated[Path, typer.Argument(help="The index folder.", metavar="INDEX")],
+    column: Annotated[str, typer.Argument(help="The column that some items have a label in.")],
+    field: Annotated[str, typer.Option(help="Bare: predicted_COLUMN.", metavar="NAME")] = "",
+    neighbors: Annotated[int, typer.Option(min=1, help="Items that a label reaches at a time.")] = 10,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Where the index's encoder is now, if it was moved.")
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Label all of an index by the few items that have a label, without a head: labels reach what is like them.
+
+    mmr head propagate photos.mmr event; mmr search cake --index photos.mmr --where "predicted_event == 'wedding'"
+    """
+    raise typer.Exit(classifying.propagate(index_dir, column, field, neighbors, model, device))
 
 
 @heads.command("compare")
@@ -159,4 +178,4 @@ def compare(
         result = comparison.compare(prepared, held, loaded, names, config, seeds,
                                 lambda done, total, name: meter(done, total, f" {name}"))  # fmt: skip
     show.out(result.to_json() if as_json else str(result))
-    raise typer.Exit(classifying.code_of(prepared))
+    raise typer.Exit(max(map(classifying.code_of, [prepared, held] if held else [prepared])))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cli.output import show
 from eval import evaluate
+from eval.report import require_readable
 from retrieval import TrainConfig, open_pairs
 from retrieval.datatypes import Pair
 from retrieval.errors import BadRequest
@@ -56,8 +57,12 @@ def _config(pairs: Sequence[Pair], model: str | None, recipe: str | None, settin
 
 
 def evaluator(eval_source: str | None, remember: str | None) -> Callable | None:
-    """Measures an encoder on the pairs of --eval, and of --remember under names of their own."""
-    sources = [(prefix, open_pairs(source)) for prefix, source in (("", eval_source), (KEPT, remember)) if source]
+    """Measures an encoder on the pairs of --eval, and of --remember under names of their own. Raises BadRequest."""
+    sources = []
+    for prefix, option, source in (("", "--eval", eval_source), (KEPT, "--remember", remember)):
+        if source:
+            sources.append((prefix, open_pairs(source)))
+            require_readable(option, source, sources[-1][1])
 
     def measure(encoder) -> dict[str, float]:  # noqa: ANN001
         metrics = {}

@@ -14,7 +14,7 @@ from typing import ParamSpec, TextIO
 import typer
 
 from indexes.errors import BadFilter, StoreError
-from retrieval.errors import MissingModel, RetrievalError
+from retrieval.errors import MissingModel, NothingReadable, RetrievalError
 
 OK, NONE, USAGE, MISSING, SKIPPED, MACHINE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
 _LISTED = 20  # skipped files named on the terminal
@@ -48,6 +48,8 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
             if os.environ.get("MMR_DEBUG"):
                 raise
             message, code = explain(error)
+            if isinstance(error, NothingReadable):
+                skipped(error.skipped)
             if _speaks or not isinstance(error, RetrievalError):  # those are the same in every process
                 print(message, file=sys.stderr, flush=True)  # noqa: T201
             raise typer.Exit(code) from None

@@ -38,7 +38,7 @@ def pixels(items: list) -> np.ndarray:
 def accuracy(head: str, learn, held, encoder, name: str, shots: int = 0, seed: int = 0) -> float:  # noqa: ANN001
     """Of a head on one modality. Few pictures: two of each class at the most say which penalty, as CoOp does it."""
     from retrieval.heads.config import HeadConfig
-    from retrieval.heads.training import train_head
+    from retrieval.heads.prepare import train_head
 
     share = {1: 0.0, 2: 0.5, 4: 0.25}.get(shots, 0.25 if shots else 0.15)
     config = HeadConfig(fusion=name, head=head, validation=share, seed=seed)
@@ -78,7 +78,7 @@ def main() -> None:
     """One JSON line a number of pictures; the table on stderr."""
     from retrieval import load_encoder
     from retrieval.heads.inputs import with_vectors
-    from retrieval.heads.training import PreparedRows, prepare
+    from retrieval.heads.prepare import PreparedRows, prepare
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")

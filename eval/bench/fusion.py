@@ -51,7 +51,7 @@ def main() -> None:
     from eval.fusion import compare
     from retrieval import load_encoder
     from retrieval.heads.config import HeadConfig
-    from retrieval.heads.training import prepare
+    from retrieval.heads.prepare import prepare
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run")

@@ -54,7 +54,7 @@ def measured(run: str, table: Path, label: str, seeds: int) -> dict[str, dict[st
     """harm -> fusion -> accuracy at every share, the mean of the seeds."""
     from retrieval import load_encoder
     from retrieval.heads.config import HeadConfig
-    from retrieval.heads.training import prepare, train_head
+    from retrieval.heads.prepare import prepare, train_head
 
     encoder = load_encoder(run).to_fast_precision()
     rows = prepare(f"csv:{table}", label, "single", encoder, learn=True)

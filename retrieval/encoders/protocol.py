@@ -81,3 +81,21 @@ class Encoder(Sees, Protocol):
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Texts to float32 (n, dim) of unit length."""
         ...
+
+
+@runtime_checkable
+class EncodesParts(Protocol):
+    """Pictures and texts in parts, for heads that look inside them. Not every encoder can."""
+
+    @property
+    def sequences(self) -> tuple[str, ...]:
+        """Which of them it can give: "words", "patches"."""
+        ...
+
+    def encode_words(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Texts to the vectors of their words, float32 (n, l, width), and which are there, bool (n, l)."""
+        ...
+
+    def encode_patches(self, images: Sequence[Image.Image | np.ndarray]) -> np.ndarray:
+        """Pictures, as for encode_images, to the vectors of their places: float32 (n, places, channels)."""
+        ...

@@ -41,7 +41,7 @@ class HeadBatch:
 
     def lengths(self) -> Tensor:
         """Elements in a row, int64 (n,)."""
-        return sum(mask.reshape(len(mask), -1).sum(1) for mask in self.present.values())
+        return torch.stack([mask.reshape(len(mask), -1).sum(1) for mask in self.present.values()]).sum(0)
 
 
 def _longest(mask: Tensor) -> int:

@@ -23,6 +23,9 @@ class Standardize(nn.Module):
     The statistics are those of the rows that were fitted on, kept as buffers; at first it changes nothing.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim))
@@ -38,18 +41,28 @@ class Standardize(nn.Module):
         return (x - self.mean) / self.scale
 
 
-class Fusion(nn.Module):
+class Learner(nn.Module):
+    """What is trained by steps (fit.steps).
+
+    pace: what the rate of learning is multiplied by. stepless: `solve` finds all there is to find.
+    """
+
+    pace: float = 1.0
+    stepless: bool = False
+
+
+class Fusion(Learner):
     """The base: `tokens` gives each modality as one vector of `width`, `sequence` every element of every modality.
 
     dims: numbers in a vector of each modality, in the order in which they are stacked. project: False keeps vectors as
     they are (all must then agree in width).
 
     looks_inside: are the elements of a sequence told apart? Where not, fit() takes their mean once, before any step.
-    narrow: `build` divides the width by it, for those that see many rows of it. pace: what the rate of learning is
-    multiplied by. stepless: `solve` finds all there is to find.
+    narrow: `build` divides the width by it, for those that see many rows of it.
     """
 
-    looks_inside, narrow, pace, stepless = False, 1, 1.0, False
+    looks_inside: bool = False
+    narrow: int = 1
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
                  project: bool = True) -> None:  # fmt: skip
@@ -67,6 +80,7 @@ class Fusion(nn.Module):
     def fit_statistics(self, vectors: Vectors, present: Vectors) -> None:
         """Standardize by these rows, those that are there."""
         for name, standardize in self.standardize.items():
+            assert isinstance(standardize, Standardize)
             if present[name].any():
                 standardize.fit(vectors[name][present[name]])
 

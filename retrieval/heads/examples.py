@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -63,17 +64,17 @@ def open_examples(source: str, column: str, task: str = "single") -> Examples:
     return Examples(kept, [labels[i] for i in rows], task, column, source, rows, len(items) - len(rows), len(items))
 
 
-def _name(value: object, column: str) -> str | None:
+def _name(value: Any, column: str) -> str | None:
     text = "" if value is None else str(value).strip()
     return text or None
 
 
-def _names(value: object, column: str) -> frozenset[str] | None:
+def _names(value: Any, column: str) -> frozenset[str] | None:
     parts = value if isinstance(value, list) else str(value or "").split(SEPARATOR)
     return frozenset(text for part in parts if (text := str(part).strip())) or None
 
 
-def _number(value: object, column: str) -> float | None:
+def _number(value: Any, column: str) -> float | None:
     if value is None or not str(value).strip():
         return None
     try:
@@ -131,16 +132,16 @@ def split(labels: Sequence, share: float, seed: int) -> tuple[np.ndarray, np.nda
     one class.
     """
     rng = np.random.default_rng(seed)
-    groups: dict[object, list[int]] = {}
+    groups: dict[str, list[int]] = {}
     for row, label in enumerate(labels):
         groups.setdefault(label if isinstance(label, str) else "", []).append(row)
-    held = []
+    drawn: list[int] = []
     carry = 0.0  # what rounding kept back, so that many small classes give their share together
     for key in sorted(groups):
         rows = rng.permutation(groups[key])
         wanted = len(rows) * share + carry
         take = min(int(wanted + 1e-9), len(rows) - 1)
         carry = wanted - take
-        held += rows[:take].tolist()
-    held = np.array(sorted(held), np.int64)
+        drawn += rows[:take].tolist()
+    held = np.array(sorted(drawn), np.int64)
     return np.setdiff1d(np.arange(len(labels)), held), held

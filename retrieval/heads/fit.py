@@ -4,6 +4,7 @@ A share of the rows is held out to say when to stop and how sure to be (one temp
 on all of them for as long. The same seed gives the same head.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,20 +18,25 @@ from torch import Tensor, nn
 from retrieval.errors import BadRequest
 from retrieval.heads import balance, examples, fusions, probes
 from retrieval.heads.batch import HeadBatch, batch_of, by_length, drop_modalities
-from retrieval.heads.blocks import Criterion, Fusion
+from retrieval.heads.blocks import Fusion, Learner, Vectors
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fusions import concepts
+from retrieval.heads.fusions.graph import Graph
 from retrieval.heads.inputs import Inputs
+
+Objective = Callable[[Vectors, Vectors, Tensor], Tensor]  # of vectors, present and target: what is made small
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A module and what came of it. temperature: what logits are divided by. score: on the rows held out, or None.
+    """A module in eval mode, and how its fit went.
 
-    center, spread: of the numbers that were learned (regression); what the module says is in these units.
+    temperature: what logits are divided by. epochs: how long it was fitted; 0 where nothing is stepped. score: on the
+    rows held out, or None. center, spread: of the numbers that were learned (regression); what the module says is in
+    these units.
     """
 
-    module: Fusion
+    module: nn.Module
     temperature: float
     epochs: int
     score: float | None
@@ -42,10 +48,22 @@ def fit(
     inputs: Inputs, labels: Sequence, names: Sequence[str], task: str, config: HeadConfig,
     on_epoch: Callable[[int, int], None] = lambda done, total: None, words: np.ndarray | None = None,
 ) -> Fitted:  # fmt: skip
-    """Fit the fusion that `config` names. labels: as in Examples; names: examples.classes_of(...). words: unit
-    vectors of the names, for the heads that compare with them.
+    """Fit what `config` names to rows; `train_head` is the door to it for those who have a source.
 
-    Rows with nothing in them must not be there. Raises BadRequest for a fusion or head that is not known.
+    Args:
+        inputs: The rows' vectors, each with at least one modality.
+        labels: One a row, as in Examples.
+        names: The classes, `examples.classes_of(...)`; empty for numbers.
+        task: Of examples.TASKS.
+        config: What to fit, and how.
+        on_epoch: Called with (done, total) epochs.
+        words: Unit vectors of the names, float32 (classes, d), for the heads that compare with them.
+
+    Returns:
+        The module in eval mode, how good it was on rows held out, and how sure it may be.
+
+    Raises:
+        BadRequest: No such fusion or head, or settings that diverge.
     """
     target = examples.targets(labels, names, task)
     center, spread = (float(target.mean()), float(target.std()) or 1.0) if task == "number" else (0.0, 1.0)
@@ -57,18 +75,27 @@ def fit(
         if config.head not in probes.TRAINED:
             return _probe(data[learn], data[held], inputs.dims, outputs, task, config, words)
         make = partial(_new, dims=inputs.dims, outputs=outputs, task=task, config=config, names=names)
-        module, criterion = make(data[learn])
-        if not len(held):
-            steps(module, data[learn], criterion, config, config.epochs, on_epoch)
-            return Fitted(module.eval(), 1.0, config.epochs, None, center, spread)
-        best = Best(partial(_measure, data[held], task))
-        steps(module, data[learn], criterion, config, config.epochs, on_epoch, best)
-        module.load_state_dict(best.state)
-        heat = temperature(logits_of(module, data[held]), data[held].target) if task == "single" else 1.0
-        if config.refit:
-            module, criterion = make(data)
-            steps(module, data, criterion, config, config.epochs, on_epoch, stop=best.epoch)
-        return Fitted(module.eval(), heat, best.epoch, best.score, center, spread)
+        fitted = _fusion(data, learn, held, make, task, config, on_epoch)
+        return dataclasses.replace(fitted, center=center, spread=spread)
+
+
+def _fusion(
+    data: HeadBatch, learn: Tensor, held: Tensor, make: Callable[[HeadBatch], tuple[Fusion, Objective]], task: str,
+    config: HeadConfig, on_epoch: Callable[[int, int], None],
+) -> Fitted:  # fmt: skip
+    """A fusion that is trained by steps: on `learn` until `held` says stop, then on all rows for as long."""
+    module, objective = make(data[learn])
+    if not len(held):
+        steps(module, objective, data[learn], config, on_epoch)
+        return Fitted(module.eval(), 1.0, config.epochs, None)
+    best = Best(partial(_measure, data[held], task))
+    steps(module, objective, data[learn], config, on_epoch, best)
+    module.load_state_dict(best.state)
+    heat = temperature(logits_of(module, data[held]), data[held].target) if task == "single" else 1.0
+    if config.refit:
+        module, objective = make(data)
+        steps(module, objective, data, config, on_epoch, stop=best.epoch)
+    return Fitted(module.eval(), heat, best.epoch, best.score)
 
 
 def _probe(
@@ -79,8 +106,8 @@ def _probe(
     if task != "single":
         raise BadRequest(f"--head {config.head} knows one label a row: leave out --head")
     texts = None if words is None else torch.from_numpy(words)
-    parts = [(batch.vectors, batch.present, batch.target) for batch in (learn, held)]
-    module, before = probes.fit_probe(config, dims, *parts, outputs, texts)
+    first, second = ((batch.vectors, batch.present, batch.target) for batch in (learn, held))
+    module, before = probes.fit_probe(config, dims, first, second, outputs, texts)
     if not len(held):
         return Fitted(module, 1.0, 0, None)
     logits = logits_of(before, held)
@@ -90,23 +117,27 @@ def _probe(
 
 def _new(
     data: HeadBatch, dims: dict[str, int], outputs: int, task: str, config: HeadConfig, names: Sequence[str]
-) -> tuple[Fusion, Criterion]:
+) -> tuple[Fusion, Objective]:
     torch.manual_seed(config.seed)
     module = fusions.build(config, dims, outputs)
     if config.concepts:
+        assert isinstance(module, Graph)  # fusions.build refuses any other
         module.know(torch.from_numpy(concepts.relation(concepts.read(Path(config.concepts)), names)))
     module.fit_statistics(data.vectors, data.present)
     module.remember(data.vectors, data.present, data.target)
     criterion = balance.criterion(task, data.target, outputs, config)
     module.solve(data.vectors, data.present, data.target, criterion)
-    return module, criterion
+    return module, partial(module.objective, criterion=criterion)
 
 
 def steps(
-    module: nn.Module, data: HeadBatch, criterion: Criterion, config: HeadConfig, epochs: int,
-    on_epoch: Callable[[int, int], None], best: "Best | None" = None, stop: int = 0,
+    module: Learner, objective: Objective, data: HeadBatch, config: HeadConfig, on_epoch: Callable[[int, int], None],
+    best: "Best | None" = None, stop: int = 0,
 ) -> None:  # fmt: skip
-    """AdamW, a cosine over `epochs`; stop: leave off after so many. best: is shown the module after every epoch."""
+    """AdamW on an objective of the module, a cosine over the config's epochs.
+
+    best: is shown the module after every epoch. stop: leave off after so many epochs; 0 is all of them.
+    """
     if module.stepless:
         if best:
             best.see(module.eval(), 0)
@@ -118,19 +149,19 @@ def steps(
     generator = torch.Generator().manual_seed(config.seed)
     draw = balance.sampler(data.target, config, generator)
     lengths, count = data.lengths(), math.ceil(len(data) / config.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * count)
-    for epoch in range(1, (stop or epochs) + 1):
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.epochs * count)
+    for epoch in range(1, (stop or config.epochs) + 1):
         module.train()
         for rows in by_length(draw(), lengths, config.batch_size):
             part = data[rows].trimmed()
             present = drop_modalities(part.present, config.modality_dropout, generator)
-            loss = module.objective(part.vectors, present, part.target, criterion)
+            loss = objective(part.vectors, present, part.target)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(module.parameters(), 5.0)
             optimizer.step()
             schedule.step()
-        on_epoch(epoch, epochs)
+        on_epoch(epoch, config.epochs)
         if best:
             best.see(module.eval(), epoch)
 
@@ -140,7 +171,8 @@ class Best:
 
     def __init__(self, measure: Callable[[nn.Module], tuple[float, float]]) -> None:
         self._measure = measure
-        self._value, self.score, self.epoch, self.state = -math.inf, 0.0, 0, {}
+        self._value, self.score, self.epoch = -math.inf, 0.0, 0
+        self.state: dict[str, Tensor] = {}
 
     def see(self, module: nn.Module, epoch: int) -> None:
         """After an epoch."""

@@ -91,7 +91,7 @@ class Head:
         named = [[(self.names[i], float(row[i])) for i in np.flatnonzero(row >= 0.5)] for row in scores]
         return [(examples.SEPARATOR.join(n for n, _ in row), min((s for _, s in row), default=0.0)) for row in named]
 
-    def require(self, fingerprint: str, name: str) -> None:
+    def require(self, fingerprint: str | None, name: str) -> None:
         """Raises MissingModel where vectors come from another encoder than those it was fitted on."""
         if fingerprint != self.fingerprint:
             raise MissingModel(

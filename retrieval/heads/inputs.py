@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from safetensors.numpy import load_file, save
 
 from indexes import durable
 from retrieval import cache
 from retrieval.datatypes import Item
 from retrieval.encoders import encoding
+from retrieval.encoders.protocol import Encoder, EncodesParts, Sees
 from retrieval.errors import BadRequest
 
 IMAGE, TEXT, WORDS, PATCHES = "image", "text", "words", "patches"
@@ -51,7 +53,7 @@ class Inputs:
     @property
     def anything(self) -> np.ndarray:
         """bool (n,): rows with at least one modality."""
-        return np.stack([p.reshape(len(p), -1).any(1) for p in self.present.values()]).any(0)
+        return np.any(np.stack([p.reshape(len(p), -1).any(1) for p in self.present.values()]), axis=0)
 
     @property
     def dims(self) -> dict[str, int]:
@@ -59,12 +61,12 @@ class Inputs:
         return {name: v.shape[-1] for name, v in self.vectors.items()}
 
 
-def known_to(encoder) -> tuple[str, ...]:  # noqa: ANN001
+def known_to(encoder: Encoder) -> tuple[str, ...]:
     """The modalities that an encoder gives."""
-    return (IMAGE, TEXT, *getattr(encoder, "sequences", ()))
+    return (IMAGE, TEXT, *(encoder.sequences if isinstance(encoder, EncodesParts) else ()))
 
 
-def chosen(asked: str, encoder, own: Sequence[str]) -> tuple[str, ...]:  # noqa: ANN001
+def chosen(asked: str, encoder: Encoder, own: Sequence[str]) -> tuple[str, ...]:
     """The modalities of `HeadConfig.inputs`; "" is all but patches, which are many. Raises BadRequest."""
     known = (*known_to(encoder), *own)
     names = tuple(dict.fromkeys(name.strip() for name in asked.split(",") if name.strip()))
@@ -75,14 +77,14 @@ def chosen(asked: str, encoder, own: Sequence[str]) -> tuple[str, ...]:  # noqa:
 
 
 def encode(
-    items: Sequence[Item], encoder, names: Sequence[str] = (IMAGE, TEXT),  # noqa: ANN001 - anything that encodes
+    items: Sequence[Item], encoder: Encoder, names: Sequence[str] = (IMAGE, TEXT),
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inputs:  # fmt: skip
     """Pictures and texts of items as an encoder sees them: the modalities in `names` that it knows.
 
     A picture that does not decode is missing and listed in `skipped`; a blank text is missing.
     """
-    found, skipped = Inputs({}, {}), []
+    found, skipped = Inputs({}, {}), list[tuple[str, str]]()
     for name in names:
         if name in (IMAGE, PATCHES):
             vectors, seen, lost = _pictures(items, encoder, name, on_progress)
@@ -95,12 +97,12 @@ def encode(
     return Inputs(found.vectors, found.present, skipped)
 
 
-def of_texts(texts: Sequence[str], encoder, name: str = TEXT) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN001
+def of_texts(texts: Sequence[str], encoder: Encoder, name: str = TEXT) -> tuple[np.ndarray, np.ndarray]:
     """Texts as unit vectors (n, d), or as the vectors of their words (n, l, w); which are there. Blank ones are not."""
     texts = [text.strip() for text in texts]
     written = np.array([bool(text) for text in texts], bool)
     if name == WORDS:
-        vectors, seen = encoder.encode_words([text or "." for text in texts])
+        vectors, seen = in_parts(encoder).encode_words([text or "." for text in texts])
         return np.where(written[:, None, None], vectors, 0.0), seen & written[:, None]
     vectors = np.zeros((len(texts), encoder.dim), np.float32)
     if written.any():
@@ -108,21 +110,29 @@ def of_texts(texts: Sequence[str], encoder, name: str = TEXT) -> tuple[np.ndarra
     return vectors, written
 
 
+def in_parts(encoder: Encoder) -> EncodesParts:
+    """The encoder, which must know words or patches. Raises BadRequest where it does not."""
+    if not isinstance(encoder, EncodesParts):
+        raise BadRequest(f"the encoder {encoder.name} gives no words and no patches: use --set inputs=image,text")
+    return encoder
+
+
 def _pictures(
-    items: Sequence[Item], encoder, name: str, on_progress: Callable,  # noqa: ANN001
-) -> tuple[np.ndarray, np.ndarray, list]:  # fmt: skip
+    items: Sequence[Item], encoder: Encoder, name: str, on_progress: Callable[[int, int], None]
+) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
     key = _key(items, encoder, name)
     kept = _load(key) if key else None
     if kept is not None:
         return kept["vectors"], kept["seen"], []
-    vectors, seen, skipped = None, np.zeros(len(items), bool), []
+    vectors: np.ndarray | None = None
+    seen, skipped = np.zeros(len(items), bool), list[tuple[str, str]]()
     place = {item.id: row for row, item in enumerate(items)}
-    view = encoder if name == IMAGE else _Patches(encoder)
+    view: Sees = encoder if name == IMAGE else _Patches(encoder)
     for batch in encoding.encode(items, view):
         if vectors is None and len(batch.vectors):
             vectors = np.zeros((len(items), *batch.vectors.shape[1:]), np.float32)
         rows = [place[item.id] for item in batch.items]
-        if rows:
+        if rows and vectors is not None:
             vectors[rows], seen[rows] = batch.vectors, True
         skipped += batch.skipped
         on_progress(int(seen.sum()) + len(skipped), len(items))
@@ -138,9 +148,14 @@ def _pictures(
 class _Patches:
     """An encoder whose vectors of pictures are those of their places."""
 
-    def __init__(self, encoder) -> None:  # noqa: ANN001
-        self.preprocess, self.encode_images = encoder.preprocess, encoder.encode_patches
-        self.lanes, self.bulk = 1, 32
+    lanes, bulk = 1, 32
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.preprocess, self._parts = encoder.preprocess, in_parts(encoder)
+
+    def encode_images(self, images: Sequence[Image.Image | np.ndarray]) -> np.ndarray:
+        """float32 (n, places, channels)."""
+        return self._parts.encode_patches(images)
 
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
         """The places of clips' frames (b, frames, places, channels) to their mean directions (b, places, channels)."""
@@ -180,7 +195,7 @@ def with_vectors(inputs: Inputs, name: str, vectors: np.ndarray) -> Inputs:
 # ---------------------------------------------------------------- the cache
 
 
-def _key(items: Sequence[Item], encoder, name: str) -> str | None:  # noqa: ANN001
+def _key(items: Sequence[Item], encoder: Encoder, name: str) -> str | None:
     """Changes when a picture or the encoder does; None where a source does not say when a picture changes."""
     if not items or not all(item.stamp for item in items):
         return None

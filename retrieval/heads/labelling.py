@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from indexes import Record, Store
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, TEXT, WORDS, Inputs, of_texts, with_vectors
@@ -17,7 +18,7 @@ _AT_ONCE = 10_000  # rows of a commit
 
 
 def label(
-    store: Store, head: Head, encoder, field: str = "",  # noqa: ANN001 - anything that encodes
+    store: Store, head: Head, encoder: Encoder, field: str = "",
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[str, int, int]:  # fmt: skip
     """Write what `head` says of every item into the field `predicted_COLUMN`, with `..._probability` beside it.
@@ -45,7 +46,7 @@ def label(
 
 
 def _answered(
-    head: Head, encoder, vectors: np.ndarray, records: list[Record], field: str  # noqa: ANN001
+    head: Head, encoder: Encoder, vectors: np.ndarray, records: list[Record], field: str
 ) -> tuple[list[Record], np.ndarray]:  # fmt: skip
     """Records with the answer among their fields, and which of the rows they are."""
     inputs = Inputs({}, {})

@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.heads import balance, fusions
 from retrieval.heads import examples as labelled
 from retrieval.heads.batch import HeadBatch, batch_of
-from retrieval.heads.blocks import Criterion, Vectors
+from retrieval.heads.blocks import Vectors
 from retrieval.heads.config import HeadConfig
-from retrieval.heads.fit import Best, logits_of, right, steps, temperature
+from retrieval.heads.fit import Best, right, steps, temperature
 from retrieval.heads.fusions.multitask import MultiTask
 from retrieval.heads.head import Head
-from retrieval.heads.training import PreparedRows, encoded, whereabouts
+from retrieval.heads.prepare import PreparedRows, encoded, whereabouts
 
 ALONE = ("graph", "stacking")  # what they keep of the rows is of one label
 
@@ -54,7 +55,7 @@ def check(config: HeadConfig, columns: Sequence[str]) -> None:
 
 
 def prepare_several(
-    source: str, columns: Sequence[str], encoder, vectors: dict[str, Path] | None = None,  # noqa: ANN001
+    source: str, columns: Sequence[str], encoder: Encoder, vectors: dict[str, Path] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None, inputs: str = "",
 ) -> Several:  # fmt: skip
     """The rows of a source that have any of the labels, encoded once. Raises BadRequest as `prepare` does."""
@@ -74,7 +75,7 @@ def prepare_several(
 
 
 def train_several(
-    several: Several, encoder, config: HeadConfig,  # noqa: ANN001
+    several: Several, encoder: Encoder, config: HeadConfig,
     on_epoch: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[tuple[Head, float | None]]:  # fmt: skip
     """A head for each label, all on one body, and each one's score on rows held out meanwhile.
@@ -100,8 +101,6 @@ def train_several(
 class _Tasks(MultiTask):
     """Tasks whose targets are the columns of one matrix, -1 where a label is missing."""
 
-    stepless = False
-
     def __init__(self, data: HeadBatch, dims: dict[str, int], names: dict[str, list[str]], config: HeadConfig) -> None:
         body = fusions.build(config, dims, config.shared)
         weights = config.fixed_task_weights
@@ -110,19 +109,14 @@ class _Tasks(MultiTask):
         body.fit_statistics(data.vectors, data.present)
         known = [column[column >= 0] for column in data.target.T]
         self.criteria = {
-            name: balance.criterion("single", known[i], self.heads[name].out_features, config)
-            for i, name in enumerate(self.heads)
+            name: balance.criterion("single", known[i], len(of), config)
+            for i, (name, of) in enumerate(zip(self.heads, names.values(), strict=True))
         }
 
-    @property
-    def pace(self) -> float:
-        """Of the body."""
-        return self.body.pace
-
-    def objective(self, vectors: Vectors, present: Vectors, target: Tensor, criterion: Criterion | None) -> Tensor:
-        """The weighed sum of the tasks' losses; `criterion` is each one's own."""
+    def objective(self, vectors: Vectors, present: Vectors, target: Tensor) -> Tensor:
+        """The weighed sum of the tasks' losses, each by its own criterion."""
         targets = {name: target[:, i] for i, name in enumerate(self.heads)}
-        return super().objective(vectors, present, targets, self.criteria)
+        return self.joint_loss(vectors, present, targets, self.criteria)
 
 
 def _fitted(
@@ -133,16 +127,17 @@ def _fitted(
     learn, held = (torch.from_numpy(rows) for rows in labelled.split(strata, config.validation, config.seed))
     module = _made(data[learn], dims, names, config)
     if not len(held):
-        steps(module, data[learn], None, config, config.epochs, on_epoch)
+        steps(module, module.objective, data[learn], config, on_epoch)
         return module.eval(), [1.0] * len(names), [None] * len(names)
     best = Best(partial(_mean_score, data[held]))
-    steps(module, data[learn], None, config, config.epochs, on_epoch, best)
+    steps(module, module.objective, data[learn], config, on_epoch, best)
     module.load_state_dict(best.state)
     said = _said(module, data[held])
-    heats, scores = [temperature(*pair) for pair in said], [right(*pair)[1] for pair in said]
+    heats = [temperature(*pair) for pair in said]
+    scores: list[float | None] = [right(*pair)[1] for pair in said]
     if config.refit:
         module = _made(data, dims, names, config)
-        steps(module, data, None, config, config.epochs, on_epoch, stop=best.epoch)
+        steps(module, module.objective, data, config, on_epoch, stop=best.epoch)
     return module.eval(), heats, scores
 
 
@@ -151,9 +146,10 @@ def _made(data: HeadBatch, dims: dict[str, int], names: dict[str, list[str]], co
     return _Tasks(data, dims, names, config)
 
 
+@torch.inference_mode()
 def _said(module: _Tasks, held: HeadBatch) -> list[tuple[Tensor, Tensor]]:
     """Logits and targets of each task, of the rows that have its label."""
-    logits = logits_of(module, held)
+    logits = module(held.vectors, held.present)
     pairs = []
     for i, name in enumerate(module.heads):
         known = held.target[:, i] >= 0
@@ -162,5 +158,5 @@ def _said(module: _Tasks, held: HeadBatch) -> list[tuple[Tensor, Tensor]]:
 
 
 def _mean_score(held: HeadBatch, module: _Tasks) -> tuple[float, float]:
-    values = [right(*pair) for pair in _said(module, held)]
-    return tuple(float(np.mean(column)) for column in zip(*values, strict=True))
+    merits, shares = zip(*(right(*pair) for pair in _said(module, held)), strict=True)
+    return float(np.mean(merits)), float(np.mean(shares))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 
 # Seven of CLIP's eighty, which do as well as all of them (OpenAI's notebook); names alone in the last.
@@ -13,7 +14,7 @@ TEMPLATES = (
 )  # fmt: skip
 
 
-def class_vectors(encoder, names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> np.ndarray:  # noqa: ANN001
+def class_vectors(encoder: Encoder, names: Sequence[str], templates: Sequence[str] = TEMPLATES) -> np.ndarray:
     """float32 (classes, d) of unit length: the mean of a class's sentences, each of unit length before (CLIP).
 
     Raises BadRequest for a template without {}.

@@ -17,7 +17,7 @@ import torch
 from retrieval.datatypes import Features, Item, Pair
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer, pad
-from retrieval.errors import BadRequest, ImageError
+from retrieval.errors import ImageError, NothingReadable
 from retrieval.images import load
 from retrieval.training.augment import augment, drop_words, jitter
 from retrieval.training.config import TrainConfig
@@ -81,8 +81,9 @@ class TrainingSet:
         self._word_dropout = config.word_dropout if isinstance(encoder.tokenize, CaptionTokenizer) else 0.0
         self.flips = mirrors(config.flip, [text for several in texts for text in several])
         if len(self._items) < 2:
-            raise BadRequest(
-                f"{len(self._items)} usable picture(s): contrastive training needs at least 2, better 1000"
+            raise NothingReadable(
+                f"{len(self._items)} usable picture(s): contrastive training needs at least 2, better 1000: add some",
+                self.skipped,
             )
         self.order = Order(config.seed, len(self._items), self.batch_size, weights, near, config.hard_share)
 

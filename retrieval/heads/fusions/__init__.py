@@ -7,7 +7,7 @@ fusions pick it up. A modality's own name (image, text, ...) is that modality al
 import difflib
 from collections.abc import Iterable
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
 from retrieval.heads import probes
@@ -67,13 +67,12 @@ def build(config: HeadConfig, dims: dict[str, int], outputs: int) -> Fusion:
         raise BadRequest(f"--fusion {config.fusion} cannot be made so ({error}): change --set") from error
 
 
-def rebuild(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dict[str, Tensor]) -> Fusion:
-    """The fusion that was saved: built from its config and filled. Raises what torch raises where they do not fit."""
+def rebuild(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dict[str, Tensor]) -> nn.Module:
+    """The module that was saved: built from its config and filled. Raises what torch raises where they do not fit."""
     if config.head not in probes.TRAINED:
         return probes.rebuild(config, dims, outputs, tensors)
-    module = build(config, dims, config.shared or outputs)
-    if config.shared:
-        module = multitask.TaskPart(module, outputs)
+    body = build(config, dims, config.shared or outputs)
+    module = multitask.TaskPart(body, nn.Linear(body.outputs, outputs)) if config.shared else body
     module.like(tensors)
     module.load_state_dict(tensors)
     return module

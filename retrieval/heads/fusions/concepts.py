@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.errors import BadRequest
-from retrieval.heads.fusions.graph import spread
+from retrieval.heads.propagation import spread
 
 _SHARE = 0.5  # of what a node is that comes from its neighbours
 

@@ -1,13 +1,11 @@
-"""Knowledge fusion: a row beside its nearest labelled rows (GATv2), labels and scores that spread over a graph.
+"""Knowledge fusion: a row beside its nearest labelled rows.
 
 GATv2           attention over the edges of a list, by scatter
 Graph           --fusion graph: each row looks at the rows it was fitted on that are like it, and at their labels
-nearest         the edges between each row and its k nearest, as an index would find them
-propagate       labels spread from the few rows that have one
-rerank          scores of items spread to items like them
+
+Labels that spread over a graph without a head are in propagation.py.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -60,6 +58,7 @@ class Graph(Fusion):
     """
 
     narrow = 2
+    _units: Vectors  # of the nodes, found at the first question: neither they nor the statistics change
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0, k: int = 16) -> None:
         super().__init__(dims, outputs, width, dropout)
@@ -101,7 +100,7 @@ class Graph(Fusion):
             self.register_buffer(f"{_SHARED}vectors_{name}", vectors[name].clone())
             self.register_buffer(f"{_SHARED}present_{name}", present[name].clone())
         self.register_buffer(f"{_SHARED}labels", labels.clone())
-        self._units: Vectors = {}  # of the nodes, found at the first question: neither they nor the statistics change
+        self._units = {}
 
     def _memory(self) -> tuple[Vectors, Vectors, Tensor]:
         held = dict(self.named_buffers(recurse=False))
@@ -119,7 +118,7 @@ class Graph(Fusion):
     def edges(self, vectors: Vectors, present: Vectors) -> tuple[Tensor, Tensor]:
         """int64 (2, e): from a node of the memory to a row, none to a row from itself; and how near they are, (e,)."""
         known, there, _ = self._memory()
-        total = shared = 0
+        total = shared = torch.zeros(())
         for name in self.names:
             x, mask = pooled(vectors[name], present[name])
             both = (mask[:, None] & there[name]).float()
@@ -145,45 +144,3 @@ class Graph(Fusion):
         heard = self.attend.messages(own, nodes, torch.stack([source, goal]), self.sharp * near)
         said = self.classify(F.relu(own + heard))
         return said if self.concepts is None else said @ self.concepts.T
-
-
-# ---------------------------------------------------------------- without training
-
-
-def nearest(vectors: np.ndarray, k: int) -> np.ndarray:
-    """int64 (2, e): each row (n, d) and its k nearest others, both ways, each edge once."""
-    from indexes import exact, segments
-
-    segment = segments.Segment(0, vectors.astype(np.float16), np.empty(0, np.int64))
-    found = exact.search([segment], np.ascontiguousarray(vectors, np.float32), min(k + 1, len(vectors))).rows
-    rows = np.repeat(np.arange(len(vectors)), found.shape[1])
-    pairs = np.stack([rows, found.ravel()])[:, (rows != found.ravel()) & (found.ravel() >= 0)]
-    return np.unique(np.concatenate([pairs, pairs[::-1]], 1), axis=1)
-
-
-def spread(values: np.ndarray, edges: np.ndarray, share: float, steps: int = 30) -> np.ndarray:
-    """values (n, c): each step is `share` of the neighbours' (symmetrically normalised) and the rest of one's own.
-
-    Zhou 2004. A node without edges keeps its value, as every node does where share is 0.
-    """
-    count = np.bincount(edges[1], minlength=len(values)).astype(np.float64)
-    weight = 1 / np.sqrt(count[edges[0]] * count[edges[1]])
-    alone = count == 0
-    now = values.astype(np.float64)
-    for _ in range(steps):
-        heard = np.zeros_like(now)
-        np.add.at(heard, edges[1], weight[:, None] * now[edges[0]])
-        now = np.where(alone[:, None], values, share * heard + (1 - share) * values)
-    return now
-
-
-def propagate(labels: np.ndarray, classes: int, edges: np.ndarray, share: float = 0.9) -> np.ndarray:
-    """float64 (n, classes), of which the greatest is the answer. labels int64 (n,), -1 where there is none."""
-    known = np.zeros((len(labels), classes))
-    known[labels >= 0, labels[labels >= 0]] = 1
-    return spread(known / np.maximum(1, known.sum(0)), edges, share)
-
-
-def rerank(scores: np.ndarray, edges: np.ndarray, share: float = 0.3) -> np.ndarray:
-    """Scores of items (q, n) for queries: an item gains where those like it score. Without edges nothing changes."""
-    return spread(scores.T, edges, share, steps=3).T

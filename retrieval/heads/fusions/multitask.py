@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from retrieval.heads.blocks import Criterion, Fusion, Vectors
+from retrieval.heads.blocks import Criterion, Fusion, Learner, Vectors
 
 
-class MultiTask(nn.Module):
+class MultiTask(Learner):
     """One fusion, several tasks: name -> outputs.
 
     weights: of the tasks' losses, fixed; None learns them, exp(-s) loss + s for each (Kendall 2018).
@@ -18,7 +18,7 @@ class MultiTask(nn.Module):
         super().__init__()
         if weights is not None and len(weights) != len(tasks):
             raise ValueError(f"one weight for each of {', '.join(tasks)}")
-        self.body, self.fixed = body, weights
+        self.body, self.fixed, self.pace = body, weights, body.pace
         self.heads = nn.ModuleDict({name: nn.Linear(body.outputs, outputs) for name, outputs in tasks.items()})
         if weights is None:
             self.doubt = nn.Parameter(torch.zeros(len(tasks)))
@@ -30,9 +30,9 @@ class MultiTask(nn.Module):
 
     def parts(self) -> dict[str, "TaskPart"]:
         """Each task as a module of its own, on the shared body."""
-        return {name: TaskPart(self.body, head=head) for name, head in self.heads.items()}
+        return {name: TaskPart(self.body, head) for name, head in self.heads.items()}
 
-    def objective(
+    def joint_loss(
         self, vectors: Vectors, present: Vectors, targets: Mapping[str, Tensor], criteria: Mapping[str, Criterion]
     ) -> Tensor:
         """The weighed sum of the tasks' losses. A target of -1 is missing: that row teaches that task nothing."""
@@ -50,10 +50,9 @@ class MultiTask(nn.Module):
 class TaskPart(nn.Module):
     """One task of several: the shared body, and the task's own layer."""
 
-    def __init__(self, body: Fusion, outputs: int = 0, head: nn.Linear | None = None) -> None:
+    def __init__(self, body: Fusion, head: nn.Module) -> None:
         super().__init__()
-        self.body = body
-        self.head = nn.Linear(body.outputs, outputs) if head is None else head
+        self.body, self.head = body, head
 
     def like(self, tensors: dict[str, Tensor]) -> None:
         """As Fusion's."""

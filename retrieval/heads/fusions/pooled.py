@@ -42,7 +42,7 @@ class Mean(Fusion):
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,
                  project: bool = True) -> None:  # fmt: skip
         super().__init__(dims, outputs, width, dropout, project)
-        self.classify = nn.Linear(self.width, outputs)
+        self.classify: nn.Module = nn.Linear(self.width, outputs)
 
     def pool(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(b, m, w) and bool (b, m) to (b, w)."""
@@ -127,6 +127,7 @@ class Bilinear(Fusion):
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0) -> None:
         super().__init__(dims, outputs, width, dropout)
         for layer in self.project.values():
+            assert isinstance(layer, nn.Linear)
             nn.init.ones_(layer.bias)  # so that a product of several starts near each of them, not near nothing
         self.classify = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, outputs))
 

@@ -1,7 +1,7 @@
-"""Fusions that combine models rather than vectors: common space, alignment, ensembles, experts, averaged weights."""
+"""Fusions that combine models rather than vectors: common space, alignment, ensembles, experts."""
 
 import math
-from collections.abc import Mapping
+from functools import reduce
 
 import torch
 import torch.nn.functional as F
@@ -89,8 +89,13 @@ class Ensemble(Fusion):
 
     def fit_statistics(self, vectors: Vectors, present: Vectors) -> None:
         """Those of every member."""
-        for member in self.members:
+        for member in self.models:
             member.fit_statistics(vectors, present)
+
+    @property
+    def models(self) -> list[Fusion]:
+        """The members, as the fusions that they are."""
+        return [member for member in self.members if isinstance(member, Fusion)]
 
     def answers(self, vectors: Vectors, present: Vectors) -> tuple[Tensor, Tensor]:
         """What each member says (b, members, outputs), and who is asked: bool (b, members)."""
@@ -110,7 +115,7 @@ class Ensemble(Fusion):
 
     def objective(self, vectors: Vectors, present: Vectors, target: Tensor, criterion: Criterion) -> Tensor:
         """The sum of the members' own: none hears of the others."""
-        return sum(member.objective(vectors, present, target, criterion) for member in self.members)
+        return reduce(torch.add, [member.objective(vectors, present, target, criterion) for member in self.models])
 
 
 class Experts(Ensemble):
@@ -127,7 +132,7 @@ class Experts(Ensemble):
 
     def gated(self, vectors: Vectors, present: Vectors, asked: Tensor) -> Tensor:
         """The gate's weights (b, members): 0 for an expert whose modality is missing."""
-        whole = self.members[-1]
+        whole = self.models[-1]
         seen = []
         for name in self.names:
             x, mask = whole.raw(vectors, present, name)
@@ -139,19 +144,3 @@ class Experts(Ensemble):
         logits, asked = self.answers(vectors, present)  # asked once for both
         mixed = (self.gated(vectors, present, asked)[..., None] * logits).sum(1)
         return criterion(mixed, target) + sum(criterion(said, target) for said in logits.unbind(1))
-
-
-def interpolate(first: Mapping[str, Tensor], second: Mapping[str, Tensor], alpha: float) -> dict[str, Tensor]:
-    """Weights between two models of one shape (WiSE-FT, soups): alpha 0 is the first, 1 the second, bit for bit.
-
-    Raises ValueError where their tensors differ in name or shape.
-    """
-    if {k: v.shape for k, v in first.items()} != {k: v.shape for k, v in second.items()}:
-        raise ValueError("only models of one shape have weights between them")
-    return {name: _between(tensor, second[name], alpha) for name, tensor in first.items()}
-
-
-def _between(first: Tensor, second: Tensor, alpha: float) -> Tensor:
-    if not first.is_floating_point() or alpha in (0, 1):
-        return (second if alpha == 1 else first).clone()
-    return torch.lerp(first, second, alpha)

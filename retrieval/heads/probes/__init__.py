@@ -76,8 +76,8 @@ def fit_probe(
     """
     names, mean = names_of(config, dims)
     module = OneVector(names, mean, nn.Identity())
-    vectors, others = (module.joined(*part[:2]) for part in (learn, held))
-    if config.head in WITH_WORDS and vectors.shape[1] != words.shape[1]:
+    vectors, others = (module.joined(part[0], part[1]) for part in (learn, held))
+    if config.head in WITH_WORDS and words is not None and vectors.shape[1] != words.shape[1]:
         raise BadRequest(f"--head {config.head} compares with the words of classes: use --fusion image, text or mean")
     rows = Rows(vectors, learn[2], others, held[2], classes, words, config.seed)
     both = [OneVector(names, mean, probe).requires_grad_(False).eval() for probe in HEADS[config.head](rows)]
@@ -87,17 +87,20 @@ def fit_probe(
 def rebuild(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dict[str, Tensor]) -> OneVector:
     """The head that was saved. Raises KeyError or what torch raises where the tensors do not fit."""
     names, mean = names_of(config, dims)
-    shapes = {name.removeprefix("probe."): tensor.shape for name, tensor in tensors.items()}
-    if config.head == "knn":
-        probe = linear.NearestRows(shapes["vectors"][1], outputs, shapes["vectors"][0])
-    elif config.head in ("tip", "tip_f"):
-        probe = adapters.Tip(shapes["keys"][1], outputs, shapes["keys"][0])
-    elif config.head == "clip_adapter":
-        probe = adapters.ClipAdapter(shapes["words"][1], outputs)
-    elif config.head == "lp++":
-        probe = adapters.LpPlusPlus(shapes["weight"][1], outputs)
-    else:
-        probe = linear.Linear(shapes["weight"][1], outputs)
-    module = OneVector(names, mean, probe)
+    module = OneVector(names, mean, _untrained(config, outputs, tensors))
     module.load_state_dict(tensors)
     return module.requires_grad_(False)
+
+
+def _untrained(config: HeadConfig, outputs: int, tensors: dict[str, Tensor]) -> nn.Module:
+    """A probe of the size that these tensors have."""
+    shapes = {name.removeprefix("probe."): tensor.shape for name, tensor in tensors.items()}
+    if config.head == "knn":
+        return linear.NearestRows(shapes["vectors"][1], outputs, shapes["vectors"][0])
+    if config.head in ("tip", "tip_f"):
+        return adapters.Tip(shapes["keys"][1], outputs, shapes["keys"][0])
+    if config.head == "clip_adapter":
+        return adapters.ClipAdapter(shapes["words"][1], outputs)
+    if config.head == "lp++":
+        return adapters.LpPlusPlus(shapes["weight"][1], outputs)
+    return linear.Linear(shapes["weight"][1], outputs)

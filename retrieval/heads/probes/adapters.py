@@ -3,6 +3,8 @@
 All of them start from zero-shot: without rows, or with a share of 0, they are it.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +19,11 @@ EPOCHS, BATCH = 20, 256  # of Tip-Adapter-F and CLIP-Adapter
 
 class Tip(nn.Module):
     """scale x W' + alpha exp(-beta (1 - x K')) V: a cache of rows beside the words (Zhang 2022)."""
+
+    words: Tensor
+    values: Tensor
+    alpha: Tensor
+    beta: Tensor
 
     def __init__(self, dim: int, classes: int, rows: int) -> None:
         super().__init__()
@@ -70,7 +77,7 @@ def tip_f(rows: Rows) -> tuple[Tip, Tip]:
 
 def _cache(rows: Rows, keys: Tensor, target: Tensor, alpha: float = 1.0, beta: float = 5.5) -> Tip:
     probe = Tip(keys.shape[1], rows.classes, len(keys))
-    return probe.set(rows.words, keys, target, alpha, beta)
+    return probe.set(rows.texts(), keys, target, alpha, beta)
 
 
 @torch.no_grad()
@@ -82,7 +89,8 @@ def _right(probe: Tip, held: Tensor, target: Tensor, alpha: float, beta: float) 
     return right
 
 
-def _epochs(module: nn.Module, vectors: Tensor, target: Tensor, seed: int):  # noqa: ANN202 - yields after each epoch
+def _epochs(module: nn.Module, vectors: Tensor, target: Tensor, seed: int) -> Iterator[int]:
+    """Train, and stop after each epoch to be looked at."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(module.parameters(), 1e-3, eps=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS)
@@ -97,6 +105,9 @@ def _epochs(module: nn.Module, vectors: Tensor, target: Tensor, seed: int):  # n
 
 class ClipAdapter(nn.Module):
     """x' = r MLP(x) + (1 - r) x of unit length, then the words (Gao 2021). r = 0 is zero-shot."""
+
+    words: Tensor
+    ratio: Tensor
 
     def __init__(self, dim: int, classes: int, ratio: float = 0.2) -> None:
         super().__init__()
@@ -113,12 +124,12 @@ class ClipAdapter(nn.Module):
 def clip_adapter(rows: Rows) -> tuple[ClipAdapter, ClipAdapter]:
     """The ratio and the epoch are chosen on rows held out."""
     held, target = rows.chooser()
-    best, kept = -1.0, None
+    best, kept = -1.0, dict[str, Tensor]()
     for ratio in (0.2, 0.5, 0.8):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(rows.seed)
             probe = ClipAdapter(rows.vectors.shape[1], rows.classes, ratio)
-        probe.words.copy_(rows.words)
+        probe.words.copy_(rows.texts())
         for _ in _epochs(probe, rows.vectors, rows.target, rows.seed):
             with torch.no_grad():
                 right = float((probe(held).argmax(1) == target).float().mean())
@@ -130,6 +141,10 @@ def clip_adapter(rows: Rows) -> tuple[ClipAdapter, ClipAdapter]:
 
 class LpPlusPlus(nn.Module):
     """Logits x (w_k + alpha_k t_k): a linear probe that mixes in the words, a share for each class (Huang 2024)."""
+
+    words: Tensor
+    weight: Tensor
+    alpha: Tensor
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -145,7 +160,7 @@ class LpPlusPlus(nn.Module):
 def lp_plus_plus(rows: Rows, steps: int = 300) -> tuple[LpPlusPlus, LpPlusPlus]:
     """Block descent; steps are as long as the Lipschitz constants allow: the loss never rises, nothing is tuned."""
     parts = (rows.all(), (rows.vectors, rows.target))
-    after, before = (_descended(*part, rows.words, steps) for part in parts)
+    after, before = (_descended(*part, rows.texts(), steps) for part in parts)
     return after, before
 
 

@@ -6,6 +6,7 @@
 sure it is can be seen on them. Probes are `nn.Module`s with buffers, saved and loaded as fusions are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,11 @@ class Rows:
     words: Tensor | None = None
     seed: int = 0
 
+    def texts(self) -> Tensor:
+        """The words of the classes, for a head that is one of WITH_WORDS."""
+        assert self.words is not None
+        return self.words
+
     def all(self) -> tuple[Tensor, Tensor]:
         """Both together."""
         return torch.cat([self.vectors, self.held]), torch.cat([self.target, self.held_target])
@@ -45,6 +51,9 @@ class Rows:
 
 class Linear(nn.Module):
     """x W + b with fixed weights: what ridge, logistic, prototypes and zero-shot end in."""
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -64,7 +73,7 @@ class Linear(nn.Module):
 
 def zero_shot(rows: Rows, scale: float = 100.0) -> tuple[Linear, Linear]:
     """Each class is the vector of its name in a sentence: no row is used. Logits are `scale` times the cosine."""
-    probe = Linear(rows.words.shape[1], rows.classes).set(scale * rows.words)
+    probe = Linear(rows.texts().shape[1], rows.classes).set(scale * rows.texts())
     return probe, probe
 
 
@@ -133,8 +142,11 @@ def penalty_of(step: int) -> float:
     return 10 ** (-6 + 12 * step / (SWEEP - 1))
 
 
-def search(right) -> int:  # noqa: ANN001 - f(step) -> how good
-    """Parametric binary search: seven points, then half the span around the best, down to one step of 96."""
+def search(right: Callable[[int], float]) -> int:
+    """Parametric binary search: seven points, then half the span around the best, down to one step of 96.
+
+    right(step): how good a step is.
+    """
     points = [round(i * (SWEEP - 1) / 6) for i in range(7)]
     best, span = max(points, key=right), (SWEEP - 1) / 6
     while span > 1:
@@ -173,6 +185,10 @@ def lbfgs(
 class NearestRows(nn.Module):
     """The k nearest of the rows vote, each by exp(cosine / temperature); found as the index finds them."""
 
+    vectors: Tensor
+    target: Tensor
+    k: Tensor
+
     def __init__(self, dim: int, classes: int, rows: int, k: int = 1, temperature: float = 0.07) -> None:
         super().__init__()
         self.register_buffer("vectors", torch.zeros(rows, dim, dtype=torch.float16))
@@ -196,13 +212,14 @@ def knn(rows: Rows) -> tuple[NearestRows, NearestRows]:
     held, held_target = rows.chooser()
     right = {}
     for k in (1, 3, 5, 10, 20, 50):
-        probe = _filled(rows.vectors, rows.target, rows.classes, k)
+        probe = filled(rows.vectors, rows.target, rows.classes, k)
         right[k] = int((probe(held).argmax(1) == held_target).sum()) if len(rows.held) else -k
     best = max(right, key=lambda k: right[k])
-    return _filled(*rows.all(), rows.classes, best), _filled(rows.vectors, rows.target, rows.classes, best)
+    return filled(*rows.all(), rows.classes, best), filled(rows.vectors, rows.target, rows.classes, best)
 
 
-def _filled(vectors: Tensor, target: Tensor, classes: int, k: int) -> NearestRows:
+def filled(vectors: Tensor, target: Tensor, classes: int, k: int) -> NearestRows:
+    """A vote of the k nearest of these rows: vectors (n, d), target int64 (n,)."""
     probe = NearestRows(vectors.shape[1], classes, len(vectors), k)
     probe.vectors.copy_(vectors)
     probe.target.copy_(target)

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from retrieval.datatypes import Item
-from retrieval.errors import BadRequest, ImageError
+from retrieval.encoders.protocol import Encoder
+from retrieval.errors import BadRequest, ImageError, NothingReadable
 from retrieval.heads import examples as labelled
 from retrieval.heads import inputs as features
 from retrieval.heads.config import HeadConfig
@@ -38,7 +39,7 @@ class PreparedRows:
 
 
 def prepare(
-    source: str, column: str, task: str, encoder,  # noqa: ANN001 - anything that encodes
+    source: str, column: str, task: str, encoder: Encoder,
     vectors: dict[str, Path] | None = None, on_progress: Callable[[int, int], None] = lambda done, total: None,
     learn: bool = False, inputs: str | Sequence[str] = "",
 ) -> PreparedRows:  # fmt: skip
@@ -54,20 +55,22 @@ def prepare(
 
 
 def encoded(
-    examples: Examples, encoder, vectors: dict[str, Path] | None = None,  # noqa: ANN001
+    examples: Examples, encoder: Encoder, vectors: dict[str, Path] | None = None,
     on_progress: Callable[[int, int], None] = lambda done, total: None, inputs: str | Sequence[str] = "",
 ) -> PreparedRows:  # fmt: skip
     """Rows as an encoder sees them: `prepare`, once they are read."""
     own = {name: features.read_vectors(name, file, examples.total) for name, file in (vectors or {}).items()}
     names = features.chosen(inputs, encoder, list(own)) if isinstance(inputs, str) else inputs
-    inputs = features.encode(examples.items, encoder, names, on_progress)
+    seen = features.encode(examples.items, encoder, names, on_progress)
     for name in own.keys() & set(names):
-        inputs = features.with_vectors(inputs, name, own[name][examples.rows])
-    there = np.flatnonzero(inputs.anything)
+        seen = features.with_vectors(seen, name, own[name][examples.rows])
+    there = np.flatnonzero(seen.anything)
     if not len(there):
-        raise BadRequest(f"{examples.source}: no labelled row has a picture that decodes, or a text: check the source")
-    skipped = inputs.skipped
-    kept = replace(inputs[there], skipped=skipped)
+        raise NothingReadable(
+            f"{examples.source}: no labelled row has a picture that decodes, or a text: check the source",
+            seen.skipped,
+        )
+    kept = replace(seen[there], skipped=seen.skipped)
     return PreparedRows(_take(examples, there), kept, len(examples) - len(there))
 
 
@@ -79,7 +82,7 @@ def _take(examples: Examples, rows: np.ndarray) -> Examples:
 
 
 def one_row(
-    picture: Path | None, text: str, encoder, dims: dict[str, int], vectors: dict[str, Path] | None = None,  # noqa: ANN001
+    picture: Path | None, text: str, encoder: Encoder, dims: dict[str, int], vectors: dict[str, Path] | None = None,
 ) -> Inputs:  # fmt: skip
     """A picture, a text and vectors of your own (.npy with one row), as one row. None and "" are missing.
 
@@ -119,7 +122,7 @@ def remarks(prepared: PreparedRows) -> list[str]:
 
 
 def train_head(
-    prepared: PreparedRows, encoder, config: HeadConfig,  # noqa: ANN001 - anything that encodes
+    prepared: PreparedRows, encoder: Encoder, config: HeadConfig,
     on_epoch: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Head, float | None]:  # fmt: skip
     """A head fitted on all rows, and its score on those of them that were held out meanwhile.
@@ -141,6 +144,6 @@ def train_head(
     return head, fitted.score
 
 
-def whereabouts(encoder) -> str:  # noqa: ANN001
+def whereabouts(encoder: Encoder) -> str:
     """The name of an encoder, from any folder."""
     return str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name
