@@ -13,6 +13,24 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a network
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="all fault points and all tests, not a sample: `make soak`")
+
+
+def pytest_collection_modifyitems(config, items):
+    """What is marked slow is for --soak."""
+    if not config.getoption("--soak"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture(scope="session")
+def soak(request):
+    """Whether there is time for everything."""
+    return request.config.getoption("--soak")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
     """A cache of the tests' own, not the user's."""

@@ -11,7 +11,7 @@ A SIGKILL loses nothing that was written: that is the state in which everything 
 import hashlib
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -33,13 +33,18 @@ class Crash:
     files: Files
 
 
-def crashes(before: Files, calls: Sequence[Call], extra: int = 0, seed: int = 0) -> Iterator[Crash]:
+def crashes(
+    before: Files, calls: Sequence[Call], extra: int = 0, seed: int = 0, points: Container[int] | None = None
+) -> Iterator[Crash]:
     """The states that a crash before each call, and after the last one, could have left.
 
-    before: the files at the start, all durable. extra: that many more states a point, with random subsets.
+    before: the files at the start, all durable. extra: that many more states a point, with random subsets. points: only
+    where so many calls were done.
     """
     rng = random.Random(seed)
     for point in range(len(calls) + 1):
+        if points is not None and point not in points:
+            continue
         done = calls[:point]
         acknowledged = sum(call.kind == "acknowledge" for call in done)
         for what, names, data in _choices(done, extra, rng):
