@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from retrieval.sources.picturebook import scenes
@@ -63,6 +64,12 @@ def photos(tmp_path):
     (root / "more" / "green.txt").write_text("a green field\n")
     Image.new("RGB", (16, 16), (0, 0, 255)).save(root / "blue é.png")
     return root
+
+
+@pytest.fixture
+def pictures():
+    """Three of noise: uint8 (32, 32, 3)."""
+    return list(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,7 @@ from eval.faults.crashes import crashes, digest, read_files, write_files
 from eval.faults.syscalls import KILL, Call, acknowledge, watch, works_here
 from indexes import Record, Store, StoreError
 from indexes.approximate import ann
+from rows import numbered
 from sampling import spread
 
 pytestmark = [
@@ -34,12 +35,7 @@ DIM = 8
 FAULTS = (errno.ENOSPC, errno.EIO)
 
 
-def unit(*numbers):
-    rows = np.stack([np.random.default_rng(n).standard_normal(DIM) for n in numbers])
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-VECTORS = unit(*range(16))
+VECTORS = numbered(*range(16), dim=DIM)
 # A step: what it does to a Store, and to a plain dictionary of id -> stamp. A stamp is the number of a row of VECTORS.
 STEPS = {
     "add": (lambda store: put(store, a=0, b=1, c=2), lambda model: model | {"a": "0", "b": "1", "c": "2"}),

@@ -10,6 +10,7 @@ from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import fit
 from retrieval.heads.fusions import graph
 from retrieval.heads.inputs import Inputs
+from rows import unit
 
 
 def rings(rows, seed=0):
@@ -70,8 +71,7 @@ def test_without_edges_nothing_spreads():
 def test_reranking_finds_what_its_neighbours_are_found_for():
     rng = np.random.default_rng(1)
     centres = np.eye(12)
-    items = centres[np.arange(120) % 12] + rng.normal(0, 0.12, (120, 12))
-    items = (items / np.linalg.norm(items, axis=1, keepdims=True)).astype(np.float32)
+    items = unit(centres[np.arange(120) % 12] + rng.normal(0, 0.12, (120, 12)))
     queries = centres + rng.normal(0, 0.45, (12, 12))
     before = queries @ items.T
     after = graph.rerank(before, graph.nearest(items, 6), 0.7)
@@ -98,8 +98,7 @@ def test_the_graph_beats_two_layers_where_like_keeps_with_like():
 
     def draw(rows):
         which = rng.integers(0, 80, rows)
-        vectors = centres[which] + rng.normal(0, 0.3, (rows, 24))
-        vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+        vectors = unit(centres[which] + rng.normal(0, 0.3, (rows, 24)))
         return Inputs({"image": vectors}, {"image": np.ones(rows, bool)}), [str(k) for k in kind[which]]
 
     inputs, labels = draw(360)
