@@ -10,11 +10,14 @@ demo: $(VENV)/.installed
 	$(BIN)/mmr demo --force
 
 # A process a core, a thread each: small products on several threads wait for each other more than they work.
-test: $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
+test: $(VENV)/.installed-dev
+	$(PYTEST)
+
+# Every fault point and every slow test, where `make test` takes a sample.
 soak: $(VENV)/.installed-dev
-	MMR_SOAK=40 MMR_KILLS=20 $(BIN)/python -m pytest tests/test_faults.py tests/test_kills.py
+	$(PYTEST) --soak
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from retrieval.sources.picturebook import scenes
@@ -11,6 +12,24 @@ from toy import ToyEncoder
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test asks a network
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="all fault points and all tests, not a sample: `make soak`")
+
+
+def pytest_collection_modifyitems(config, items):
+    """What is marked slow is for --soak."""
+    if not config.getoption("--soak"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture(scope="session")
+def soak(request):
+    """Whether there is time for everything."""
+    return request.config.getoption("--soak")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -45,6 +64,12 @@ def photos(tmp_path):
     (root / "more" / "green.txt").write_text("a green field\n")
     Image.new("RGB", (16, 16), (0, 0, 255)).save(root / "blue é.png")
     return root
+
+
+@pytest.fixture
+def pictures():
+    """Three of noise: uint8 (32, 32, 3)."""
+    return list(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
 
 
 @pytest.fixture(scope="session")

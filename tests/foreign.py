@@ -28,7 +28,7 @@ class Wide(ToyEncoder):
         return self._wide(super().encode_texts(texts))
 
     def _wide(self, rows):
-        return np.roll(np.pad(rows, ((0, 0), (0, 508))), self.turned, axis=1)
+        return np.roll(np.pad(rows, ((0, 0), (0, self.dim - 4))), self.turned, axis=1)
 
 
 def rclip_database(path, rows, version=4):
@@ -77,8 +77,3 @@ def held(path):
         rows = store.rows()
         parts = [part for segment in store.segments for _, part in segment.blocks()]
         return np.concatenate(parts), store.records(rows), store.manifest
-
-
-def unit(*rows):
-    rows = np.array(rows, np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

@@ -12,19 +12,20 @@ from indexes.approximate import ann, tune
 from indexes.approximate.recorded import Point, Recorded
 from indexes.approximate.rerank import refined, rerank
 from indexes.segments import Segment
+from rows import unit
 
 DIM, COUNT = 32, 3000
 
 
-def unit_rows(count, seed):
+def clustered(count, seed):
     """Rows around a hundred centres, as pictures of a hundred things are."""
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(99).standard_normal((100, DIM))
     rows = centres[rng.integers(0, 100, count)] + 0.7 * rng.standard_normal((count, DIM))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit(rows)
 
 
-ROWS, QUERIES = unit_rows(COUNT, 0), unit_rows(1500, 1)
+ROWS, QUERIES = clustered(COUNT, 0), clustered(1500, 1)
 
 
 def segment(rows=ROWS, first=0, dead=()):
@@ -85,7 +86,7 @@ def test_the_rerank_drops_what_was_deleted_and_pads_what_is_missing():
 def test_points_rise_and_keep_their_promise_on_other_queries(index):
     assert [point.asked for point in index.points] == [0.9, 0.95, 0.99]
     assert sorted(point.recall for point in index.points) == [point.recall for point in index.points]
-    others = unit_rows(2000, 2)
+    others = clustered(2000, 2)
     truth = exact.search([segment()], others, 10).rows
     for point in index.points:
         found = ann.search(index, point, [segment()], others, 10).rows
@@ -201,7 +202,7 @@ def test_a_store_answers_from_it_after_opening_again(store, monkeypatch):
 
 
 def test_new_rows_are_found_at_once_and_merged_later(store, monkeypatch):
-    new = unit_rows(50, 5)
+    new = clustered(50, 5)
     store.add(new, [Record(f"new {i}") for i in range(50)])
     store.delete(["3"])
     assert store.derived.unmerged() == 50

@@ -15,6 +15,7 @@ from retrieval.indexing import stored
 from retrieval.search import confidence, filters, near_duplicates
 from retrieval.search import diversity as mmr
 from retrieval.search.answers import Asked
+from rows import unit
 
 
 @pytest.fixture
@@ -28,11 +29,6 @@ def retriever(photos, toy):
 
 def uris(hits):
     return [hit.uri for hit in hits]
-
-
-def unit(rows):
-    rows = np.asarray(rows, np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 # ---------------------------------------------------------------- sums

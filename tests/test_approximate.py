@@ -1,10 +1,13 @@
 """When a store gets an approximate index, and what it is measured with."""
 
+import zlib
+
 import numpy as np
 import pytest
 
 from indexes import Record, Store
 from retrieval.indexing import approximate
+from rows import numbered, unit_rows
 
 
 class Encoder:
@@ -15,8 +18,7 @@ class Encoder:
 
     def encode_texts(self, texts):
         self.texts = list(texts)
-        rows = np.stack([np.random.default_rng(abs(hash(text)) % 2**32).standard_normal(16) for text in texts])
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+        return numbered(*(zlib.crc32(text.encode()) for text in texts), dim=16)
 
 
 @pytest.fixture
@@ -30,8 +32,7 @@ def store(tmp_path, monkeypatch):
 
 def grow(store, count, caption="thing {}"):
     first = len(store)
-    rows = np.random.default_rng(first).standard_normal((count, 16)).astype(np.float32)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = unit_rows(np.random.default_rng(first), count, 16)
     names = range(first, first + count)
     store.add(rows, [Record(str(i), fields={"caption": caption.format(i)} if caption else {}) for i in names])
 

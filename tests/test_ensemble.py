@@ -27,12 +27,6 @@ def parts():
     return [part(1), part(2, width=32, scale=30.0)]
 
 
-@pytest.fixture
-def pictures():
-    rng = np.random.default_rng(0)
-    return list(rng.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
-
-
 def logits(encoder, pictures):
     return encoder.encode_images(pictures) @ encoder.encode_texts(WORDS).T * encoder.log_logit_scale.exp().item()
 

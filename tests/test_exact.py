@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from indexes import exact, segments
 from indexes.segments import Segment
+from rows import unit_rows
 
 
 def segments_of(rows, cuts, dead):
@@ -86,11 +87,6 @@ def certified(request, monkeypatch):
     monkeypatch.setattr(certified, "GROUP", 4)
     torch.manual_seed(0)
     return certified
-
-
-def unit_rows(rng, count, dim):
-    rows = rng.standard_normal((count, dim)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize("dim", [3, 64])

@@ -11,11 +11,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from foreign import NAMES, Wide, clip_folder, held, rclip_database, rclip_row, unit
+from foreign import NAMES, Wide, clip_folder, held, rclip_database, rclip_row
 from indexes import Store, WrongEncoder
 from retrieval import Retriever
 from retrieval.errors import BadRequest
 from retrieval.exchange import export, import_into, importing, open_collection
+from rows import unit
 from toy import ToyEncoder
 
 # ---------------------------------------------------------------- rclip
@@ -153,7 +154,7 @@ def test_an_index_that_another_process_writes_to_is_read_all_the_same(rclip, pho
 
 def test_clip_retrieval_moves_in(tmp_path, photos, monkeypatch):
     """Eleven partitions, whose order is that of their names; captions and other columns; paths from where we are."""
-    rows = unit(*(np.eye(12)[i] + 0.1 for i in range(12)))
+    rows = unit(np.eye(12) + 0.1)
     paths = [f"photos/{name}" for name in NAMES]
     shards = [
         (
@@ -181,7 +182,7 @@ def test_clip_retrieval_moves_in(tmp_path, photos, monkeypatch):
 
 def test_addresses_and_keys_are_no_files(tmp_path):
     """What img2dataset and webdataset give: no file, so none is missed. Rows of one key are told from each other."""
-    rows = unit([1, 0], [0, 1], [1, 1])
+    rows = unit([[1, 0], [0, 1], [1, 1]])
     web = {"image_path": ["0001", "0002", "0003"], "url": ["http://a/x.jpg", None, "http://a/x.jpg"]}
     import_into(tmp_path / "i", open_collection("clip-retrieval", clip_folder(tmp_path / "w", [(rows, web)])), "small")
     _, records, manifest = held(tmp_path / "i")
@@ -202,12 +203,14 @@ def test_rows_that_are_no_unit_vectors(tmp_path):
 
 
 def test_folders_that_do_not_fit_together(tmp_path):
-    row = unit([1, 0])
+    row = unit([[1, 0]])
     good = (row, {"key": ["a"]})
     cases = {
         "no img_emb": tmp_path / "nothing",
         "1 vectors in 1 file.*2 rows in 1 of": clip_folder(tmp_path / "more", [(row, {"key": ["a", "b"]})]),
-        "holds rows of 3, img_emb_0.npy of 2": clip_folder(tmp_path / "dim", [good, (unit([1, 0, 0]), {"key": ["b"]})]),
+        "holds rows of 3, img_emb_0.npy of 2": clip_folder(
+            tmp_path / "dim", [good, (unit([[1, 0, 0]]), {"key": ["b"]})]
+        ),
         "no column that names pictures, only width": clip_folder(tmp_path / "name", [(row, {"width": [1]})]),
         "cannot be read as parquet": clip_folder(tmp_path / "damaged", [good]),
         "no metadata": clip_folder(tmp_path / "bare", [good]),
@@ -227,7 +230,7 @@ def test_folders_that_do_not_fit_together(tmp_path):
 
 
 def test_npy_with_each_kind_of_table(tmp_path, photos):
-    np.save(tmp_path / "v.npy", unit([1, 0], [0, 1], [1, 1]).astype(np.float64))
+    np.save(tmp_path / "v.npy", unit([[1, 0], [0, 1], [1, 1]]).astype(np.float64))
     (photos / "t.csv").write_text("image,caption,year\n" + "".join(f"{name},a {name},2011\n" for name in NAMES))
     lines = [json.dumps({"path": name, "caption": [f"a {name}", "x"], "year": "2011"}) for name in NAMES]
     (photos / "t.jsonl").write_text("\n".join(lines))

@@ -3,7 +3,9 @@
 The calls of one script (create, add, update, delete, compact, collect, replace) are recorded as the kernel sees them,
 every folder that a power cut could have left is rebuilt from the record, and each is opened and compared with a
 dictionary.
-`make soak` adds random subsets (MMR_SOAK=40 states more a point).
+
+A quick run tries some of the calls, in each operation the first of each kind among them; `make soak` (--soak) tries
+all, and random subsets of what was not synced besides.
 """
 
 import errno
@@ -19,25 +21,22 @@ import numpy as np
 import pytest
 
 from eval.faults.crashes import crashes, digest, read_files, write_files
-from eval.faults.syscalls import KILL, acknowledge, watch, works_here
+from eval.faults.syscalls import KILL, Call, acknowledge, watch, works_here
 from indexes import Record, Store, StoreError
 from indexes.approximate import ann
+from rows import numbered
+from sampling import spread
 
 pytestmark = [
     pytest.mark.skipif(not works_here(), reason="tracing a child needs Linux on x86-64 and the right to ptrace"),
     # The children of a process with threads do no more than write files.
     pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning"),
 ]
-EXTRA = int(os.environ.get("MMR_SOAK", "0"))
 DIM = 8
+FAULTS = (errno.ENOSPC, errno.EIO)
 
 
-def unit(*numbers):
-    rows = np.stack([np.random.default_rng(n).standard_normal(DIM) for n in numbers])
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
-VECTORS = unit(*range(16))
+VECTORS = numbered(*range(16), dim=DIM)
 # A step: what it does to a Store, and to a plain dictionary of id -> stamp. A stamp is the number of a row of VECTORS.
 STEPS = {
     "add": (lambda store: put(store, a=0, b=1, c=2), lambda model: model | {"a": "0", "b": "1", "c": "2"}),
@@ -123,6 +122,23 @@ def check(root, allowed):
 
 
 @pytest.fixture
+def every(soak):
+    """How far apart the calls are that are tried: about a fifth of the work where not all of it is asked for."""
+    return 1 if soak else 12
+
+
+def kind(call: Call) -> tuple[str, str]:
+    """What is done, to which kind of file: ("write", ".f16.partial")."""
+    return call.kind, "".join(Path(call.target or call.path).suffixes)
+
+
+def between(calls: list[Call]) -> list[tuple]:
+    """Of each moment of the script, before the first call to after the last: the step, and the calls around it."""
+    step, kinds = np.cumsum([0, *(call.kind == "acknowledge" for call in calls)]), [None, *map(kind, calls), None]
+    return list(zip(step.tolist(), kinds, kinds[1:], strict=False))
+
+
+@pytest.fixture
 def root(tmp_path):
     """A folder in memory where there is one: a state is written and read, nothing more."""
     memory = Path("/dev/shm")
@@ -133,12 +149,12 @@ def root(tmp_path):
     shutil.rmtree(made, ignore_errors=True)
 
 
-def test_whatever_a_power_cut_leaves_the_last_promise_holds(root, record_property):
+def test_whatever_a_power_cut_leaves_the_last_promise_holds(root, soak, every, record_property):
     calls = watch(lambda: live(root), root).calls
     assert sum(call.kind == "acknowledge" for call in calls) == 1 + len(STEPS)
     held, seen, count = models(), set(), 0
-    before = {}
-    for crash in crashes(before, calls, extra=EXTRA):
+    points = set(spread(between(calls), every))
+    for crash in crashes({}, calls, extra=40 if soak else 0, points=points):
         count += 1
         state = (digest(crash.files), crash.acknowledged)
         if state not in seen:
@@ -152,11 +168,11 @@ def test_whatever_a_power_cut_leaves_the_last_promise_holds(root, record_propert
                     f"after call {crash.point} ({calls[crash.point - 1]}), {crash.what}: {error}"
                 ) from error
     record_property("crash states", count)
-    assert count >= 5000  # more than half of them differ
+    assert count >= (5000 if soak else 1000)  # about half of them differ
 
 
-def test_a_call_that_fails_costs_one_operation(root):
-    """ENOSPC and EIO at each call of each operation: an error, the state before or after, and the retry succeeds."""
+def test_a_call_that_fails_costs_one_operation(root, soak, every):
+    """ENOSPC or EIO at calls of each operation: an error, the state before or after, and the retry succeeds."""
     held, tried = models(), 0
     for number, (name, (step, _)) in enumerate(STEPS.items()):
         shutil.rmtree(root)
@@ -181,16 +197,16 @@ def test_a_call_that_fails_costs_one_operation(root):
                     step(store)  # what failed once may be done again, with the same Store
                 assert store.stamps() == allowed[1]
 
-        points = len(watch(work, root).calls)  # nothing is acknowledged in it
-        for fault in (errno.ENOSPC, errno.EIO):
-            for point in range(points):
+        kinds = [kind(call) for call in watch(work, root).calls]  # nothing is acknowledged in it
+        for turn, point in enumerate(spread(kinds, every)):
+            for fault in FAULTS if soak else FAULTS[turn % 2 :][:1]:
                 shutil.rmtree(root)
                 write_files(root, start)
                 watched = watch(work, root, point, fault)
                 assert watched.code == 0, f"{name}, call {point}, {os.strerror(fault)}: {watched}"
                 check(root, allowed)
                 tried += 1
-    assert tried >= 300
+    assert tried >= (600 if soak else 100)
 
 
 def comparable(files):
@@ -198,12 +214,12 @@ def comparable(files):
     return {path: len(data) if path.endswith("-journal") else data for path, data in files.items()}
 
 
-def test_sigkill_leaves_what_the_record_says(root):
+def test_sigkill_leaves_what_the_record_says(root, soak):
     """The instrument itself: a child really killed before a call leaves the files that the record predicts."""
     calls = watch(lambda: live(root), root).calls
     predicted = {crash.point: crash.files for crash in crashes({}, calls) if crash.what == "killed"}
     acknowledged = np.cumsum([call.kind == "acknowledge" for call in calls])
-    for point in range(0, len(calls), 11):
+    for point in range(0, len(calls), 11 if soak else 60):
         if calls[point].kind == "acknowledge":
             continue
         shutil.rmtree(root)

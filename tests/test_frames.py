@@ -18,6 +18,7 @@ from retrieval.images import load
 from retrieval.towers.frames import FRAME_POOLINGS, build_frames
 from retrieval.training.dataset import TrainingSet
 from retrieval.training.loop import train
+from rows import unit_tensor
 from toy import ToyEncoder
 
 CONFIG = dataclasses.replace(
@@ -57,29 +58,25 @@ def trained_pool(kind, dim=16):
     return pool
 
 
-def units(*shape, seed=0):
-    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
-
-
 # ---------------------------------------------------------------- the poolings
 
 
 @pytest.mark.parametrize("kind", ["attention", "transformer"])
 @pytest.mark.parametrize("count", [1, 3, 8])
 def test_a_clip_that_does_not_move_is_its_picture(kind, count):
-    picture = units(5, 1, 16)
+    picture = unit_tensor(5, 1, 16)
     got = trained_pool(kind)(picture.expand(-1, count, -1))
     torch.testing.assert_close(got, picture[:, 0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["attention", "transformer"])
 def test_it_starts_as_the_mean(kind):
-    frames = units(3, 5, 16)
+    frames = unit_tensor(3, 5, 16)
     torch.testing.assert_close(build_frames(16, {"type": kind})(frames), F.normalize(frames.mean(1), dim=-1))
 
 
 def test_only_the_transformer_knows_the_order():
-    frames, back = units(3, 5, 16), units(3, 5, 16).flip(1)
+    frames, back = unit_tensor(3, 5, 16), unit_tensor(3, 5, 16).flip(1)
     attention, transformer = trained_pool("attention"), trained_pool("transformer")
     torch.testing.assert_close(attention(frames), attention(back))
     assert (transformer(frames) - transformer(back)).abs().max() > 1e-2
@@ -95,7 +92,7 @@ def test_attention_takes_the_frame_that_it_was_taught():
 
 @pytest.mark.parametrize("kind", ["attention", "transformer"])
 def test_a_clip_does_not_see_the_others_of_its_batch(kind):
-    pool, frames = trained_pool(kind), units(3, 5, 16)
+    pool, frames = trained_pool(kind), unit_tensor(3, 5, 16)
     for row, clip in zip(pool(frames), frames, strict=True):
         torch.testing.assert_close(pool(clip[None])[0], row)
 
@@ -156,7 +153,7 @@ def test_a_trained_encoder_gets_a_pooling_of_its_own(trained, clips, tmp_path):
 
 def test_clips_of_any_length_are_pooled_beside_pictures():
     counts = np.array([2, 1, 3, 2])
-    vectors = units(8, 6).numpy()
+    vectors = unit_tensor(8, 6).numpy()
     got = encoding.pooled(vectors, counts, ToyEncoder().pool_frames)
     for row, start, count in zip(got, np.cumsum(counts) - counts, counts, strict=True):
         mean = vectors[start : start + count].mean(0)
@@ -173,7 +170,7 @@ def test_the_pooling_without_torch(kind):
     query_encoder.ensure_exported(encoder)
     query = query_encoder.open_query_encoder(encoder.fingerprint, lambda: encoder)
     for count in (2, 7):
-        frames = units(3, count, 16).numpy()
+        frames = unit_tensor(3, count, 16).numpy()
         np.testing.assert_allclose(query.pool_frames(frames), encoder.pool_frames(frames), atol=1e-5)
 
 

@@ -5,20 +5,13 @@ import shutil
 import time
 
 import pytest
-from PIL import Image
 
 from indexes import Store
 from retrieval import Retriever
 from retrieval.indexing import changes, roots, skipped
 from retrieval.indexing.changes import Changes
 from retrieval.sources.registry import Options, parse_uri
-from toy import ToyEncoder
-
-
-def picture(path, colour=(255, 0, 0)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), colour).save(path)
-    return path
+from toy import ToyEncoder, picture
 
 
 def index(root, *folders, options=None):

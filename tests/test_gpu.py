@@ -11,13 +11,12 @@ from indexes import Record, Store, exact
 from indexes.approximate import ann, ann_file, gpu, tune
 from indexes.approximate.recorded import Point
 from indexes.segments import Segment
+from rows import unit, unit_rows
 
 DIM, COUNT = 16, 2000
 RNG = np.random.default_rng(0)
-ROWS = RNG.standard_normal((COUNT, DIM)).astype(np.float32)
-ROWS /= np.linalg.norm(ROWS, axis=1, keepdims=True)
-QUERIES = ROWS[:300] + 0.3 * RNG.standard_normal((300, DIM)).astype(np.float32)
-QUERIES /= np.linalg.norm(QUERIES, axis=1, keepdims=True)
+ROWS = unit_rows(RNG, COUNT, DIM)
+QUERIES = unit(ROWS[:300] + 0.3 * RNG.standard_normal((300, DIM)))
 SEGMENTS = [Segment(0, ROWS.astype(np.float16), np.array([3], np.int64))]
 
 

@@ -11,7 +11,8 @@ from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import fit
 from retrieval.heads.fusions import graph
 from retrieval.heads.inputs import Inputs
-from retrieval.indexing import catalog
+from retrieval.indexing import stored
+from rows import unit
 from terminal import fails, mmr
 
 
@@ -78,13 +79,13 @@ def test_labels_of_a_few_items_fill_an_index(trained, book, tmp_path):
     fails(mmr("head", "propagate", index, "sort"), 2, "has nothing in `sort`", "label items of two classes")
     with Store.open(index) as store:
         rows = store.rows()
-        before = {r.id: v for r, v in zip(store.records(rows), catalog.vectors(store, rows), strict=True)}
+        before = {r.id: v for r, v in zip(store.records(rows), stored.vectors(store, rows), strict=True)}
     done = mmr("head", "propagate", index, "kind")
     assert done.exit_code == 0, done.output
     assert "predicted_kind of 40 items" in done.stdout
     with Store.open(index) as store:
         records = store.records(store.rows())
-        for record, vector in zip(records, catalog.vectors(store, store.rows()), strict=True):
+        for record, vector in zip(records, stored.vectors(store, store.rows()), strict=True):
             meta = record.fields["meta"]
             said, sure, given = meta["predicted_kind"], meta["predicted_kind_probability"], meta.get("kind")
             assert said == given if given else said in ("even", "odd")
@@ -120,8 +121,7 @@ def test_the_graph_beats_two_layers_where_like_keeps_with_like():
 
     def draw(rows):
         which = rng.integers(0, 80, rows)
-        vectors = centres[which] + rng.normal(0, 0.3, (rows, 24))
-        vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+        vectors = unit(centres[which] + rng.normal(0, 0.3, (rows, 24)))
         return Inputs({"image": vectors}, {"image": np.ones(rows, bool)}), [str(k) for k in kind[which]]
 
     inputs, labels = draw(360)

@@ -11,18 +11,15 @@ from retrieval.heads import probes, zero_shot
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.probes import adapters, linear
 from retrieval.heads.probes.linear import Rows
+from rows import unit_tensor
 from toy import ToyEncoder
-
-
-def unit(*shape, seed=0):
-    return F.normalize(torch.randn(*shape, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
 def rows(count=60, classes=3, dim=8, held=20, noise=0.5, seed=0):
     """Vectors around the words of their classes, and the words."""
-    words = unit(classes, dim, seed=seed)
+    words = unit_tensor(classes, dim, seed=seed)
     target = torch.arange(count + held) % classes
-    vectors = F.normalize(words[target] + noise * unit(count + held, dim, seed=seed + 1), dim=1)
+    vectors = F.normalize(words[target] + noise * unit_tensor(count + held, dim, seed=seed + 1), dim=1)
     return Rows(vectors[:count], target[:count], vectors[count:], target[count:], classes, words)
 
 
@@ -180,7 +177,7 @@ def test_every_head_learns_what_is_there_and_comes_back_from_its_tensors(name):
 
 def test_several_modalities_stand_side_by_side_and_a_missing_one_adds_nothing():
     module = probes.OneVector(("image", "text"), False, torch.nn.Identity())
-    image, text = unit(2, 4), unit(2, 3, seed=1)
+    image, text = unit_tensor(2, 4), unit_tensor(2, 3, seed=1)
     there, not_first = torch.tensor([True, True]), torch.tensor([False, True])
     joined = module.joined({"image": image, "text": text}, {"image": there, "text": not_first})
     assert torch.allclose(joined[0], torch.cat([image[0], torch.zeros(3)]), atol=1e-6)

@@ -10,17 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from terminal import fails, lines, mmr
+from toy import picture
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def picture(path, colour=(255, 0, 0)):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (40, 40), colour).save(path)
-    return path
 
 
 def names(*words):

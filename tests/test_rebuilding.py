@@ -7,10 +7,10 @@ import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from PIL import Image
 
+from foreign import Wide
 from indexes import Locked, Store, WrongEncoder
 from retrieval import Retriever
 from retrieval.errors import BadRequest
@@ -21,22 +21,10 @@ from toy import ToyEncoder
 COUNT = 20
 
 
-class Wide(ToyEncoder):
-    """The same answers in rows of another length."""
+class Seven(Wide):
+    """The same answers in rows of seven."""
 
     name, dim = "wide", 7
-
-    def __init__(self):
-        super().__init__("wide-fingerprint")
-
-    def encode_images(self, images):
-        return self._widened(super().encode_images(images))
-
-    def encode_texts(self, texts):
-        return self._widened(super().encode_texts(texts))
-
-    def _widened(self, rows):
-        return np.pad(rows, ((0, 0), (0, 3)))
 
 
 @pytest.fixture
@@ -68,7 +56,7 @@ RED = ["00.png", "01.png", "02.png"]
 
 
 def test_another_encoder_takes_the_place_of_the_first(photos):
-    said, wide = [], Wide()
+    said, wide = [], Seven()
     report, found = build(photos, wide, said, another_encoder=True)
     assert (report.changed, report.added, report.removed, wide.images_seen) == (COUNT, 0, 0, COUNT)
     assert found == answers(photos, wide) == RED
@@ -79,7 +67,7 @@ def test_another_encoder_takes_the_place_of_the_first(photos):
         assert (store.dim, store.manifest["encoder"]["name"], len(store)) == (7, "wide", COUNT)
     with pytest.raises(WrongEncoder, match="made with encoder wide"):
         answers(photos, ToyEncoder())
-    again = Wide()
+    again = Seven()
     assert build(photos, again)[0].unchanged == COUNT
     assert again.images_seen == 0
 
@@ -92,7 +80,7 @@ def test_the_same_encoder_is_no_other(photos):
 
 def test_not_unless_it_is_asked_for(photos):
     with pytest.raises(WrongEncoder, match="mmr index --model"):
-        build(photos, Wide())
+        build(photos, Seven())
     assert answers(photos, ToyEncoder()) == RED
 
 
@@ -100,7 +88,7 @@ def test_what_changed_meanwhile_is_counted(photos):
     (photos / "00.png").unlink()
     Image.new("RGB", (8, 8), (255, 5, 0)).save(photos / "new.png")
     (photos / "19.png").write_bytes(b"no picture")
-    report, found = build(photos, Wide(), another_encoder=True)
+    report, found = build(photos, Seven(), another_encoder=True)
     assert (report.added, report.changed, report.removed, len(report.skipped)) == (1, COUNT - 2, 2, 1)
     assert found == ["new.png", "01.png", "02.png"]
 
@@ -112,19 +100,19 @@ def test_who_reads_meanwhile_reads_on(photos):
         def progress(done, total):
             during.append(answers(photos, ToyEncoder()))
 
-        build(photos, Wide(), another_encoder=True, on_progress=progress)
+        build(photos, Seven(), another_encoder=True, on_progress=progress)
         assert during
         assert set(map(tuple, during)) == {tuple(RED)}
         assert [hit.uri for hit in before.search("red", 3)] == RED
         assert before.store.dim == 4
-    assert answers(photos, Wide()) == RED
+    assert answers(photos, Seven()) == RED
 
 
 def test_where_nothing_can_be_used_all_stays(photos):
     for path in photos.glob("*.png"):
         path.write_bytes(b"no picture")
     with pytest.raises(BadRequest, match="no picture could be used, so .* stays as it was"):
-        build(photos, Wide(), another_encoder=True)
+        build(photos, Seven(), another_encoder=True)
     assert answers(photos, ToyEncoder()) == RED
 
 
@@ -132,7 +120,7 @@ def test_what_the_folders_and_the_search_were_is_kept(photos, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "other.png")
     source = parse_uri([str(photos), str(photos)], Options(exclude=("0*.png",)))
     Retriever.build(source, photos / ".mmr", ToyEncoder())[0].close()
-    Retriever.build(source, photos / ".mmr", Wide(), another_encoder=True)[0].close()
+    Retriever.build(source, photos / ".mmr", Seven(), another_encoder=True)[0].close()
     with Store.open(photos / ".mmr") as store:
         assert store.manifest["walk"] == {"exclude": ["0*.png"]}
         assert store.manifest["walked"] > 0
@@ -143,7 +131,7 @@ def test_the_approximate_index_is_made_again_as_it_was_asked_for(photos, monkeyp
     monkeypatch.setattr(approximate, "LEAST_ROWS", 3)
     monkeypatch.setattr("indexes.approximate.tune.candidates", lambda *asked: [SimpleNamespace(spec="IVF1,Flat")])
     build(photos, ToyEncoder(), recall=0.8)
-    build(photos, Wide(), another_encoder=True)
+    build(photos, Seven(), another_encoder=True)
     with Store.open(photos / ".mmr") as store:
         assert (store.derived.recorded.asked, store.dim, store.verify()) == (0.8, 7, [])
 
@@ -165,9 +153,9 @@ def kill(photos, point):
     from indexes import Store
     from retrieval import Retriever
     from retrieval.indexing import reencode, update
-    from test_rebuilding import Wide
+    from test_rebuilding import Seven
 
-    Wide.bulk, update.COMMIT_SECONDS = 5, -1.0
+    Seven.bulk, update.COMMIT_SECONDS = 5, -1.0
 
     def hold(owner, name, after):
         real, calls = getattr(owner, name), []
@@ -179,7 +167,7 @@ def kill(photos, point):
         setattr(owner, name, counted)
 
     {KILLED[point]}
-    Retriever.build({str(photos)!r}, {str(photos / ".mmr")!r}, Wide(), another_encoder=True)
+    Retriever.build({str(photos)!r}, {str(photos / ".mmr")!r}, Seven(), another_encoder=True)
     """
     run = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=Path(__file__).parents[1], check=False)
     assert run.returncode == -signal.SIGKILL
@@ -192,7 +180,7 @@ def test_killed_before_the_commit_it_answers_as_before_and_goes_on(photos, point
     said, toy = [], ToyEncoder()
     assert build(photos, toy, said)[0].unchanged == COUNT
     assert [line.partition("is half")[2] for line in said] == [" of a rebuild: go on with --model wide, or remove it"]
-    wide = Wide()
+    wide = Seven()
     assert build(photos, wide, another_encoder=True)[1] == RED
     assert wide.images_seen == left_to_do
     assert not (photos / ".rebuilding-.mmr").exists()
@@ -201,8 +189,8 @@ def test_killed_before_the_commit_it_answers_as_before_and_goes_on(photos, point
 def test_killed_after_the_commit_it_is_done(photos):
     kill(photos, "after the commit")
     assert (photos / ".rebuilding-.mmr").exists()
-    assert answers(photos, Wide()) == RED
-    wide = Wide()
+    assert answers(photos, Seven()) == RED
+    wide = Seven()
     assert build(photos, wide)[0].unchanged == COUNT
     assert wide.images_seen == 0
     assert not (photos / ".rebuilding-.mmr").exists()
@@ -210,7 +198,7 @@ def test_killed_after_the_commit_it_is_done(photos):
 
 def test_a_third_encoder_begins_anew(photos):
     kill(photos, "half way")
-    third = Wide()
+    third = Seven()
     third.name, third.fingerprint = "third", "third-fingerprint"
     assert build(photos, third, another_encoder=True)[1] == RED
     assert third.images_seen == COUNT
@@ -226,5 +214,5 @@ def test_half_of_nothing_is_removed(photos):
 
 def test_one_rebuilds_at_a_time(photos):
     with Store.open(photos / ".mmr", write=True), pytest.raises(Locked):
-        build(photos, Wide(), another_encoder=True)
+        build(photos, Seven(), another_encoder=True)
     assert answers(photos, ToyEncoder()) == RED

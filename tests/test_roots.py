@@ -3,22 +3,15 @@
 from dataclasses import replace
 
 import pytest
-from PIL import Image
 
 from indexes import Store
 from retrieval import Retriever
 from retrieval.errors import BadRequest
 from retrieval.indexing import roots
 from retrieval.sources.registry import Options, open_items, parse_uri
-from toy import ToyEncoder
+from toy import ToyEncoder, picture
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-
-
-def picture(path, colour=RED):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (8, 8), colour).save(path)
-    return path
 
 
 @pytest.fixture

@@ -12,14 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from indexes import Damaged, Locked, NewerFormat, NotAnIndex, Record, Store, StoreError, database, durable, filters
+from rows import numbered as unit
 
 DIM = 8
-
-
-def unit(*numbers):
-    """One unit row for each number: the same number gives the same row."""
-    rows = np.stack([np.random.default_rng(n).standard_normal(DIM) for n in numbers])
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture

@@ -26,11 +26,6 @@ def build(count):
     return small_encoder(["a dog"] * 3, dim=8, image_size=32, views=count, **sizes).eval()
 
 
-@pytest.fixture
-def pictures():
-    return list(np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8))
-
-
 def test_the_views_are_the_whole_the_middle_and_their_mirror_images():
     row = torch.arange(10.0).expand(1, 1, 10, 10)
     middle = np.array(Image.fromarray(row[0, 0, 1:9, 1:9].numpy()).resize((10, 10), Image.Resampling.BILINEAR))

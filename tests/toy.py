@@ -1,10 +1,12 @@
-"""A toy encoder: exact expectations, no weights."""
+"""A toy encoder, which needs no weights, and files for it to see."""
 
 import re
 
 import numpy as np
+from PIL import Image
 
 from retrieval.encoders.preprocess import Preprocess
+from rows import unit
 
 
 class ToyEncoder:
@@ -24,16 +26,19 @@ class ToyEncoder:
         self.images_seen += len(images)
         arrays = [i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images]
         rows = [np.append(a.reshape(-1, 3).mean(0), 1e-3) for a in arrays]
-        return _unit(np.array(rows, np.float32).reshape(-1, 4))
+        return unit(np.reshape(rows, (-1, 4)))
 
     def encode_texts(self, texts):
         words = [re.findall(r"\w+", text.lower()) for text in texts]
         rows = [[w.count("red"), w.count("green"), w.count("blue"), 0.01] for w in words]
-        return _unit(np.array(rows, np.float32))
+        return unit(rows)
 
     def pool_frames(self, vectors):
-        return _unit(vectors.mean(1))
+        return unit(vectors.mean(1))
 
 
-def _unit(rows):
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def picture(path, colour=(255, 0, 0)):
+    """A file of one colour, the folders above it made; its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (8, 8), colour).save(path)
+    return path

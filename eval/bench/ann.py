@@ -25,10 +25,15 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import faiss
+
 from eval.bench import figure, peers_python
+from eval.bench.vectors import flat, nearest, parameters, save
 
 K, THREADS, ROUNDS, BUILDS = 10, 2, 5, 3
 ASKED = (0.90, 0.95, 0.99)
@@ -76,7 +81,7 @@ def faiss_hnsw32(rows: np.ndarray) -> tuple[Search, float]:
 
     index = faiss.IndexHNSWFlat(rows.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     index.add(rows)
-    return _faiss(index, faiss.SearchParametersHNSW, "efSearch"), _size(index)
+    return _graph(index), _size(index)
 
 
 def faiss_ivfpq(rows: np.ndarray, lists_a_root: float = 2, k_factor: int = 8) -> tuple[Search, float]:
@@ -93,9 +98,9 @@ def faiss_ivfpq(rows: np.ndarray, lists_a_root: float = 2, k_factor: int = 8) ->
     index.add(rows)
 
     def search(queries: np.ndarray, effort: int) -> np.ndarray:
-        inside = faiss.SearchParametersIVF(nprobe=min(effort, lists))
-        params = faiss.IndexRefineSearchParameters(k_factor=k_factor, base_index_params=inside)
-        return index.search(queries, K, params=params)[1]
+        inside = parameters("SearchParametersIVF", nprobe=min(effort, lists))
+        whole = parameters("IndexRefineSearchParameters", k_factor=k_factor, base_index_params=inside)
+        return nearest(index, queries, K, whole)
 
     return search, _size(index)
 
@@ -106,10 +111,10 @@ def autofaiss(rows: np.ndarray) -> tuple[Search, float]:
     from autofaiss import build_index
 
     index, _ = build_index(rows, save_on_disk=False, metric_type="ip", nb_cores=THREADS, verbose=40)
-    return lambda queries, effort: index.search(queries, K)[1], _size(faiss.downcast_index(index))
+    return lambda queries, effort: nearest(index, queries, K), _size(faiss.downcast_index(index))
 
 
-PEERS = {
+PEERS: dict[str, Callable[[np.ndarray], tuple[Search, float]]] = {
     "hnswlib": hnswlib, "usearch": usearch, "faiss HNSW32": faiss_hnsw32, "faiss IVFPQfs": faiss_ivfpq,
     "faiss IVFPQfs, k_factor 4": partial(faiss_ivfpq, k_factor=4),
     "faiss IVFPQfs, k_factor 16": partial(faiss_ivfpq, k_factor=16),
@@ -118,11 +123,14 @@ PEERS = {
 _IN_PEERS = ("hnswlib", "usearch", "autofaiss")
 
 
-def _faiss(index: object, parameters: type, name: str) -> Search:
-    return lambda queries, effort: index.search(queries, K, params=parameters(**{name: effort}))[1]
+def _graph(index: "faiss.IndexHNSWFlat") -> Search:
+    def search(queries: np.ndarray, effort: int) -> np.ndarray:
+        return nearest(index, queries, K, parameters("SearchParametersHNSW", efSearch=effort))
+
+    return search
 
 
-def _size(index: object) -> float:
+def _size(index: "faiss.Index") -> float:
     import faiss
 
     return len(faiss.serialize_index(index))
@@ -146,22 +154,23 @@ def per_second(search: Callable[[], object], count: int) -> float:
     return float(np.median(rates))
 
 
-def measure(search: Search, data: dict[str, np.ndarray], efforts: Iterator[int]) -> dict:
+def measure(search: Search, data: dict[str, np.ndarray], efforts: Iterator[int]) -> dict[float, dict[str, float]]:
     """recall asked -> {effort, qps, recall on held-out words}: the least effort that reaches it on the tuning words."""
-    points, left = {}, list(ASKED)
+    points: dict[float, dict[str, float]] = {}
+    left = list(ASKED)
     for effort in efforts:
         reached = recall(search(data["tune"], effort), data["tune_truth"])
         while left and reached >= left[0]:
             asked = left.pop(0)
             held_out = recall(search(data["test"], effort), data["test_truth"])
-            qps = per_second(lambda effort=effort: search(data["test"], effort), len(data["test"]))
+            qps = per_second(partial(search, data["test"], effort), len(data["test"]))
             points[asked] = {"effort": effort, "qps": qps, "recall": held_out}
         if not left:
             break
     return points
 
 
-def peer(name: str, file: str) -> dict:
+def peer(name: str, file: str) -> dict[str, Any]:
     """Build, tune and measure a peer; called in a process of its own."""
     with np.load(file) as kept:
         data = {key: kept[key] for key in kept.files}
@@ -178,7 +187,7 @@ def peer(name: str, file: str) -> dict:
     return {"build": seconds, "bytes": size, "points": measure(search, data, iter(EFFORTS))}
 
 
-def run_peer(name: str, file: Path) -> dict | None:
+def run_peer(name: str, file: Path) -> dict[str, Any] | None:
     """What `peer` says in the right environment; None, with the reason on stderr, where it fails."""
     python = peers_python() if name in _IN_PEERS else sys.executable
     command = [python, "-m", "eval.bench.ann", "--peer", name, "--data", str(file)]
@@ -192,7 +201,7 @@ def run_peer(name: str, file: Path) -> dict | None:
     return result
 
 
-def ours(data: dict[str, np.ndarray], folder: Path) -> dict:
+def ours(data: dict[str, np.ndarray], folder: Path) -> dict[str, Any]:
     """Build through the store, open again, and measure each promised point on held-out words."""
     from indexes import Record, Store
 
@@ -207,7 +216,7 @@ def ours(data: dict[str, np.ndarray], folder: Path) -> dict:
     opened = time.perf_counter() - started
     points = {}
     for asked in (*ASKED, 0.0):
-        search = lambda asked=asked: store.search(data["test"], K, recall=asked)  # noqa: E731
+        search = partial(store.search, data["test"], K, recall=asked)
         points[asked] = {
             "recall": recall(search().rows, data["test_truth"]),
             "qps": per_second(search, len(data["test"])),
@@ -221,12 +230,14 @@ def ours(data: dict[str, np.ndarray], folder: Path) -> dict:
 
 def build(path: Path, words: np.ndarray) -> tuple[float, float]:
     """Seconds to choose, build, tune and commit, with nothing kept from before; of the building alone, once more."""
-    import torch  # noqa: F401 - who indexes has encoded with it
+    import torch  # noqa: F401 - whoever indexes has encoded with it: its threads are there when FAISS runs
 
     from indexes import Store
     from indexes.approximate import ann, tune
 
-    say = lambda text: print(f"ours: {text}", file=sys.stderr, flush=True)  # noqa: E731
+    def say(text: str) -> None:
+        print(f"ours: {text}", file=sys.stderr, flush=True)
+
     with Store.open(path, write=True) as store:
         rows, memory = len(store), (4 * store.dim + 272) / 8 * len(store)
         started = time.perf_counter()
@@ -241,8 +252,7 @@ def open_flat(rows: np.ndarray, query: np.ndarray, folder: Path) -> float:
     """Seconds of faiss.read_index and one query, from a warm page cache."""
     import faiss
 
-    index = faiss.IndexFlatIP(rows.shape[1])
-    index.add(rows)
+    index = flat(rows)
     file = str(folder / "flat.faiss")
     faiss.write_index(index, file)
     started = time.perf_counter()
@@ -254,15 +264,14 @@ def prepare(name: str, quick: bool) -> dict[str, np.ndarray]:
     """The vectors with the exact answers to the words."""
     import faiss
 
-    from eval.bench import crossmodal
+    from eval.bench import crossmodal  # late: the peers' environments have none of ours
 
     data = crossmodal.load(name)
     if quick:
         data["rows"] = data["rows"][:50_000]
     faiss.omp_set_num_threads(THREADS)
-    flat = faiss.IndexFlatIP(data["rows"].shape[1])
-    flat.add(data["rows"].astype(np.float32))
-    return data | {f"{kind}_truth": flat.search(data[kind], K)[1] for kind in ("tune", "test")}
+    exact = flat(data["rows"].astype(np.float32))
+    return data | {f"{kind}_truth": nearest(exact, data[kind], K) for kind in ("tune", "test")}
 
 
 def main() -> None:
@@ -280,16 +289,16 @@ def main() -> None:
     data = prepare("made" if asked.made else "crossmodal", asked.quick)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "data.npz"
-        np.savez(file, **data)
+        save(file, data)
         others = {name: result for name in PEERS if name.startswith(asked.only) and (result := run_peer(name, file))}
         mine = ours(data, Path(folder))
-        flat = open_flat(data["rows"].astype(np.float32), data["test"][:1], Path(folder))
-        report(mine, others, flat, data)
+        opened = open_flat(data["rows"].astype(np.float32), data["test"][:1], Path(folder))
+        report(mine, others, opened)
         mine["store"].close()
 
 
-def report(mine: dict, others: dict[str, dict], flat: float, data: dict[str, np.ndarray]) -> None:
-    """The figures of the module's docstring."""
+def report(mine: dict[str, Any], others: dict[str, dict[str, Any]], opened: float) -> None:
+    """The figures of the module's docstring. opened: seconds until a Flat index of FAISS's has answered a query."""
     print(f"ours: {mine['spec']} {mine['points']}", file=sys.stderr)
     own = others.pop("autofaiss", None)
     best = max(others, key=lambda name: others[name]["points"].get("0.95", {"qps": 0})["qps"])
@@ -302,7 +311,7 @@ def report(mine: dict, others: dict[str, dict], flat: float, data: dict[str, np.
         figure("memory", [mine["bytes"]], [graph["bytes"]], "faiss HNSW32", 8, 8, smaller_is_better=True)
         figure("build", mine["build"], graph["build"], "faiss HNSW32", 8, 8, smaller_is_better=True)
         figure("build-alone", mine["alone"], graph["build"], "faiss HNSW32", 8, 8, smaller_is_better=True)
-    figure("open", [mine["open"]], [flat], "faiss.read_index of Flat", 5, 5, smaller_is_better=True)
+    figure("open", [mine["open"]], [opened], "faiss.read_index of Flat", 5, 5, smaller_is_better=True)
     off = max(abs(asked - mine["points"][asked]["recall"]) for asked in ASKED)
     figure("delivered", [off], [0.01], "tolerance", 1, 1, smaller_is_better=True)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from eval.bench import figure
 from eval.bench.indexing import Finished, in_ours, mmr, model_name, note, peer, rclip_home, run
+from eval.bench.vectors import unit_rows
 
 DIM, K, ROUNDS, QUERY = 512, 10, 7, "a dog"
 FIGURES = {"400": (400, 1.3, 2), "200k": (200_000, 6, 10)}  # pictures, floor, goal
@@ -37,19 +38,13 @@ database.close()
 # ---------------------------------------------------------------- the collections
 
 
-def unit_rows(count: int) -> np.ndarray:
-    """Random directions."""
-    rows = np.random.default_rng(0).standard_normal((count, DIM), np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
 def fill(folder: Path, count: int) -> Path:
     """Both collections in `folder`, over the folder of photos that is returned: names without files."""
     photos = folder / "photos"
     photos.mkdir()
     paths = [str(photos / f"{number // 1000:03d}" / f"{number:06d}.jpg") for number in range(count)]
     (folder / "paths").write_text("\n".join(paths))
-    np.save(folder / "vectors.npy", unit_rows(count))
+    np.save(folder / "vectors.npy", unit_rows(count, DIM, 0))
     database = rclip_home(folder / "rclip") / "db.sqlite3"
     given = [str(folder / "paths"), str(folder / "vectors.npy")]
     run([peer("rclip", "python"), "-c", _FILL_RCLIP, str(database), *given], folder)
@@ -109,9 +104,9 @@ def compare(name: str, count: int, rounds: int, floor: float, goal: float) -> No
         if same < K // 2:
             sys.exit(f"the answers differ:\n{mine.stdout}\n{theirs.stdout}")
         pairs = [(ours(folder), rclip(folder)) for _ in range(rounds)]
-    for suffix, field, bounds in (("", "seconds", (floor, goal)), ("-memory", "peak", (1, 1))):
-        values = [[getattr(finished, field) for finished in side] for side in zip(*pairs, strict=True)]
-        figure(name + suffix, *values, "rclip --no-indexing", *bounds, smaller_is_better=True)
+    for suffix, field, least, wanted in (("", "seconds", floor, goal), ("-memory", "peak", 1, 1)):
+        own, peers = ([getattr(finished, field) for finished in side] for side in zip(*pairs, strict=True))
+        figure(name + suffix, own, peers, "rclip --no-indexing", least, wanted, smaller_is_better=True)
 
 
 def main() -> None:

@@ -15,12 +15,14 @@ import os
 import sys
 from pathlib import Path
 
-import faiss
 import numpy as np
 import torch
 
+from eval.bench.vectors import flat, inverted_lists, nearest, parameters, save
 from indexes.approximate import tune
 from retrieval import load_encoder, open_pairs
+from retrieval.datatypes import Item
+from retrieval.encoders.encoder import DualEncoder
 from retrieval.images.load import load as load_picture
 from retrieval.training.dataset import augment
 
@@ -55,14 +57,16 @@ def make(run: str, source: str, rows: int) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def crops(encoder, items: list, each: int) -> np.ndarray:  # noqa: ANN001
+def crops(encoder: DualEncoder, items: list[Item], each: int) -> np.ndarray:
     """`each` random crops of every picture, float32 (n, d) of unit length, in random order."""
     generator = torch.Generator().manual_seed(0)
     keep = dataclasses.replace(encoder.preprocess, size=KEPT)
     found = []
     for number, item in enumerate(items):
         pixels = torch.from_numpy(keep(load_picture(item, at_least=2 * KEPT)))[None].expand(each, -1, -1, -1)
-        found.append(encoder(images=augment(pixels, SIZE, SMALLEST, True, generator)).image.float().numpy())
+        image = encoder(images=augment(pixels, SIZE, SMALLEST, True, generator)).image
+        assert image is not None  # pictures were given
+        found.append(image.float().numpy())
         if number % 500 == 0:
             print(f"{number}/{len(items)} pictures", file=sys.stderr, flush=True)
     rows = np.concatenate(found)
@@ -79,7 +83,10 @@ def draw(rows: int) -> dict[str, np.ndarray]:
     generator = torch.Generator().manual_seed(0)
     spectrum = torch.arange(1, MADE_DIM + 1) ** -0.5
     spectrum /= spectrum.norm()
-    normal = lambda count: torch.randn(count, MADE_DIM, generator=generator)  # noqa: E731
+
+    def normal(count: int) -> torch.Tensor:
+        return torch.randn(count, MADE_DIM, generator=generator)
+
     topics, turn = normal(TOPICS) * spectrum, torch.linalg.qr(normal(MADE_DIM))[0]
     means = torch.nn.functional.normalize(normal(2)) * APART
     popular = torch.arange(1, TOPICS + 1) ** -0.5
@@ -109,18 +116,14 @@ def load(name: str = "crossmodal") -> dict[str, np.ndarray]:
 def gap(vectors: dict[str, np.ndarray]) -> dict[str, int]:
     """Lists that IVF1024,Flat must visit for a recall@10 of 0.95, by kind of query."""
     rows = vectors["rows"].astype(np.float32)
-    flat = faiss.IndexFlatIP(rows.shape[1])
-    flat.add(rows)
-    index = faiss.index_factory(rows.shape[1], "IVF1024,Flat", faiss.METRIC_INNER_PRODUCT)
-    index.train(rows[:: max(1, len(rows) // 65_536)])
-    index.add(rows)
+    exact, lists = flat(rows), inverted_lists(rows)
     needed = {}
     for kind in ("test", "pictures"):
         queries = vectors[kind][:1000]
-        truth = flat.search(queries, tune.K)[1]
+        truth = nearest(exact, queries, tune.K)
         for probes in (2 ** (power / 4) for power in range(41)):
-            found = index.search(queries, tune.K, params=faiss.SearchParametersIVF(nprobe=round(probes)))[1]
-            if tune.hits(found, truth).mean() >= 0.95:
+            some = parameters("SearchParametersIVF", nprobe=round(probes))
+            if tune.hits(nearest(lists, queries, tune.K, some), truth).mean() >= 0.95:
                 needed[kind] = round(probes)
                 break
     return needed
@@ -139,7 +142,7 @@ def main() -> None:
     vectors = draw(asked.rows or 10**6) if asked.made else make(asked.run, asked.source, asked.rows or 504_000)
     file = cached("made" if asked.made else "crossmodal")
     file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(file, **vectors)
+    save(file, vectors)
     needed = gap(vectors)
     print(f"{len(vectors['rows'])} rows in {file}; lists visited for 0.95: {needed}", file=sys.stderr)
     print(f"words need {needed['test'] / needed['pictures']:.1f} times the work of pictures", file=sys.stderr)

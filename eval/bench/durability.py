@@ -3,7 +3,7 @@
     python -m eval.bench.durability          # figures `survives-faiss`, `survives-usearch`
 
 Version 1 of 64 vectors is saved and acknowledged, then version 2 in its place, the way each library saves. Every
-system call is a point; at each, the states that SIGKILL and a power cut could leave are rebuilt (eval/crashes.py) and
+system call is a point; at each, the states that SIGKILL and a power cut could leave are rebuilt (eval/faults) and
 opened in a process of their own. `lost`: nothing opens. `wrong`: it opens, and what it holds is neither version.
 Linux on x86-64 only. usearch comes from the peers' environment.
 """
@@ -15,11 +15,14 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from eval.bench import figure, peers_python
+from eval.bench.vectors import unit_rows
 from eval.faults.crashes import crashes, digest, write_files
 from eval.faults.syscalls import acknowledge, watch
 
@@ -29,14 +32,26 @@ WHOLE, LOST, WRONG = 0, 10, 11
 
 def version(number: int) -> np.ndarray:
     """The unit rows of a version."""
-    rows = np.random.default_rng(number).standard_normal((COUNT, DIM)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit_rows(COUNT, DIM, number)
+
+
+class Library(Protocol):
+    """What keeps vectors in a folder."""
+
+    def save(self, folder: Path, number: int) -> None:
+        """Put a version there, in place of the one that is."""
+        ...
+
+    def load(self, folder: Path) -> np.ndarray:
+        """The vectors that are there, (n, DIM). Raises where there are none, or they cannot be read."""
+        ...
 
 
 class Mmr:
     """Store.add, twice under the same ids."""
 
-    def save(self, folder: Path, number: int) -> None:  # noqa: D102
+    def save(self, folder: Path, number: int) -> None:
+        """Each vector under its number, the version as its stamp."""
         from indexes import Record, Store
 
         records = [Record(str(i), str(number)) for i in range(COUNT)]
@@ -44,7 +59,8 @@ class Mmr:
         with Store.open(path, write=True) if path.exists() else Store.create(path, DIM) as store:
             store.add(version(number), records)
 
-    def load(self, folder: Path) -> np.ndarray:  # noqa: D102
+    def load(self, folder: Path) -> np.ndarray:
+        """Of every segment."""
         from indexes import Store
 
         with Store.open(folder / "index") as store:
@@ -56,14 +72,16 @@ class Mmr:
 class Faiss:
     """faiss.write_index to the same path."""
 
-    def save(self, folder: Path, number: int) -> None:  # noqa: D102
+    def save(self, folder: Path, number: int) -> None:
+        """A flat index to a file."""
         import faiss
 
         index = faiss.IndexFlatIP(DIM)
         index.add(version(number))
         faiss.write_index(index, str(folder / "index.faiss"))
 
-    def load(self, folder: Path) -> np.ndarray:  # noqa: D102
+    def load(self, folder: Path) -> np.ndarray:
+        """What the file holds."""
         import faiss
 
         index = faiss.read_index(str(folder / "index.faiss"))
@@ -73,14 +91,16 @@ class Faiss:
 class Usearch:
     """Index.save to the same path."""
 
-    def save(self, folder: Path, number: int) -> None:  # noqa: D102
+    def save(self, folder: Path, number: int) -> None:
+        """Keys from 0 to a file."""
         from usearch.index import Index
 
         index = Index(ndim=DIM, metric="ip", dtype="f32")
         index.add(np.arange(COUNT), version(number), threads=1)
         index.save(str(folder / "index.usearch"))
 
-    def load(self, folder: Path) -> np.ndarray:  # noqa: D102
+    def load(self, folder: Path) -> np.ndarray:
+        """What the file holds."""
         from usearch.index import Index
 
         index = Index.restore(str(folder / "index.usearch"))
@@ -89,10 +109,10 @@ class Usearch:
         return np.asarray(index.get(np.arange(len(index))))
 
 
-LIBRARIES = {"mmr": Mmr, "faiss": Faiss, "usearch": Usearch}
+LIBRARIES: dict[str, type[Library]] = {"mmr": Mmr, "faiss": Faiss, "usearch": Usearch}
 
 
-def outcomes(library: Mmr | Faiss | Usearch) -> dict[str, int]:
+def outcomes(library: Library) -> dict[str, int]:
     """How many crash states are whole, lost or wrong."""
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as scratch:
         root = Path(scratch) / "live"
@@ -104,14 +124,14 @@ def outcomes(library: Mmr | Faiss | Usearch) -> dict[str, int]:
                 acknowledge()
 
         calls = watch(work, root).calls
-        seen: dict[tuple, int] = {}
-        count = Counter()
+        seen: dict[tuple[str, int], int] = {}
+        count: Counter[int] = Counter()
         for number, crash in enumerate(crashes({}, calls)):
             key = (digest(crash.files), crash.acknowledged)
             if key not in seen:
                 folder = Path(scratch) / str(number)
                 write_files(folder, crash.files)
-                seen[key] = in_child(lambda folder=folder, crash=crash: judge(library, folder, crash.acknowledged))
+                seen[key] = in_child(partial(judge, library, folder, crash.acknowledged))
             count[seen[key]] += 1
     return {
         "states": sum(count.values()), "whole": count[WHOLE], "lost": count[LOST],
@@ -119,7 +139,7 @@ def outcomes(library: Mmr | Faiss | Usearch) -> dict[str, int]:
     }  # fmt: skip
 
 
-def judge(library: Mmr | Faiss | Usearch, folder: Path, acknowledged: int) -> int:
+def judge(library: Library, folder: Path, acknowledged: int) -> int:
     """WHOLE where one of the allowed versions is there; before the first promise nothing need be."""
     allowed = [version(number).astype(np.float16) for number in (acknowledged, acknowledged + 1) if 0 < number < 3]
     try:

@@ -13,27 +13,25 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import faiss
 import numpy as np
 import torch
 
 from eval.bench import figure
+from eval.bench.vectors import flat, nearest, unit_rows
 from indexes import Record, Store
 
 DIM, K, THREADS, ROUNDS = 512, 10, 2, 5
 FIGURES = {1: (2, 3.3), 32: (10, 18), 128: (20, 40), 1000: (2, 4)}  # queries at once: floor, goal
 NOISE = 1e-6
+Found = TypeVar("Found")
 
 
-def unit_rows(count: int, seed: int) -> np.ndarray:
-    """Random directions."""
-    rows = np.random.default_rng(seed).standard_normal((count, DIM), np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def timed(search: Callable[[], object]) -> tuple[float, object]:
+def timed(search: Callable[[], Found]) -> tuple[float, Found]:
     """Seconds, and what it gave."""
     started = time.perf_counter()
     result = search()
@@ -55,21 +53,20 @@ def main() -> None:
     count = parser.parse_args().rows
     torch.set_num_threads(THREADS)
     faiss.omp_set_num_threads(THREADS)
-    rows, queries = unit_rows(count, 0), unit_rows(max(FIGURES), 1)
+    rows, queries = unit_rows(count, DIM, 0), unit_rows(max(FIGURES), DIM, 1)
     with tempfile.TemporaryDirectory() as folder, Store.create(Path(folder) / "index", DIM) as store:
         store.add(rows, [Record(str(number)) for number in range(count)])
         rows = rows.astype(np.float16)
-        flat = faiss.IndexFlatIP(DIM)
-        flat.add(rows.astype(np.float32))
+        whole = flat(rows.astype(np.float32))
         for size, (floor, goal) in FIGURES.items():
             asked = queries[:size]
-            first, _ = timed(lambda asked=asked: store.search(asked, K))
+            first, _ = timed(partial(store.search, asked, K))
             print(f"nq{size}: first search {first:.2f} s", file=sys.stderr)
             seconds, theirs = [], []
             for _ in range(ROUNDS):
-                taken, found = timed(lambda asked=asked: store.search(asked, K))
+                taken, found = timed(partial(store.search, asked, K))
                 seconds.append(taken)
-                taken, (_, ids) = timed(lambda asked=asked: flat.search(asked, K))
+                taken, ids = timed(partial(nearest, whole, asked, K))
                 theirs.append(taken)
                 check_same(rows, asked, found.rows, ids)
             figure(

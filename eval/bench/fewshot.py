@@ -12,8 +12,16 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    from retrieval.datatypes import Item
+    from retrieval.encoders.protocol import Encoder
+    from retrieval.heads.training import PreparedRows
 
 SHOTS, DRAWS, SIDE = (1, 2, 4, 8, 16), 5, 32
 HEADS = ("logistic", "ridge", "prototypes", "knn")
@@ -26,16 +34,19 @@ def drawn(labels: list[str], shots: int, seed: int) -> np.ndarray:
     return np.array([row for rows in groups.values() for row in rng.permutation(rows)[:shots]])
 
 
-def pixels(items: list) -> np.ndarray:
+def pixels(items: "list[Item]") -> np.ndarray:
     """float32 (n, 3072) of unit length, off their mean grey."""
     from retrieval.images.load import load
 
-    rows = np.stack([np.asarray(load(item).convert("RGB").resize((SIDE, SIDE)), np.float32).ravel() for item in items])
+    small = (load(item).convert("RGB").resize((SIDE, SIDE)) for item in items)
+    rows: np.ndarray = np.stack([np.asarray(picture, np.float32).ravel() for picture in small])
     rows = rows / 255 - 0.5
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def accuracy(head: str, learn, held, encoder, name: str, shots: int = 0, seed: int = 0) -> float:  # noqa: ANN001
+def accuracy(
+    head: str, learn: "PreparedRows", held: "PreparedRows", encoder: "Encoder", name: str, shots: int = 0, seed: int = 0
+) -> float:
     """Of a head on one modality. Few pictures: two of each class at the most say which penalty, as CoOp does it."""
     from retrieval.heads.config import HeadConfig
     from retrieval.heads.prepare import train_head
@@ -47,7 +58,7 @@ def accuracy(head: str, learn, held, encoder, name: str, shots: int = 0, seed: i
     return float(np.mean([fitted.names[i] == label for i, label in zip(answers, held.examples.labels, strict=True)]))
 
 
-def solvers(learn, held) -> tuple[float, float]:  # noqa: ANN001
+def solvers(learn: "PreparedRows", held: "PreparedRows") -> tuple[float, float]:
     """Accuracy of our L-BFGS and of scikit-learn's on the same vectors, at the penalty that our search chose."""
     import torch
     from sklearn.linear_model import LogisticRegression
@@ -60,15 +71,18 @@ def solvers(learn, held) -> tuple[float, float]:  # noqa: ANN001
     seen, truth = held.inputs.vectors["image"], examples.targets(held.examples.labels, names, "single")
     fit, chooser = examples.split(learn.examples.labels, 0.15, 0)
 
+    def ours(
+        rows: np.ndarray, target: np.ndarray, step: int, dtype: "torch.dtype" = torch.float32
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        penalty = linear.penalty_of(step)
+        return linear.lbfgs(torch.from_numpy(rows), torch.from_numpy(target), len(names), penalty, dtype=dtype)
+
     def right(step: int) -> float:
-        weight, bias = ours(torch.from_numpy(x[fit]), torch.from_numpy(y[fit]), step)
+        weight, bias = ours(x[fit], y[fit], step)
         return float(((torch.from_numpy(x[chooser]) @ weight.T + bias).argmax(1).numpy() == y[chooser]).mean())
 
-    def ours(vectors, target, step: int, dtype=torch.float32):  # noqa: ANN001, ANN202
-        return linear.lbfgs(vectors, target, len(names), linear.penalty_of(step), dtype=dtype)
-
     best = linear.search(right)
-    weight, bias = ours(torch.from_numpy(x), torch.from_numpy(y), best, torch.float64)  # as the head `logistic` does
+    weight, bias = ours(x, y, best, torch.float64)  # as the head `logistic` does
     mine = float(((torch.from_numpy(seen) @ weight.T + bias).argmax(1).numpy() == truth).mean())
     theirs = LogisticRegression(C=1 / linear.penalty_of(best), max_iter=2000, tol=1e-6).fit(x, y)
     return mine, float(theirs.score(seen, truth))
@@ -101,7 +115,7 @@ def main() -> None:
         means = {name: float(np.mean(of)) for name, of in figures.items()}
         spread = {name: float(np.std(of)) for name, of in figures.items()}
         print(shots or "all", {n: f"{means[n]:.3f} +- {spread[n]:.3f}" for n in means}, file=sys.stderr)
-        best = max(HEADS, key=means.get)
+        best = max(HEADS, key=lambda head: means[head])
         print(json.dumps({
             "name": f"{asked.label}, {shots or 'all'} pictures a class ({best})", "ours": round(means[best], 4),
             "peer": round(means["pixels"], 4), "peer_name": "logistic regression on pixels",

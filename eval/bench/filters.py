@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import faiss
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 
 from eval.bench import crossmodal, figure
+from eval.bench.vectors import flat, inverted_lists, nearest, parameters
 from indexes import Record, Store, filters
 from indexes.approximate import tune
 
@@ -40,26 +42,22 @@ class Peer:
     """FAISS indexes of the rows, asked with a selector."""
 
     def __init__(self, rows: np.ndarray) -> None:
-        dim = rows.shape[1]
-        self.flat = faiss.IndexFlatIP(dim)
-        self.flat.add(rows)
-        self.lists = faiss.index_factory(dim, "IVF1024,Flat", faiss.METRIC_INNER_PRODUCT)
-        self.lists.train(rows[:: max(1, len(rows) // 65_536)])
-        self.lists.add(rows)
+        self.flat, self.lists = flat(rows), inverted_lists(rows)
 
     def best(self, queries: np.ndarray, allowed: np.ndarray) -> tuple[str, float, np.ndarray]:
         """(which one, queries a second, the exact answer)."""
         bits = np.packbits(allowed, bitorder="little")
-        selector = faiss.IDSelectorBitmap(bits)
-        whole = faiss.SearchParameters(sel=selector)
-        truth = self.flat.search(queries, K, params=whole)[1]
-        found = {"IndexFlatIP": rate(lambda: self.flat.search(queries, K, params=whole))}
+        selector = faiss.IDSelectorBitmap(len(bits), faiss.swig_ptr(bits))
+        exactly = partial(nearest, self.flat, queries, K, parameters("SearchParameters", sel=selector))
+        truth = exactly()
+        found = {"IndexFlatIP": rate(exactly)}
         for probes in (2**power for power in range(11)):
-            some = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
-            if tune.hits(self.lists.search(queries, K, params=some)[1], truth).mean() >= ASKED:
-                found["IVF1024,Flat"] = rate(lambda some=some: self.lists.search(queries, K, params=some))
+            some = parameters("SearchParametersIVF", nprobe=probes, sel=selector)
+            search = partial(nearest, self.lists, queries, K, some)
+            if tune.hits(search(), truth).mean() >= ASKED:
+                found["IVF1024,Flat"] = rate(search)
                 break
-        name = max(found, key=found.get)
+        name = max(found, key=lambda name: found[name])
         return name, found[name], truth
 
 
@@ -78,14 +76,14 @@ def main() -> None:
         )
         budget = (4 * rows.shape[1] + 272) / 8 * len(rows)  # what `mmr index` gives it
         store.set_approximate(tune.choose(store.segments, data["tune"], store.dim, len(rows), ASKED, budget), ASKED)
-        whole = tune.hits(store.search(queries, K).rows, peer.flat.search(queries, K)[1]).mean()
+        whole = tune.hits(store.search(queries, K).rows, nearest(peer.flat, queries, K)).mean()
         print(f"{store.derived.recorded.spec}: recall {whole:.4f} without a filter", file=sys.stderr)
         for name, (most, floor, goal) in FIGURES.items():
             where = filters.parse(f"year < {most}")
             started = time.perf_counter()
             store.search(queries, K, where=where)
             first = time.perf_counter() - started
-            ours = rate(lambda where=where: store.search(queries, K, where=where))
+            ours = rate(partial(store.search, queries, K, where=where))
             which, theirs, truth = peer.best(queries, share < most)
             reached = tune.hits(store.search(queries, K, where=where).rows, truth).mean()
             print(f"{name}: first search {first:.2f} s, recall {reached:.4f}, peer {which}", file=sys.stderr)

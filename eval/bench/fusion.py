@@ -11,8 +11,12 @@ import csv
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 SIDE, PARTS = 32, 128  # pixels of a side, principal components
 
@@ -36,7 +40,7 @@ def peer(table: Path, label: str) -> dict[str, float]:
     captions = np.array([row["caption"] for row in rows])
     said = TfidfVectorizer().fit(captions[~test]).transform(captions)
 
-    def accuracy(features) -> float:  # noqa: ANN001
+    def accuracy(features: "csr_matrix") -> float:
         return max(
             LogisticRegression(C=c, max_iter=400).fit(features[~test], truth[~test]).score(features[test], truth[test])
             for c in (1.0, 10.0)

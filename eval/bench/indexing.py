@@ -25,8 +25,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
@@ -34,6 +35,9 @@ from PIL import Image, ImageDraw, ImageOps
 from eval.bench import figure, peers_python
 from indexes import Store
 from retrieval import cache
+
+if TYPE_CHECKING:
+    import torch
 
 NAME, THREADS = "ViT-B-32-256", 2
 FIGURES = {"photos": (2000, 200, None, 3, 4.5), "photos-12mp": (400, 20, (4000, 3000), 4, 8)}  # ..., floor, goal
@@ -157,7 +161,7 @@ def _make_models(folder: Path) -> None:
     shutil.copy(Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz", home / "tokenizer")
 
 
-def _export(module: object, example: object, file: Path) -> None:
+def _export(module: "torch.nn.Module", example: "torch.Tensor", file: Path) -> None:
     """As rclip's own files are exported: float32, opset 18, any batch, the names `input` and `output`."""
     import torch
 
@@ -270,7 +274,8 @@ def rate(name: str, tool: Tool, photos: Path, count: int) -> float:
 
 def compare(name: str, photos: Path, count: int, rounds: int, floor: float, goal: float) -> None:
     """The figure: ours before and after each peer, in turns."""
-    mine, theirs = [], {peer_name: [] for peer_name in PEERS}
+    mine: list[float] = []
+    theirs: dict[str, list[float]] = {peer_name: [] for peer_name in PEERS}
     for _ in range(rounds):
         for peer_name, tool in PEERS.items():
             mine.append(rate("mmr", ours, photos, count))
@@ -295,11 +300,15 @@ def steady(photos: Path, model: str, rounds: int = 3) -> dict[str, list[float]]:
         rates["bare"].append(len(pixels) / (time.perf_counter() - started))
         marks: list[tuple[float, int]] = []
         with tempfile.TemporaryDirectory() as folder:
-            mark = lambda done, total, marks=marks: marks.append((time.perf_counter(), done))  # noqa: E731
+            mark = partial(_mark, marks)
             Retriever.build(str(photos), Path(folder) / "index", encoder, on_progress=mark)[0].close()
         (begun, first), (ended, last) = marks[0], marks[-1]
         rates["ours"].append((last - first) / (ended - begun))
     return rates
+
+
+def _mark(marks: list[tuple[float, int]], done: int, total: int) -> None:
+    marks.append((time.perf_counter(), done))
 
 
 def main() -> None:

@@ -16,7 +16,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +30,7 @@ from retrieval.losses.contrastive import info_nce, sigmoid
 ROUNDS = 5
 MIB = 2**20
 Loss = Callable[[Features], torch.Tensor]
+Measured = TypeVar("Measured")
 
 
 def batch(pairs: int, dim: int, device: str) -> Features:
@@ -41,6 +44,12 @@ def batch(pairs: int, dim: int, device: str) -> Features:
     return Features(image, text, *(torch.tensor(x, device=device, requires_grad=True) for x in (20.0, -10.0)))
 
 
+def sides(f: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """(pictures, texts) of a batch, which has both."""
+    assert f.image is not None and f.text is not None
+    return f.image, f.text
+
+
 # ---------------------------------------------------------------- the losses
 
 
@@ -51,7 +60,8 @@ def ours(f: Features) -> torch.Tensor:
 
 def dense(f: Features) -> torch.Tensor:
     """Both cross-entropies of one matrix of logits: three products."""
-    logits = f.logit_scale * (f.image.float() @ f.text.float().T)
+    image, text = sides(f)
+    logits = f.logit_scale * (image.float() @ text.float().T)
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
@@ -60,24 +70,30 @@ def clip_loss(f: Features) -> torch.Tensor:
     """open_clip's, under autocast where the features are bfloat16."""
     from open_clip import ClipLoss
 
-    with torch.autocast("cuda", torch.bfloat16, enabled=f.image.is_cuda):
-        return ClipLoss()(f.image, f.text, f.logit_scale)
+    image, text = sides(f)
+    with torch.autocast("cuda", torch.bfloat16, enabled=image.is_cuda):
+        return ClipLoss()(image, text, f.logit_scale)
 
 
 def linear_cross_entropy(f: Features) -> torch.Tensor:
     """torch's, in chunks, once for each direction."""
-    target = torch.arange(len(f.image), device=f.image.device)
-    both = ((f.image, f.text), (f.text, f.image))
-    scale, options = f.logit_scale.to(f.image.dtype), torch.nn.LinearCrossEntropyOptions()
-    return sum(F.linear_cross_entropy(scale * x, y, target, options=options) for x, y in both) / 2
+    image, text = sides(f)
+    target = torch.arange(len(image), device=image.device)
+    scale, options = f.logit_scale.to(image.dtype), torch.nn.LinearCrossEntropyOptions()
+
+    def one_way(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.linear_cross_entropy(scale * x, y, target, options=options)
+
+    return (one_way(image, text) + one_way(text, image)) / 2
 
 
 def inf_cl(f: Features) -> torch.Tensor:
     """Inf-CL's kernel, once for each direction."""
     from inf_cl import cal_flash_loss
 
-    both = ((f.image, f.text), (f.text, f.image))
-    return sum(cal_flash_loss(x, y, scale=f.logit_scale).mean() for x, y in both) / 2
+    image, text = sides(f)
+    there, back = (cal_flash_loss(x, y, scale=f.logit_scale).mean() for x, y in ((image, text), (text, image)))
+    return (there + back) / 2
 
 
 def siglip_loss(f: Features) -> torch.Tensor:
@@ -104,11 +120,10 @@ else:
 
 def step(loss: Loss, f: Features) -> float:
     """Seconds of a forward and a backward."""
-    for tensor in f:
-        tensor.grad = None
+    _forget_gradients(f)
     started = time.perf_counter()
     loss(f).backward()
-    if f.image.is_cuda:
+    if f.logit_scale.is_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - started
 
@@ -131,13 +146,14 @@ def cpu_peak(loss: Loss, pairs: int, dim: int) -> float:
 
 
 def _resident(field: str) -> int:
-    return int(re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None  # every Linux says it
+    return int(found[1]) * 1024
 
 
 def gpu_peak(loss: Loss, f: Features) -> float:
     """MiB beyond the features and their gradients."""
-    for tensor in f:
-        tensor.grad = None
+    _forget_gradients(f)
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     step(loss, f)
@@ -145,10 +161,16 @@ def gpu_peak(loss: Loss, f: Features) -> float:
 
 
 def _gradient_bytes(f: Features) -> int:
-    return sum(x.numel() * x.element_size() for x in (f.image, f.text))
+    return sum(x.numel() * x.element_size() for x in sides(f))
 
 
-def _or_nothing(measure: Callable[[], list[float]], name: str) -> list[float] | None:
+def _forget_gradients(f: Features) -> None:
+    for tensor in f:
+        if tensor is not None:
+            tensor.grad = None
+
+
+def _or_nothing(measure: Callable[[], Measured], name: str) -> Measured | None:
     """What a peer measures, or None where the card cannot hold it."""
     try:
         return measure()
@@ -187,9 +209,9 @@ def gpu_65k_time() -> None:
     (mine,) = in_turns([ours], f)
     figure("gpu-65k-time", mine, [0.05], "the goal", floor=1, goal=1, smaller_is_better=True)
     for name, loss in PEERS_GPU.items():
-        times = _or_nothing(lambda loss=loss: in_turns([loss], f)[0], name)
+        times = _or_nothing(partial(in_turns, [loss], f), name)
         if times:
-            figure("gpu-65k-time", mine, times, name, floor=1, goal=1.7, smaller_is_better=True)
+            figure("gpu-65k-time", mine, times[0], name, floor=1, goal=1.7, smaller_is_better=True)
 
 
 def gpu_65k_memory() -> None:
@@ -198,9 +220,9 @@ def gpu_65k_memory() -> None:
     mine = gpu_peak(ours, f)
     figure("gpu-65k-memory", [mine], [256], "the goal", floor=1, goal=1, smaller_is_better=True)
     for name, loss in PEERS_GPU.items():
-        peer = _or_nothing(lambda loss=loss: [gpu_peak(loss, f)], name)
+        peer = _or_nothing(partial(gpu_peak, loss, f), name)
         if peer:
-            figure("gpu-65k-memory", [mine], peer, name, floor=1, goal=10, smaller_is_better=True)
+            figure("gpu-65k-memory", [mine], [peer], name, floor=1, goal=10, smaller_is_better=True)
 
 
 def gpu_1m_time() -> None:

@@ -18,12 +18,16 @@ import numpy as np
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from retrieval.heads.head import Head
+    from retrieval.heads.inputs import Inputs
+    from retrieval.heads.training import PreparedRows
+
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 FUSIONS = ("image", "concat", "gated", "attention", "common_space", "ensemble", "stacking")
 DROPPED = "concat, modality dropout"  # concat that met missing modalities in training
 
 
-def harmed(inputs, harm: str, share: float, seed: int):  # noqa: ANN001, ANN201 - Inputs
+def harmed(inputs: "Inputs", harm: str, share: float, seed: int) -> "Inputs":
     """Inputs with the texts of a share of the rows missing, or those of other rows ("exchanged")."""
     from retrieval.heads.inputs import IMAGE, Inputs
 
@@ -40,7 +44,7 @@ def harmed(inputs, harm: str, share: float, seed: int):  # noqa: ANN001, ANN201 
     return Inputs(vectors, present)
 
 
-def curves(head, held, harm: str) -> list[float]:  # noqa: ANN001 - Head, Prepared
+def curves(head: "Head", held: "PreparedRows", harm: str) -> list[float]:
     """Accuracy at every share."""
     truth = held.examples.labels
     figures = []

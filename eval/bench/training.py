@@ -172,7 +172,12 @@ def _rows(pairs: Sequence[Pair], count: int, path: Path) -> Path:
         turns.append((met.setdefault(pair.item.id, 0), pair))
         met[pair.item.id] += 1
     turns.sort(key=lambda turn: turn[0])
-    return write(path, [(pair.item.content, pair.caption) for _, pair in turns[:count]])
+    return write(path, [(_file_of(pair), pair.caption) for _, pair in turns[:count]])
+
+
+def _file_of(pair: Pair) -> Path:
+    assert isinstance(pair.item.content, Path)  # a csv names files
+    return pair.item.content
 
 
 def recall_in(minutes: float, captions: Path) -> None:

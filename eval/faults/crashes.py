@@ -11,7 +11,7 @@ A SIGKILL loses nothing that was written: that is the state in which everything 
 import hashlib
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -33,13 +33,18 @@ class Crash:
     files: Files
 
 
-def crashes(before: Files, calls: Sequence[Call], extra: int = 0, seed: int = 0) -> Iterator[Crash]:
+def crashes(
+    before: Files, calls: Sequence[Call], extra: int = 0, seed: int = 0, points: Container[int] | None = None
+) -> Iterator[Crash]:
     """The states that a crash before each call, and after the last one, could have left.
 
-    before: the files at the start, all durable. extra: that many more states a point, with random subsets.
+    before: the files at the start, all durable. extra: that many more states a point, with random subsets. points: only
+    where so many calls were done.
     """
     rng = random.Random(seed)
     for point in range(len(calls) + 1):
+        if points is not None and point not in points:
+            continue
         done = calls[:point]
         acknowledged = sum(call.kind == "acknowledge" for call in done)
         for what, names, data in _choices(done, extra, rng):
@@ -77,7 +82,9 @@ def _choices(done: Sequence[Call], extra: int, rng: random.Random) -> Iterator[t
 
 def _unsynced_data(done: Sequence[Call]) -> list[int]:
     """Numbers of the writes and truncates whose file was not synced afterwards, followed through renames."""
-    file_of, pending, new = {}, {}, itertools.count()
+    file_of: dict[str, int] = {}  # which file a name is of now: files are numbered, for names change
+    pending: dict[int, list[int]] = {}
+    new = itertools.count()
     for i, call in enumerate(done):
         if call.kind == "create":
             file_of[call.path] = next(new)
@@ -104,7 +111,7 @@ def _unsynced_names(done: Sequence[Call]) -> dict[str, list[int]]:
 def _build(before: Files, done: Sequence[Call], names: set[int], fates: dict[int, str]) -> Files:
     """The files after the calls, with the unsynced ones treated as chosen."""
     unsynced = {i for changes in _unsynced_names(done).values() for i in changes}
-    live: dict[str, list] = {path: [bytearray(data)] for path, data in before.items() if data is not None}
+    live: dict[str, list[bytearray]] = {path: [bytearray(data)] for path, data in before.items() if data is not None}
     shown = dict(live)  # names as they would be on disk; a file is a box, so that data reaches it under any name
     folders = {path for path, data in before.items() if data is None}
     for i, call in enumerate(done):
@@ -138,7 +145,9 @@ def _apply(content: bytearray, call: Call, fate: str | None) -> None:
     if call.kind == "truncate":
         content[call.offset :] = bytes(max(0, call.offset - len(content)))
         return
-    data = {"torn": call.data[: len(call.data) // 2], "zeros": bytes(len(call.data))}.get(fate, call.data)
+    data = call.data
+    if fate is not None:
+        data = {"torn": data[: len(data) // 2], "zeros": bytes(len(data))}[fate]
     content.extend(bytes(max(0, call.offset - len(content))))
     content[call.offset : call.offset + len(data)] = data
 
@@ -169,6 +178,7 @@ def digest(files: Files) -> str:
     """Equal for equal files: many crashes leave the same."""
     state = hashlib.sha256()
     for path in sorted(files):
-        state.update(f"{path}\0{'' if files[path] is None else len(files[path])}\0".encode())
-        state.update(files[path] or b"")
+        data = files[path]
+        state.update(f"{path}\0{'' if data is None else len(data)}\0".encode())
+        state.update(data or b"")
     return state.hexdigest()

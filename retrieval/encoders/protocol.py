@@ -96,6 +96,6 @@ class EncodesParts(Protocol):
         """Texts to the vectors of their words, float32 (n, l, width), and which are there, bool (n, l)."""
         ...
 
-    def encode_patches(self, images: Sequence[Image.Image | np.ndarray]) -> np.ndarray:
+    def encode_patches(self, images: Sequence[Picture]) -> np.ndarray:
         """Pictures, as for encode_images, to the vectors of their places: float32 (n, places, channels)."""
         ...
