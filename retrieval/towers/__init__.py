@@ -1,8 +1,9 @@
 """Towers: an image tower and a text tower, each (batch) -> (batch, dim), not yet of unit length.
 
 Every tower has a `body`, which may run in bfloat16, and ends in float32. What a tower needs to be built again is the
-dict it was built from (`spec`), so that a run folder can hold it. docs/towers.md has them in one table; a TrainConfig's
-settings become specs in encoders/config.py. To add one, write such a module and name it in IMAGE_TOWERS or TEXT_TOWERS.
+dict it was built from (`spec`), so that a run folder can hold it. docs/reference/towers.md has them in one table; a
+TrainConfig's settings become specs in encoders/config.py. To add one, write such a module and name it in IMAGE_TOWERS
+or TEXT_TOWERS.
 """
 
 from collections.abc import Callable, Sequence
