@@ -1,6 +1,6 @@
-"""The documents tell the truth: their Python and marked commands run, what they name exists, what is generated is fresh.
+"""The documents tell the truth: their Python and marked commands run, what they name exists, what is made is fresh.
 
-A console block behind `<!-- run -->` is run, the blocks of a page in order in one folder. Of what it shows each line must
+A console block behind `<!-- run -->` is run, the blocks of a page in order in one folder. Each line that it shows must
 come, whatever its numbers, and of an answer whatever its picture. Pages find a small `mmr-demo` there, as `mmr demo`
 leaves it.
 """
@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import eval
+import indexes
+import retrieval
 from cli.output import show
 from docs import generate
 from retrieval.sources.picturebook import scenes
@@ -154,6 +157,15 @@ def test_every_command_of_the_app_has_help_and_stands_in_the_reference():
     for name in COMMANDS:
         assert mmr(*name.split(), "--help").exit_code == 0
         assert f"`mmr {name}`" in reference
+
+
+def test_every_public_name_stands_in_the_api():
+    documented = set(re.findall(r"^::: ([\w.]+)$", (DOCS / "reference" / "api.md").read_text(), re.MULTILINE))
+    assert "retrieval.training.recipes" in documented
+    for package in (retrieval, indexes, eval):
+        for name in set(package.__all__) - {"RECIPES", "recipes"}:
+            module = getattr(package, name).__module__
+            assert {module, f"{module}.{name}"} & documented, name
 
 
 def test_exit_codes_are_those_of_the_code():
