@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint bench soak docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mmr demo --force
@@ -27,6 +27,11 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed .venv-peers/.installed
 	for name in training exact durability indexing cold_query; do $(BIN)/python -m eval.bench.$$name || exit 1; done
 
+# The reference is made from the code first; the site is in site/, and a warning is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
 # The stamps are written last, so an interrupted install is taken up again.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mmr needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -36,6 +41,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP_INSTALL) --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP_INSTALL) --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 .venv-peers/.installed: eval/bench/peers.txt

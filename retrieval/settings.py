@@ -8,7 +8,7 @@
         def __post_init__(self) -> None:
             check(self)
 
-Validation, `--set` and its messages, `mmr train --settings` and docs/settings.md are all made from it.
+Validation, `--set` and its messages, `mmr train --settings` and docs/reference/settings.md are all made from it.
 """
 
 import dataclasses

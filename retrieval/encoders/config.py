@@ -1,6 +1,6 @@
 """EncoderConfig: what an encoder from scratch is made of, as settings; which towers they ask for, as specs.
 
-TrainConfig (training/config.py) builds on it. docs/towers.md has each tower with its settings.
+TrainConfig (training/config.py) builds on it. docs/reference/towers.md has each tower with its settings.
 """
 
 import difflib
