@@ -151,12 +151,12 @@ def test_ctrl_c_in_training_keeps_a_checkpoint(book, tmp_path, times):
 
 
 def test_ctrl_c_while_indexing_loses_nothing(photos, trained, monkeypatch):
-    from retrieval.indexing import update
+    from indexes import Store
 
     def interrupted(*args):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(update, "_commit", interrupted)
+        patch.setattr(Store, "add", interrupted)
         fails(mmr("index", photos, "--model", trained), 130, "interrupted", "run the same command again")
     assert mmr("index", photos).exit_code == 0

@@ -51,7 +51,7 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
             if isinstance(error, NothingReadable):
                 skipped(error.skipped)
             if _speaks or not isinstance(error, RetrievalError):  # those are the same in every process
-                print(message, file=sys.stderr, flush=True)  # noqa: T201
+                _write(sys.stderr, message)
             raise typer.Exit(code) from None
 
     return run
@@ -104,13 +104,18 @@ def silence() -> None:
 def note(text: str) -> None:
     """A line on stderr."""
     if _speaks:
-        print(text, file=sys.stderr, flush=True)  # noqa: T201
+        _write(sys.stderr, text)
 
 
 def out(text: str) -> None:
     """A line on stdout."""
     if _speaks:
-        print(text)  # noqa: T201
+        sys.stdout.write(f"{text}\n")
+
+
+def _write(stream: TextIO, text: str) -> None:
+    stream.write(f"{text}\n")
+    stream.flush()
 
 
 def skipped(pairs: Sequence[tuple[str, str]], listed_in: Path | None = None) -> None:
