@@ -25,7 +25,7 @@ _SIZE, _DPI = 8, 120  # of the writing in points; pixels an inch
 _CELL, _MARGIN = 0.24, 2.4  # inches of a cell's side at the least, and of what stands beside the cells
 _RIGHT, _WRONG = "Blues", "Reds"  # on the diagonal, off it
 # Fonts with Chinese, Japanese or Korean letters that systems come with, in the order in which they are asked.
-_FALLBACKS = (
+FALLBACKS = (
     "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "WenQuanYi Micro Hei",
     "WenQuanYi Zen Hei", "Droid Sans Fallback", "AR PL UMing CN", "AR PL UKai CN", "PingFang SC", "Hiragino Sans GB",
     "Heiti TC", "STHeiti", "Songti SC", "Arial Unicode MS", "Microsoft YaHei", "SimHei", "SimSun", "Noto Sans CJK JP",
@@ -94,7 +94,7 @@ def families() -> list[str]:
     from matplotlib import font_manager
 
     there = {font.name for font in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in _FALLBACKS if name in there)]
+    return ["DejaVu Sans", *(name for name in FALLBACKS if name in there)]
 
 
 def unwritten(report: HeadReport) -> str:

@@ -78,10 +78,10 @@ def test_a_dollar_is_no_formula():
 def test_letters_are_looked_for_in_the_fonts_that_are_there(monkeypatch, recwarn, tmp_path):
     letter = "\N{MATHEMATICAL BOLD SCRIPT CAPITAL A}"  # matplotlib's STIXGeneral has it, its DejaVu Sans has not
     report = matrix([letter, "b"], [[1, 0], [0, 1]])
-    monkeypatch.setattr(confusion, "_FALLBACKS", ("No Such Font",))
+    monkeypatch.setattr(confusion, "FALLBACKS", ("No Such Font",))
     assert confusion.families() == ["DejaVu Sans"]
     assert confusion.unwritten(report) == letter
-    monkeypatch.setattr(confusion, "_FALLBACKS", ("No Such Font", "STIXGeneral"))
+    monkeypatch.setattr(confusion, "FALLBACKS", ("No Such Font", "STIXGeneral"))
     assert confusion.families() == ["DejaVu Sans", "STIXGeneral"]
     assert confusion.unwritten(report) == ""
     confusion.draw(report).savefig(tmp_path / "c.png")
@@ -101,7 +101,7 @@ def test_what_cannot_be_drawn_is_refused_before_any_work(tmp_path, monkeypatch):
 
 
 def test_the_command_draws_it_and_names_letters_without_a_font(trained, book, tmp_path, monkeypatch):
-    monkeypatch.setattr(confusion, "_FALLBACKS", ())
+    monkeypatch.setattr(confusion, "FALLBACKS", ())
     rows = "".join(f"{book}/{n:03d}.png,it,{'鞋子' if n % 2 else 'hat'}\n" for n in range(12))
     (tmp_path / "rows.csv").write_text(f"image,caption,label\n{rows}")
     words = ("--label", "label", "--out", tmp_path / "head", "--set", "epochs=1")
