@@ -22,12 +22,18 @@ _SHOWN = 30  # classes in the table
 
 @dataclass(frozen=True)
 class HeadReport:
-    """Figures as fractions. `str()` is the table, `to_json()` one line.
+    """How good a head is. `str()` is the table, `to_json()` one line.
 
-    figures: name -> value: accuracy, macro_f1, ece of classes; accuracy (every label of a row right), macro_f1,
-    micro_f1 of several labels; r2, mae, rmse of numbers. interval: 95 %, of the first of them. per_class: name ->
-    precision, recall, f1, support. confusion: int64 (classes, classes), a row for each true one. unseen: rows whose
-    label training never saw.
+    Attributes:
+        task: Of examples.TASKS.
+        figures: Name -> value, as fractions: accuracy, macro_f1 and ece of classes; accuracy (every label of a row is
+            right), macro_f1 and micro_f1 of several labels; r2, mae and rmse of numbers.
+        examples: How many rows.
+        interval: (low, high) of 95 %, of the first figure.
+        classes: Those that stand in the answers or in the truth, sorted.
+        per_class: Name -> precision, recall, f1 and support (rows).
+        confusion: int64 (classes, classes), a row for each true one; None but for one label a row.
+        unseen: Rows whose label training never saw.
     """
 
     task: str

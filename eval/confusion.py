@@ -1,99 +1,136 @@
-"""A confusion matrix as a picture: a row for each true class, a column for each answer, darker where more often."""
+"""A confusion matrix as a picture: a row for each true class, a column for each answer, darker where more often.
+
+Drawn with matplotlib, an extra (`pip install 'mmr[plots]'`), on a figure of its own: pyplot is not touched.
+"""
 
 import io
-import math
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from eval.classification import HeadReport
 from indexes import durable
 from retrieval.errors import BadRequest
 
-_CLASSES = 60  # the most frequent ones that are drawn
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CLASSES = 60  # the most frequent ones that are drawn
 _LETTERS = 20  # of a class's name
-_SIZE, _PAD, _LINE = 11, 4, 22  # of the writing, around it, and of the axes' titles
-_PAGE, _INK, _GREY = (255, 255, 255), (0, 0, 0), (110, 110, 110)
+_SIZE, _DPI = 8, 120  # of the writing in points; pixels an inch
+_CELL, _MARGIN = 0.24, 2.4  # inches of a cell's side at the least, and of what stands beside the cells
+_RIGHT, _WRONG = "Blues", "Reds"  # on the diagonal, off it
+# Fonts with Chinese, Japanese or Korean letters that systems come with, in the order in which they are asked.
+FALLBACKS = (
+    "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC", "Source Han Sans CN", "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei", "Droid Sans Fallback", "AR PL UMing CN", "AR PL UKai CN", "PingFang SC", "Hiragino Sans GB",
+    "Heiti TC", "STHeiti", "Songti SC", "Arial Unicode MS", "Microsoft YaHei", "SimHei", "SimSun", "Noto Sans CJK JP",
+    "Noto Sans CJK TC", "Noto Sans CJK KR", "Noto Serif CJK SC",
+)  # fmt: skip
 
 
-def draw(report: HeadReport) -> Image.Image:
-    """The matrix, each row as shares of its true class. Raises BadRequest where the report has none."""
-    if report.confusion is None:
+def require(path: Path) -> None:
+    """Raise BadRequest where no picture of that name can be drawn: asked before the work that it is to show."""
+    if find_spec("matplotlib") is None:
+        raise BadRequest("--confusion draws with matplotlib: pip install 'mmr[plots]'")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    kinds = FigureCanvasAgg.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in kinds:
+        raise BadRequest(f"{path} is no name of a picture: give, say, --confusion confusion.png")
+
+
+def require_classes(task: str) -> None:
+    """Raise BadRequest where a head of that task (examples.TASKS) has no confusion matrix."""
+    if task != "single":
         raise BadRequest("only heads with one label a row have a confusion matrix: leave out --confusion")
-    kept = np.sort(np.argsort(-report.confusion.sum(1), kind="stable")[:_CLASSES])
-    matrix = report.confusion[np.ix_(kept, kept)]
-    shares = matrix / np.maximum(1, report.confusion[kept].sum(1, keepdims=True))
-    names = [_short(report.classes[i]) for i in kept]
-    return _sheet(names, matrix, shares)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
-
-
-def _font() -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(_SIZE)
-
-
-def _width(text: str) -> int:
-    return math.ceil(_font().getlength(text))
-
-
-def cell_of(matrix: np.ndarray) -> int:
-    """Pixels of a cell's side: the greatest number fits in."""
-    return max(18, _width(str(int(matrix.max(initial=0)))) + 2 * _PAD)
-
-
-def _sheet(names: list[str], matrix: np.ndarray, shares: np.ndarray) -> Image.Image:
-    """Rows are what is true, columns what was answered; names beside both, and the axes' titles outside of them."""
-    cell, longest = cell_of(matrix), max(map(_width, names)) + 2 * _PAD
-    margin, wide = longest + _LINE, cell * len(names)
-    page = Image.new("RGB", (margin + wide + _PAD, margin + wide + _PAD), _PAGE)
-    pen = ImageDraw.Draw(page)
-    for row, column in np.ndindex(matrix.shape):
-        corner = (margin + column * cell, margin + row * cell)
-        _cell(pen, corner, cell, int(matrix[row, column]), float(shares[row, column]), row == column)
-    page.paste(_strip(names, longest, cell, "rm"), (_LINE, margin))
-    page.paste(_strip(names, longest, cell, "lm").transpose(Image.Transpose.ROTATE_90), (margin, _LINE))
-    pen.text((margin + wide / 2, _PAD), "answered", _GREY, _font(), anchor="ma")
-    page.paste(_upright("true"), (_PAD, margin + (wide - _width("true")) // 2))
-    return page
-
-
-def _strip(names: list[str], wide: int, cell: int, anchor: str) -> Image.Image:
-    """Names below each other, a cell for each, at the left or the right edge."""
-    strip = Image.new("RGB", (wide, cell * len(names)), _PAGE)
-    pen = ImageDraw.Draw(strip)
-    for row, name in enumerate(names):
-        pen.text((_PAD if anchor == "lm" else wide - _PAD, (row + 0.5) * cell), name, _INK, _font(), anchor=anchor)
-    return strip
-
-
-def _upright(text: str) -> Image.Image:
-    """Read from below."""
-    line = Image.new("RGB", (_width(text), _LINE - _PAD), _PAGE)
-    ImageDraw.Draw(line).text((0, 0), text, _GREY, _font(), anchor="la")
-    return line.transpose(Image.Transpose.ROTATE_90)
-
-
-def _cell(pen: ImageDraw.ImageDraw, corner: tuple[int, int], cell: int, rows: int, share: float, right: bool) -> None:
-    left, top = corner
-    ink = (40, 90, 170) if right else (200, 60, 40)
-    colour = tuple(round(255 + (part - 255) * share**0.5) for part in ink)
-    pen.rectangle((left, top, left + cell - 2, top + cell - 2), fill=colour)
-    if rows:
-        middle = (left + (cell - 1) / 2, top + (cell - 1) / 2)
-        pen.text(middle, str(rows), _INK if share < 0.4 else _PAGE, _font(), anchor="mm")
 
 
 def save(report: HeadReport, path: Path) -> None:
     """Write the picture, whole or not at all, in the format that the name ends in. Raises BadRequest."""
-    picture = draw(report)
-    ending = path.suffix.lower()
-    kinds = Image.registered_extensions()
-    if ending not in kinds or kinds[ending] not in Image.SAVE:
-        raise BadRequest(f"{path} is no name of a picture: give, say, --confusion confusion.png")
+    require(path)
     buffer = io.BytesIO()
-    picture.save(buffer, kinds[ending])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # `unwritten` names such letters, once
+        draw(report).savefig(buffer, format=path.suffix.lower().removeprefix("."))
     durable.write_bytes(path, buffer.getvalue())
+
+
+def draw(report: HeadReport) -> "Figure":
+    """The matrix of counts, each row colored by the shares of its true class. Raises BadRequest where there is none."""
+    require_classes(report.task)
+    assert report.confusion is not None  # of every head with one label a row
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    kept = _drawn(report)
+    counts = report.confusion[np.ix_(kept, kept)]
+    shares = counts / np.maximum(1, report.confusion[kept].sum(1, keepdims=True))
+    side = _MARGIN + len(kept) * max(_CELL, 0.085 * len(str(counts.max(initial=0))))
+    with rc_context({"font.family": families(), "font.size": _SIZE}):
+        figure = Figure(figsize=(side, side), dpi=_DPI, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        _cells(axes, counts, shares)
+        _names(axes, [_short(report.classes[i]) for i in kept])
+        if len(kept) < len(report.classes):
+            axes.set_title(f"the {len(kept)} most frequent of {len(report.classes)} classes", fontsize=_SIZE)
+    return figure
+
+
+def _drawn(report: HeadReport) -> np.ndarray:
+    """The classes that are most frequent in truth, in their order: int64 (at most CLASSES,)."""
+    assert report.confusion is not None
+    return np.sort(np.argsort(-report.confusion.sum(1), kind="stable")[:CLASSES])
+
+
+def families() -> list[str]:
+    """The fonts that are asked for a letter, in order: matplotlib's own, and what is installed of those with CJK."""
+    from matplotlib import font_manager
+
+    there = {font.name for font in font_manager.fontManager.ttflist}
+    return ["DejaVu Sans", *(name for name in FALLBACKS if name in there)]
+
+
+def unwritten(report: HeadReport) -> str:
+    """The letters of the names that are drawn, each once, that no font here has: boxes stand for them."""
+    from matplotlib import font_manager
+
+    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in families()]
+    letters = dict.fromkeys(
+        letter for i in _drawn(report) for letter in _short(report.classes[i]) if not letter.isspace()
+    )
+    return "".join(letter for letter in letters if not any(font.get_char_index(ord(letter)) for font in fonts))
+
+
+def _short(name: str) -> str:
+    short = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+    return short.replace("$", r"\$")  # else it opens a formula
+
+
+def _cells(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
+    """A square for each pair of classes and its count, none where it is 0. A root shows what is rare as well."""
+    right = np.eye(len(counts), dtype=bool)
+    for color, part in ((_RIGHT, right & (counts > 0)), (_WRONG, ~right & (counts > 0))):
+        axes.imshow(np.ma.array(np.sqrt(shares), mask=~part), cmap=color, vmin=0, vmax=1.2)
+    for row, column in np.argwhere(counts):
+        ink = "white" if shares[row, column] > 0.4 else "black"
+        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=ink, fontsize=_SIZE - 1)
+    axes.set_xticks(np.arange(len(counts) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(counts) + 1) - 0.5, minor=True)
+    axes.grid(which="minor", color="#dddddd", linewidth=0.5)
+
+
+def _names(axes: "Axes", names: list[str]) -> None:
+    """What is true at the left, what was answered above."""
+    axes.xaxis.set_label_position("top")
+    axes.tick_params(which="both", length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("answered", color="#606060")
+    axes.set_ylabel("true", color="#606060")

@@ -22,10 +22,18 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Report:
-    """Figures as fractions. `str()` is the table, `to_json()` one line.
+    """How well words find pictures, and pictures words. `str()` is the table, `to_json()` one line.
 
-    text_to_image, image_to_text: name -> value. queries: captions, items: pictures. intervals: 95 %, by direction and
-    metric. chance: recall of a random order. skipped: (uri, reason) of pictures left out.
+    Attributes:
+        text_to_image: Metric -> value: recall@1, @5 and @10 and mrr as fractions, median_rank counted from 1.
+        image_to_text: The same from a picture to any of its captions.
+        queries: How many captions there were.
+        items: How many pictures.
+        encoder: The name of the encoder.
+        fingerprint: The encoder's.
+        intervals: Direction -> metric -> (low, high), of 95 %, for the recalls.
+        chance: Direction -> metric -> the recall of a random order.
+        skipped: (uri, reason) of pictures that were left out.
     """
 
     text_to_image: dict[str, float]

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from sklearn.metrics import f1_score
 
-from eval import classification, confusion, fusion
+from eval import classification, fusion
 from indexes import Store
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.heads import balance, examples, inputs, zero_shot
@@ -191,47 +191,6 @@ def test_the_temperature_brings_surety_to_what_is_right():
     logits = 20.0 * torch.nn.functional.one_hot(said, 2).float()
     sure = (logits / temperature(logits, target)).softmax(1).amax(1)
     assert float(sure.mean()) == pytest.approx(0.9, abs=0.2)
-
-
-def test_the_confusion_matrix_is_drawn(tmp_path):
-    report = classification.report("single", np.eye(3)[[0, 1, 2, 0]], ["a", "b", "c", "b"], ["a", "b", "c"])
-    confusion.save(report, tmp_path / "c.png")
-    with Image.open(tmp_path / "c.png") as picture:
-        assert picture.width == picture.height > 54
-        assert len(picture.getcolors(9999)) > 3
-    with pytest.raises(BadRequest, match="no name of a picture"):
-        confusion.save(report, tmp_path / "c.xyz")
-
-
-def written(names, counts, monkeypatch):
-    """What stands on the picture of a matrix, and the picture."""
-    said, real = [], ImageDraw.ImageDraw.text
-
-    def text(pen, at, text, *more, **how):
-        said.append(text)
-        real(pen, at, text, *more, **how)
-
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", text)
-    counts = np.array(counts)
-    return said, confusion.draw(classification.HeadReport("single", {}, 0, (0, 0), names, {}, counts))
-
-
-def test_every_count_fits_in_its_cell_and_the_axes_are_named(monkeypatch):
-    small = written(["a", "b"], [[3, 0], [1, 2]], monkeypatch)[1]
-    said, large = written(["a", "b"], [[123456, 0], [1000, 2]], monkeypatch)
-    assert {"123456", "1000", "2", "true", "answered"} <= set(said)
-    assert "0" not in said
-    wide = ImageFont.load_default(11).getlength("123456")
-    assert wide < confusion.cell_of(np.array([[123456]]))
-    assert large.width > small.width + wide  # both columns have grown
-
-
-def test_the_margin_is_as_wide_as_the_longest_name_that_is_drawn(monkeypatch):
-    short = written(["a", "b"], np.eye(2, dtype=int), monkeypatch)[1]
-    said, long = written(["a", "a very long name of a class"], np.eye(2, dtype=int), monkeypatch)
-    assert "a very long name of\N{HORIZONTAL ELLIPSIS}" in said
-    assert 60 < long.width - short.width < 140
-    assert short.width < 90
 
 
 def test_compare_measures_each_on_the_same_rows(coloured):

@@ -140,5 +140,5 @@ def remark(prepared: "PreparedRows") -> None:
 
 
 def code_of(prepared: "PreparedRows") -> int:
-    """Were inputs skipped?"""
+    """The exit code: SKIPPED where inputs were left out, else OK."""
     return show.SKIPPED if prepared.inputs.skipped else show.OK

@@ -75,11 +75,17 @@ def evaluate(
     from eval import confusion as matrix
     from eval.classification import evaluate_head
 
+    if confusion:
+        matrix.require(confusion)
     head, loaded = classifying.head_of(folder, model, device)
+    if confusion:
+        matrix.require_classes(head.task)
     prepared = classifying.prepared(source, head.column, head.task, loaded, vectors, inputs=list(head.dims))
     report = evaluate_head(head, prepared)
     if confusion:
         matrix.save(report, confusion)
+        if letters := matrix.unwritten(report):
+            show.note(f"{confusion}: no font here has {letters}: boxes stand for them; install, say, Noto Sans CJK SC")
     show.out(report.to_json() if as_json else str(report))
     raise typer.Exit(classifying.code_of(prepared))
 

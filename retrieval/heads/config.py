@@ -11,9 +11,14 @@ BALANCES = ("none", "weights", "sampling")
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
-    """How a head is fitted. Change it with `dataclasses.replace`, or `settings` (`--set width=128`).
+    """How a head is fitted. It cannot be changed: `dataclasses.replace` and `settings` give another one.
 
-    Raises BadRequest where a setting cannot be.
+    Raises:
+        BadRequest: A setting is out of its bounds.
+
+    Example:
+        >>> HeadConfig(fusion="attention", width=128)
+        >>> HeadConfig().settings(["epochs=30", "balance=weights"])  # as --set on the command line
     """
 
     fusion: str = setting("concat", "how modalities come together", takes="a modality or a fusion", group="What it is")

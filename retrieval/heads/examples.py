@@ -40,14 +40,25 @@ class Examples:
     def __len__(self) -> int:
         return len(self.items)
 
-    @property
-    def texts(self) -> list[str]:
-        """The caption of each row, empty where there is none."""
-        return [(item.caption or "").strip() for item in self.items]
-
 
 def open_examples(source: str, column: str, task: str = "single") -> Examples:
-    """The rows of a source that have something in the column. Raises BadRequest: no such column, nothing in it."""
+    """The rows of a source that have something in a column.
+
+    Args:
+        source: As for training and indexes: a folder, csv:FILE?split=train, jsonl:FILE, ...
+        column: The one that holds the answer; "caption" is the text itself.
+        task: "single" for the name of a class, "multiple" for several (`a|b`, or a list), "number" for regression.
+
+    Returns:
+        The rows with a label; how many have none is counted in it.
+
+    Raises:
+        BadRequest: No such column, nothing in it, or something that is no number.
+
+    Example:
+        >>> examples = open_examples("csv:products.csv?split=train", "articleType")
+        >>> examples.labels[0], len(examples)
+    """
     items = list(open_items(source))
     values = [item.caption if column == "caption" else item.meta.get(column) for item in items]
     if all(value is None for value in values):

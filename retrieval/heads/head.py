@@ -28,10 +28,25 @@ _AT_ONCE = 4096  # rows
 
 @dataclass(frozen=True)
 class Head:
-    """What `mmr head train` makes.
+    """What `mmr head train` makes: `train_head` fits one, `save` writes it, `load_head` reads it.
 
-    names: the classes, none for numbers. task: examples.TASKS. dims: modality -> numbers in its vectors. encoder,
-    fingerprint: whose vectors. temperature: what logits are divided by; center, spread: of the numbers of a regression.
+    Attributes:
+        module: A Fusion or a probe: (vectors, present) to logits (b, outputs).
+        config: How it was fitted.
+        names: The classes, none for numbers.
+        task: Of examples.TASKS.
+        column: The one that it answers.
+        dims: Modality -> numbers in its vectors.
+        encoder: The name of the encoder whose vectors it was fitted on.
+        fingerprint: That encoder's.
+        temperature: What logits are divided by, so that it is as sure as it is right.
+        center: Of the numbers of a regression, whose answers are center + spread * logits.
+        spread: As center.
+
+    Example:
+        >>> head = load_head("heads/article")
+        >>> row = one_row(Path("shirt.jpg"), "Men Navy Blue Shirt", load_encoder(head.encoder), head.dims)
+        >>> head.answers(row, k=3)
     """
 
     module: nn.Module
@@ -100,9 +115,15 @@ class Head:
             )
 
     def save(self, folder: Path | str, force: bool = False) -> None:
-        """Write the head. An existing one is replaced only by force. The manifest is written last.
+        """Write the head into a folder, the manifest last: a folder without it is no head.
 
-        Raises BadRequest where the folder is not for it.
+        Args:
+            folder: A new one, or an empty one.
+            force: Replace the head that is there.
+
+        Raises:
+            BadRequest: The folder holds a head already, or anything else.
+            OSError: The disk fails.
         """
         folder = Path(folder)
         check_out(folder, force)
@@ -133,7 +154,21 @@ def check_out(folder: Path | str, force: bool = False) -> None:
 
 
 def load_head(folder: Path | str) -> Head:
-    """The head of a folder. Raises MissingModel where there is none, or it is unfinished, newer or damaged."""
+    """The head of a folder.
+
+    Args:
+        folder: As `Head.save` wrote it.
+
+    Returns:
+        The head, ready to be asked. Its encoder is not loaded: `load_encoder(head.encoder)`.
+
+    Raises:
+        MissingModel: There is none, or it is unfinished, damaged, or of a newer version.
+
+    Example:
+        >>> head = load_head("heads/article")
+        >>> head.column, head.names
+    """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         raise MissingModel(

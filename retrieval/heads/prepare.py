@@ -43,10 +43,24 @@ def prepare(
     vectors: dict[str, Path] | None = None, on_progress: Callable[[int, int], None] = lambda done, total: None,
     learn: bool = False, inputs: str | Sequence[str] = "",
 ) -> PreparedRows:  # fmt: skip
-    """The labelled rows of a source as an encoder sees them. vectors: modalities of your own, as .npy files.
-    learn: a head will be fitted to them. inputs: of HeadConfig, or the names themselves.
+    """The labelled rows of a source as an encoder sees them: what `train_head` and `evaluate_head` take.
 
-    Raises BadRequest: no such column, no labels, or none to tell apart, a vector file that does not fit, nothing left.
+    Args:
+        source: As for open_examples.
+        column: The one that holds the answer.
+        task: Of examples.TASKS.
+        encoder: What makes the vectors; those of pictures are kept in the user's cache.
+        vectors: Modalities of your own: name -> a .npy with a row for each row of the source.
+        on_progress: Called with (done, total) pictures.
+        learn: A head will be fitted to them, so there must be classes to tell apart.
+        inputs: HeadConfig.inputs, or names of modalities: of a head that is asked, `list(head.dims)`.
+
+    Returns:
+        The rows that have a label and anything to go by; what was left out is counted, or listed, in them.
+
+    Raises:
+        BadRequest: No such column, no labels, or none to tell apart, or a vector file that does not fit.
+        NothingReadable: No row has a picture that decodes, or a text.
     """
     examples = labelled.open_examples(source, column, task)
     if learn:
@@ -125,9 +139,25 @@ def train_head(
     prepared: PreparedRows, encoder: Encoder, config: HeadConfig,
     on_epoch: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Head, float | None]:  # fmt: skip
-    """A head fitted on all rows, and its score on those of them that were held out meanwhile.
+    """Fit a head to rows.
 
-    Raises BadRequest where there is nothing to tell apart, or config names no fusion.
+    Args:
+        prepared: Labelled rows with their vectors, as `prepare` gives them.
+        encoder: The one that the vectors come from; the head remembers it and refuses any other.
+        config: What to fit, and how.
+        on_epoch: Called with (done, total) epochs.
+
+    Returns:
+        The head, fitted on all rows; and its score on those that were held out meanwhile to say when to stop: accuracy
+        of classes, minus the cross-entropy of several labels, minus the squared error of numbers in units of their
+        variance. None where no row was held out.
+
+    Raises:
+        BadRequest: There is nothing to tell apart, the config names no fusion or head, or the fit diverges.
+
+    Example:
+        >>> rows = prepare("csv:products.csv?split=train", "articleType", "single", encoder, learn=True)
+        >>> head, score = train_head(rows, encoder, HeadConfig(fusion="attention"))
     """
     if config.shared:
         raise BadRequest("one label shares nothing: leave out --set shared=, or give several --label")

@@ -15,6 +15,8 @@ from retrieval.heads.blocks import Fusion
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.fusions import graph, multitask, pooled, sequences, stacking, structure
 
+# By the name that --fusion and HeadConfig.fusion take. FUSIONS["attention"](dims, outputs, width=..., dropout=...) is
+# an untrained module, as `build` makes it from a config; its forward(vectors, present) gives logits (b, outputs).
 FUSIONS: dict[str, type[Fusion]] = {
     "concat": pooled.Concat,
     "mean": pooled.Mean,

@@ -17,6 +17,8 @@ from retrieval.heads.config import HeadConfig
 from retrieval.heads.probes import adapters, linear
 from retrieval.heads.probes.linear import Rows
 
+# By the name that --head and HeadConfig.head take. HEADS["ridge"](rows) fits twice: to all rows, and without those held
+# out, on which its score and its surety are measured. Both are modules: unit vectors (b, d) to logits (b, classes).
 HEADS: dict[str, Callable[[Rows], tuple[nn.Module, nn.Module]]] = {
     "zero_shot": linear.zero_shot,
     "knn": linear.knn,
