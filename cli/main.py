@@ -1,5 +1,6 @@
 """The Typer app: each command parses, makes one call, shows. torch is imported by the commands that need it."""
 
+import io
 import os
 import signal
 import sys
@@ -389,7 +390,8 @@ class _StopOnSignal:
 def main() -> None:
     """The `mmr` of the command line."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its exporter warns of packed lines, which it can do
     try:
         app()

@@ -9,6 +9,7 @@ from cli.output import show
 from eval import evaluate
 from retrieval import TrainConfig, open_pairs
 from retrieval.datatypes import Pair
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.sources.registry import open_mixture
 from retrieval.training.distributed.ranks import is_first
@@ -55,12 +56,12 @@ def _config(pairs: Sequence[Pair], model: str | None, recipe: str | None, settin
     return dataclasses.replace(config, encoder=model or config.encoder).settings(settings)
 
 
-def evaluator(eval_source: str | None, remember: str | None) -> Callable | None:
+def evaluator(eval_source: str | None, remember: str | None) -> Callable[[Encoder], dict[str, float]] | None:
     """Measures an encoder on the pairs of --eval, and of --remember under names of their own."""
     sources = [(prefix, open_pairs(source)) for prefix, source in (("", eval_source), (KEPT, remember)) if source]
 
-    def measure(encoder) -> dict[str, float]:  # noqa: ANN001
-        metrics = {}
+    def measure(encoder: Encoder) -> dict[str, float]:
+        metrics: dict[str, float] = {}
         for prefix, pairs in sources:
             report = evaluate(encoder, pairs)
             for way in WAYS:
