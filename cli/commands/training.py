@@ -10,6 +10,7 @@ from eval import evaluate
 from eval.report import require_readable
 from retrieval import TrainConfig, open_pairs
 from retrieval.datatypes import Pair
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.sources.registry import open_mixture
 from retrieval.training.distributed.ranks import is_first
@@ -56,7 +57,7 @@ def _config(pairs: Sequence[Pair], model: str | None, recipe: str | None, settin
     return dataclasses.replace(config, encoder=model or config.encoder).settings(settings)
 
 
-def evaluator(eval_source: str | None, remember: str | None) -> Callable | None:
+def evaluator(eval_source: str | None, remember: str | None) -> Callable[[Encoder], dict[str, float]] | None:
     """Measures an encoder on the pairs of --eval, and of --remember under names of their own. Raises BadRequest."""
     sources = []
     for prefix, option, source in (("", "--eval", eval_source), (KEPT, "--remember", remember)):
@@ -64,8 +65,8 @@ def evaluator(eval_source: str | None, remember: str | None) -> Callable | None:
             sources.append((prefix, open_pairs(source)))
             require_readable(option, source, sources[-1][1])
 
-    def measure(encoder) -> dict[str, float]:  # noqa: ANN001
-        metrics = {}
+    def measure(encoder: Encoder) -> dict[str, float]:
+        metrics: dict[str, float] = {}
         for prefix, pairs in sources:
             report = evaluate(encoder, pairs)
             for way in WAYS:

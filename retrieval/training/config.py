@@ -11,10 +11,20 @@ from retrieval.training.schedule import SCHEDULES
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(EncoderConfig):
-    """A run. Change it with `dataclasses.replace`, or with `settings` from the command line (`--set lr=1e-3`).
+    """Every setting of a run: frozen, keyword-only, checked when it is made.
 
-    Recipes (recipes.py) are functions that return one. The fields of EncoderConfig are for an encoder from scratch.
-    Raises BadRequest where a setting, or two of them together, cannot be.
+    Recipes (`retrieval.recipes`) are functions that return one; `dataclasses.replace`, or `settings` for texts such as
+    `lr=1e-3`, makes another of it. Each field says its default, its range and its meaning below, which
+    `mmr train --settings` shows as a table. The fields of EncoderConfig are for an encoder from scratch.
+
+    Raises:
+        BadRequest: A setting, or two of them together, cannot be.
+
+    Example:
+        >>> dataclasses.replace(recipes.smoke(), epochs=1).batch_size
+        32
+        >>> TrainConfig().settings(["lr=1e-3", "loss=sigmoid"]).loss
+        'sigmoid'
     """
 
     encoder: str = setting(
@@ -157,5 +167,15 @@ class TrainConfig(EncoderConfig):
         require(not (self.compile and self.shard), "shard", "must be no beside compile")
 
     def settings(self, assignments: Iterable[str]) -> "TrainConfig":
-        """A copy with `field=value` texts applied. Raises BadRequest, with the nearest name for an unknown field."""
+        """Apply settings as they are typed.
+
+        Args:
+            assignments: Texts `field=value`, as behind `--set`.
+
+        Returns:
+            A copy with these values.
+
+        Raises:
+            BadRequest: A field is unknown (the message has the nearest name), or a value cannot be.
+        """
         return assign(self, assignments)

@@ -171,7 +171,7 @@ class TrainingSet:
         if size > self.config.pixel_cache_gb * 2**30:
             return None
         pixels = np.empty((len(self._items), *self._shape), np.uint8)
-        good = []
+        good: list[Item] = []
         with ThreadPoolExecutor(4) as pool:
             for number, result in enumerate(pool.map(self._decode, self._items)):
                 if isinstance(result, ImageError):
@@ -198,13 +198,16 @@ class TrainingSet:
             return self._pixels[items]
         with ThreadPoolExecutor(4) as pool:
             results = list(pool.map(self._decode, [self._items[i] for i in items]))
-        for position, result in enumerate(results):
-            if isinstance(result, ImageError):  # too many pictures to look at beforehand: it is shown as grey
-                known = (self._items[items[position]].uri, str(result))
-                if known not in self.skipped:
-                    self.skipped.append(known)
-                results[position] = np.full(self._shape, 127, np.uint8)
-        return np.stack(results)
+        shown = [self._grey(item, one) if isinstance(one, ImageError) else one
+                 for item, one in zip(items, results, strict=True)]  # fmt: skip
+        return np.stack(shown)
+
+    def _grey(self, item: int, reason: ImageError) -> np.ndarray:
+        """What is shown in place of a bad picture, where there were too many to look at beforehand; it is noted."""
+        known = (self._items[item].uri, str(reason))
+        if known not in self.skipped:
+            self.skipped.append(known)
+        return np.full(self._shape, 127, np.uint8)
 
 
 def mirrors(flip: str, captions: Sequence[str]) -> bool:

@@ -90,8 +90,8 @@ def _placed(module: nn.Module, name: str, patch_dropout: float) -> PlacedDropout
         return PlacedDropout(module.share)
     if type(module) is nn.Dropout and module.p:
         return ElementDropout(module.p)
-    if kind == "DropPath" and module.drop_prob:
-        return PathDropout(module.drop_prob)
+    if kind == "DropPath" and (share := getattr(module, "drop_prob", 0.0)):
+        return PathDropout(share)
     return None
 
 

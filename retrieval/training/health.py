@@ -59,7 +59,7 @@ class HealthWatch:
 
     def _look_for_collapse(self, step: int, loss: float, features: Features) -> None:
         alike = {side: _mean_cosine(part) for side, part in _sides(features)}
-        worst = max(alike, key=alike.get)
+        worst = max(alike, key=lambda side: alike[side])
         if loss > 0.98 * self._chance and alike[worst] > 0.9:
             self._once(
                 "collapse",
@@ -78,7 +78,8 @@ class HealthWatch:
 
 
 def _sides(features: Features) -> list[tuple[str, Tensor]]:
-    return [("pictures", features.image), ("captions", features.text)]
+    named = [("pictures", features.image), ("captions", features.text)]
+    return [(name, rows) for name, rows in named if rows is not None]
 
 
 def _mean_cosine(rows: Tensor) -> float:
@@ -103,7 +104,7 @@ def repeated_captions(pairs: Sequence[Pair], batch_size: int) -> tuple[float, st
     present = (min(batch_size, len(captions)) - 1) / max(1, len(captions) - 1)
     expected = sum(p * n * _met(p, shares, present) for shares in shown.values() for p, n in shares.items())
     several = {text: sum(shares.values()) for text, shares in shown.items() if sum(shares.values()) > 1}
-    return expected / max(1, len(captions)), max(several, key=several.get, default="")
+    return expected / max(1, len(captions)), max(several, key=lambda text: several[text], default="")
 
 
 def _met(own: float, shares: Counter[float], present: float) -> float:

@@ -5,18 +5,31 @@ import json
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from retrieval.errors import BadRequest
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 EVERY = 10  # steps between two lines
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a run is. chance: the loss of an encoder that knows nothing. metrics: of an evaluation. share: of the
-    pixels of the whole run that were seen, because later steps may see larger crops.
+    """Where a run is after a step, as `on_step` is told and log.jsonl keeps it.
 
-    Step 0 is the encoder that a fine-tune begins with; its loss is not known.
+    Attributes:
+        step: How many steps are done; 0 is the encoder that a fine-tune begins with.
+        steps: Those of the whole run.
+        loss: Of this step's batch; None at step 0, where there was none.
+        chance: The loss of an encoder that knows nothing, to compare with.
+        lr: The learning rate of this step.
+        logit_scale: What cosines are multiplied by.
+        pairs_per_second: The mean since the run began, or went on.
+        metrics: What `on_eval` measured after this step; None where it was not asked.
+        share: The share of the work that is done, 0..1: of the pixels of the whole run, because later steps may see
+            larger crops.
     """
 
     step: int
@@ -37,15 +50,15 @@ class Journal:
     """
 
     def __init__(self, run: Path | None, done: int, tensorboard: bool = False) -> None:
-        self._file, self._events = None if run is None else run / "log.jsonl", None
+        self._file: Path | None = None
+        self._events: SummaryWriter | None = None
         if run is None:
             return
+        self._file = run / "log.jsonl"
         kept = [line for line in read(run) if line["step"] <= done]
         self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
         if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._events = SummaryWriter(str(run / "tensorboard"), purge_step=done + 1)
+            self._events = _events_of(run, done)
 
     def write(self, progress: Progress) -> None:
         """A line, if it is time for one."""
@@ -56,12 +69,7 @@ class Journal:
             with self._file.open("a") as file:
                 file.write(json.dumps(line) + "\n")
             if self._events:
-                self._write_events(line)
-
-    def _write_events(self, line: dict) -> None:
-        values = {key: line[key] for key in ("loss", "lr", "logit_scale", "pairs_per_second") if key in line}
-        for name, value in {**values, **line.get("metrics", {})}.items():
-            self._events.add_scalar(name, value, line["step"])
+                _write_events(self._events, line)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -69,7 +77,19 @@ class Journal:
             self._events.close()
 
 
-def read(run: Path | str) -> list[dict]:
+def _events_of(run: Path, done: int) -> "SummaryWriter":
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run / "tensorboard"), purge_step=done + 1)
+
+
+def _write_events(events: "SummaryWriter", line: dict[str, Any]) -> None:
+    values = {key: line[key] for key in ("loss", "lr", "logit_scale", "pairs_per_second") if key in line}
+    for name, value in {**values, **line.get("metrics", {})}.items():
+        events.add_scalar(name, value, line["step"])
+
+
+def read(run: Path | str) -> list[dict[str, Any]]:
     """The lines of a run's log.jsonl, whole ones only; none where there is no such file."""
     file = Path(run) / "log.jsonl"
     lines = file.read_text().splitlines() if file.is_file() else []

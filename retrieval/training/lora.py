@@ -5,6 +5,7 @@ subtracts what it added after every call, so that the frozen weights drift by ro
 """
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
 
+_IN_PROJ = (("weight", "in_proj_weight"), ("bias", "in_proj_bias"))  # names of a layer, and of an attention
 _UNREACHED = ("attnpool",)  # reads its matrices' weights without calling them
 
 
@@ -24,12 +26,12 @@ class _OpenAttention(nn.Module):
         width = attention.embed_dim
         self.heads = attention.num_heads
         self.qkv = nn.Linear(width, 3 * width, bias=attention.in_proj_bias is not None)
-        self.qkv.weight, self.qkv.bias = attention.in_proj_weight, attention.in_proj_bias
         self.out = nn.Linear(width, width, bias=attention.out_proj.bias is not None)
-        self.out.weight, self.out.bias = attention.out_proj.weight, attention.out_proj.bias
-        # It lets go of them, or it would hold them whole where the layers are sharded.
-        attention.in_proj_weight = attention.in_proj_bias = None
-        attention.out_proj.weight = attention.out_proj.bias = None
+        # The attention lets go of them, or it would hold them whole where the layers are sharded.
+        for inner, outer in _IN_PROJ:
+            _move(attention, outer, self.qkv, inner)
+        for name in ("weight", "bias"):
+            _move(attention.out_proj, name, self.out, name)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
@@ -42,9 +44,17 @@ class _OpenAttention(nn.Module):
     def close(self) -> nn.MultiheadAttention:
         """The attention it was, with the weights it has now."""
         attention = self.closed[0]
-        attention.in_proj_weight, attention.in_proj_bias = self.qkv.weight, self.qkv.bias
-        attention.out_proj.weight, attention.out_proj.bias = self.out.weight, self.out.bias
+        for inner, outer in _IN_PROJ:
+            _move(self.qkv, inner, attention, outer)
+        for name in ("weight", "bias"):
+            _move(self.out, name, attention.out_proj, name)
         return attention
+
+
+def _move(owner: nn.Module, name: str, taker: nn.Module, its_name: str) -> None:
+    """Give a parameter of one module, None among them, to another that has a place for it."""
+    taker.register_parameter(its_name, dict(owner.named_parameters(recurse=False)).get(name))
+    owner.register_parameter(name, None)
 
 
 def add(model: nn.Module, tower: nn.Module, rank: int, alpha: float) -> None:
@@ -66,7 +76,7 @@ def add(model: nn.Module, tower: nn.Module, rank: int, alpha: float) -> None:
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=names), tower)
 
 
-def _can_open(module: nn.Module) -> bool:
+def _can_open(module: nn.Module) -> TypeGuard[nn.MultiheadAttention]:
     return type(module) is nn.MultiheadAttention and module.batch_first and module.in_proj_weight is not None
 
 

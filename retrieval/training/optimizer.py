@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,14 +35,15 @@ class Optimizer:
         self._rule = _rule(config, self._groups())
         self._average = {n: m.detach().clone() for n, m in self._masters.items()} if config.ema else {}
 
-    def _groups(self) -> list[dict]:
+    def _groups(self) -> list[dict[str, Any]]:
         """Weights of one share of the rate and one decay together. Without layer-wise rates those are two groups."""
         shares, decays = _layer_shares(self._model, self._config.layer_decay), decaying(self._model)
-        groups: dict[tuple, dict] = {}
+        groups: dict[tuple[float, bool], dict[str, Any]] = {}
         for name, master in self._masters.items():
             decay = self._config.weight_decay if name in decays else 0.0
-            start = {"params": [], "weight_decay": decay, "share": shares.get(name, 1.0)}
-            groups.setdefault((start["share"], decay == 0), start)["params"].append(master)
+            share = shares.get(name, 1.0)
+            start: dict[str, Any] = {"params": [], "weight_decay": decay, "share": share}
+            groups.setdefault((share, decay == 0), start)["params"].append(master)
         return list(groups.values())
 
     def learning_rate(self, step: int) -> float:
@@ -145,7 +147,7 @@ class Optimizer:
         return [(name, buffer) for name, buffer in self._model.named_buffers() if name in saved]
 
 
-def _rule(config: TrainConfig, groups: list[dict]) -> torch.optim.Optimizer:
+def _rule(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     betas = (config.beta1, config.beta2)
     if config.optimizer == "lion":
         from timm.optim import Lion  # paid for where it is asked for
@@ -160,7 +162,7 @@ def _layer_shares(model: DualEncoder, decay: float) -> dict[str, float]:
     """The share of the rate of each weight: 1 for a tower's head, `decay` of the next for each layer below."""
     if decay == 1:
         return {}
-    shares = {}
+    shares: dict[str, float] = {}
     for side in ("image_tower", "text_tower"):
         depth = depths(getattr(model, side))
         head = max(depth.values(), default=0)

@@ -11,7 +11,14 @@ FEW = 20_000  # pictures whose captions teach a text tower more if it knows word
 
 
 def smoke(pictures: int = 0) -> TrainConfig:
-    """Seconds: does everything run? Learns next to nothing."""
+    """Say within seconds whether everything runs; what is trained knows next to nothing.
+
+    Args:
+        pictures: Makes no difference here.
+
+    Returns:
+        The settings: tiny towers, two passes.
+    """
     return TrainConfig(
         image_size=32, image_width=16, text_width=64, text_layers=1, dim=32, batch_size=32, epochs=2, evaluations=1,
         checkpoints=2,
@@ -19,7 +26,7 @@ def smoke(pictures: int = 0) -> TrainConfig:
 
 
 def from_scratch(pictures: int) -> TrainConfig:
-    """A small encoder on your own pairs, with no download: the default of `mmr train`.
+    """Train a small encoder on your own pairs, with no download: the default of `mmr train`.
 
     The fewer pictures, the more passes over them, so that a run takes about as long whatever there is. The first steps
     see small crops, which are cheap; the others see the detail. All captions of a picture, up to five, are used each
@@ -27,6 +34,12 @@ def from_scratch(pictures: int) -> TrainConfig:
     few pairs are soon known by heart. From few pictures the text tower learns words and not their order, which costs
     next to nothing and bears a higher rate, and captions of a picture are taught to be near each other. What comes out
     looks at a picture four times. docs/log.md has the figures.
+
+    Args:
+        pictures: How many different ones there are to learn from.
+
+    Returns:
+        The settings: about a quarter to half an hour on two cores.
     """
     epochs = min(120.0, max(4.0, PICTURES_SEEN / max(1, pictures)))
     few = pictures < FEW
@@ -38,10 +51,16 @@ def from_scratch(pictures: int) -> TrainConfig:
 
 
 def long(pictures: int) -> TrainConfig:
-    """More from your own pairs where time is no matter: some hours for a few thousand pictures.
+    """Learn more from your own pairs where time is no matter: some hours for a few thousand pictures.
 
     More passes than `from_scratch`, a wider picture tower, and a second generation of it, which the first one
     teaches.
+
+    Args:
+        pictures: How many different ones there are to learn from.
+
+    Returns:
+        The settings, of two generations.
     """
     usual = from_scratch(pictures)
     epochs = min(200.0, max(4.0, SEEN_LONG / max(1, pictures)))
@@ -51,17 +70,33 @@ def long(pictures: int) -> TrainConfig:
 
 
 def demo(pictures: int = 0) -> TrainConfig:
-    """The drawn scenes of `mmr demo` at 64 pixels, in about three minutes on two cores."""
+    """Learn the drawn scenes of `mmr demo` at 64 pixels, in about three minutes on two cores.
+
+    Args:
+        pictures: Makes no difference here.
+
+    Returns:
+        The settings.
+    """
     return TrainConfig(
         image_size=64, epochs=10, batch_size=48, lr=5e-4, ema=0.99, crop=1.0, flip="no", checkpoints=2,
     )  # fmt: skip
 
 
 def finetune(pictures: int = 0) -> TrainConfig:
-    """Go on from a trained encoder (`--model`): a low rate, so that it forgets little of what it knows."""
+    """Go on from a trained encoder: a low rate, so that it forgets little of what it knows.
+
+    Args:
+        pictures: Makes no difference here.
+
+    Returns:
+        The settings, without the encoder: `dataclasses.replace(finetune(), encoder="runs/mine")` names it, as
+        `mmr train --model` does.
+    """
     return TrainConfig(lr=1e-5, batch_size=128, epochs=3, weight_decay=0.2, crop=0.9, warmup=0.1)
 
 
+# What `mmr train --recipe NAME` takes: each is called with the number of different pictures.
 RECIPES: dict[str, Callable[[int], TrainConfig]] = {
     "smoke": smoke, "from_scratch": from_scratch, "long": long, "demo": demo, "finetune": finetune,
 }  # fmt: skip

@@ -27,7 +27,17 @@ def check(out: Path, resume: bool) -> None:
 
 
 def config_of(run: Path | str) -> TrainConfig:
-    """The TrainConfig a run folder was started with. Raises BadRequest where there is none."""
+    """Read the settings that a run was started with.
+
+    Args:
+        run: A run folder, finished or not.
+
+    Returns:
+        What its config.json holds; settings that are younger than the run have their defaults.
+
+    Raises:
+        BadRequest: The folder holds no run, or its config.json cannot be used.
+    """
     try:
         return from_json(TrainConfig, json.loads((Path(run) / "config.json").read_text()))
     except FileNotFoundError:

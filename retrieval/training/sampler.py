@@ -20,8 +20,9 @@ class Order:
         self._seed, self._pictures, self._near = seed, pictures, near
         self._hard = round(share * batch_size) if near is not None else 0
         self._plain = batch_size - self._hard
-        even = weights is None or (weights == weights[0]).all()
-        self._chances = None if even else weights / weights.sum()
+        self._chances: np.ndarray | None = None
+        if weights is not None and (weights != weights[0]).any():
+            self._chances = weights / weights.sum()
 
     @property
     def fingerprint(self) -> str:
@@ -46,6 +47,7 @@ class Order:
 
     def _with_neighbors(self, items: np.ndarray, step: int) -> np.ndarray:
         """And for one after another of them a picture near to it, until the batch is full; others where none is."""
+        assert self._near is not None  # without it no picture is chosen for being near
         rng = np.random.default_rng([self._seed, 4, step])
         chosen = {int(i): None for i in items}  # a set in order
         for i in rng.permutation(items):

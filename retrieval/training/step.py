@@ -45,8 +45,12 @@ def backward(
     for piece, state in zip(pieces, states, strict=True):
         _set_random_state(device, state)
         part = _features(model, images[piece] if sides[0] else None, tokens[piece] if sides[1] else None)
-        again = [(part.image, whole.image.grad[piece]), (part.text, whole.text.grad[piece])]
-        outputs, grads = zip(*(pair for pair, trained in zip(again, sides, strict=True) if trained), strict=True)
+        again = [
+            (once_more, feature.grad[piece])
+            for once_more, feature in zip((part.image, part.text), _sides(whole), strict=True)
+            if once_more is not None and feature.grad is not None
+        ]
+        outputs, grads = zip(*again, strict=True)
         torch.autograd.backward(outputs, grads)
         collect()
     return _detached(whole), value.item()
@@ -68,9 +72,15 @@ def _without_graph(
             cached.append(_features(model, images[piece], tokens[piece]))
         for name, buffer in model.named_buffers():
             buffer.copy_(statistics[name])
-    image = torch.cat([part.image for part in cached]).requires_grad_()
-    text = torch.cat([part.text for part in cached]).requires_grad_()
+    image, text = (torch.cat(side).requires_grad_() for side in zip(*map(_sides, cached), strict=True))
     return states, Features(image, text, model.log_logit_scale.exp(), model.logit_bias)
+
+
+def _sides(features: Features) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures and captions, both of which a whole batch has."""
+    assert features.image is not None
+    assert features.text is not None
+    return features.image, features.text
 
 
 def _is_trained(module: torch.nn.Module) -> bool:
@@ -82,13 +92,14 @@ def _features(model: DualEncoder, images: torch.Tensor | None, tokens: torch.Ten
     features = model(images, None if tokens is None else tokens.flatten(0, 1))
     if tokens is None:
         return features
+    assert features.text is not None
     return features._replace(text=features.text.unflatten(0, tokens.shape[:2]))
 
 
 def _with_captions(value: torch.Tensor, loss: Loss, features: Features, weight: float) -> torch.Tensor:
     """The loss of pictures and captions, and `weight` of that of each draw's captions, in the pictures' place, against
     the next draw's, round in a ring. A single draw has nobody to meet."""
-    draws = features.text.unbind(1)
+    draws = _sides(features)[1].unbind(1)
     if not weight or len(draws) < 2:
         return value
     meet = [features._replace(image=one, text=other) for one, other in zip(draws, draws[1:] + draws[:1], strict=True)]
@@ -96,10 +107,12 @@ def _with_captions(value: torch.Tensor, loss: Loss, features: Features, weight: 
     return value + weight * sum(values) / len(values)
 
 
-def _mean_loss(loss: Loss, features: Features, batch: Batch) -> torch.Tensor:
-    draws = [features._replace(text=text) for text in features.text.unbind(1)]
-    values = [loss(draw, draw, 0, **_said_of(number, batch, features.text)) for number, draw in enumerate(draws)]
-    return sum(values) / len(values)
+def _mean_loss(loss: Callable[..., torch.Tensor], features: Features, batch: Batch) -> torch.Tensor:
+    """The mean over the draws, each of which is told what the batch says of its captions."""
+    _, texts = _sides(features)
+    draws = [features._replace(text=text) for text in texts.unbind(1)]
+    values = [loss(draw, draw, 0, **_said_of(number, batch, texts)) for number, draw in enumerate(draws)]
+    return sum(values[1:], values[0]) / len(values)
 
 
 def _said_of(draw: int, batch: Batch, like: torch.Tensor) -> dict[str, object]:
@@ -108,15 +121,17 @@ def _said_of(draw: int, batch: Batch, like: torch.Tensor) -> dict[str, object]:
     if batch.alike is not None:
         told["ids"] = batch.alike[:, draw].to(like.device)
     if batch.teacher is not None:
-        one = batch.teacher._replace(text=batch.teacher.text[:, draw])
-        told["teacher"] = Features(*(part if part is None else part.to(like.device) for part in one))
+        (image, text), scale, bias = _sides(batch.teacher), batch.teacher.logit_scale, batch.teacher.bias
+        told["teacher"] = Features(
+            image.to(like.device), text[:, draw].to(like.device), scale.to(like.device),
+            None if bias is None else bias.to(like.device),
+        )  # fmt: skip
     return told
 
 
 def _detached(features: Features) -> Features:
-    return features._replace(
-        image=features.image.detach(), text=features.text[:, 0].detach(), logit_scale=features.logit_scale.detach()
-    )
+    image, text = (side.detach() for side in _sides(features))
+    return features._replace(image=image, text=text[:, 0], logit_scale=features.logit_scale.detach())
 
 
 def _random_state(device: torch.device) -> tuple[torch.Tensor, ...]:

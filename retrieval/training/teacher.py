@@ -51,4 +51,4 @@ def in_chorus(said: Sequence[Features]) -> Features:
     scales = torch.stack([one.logit_scale for one in said])
     image, text = (beside([getattr(one, side) for one in said], scales / scales.sum()) for side in ("image", "text"))
     biases = [one.bias for one in said if one.bias is not None]
-    return Features(image, text, scales.mean(), sum(biases) / len(said) if biases else None)
+    return Features(image, text, scales.mean(), sum(biases[1:], biases[0]) / len(said) if biases else None)

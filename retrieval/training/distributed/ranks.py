@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from retrieval import engine
 from retrieval.errors import BadRequest, RetrievalError
@@ -116,16 +117,20 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         yield bucket
 
 
+class _GatherContext(FunctionCtx):
+    ranks: Ranks
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows: Tensor, ranks: Ranks) -> Tensor:  # noqa: ANN001
+    def forward(ctx: _GatherContext, rows: Tensor, ranks: Ranks) -> Tensor:
         ctx.ranks = ranks
         parts = [torch.empty_like(rows) for _ in range(ranks.size)]
         dist.all_gather(parts, rows.contiguous())
         return torch.cat(parts)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:  # noqa: ANN001
+    def backward(ctx: _GatherContext, grad: Tensor) -> tuple[Tensor, None]:
         grad = grad.contiguous()
         dist.all_reduce(grad)
         return grad.chunk(ctx.ranks.size)[ctx.ranks.rank], None

@@ -9,12 +9,16 @@ evaluated and saved is whole: an ordinary encoder, filled with everyone's shares
 
 import copy
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.training.distributed.ranks import Ranks
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 class Mould:
@@ -63,9 +67,10 @@ def cut(model: DualEncoder, ranks: Ranks) -> None:
 def _pieces(model: DualEncoder) -> Iterator[nn.Module]:
     """The parts that are brought together one at a time, those within others first."""
     for tower in (model.image_tower, model.text_tower):
-        yield from _blocks(tower.body)
-        if not isinstance(tower.body, nn.ModuleList):  # a list has no forward to wait for
-            yield tower.body
+        body = tower.get_submodule("body")
+        yield from _blocks(body)
+        if not isinstance(body, nn.ModuleList):  # a list has no forward to wait for
+            yield body
         yield tower
     if model.frame_pool is not None:
         yield model.frame_pool
@@ -80,7 +85,7 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
             yield child
 
 
-def is_share(tensor: Tensor) -> bool:
+def is_share(tensor: Tensor) -> TypeGuard["DTensor"]:
     """Does this process hold a part of it only?"""
     return hasattr(tensor, "full_tensor")
 
@@ -95,6 +100,7 @@ def share_like(weight: Tensor, tensor: Tensor) -> Tensor:
     return distribute_tensor(tensor.to(weight.device), where, weight.placements, src_data_rank=None)
 
 
+@torch.no_grad()
 def whole(tensors: Mapping[str, Tensor], device: torch.device | str, keep: bool = True) -> dict[str, Tensor]:
     """The tensors on a device, those in shares put together, one after the other.
 
@@ -103,7 +109,7 @@ def whole(tensors: Mapping[str, Tensor], device: torch.device | str, keep: bool 
     """
     found = {}
     for name, tensor in tensors.items():
-        full = tensor.detach().full_tensor() if is_share(tensor) else tensor.detach()
+        full = tensor.full_tensor() if is_share(tensor) else tensor.detach()
         if keep:
             found[name] = full.to(device)
     return found
