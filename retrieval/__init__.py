@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from retrieval.errors import ImageError as ImageError
     from retrieval.errors import MissingModel as MissingModel
     from retrieval.errors import RetrievalError as RetrievalError
-    from retrieval.indexing.catalog import find_index as find_index
+    from retrieval.indexing.find import find_index as find_index
     from retrieval.retriever import Retriever as Retriever
     from retrieval.sources.registry import open_items as open_items
     from retrieval.sources.registry import open_pairs as open_pairs

@@ -1,10 +1,10 @@
 """A file that crashes, hangs or eats memory costs that file: the next one is decoded."""
 
 import io
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_a_decoder_that_hangs_is_stopped(fresh, monkeypatch):
     assert time.monotonic() - start < 10
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the limit on memory is Linux's")  # noqa: PTH110
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the limit on memory is Linux's")
 def test_memory_is_limited(fresh):
     """Under the limit on pixels, a small file, and over 1 GB as grey with alpha, colours and their canvas."""
     buffer = io.BytesIO()

@@ -33,7 +33,10 @@ def small_tiles(monkeypatch):
 
 def features(image, text, scale, bias=None, dtype=torch.float64, device="cpu"):
     """Leaves of these numbers."""
-    as_leaf = lambda x, to: None if x is None else torch.as_tensor(x).detach().to(device, to).requires_grad_()  # noqa: E731
+
+    def as_leaf(x, to):
+        return None if x is None else torch.as_tensor(x).detach().to(device, to).requires_grad_()
+
     wide = torch.float32 if dtype == torch.bfloat16 else dtype
     return Features(as_leaf(image, dtype), as_leaf(text, dtype), as_leaf(scale, wide), as_leaf(bias, wide))
 
@@ -41,7 +44,10 @@ def features(image, text, scale, bias=None, dtype=torch.float64, device="cpu"):
 def random_features(rows, texts=None, dim=8, scale=10.0, seed=0, near=0.0):
     """Random directions; near: how much of each caption is its picture."""
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda n: F.normalize(torch.randn(n, dim, generator=generator), dim=-1)  # noqa: E731
+
+    def draw(count):
+        return F.normalize(torch.randn(count, dim, generator=generator), dim=-1)
+
     image, text = draw(rows), draw(texts or rows)
     if near:
         text = F.normalize((1 - near) * text + near * image, dim=-1)
@@ -244,7 +250,12 @@ def test_bfloat16_within_5e_3(small_tiles, device, loss, scale, near):
 @CASES
 def test_on_a_gpu_it_is_the_same(small_tiles, loss, name):
     numbers, options = random_features(37), option_sets(37)[loss, name]
-    to = lambda x: x.cuda() if torch.is_tensor(x) else type(x)(*map(to, x)) if isinstance(x, tuple) else x  # noqa: E731
+
+    def to(x):
+        if torch.is_tensor(x):
+            return x.cuda()
+        return type(x)(*map(to, x)) if isinstance(x, tuple) else x
+
     there = {k: tuple(map(to, v)) if type(v) is tuple else to(v) for k, v in options.items()}
     expected = run(loss, features(*numbers, -2.0), **options)
     got = run(loss, features(*numbers, -2.0, device="cuda"), **there)

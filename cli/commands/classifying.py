@@ -55,10 +55,11 @@ def propagate(index: Path, column: str, field: str, neighbors: int, model: str |
     """The column of some items into a field of all; the exit code says whether any was out of reach."""
     from indexes import Store
     from retrieval.heads import propagation
-    from retrieval.indexing import approximate, catalog
+    from retrieval.indexing import approximate
+    from retrieval.indexing.catalog import Identity
 
     with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
-        loaded = encoder_of(model or catalog.encoder_of(store), device)
+        loaded = encoder_of(model or Identity.required(store).where(store.path), device)
         name, done, left = propagation.fill(store, column, field, neighbors, on_progress=meter)
         approximate.keep(store, loaded, None, None, meter.say)
         if store.needs_compaction():

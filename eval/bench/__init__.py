@@ -28,4 +28,16 @@ def figure(
     mine, theirs = statistics.median(ours), statistics.median(peer)
     ratio = theirs / mine if smaller_is_better else mine / theirs
     line = {"name": name, "ours": round(mine, 3), "peer": round(theirs, 3), "peer_name": peer_name}
-    print(json.dumps(line | {"ratio": round(ratio, 2), "floor": floor, "goal": goal}), flush=True)
+    say(json.dumps(line | {"ratio": round(ratio, 2), "floor": floor, "goal": goal}))
+
+
+def say(line: str) -> None:
+    """What was measured: to stdout, at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def note(line: str) -> None:
+    """What is not a figure: to stderr, at once."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()

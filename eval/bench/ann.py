@@ -32,7 +32,7 @@ import numpy as np
 if TYPE_CHECKING:
     import faiss
 
-from eval.bench import figure, peers_python
+from eval.bench import figure, note, peers_python, say
 from eval.bench.vectors import flat, nearest, parameters, save
 
 K, THREADS, ROUNDS, BUILDS = 10, 2, 5, 3
@@ -194,10 +194,10 @@ def run_peer(name: str, file: Path) -> dict[str, Any] | None:
     environment = os.environ | {"OMP_NUM_THREADS": str(THREADS)}
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if run.returncode:
-        print(f"{name} failed: {run.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        note(f"{name} failed: {run.stderr.strip().splitlines()[-1]}")
         return None
     result = json.loads(run.stdout.splitlines()[-1])
-    print(f"{name}: {result}", file=sys.stderr, flush=True)
+    note(f"{name}: {result}")
     return result
 
 
@@ -222,9 +222,11 @@ def ours(data: dict[str, np.ndarray], folder: Path) -> dict[str, Any]:
             "qps": per_second(search, len(data["test"])),
         }
     (file,) = (folder / "index" / "derived").iterdir()
+    recorded = store.derived.recorded
+    assert recorded is not None  # `build` set it
     return {
         "build": whole, "alone": alone, "open": opened, "bytes": file.stat().st_size, "points": points,
-        "store": store, "spec": store.derived.recorded.spec,
+        "store": store, "spec": recorded.spec,
     }  # fmt: skip
 
 
@@ -235,13 +237,13 @@ def build(path: Path, words: np.ndarray) -> tuple[float, float]:
     from indexes import Store
     from indexes.approximate import ann, tune
 
-    def say(text: str) -> None:
-        print(f"ours: {text}", file=sys.stderr, flush=True)
+    def told(text: str) -> None:
+        note(f"ours: {text}")
 
     with Store.open(path, write=True) as store:
         rows, memory = len(store), (4 * store.dim + 272) / 8 * len(store)
         started = time.perf_counter()
-        built = tune.choose(store.segments, words, store.dim, rows, 0.95, memory, say=say)
+        built = tune.choose(store.segments, words, store.dim, rows, 0.95, memory, say=told)
         store.set_approximate(built, 0.95)
         chosen = time.perf_counter()
         ann.build(store.segments, built.spec, store.dim, rows, words[tune.LEARNED])
@@ -284,7 +286,7 @@ def main() -> None:
     parser.add_argument("--data")
     asked = parser.parse_args()
     if asked.peer:
-        print(json.dumps(peer(asked.peer, asked.data)))
+        say(json.dumps(peer(asked.peer, asked.data)))
         return
     data = prepare("made" if asked.made else "crossmodal", asked.quick)
     with tempfile.TemporaryDirectory() as folder:
@@ -299,7 +301,7 @@ def main() -> None:
 
 def report(mine: dict[str, Any], others: dict[str, dict[str, Any]], opened: float) -> None:
     """The figures of the module's docstring. opened: seconds until a Flat index of FAISS's has answered a query."""
-    print(f"ours: {mine['spec']} {mine['points']}", file=sys.stderr)
+    note(f"ours: {mine['spec']} {mine['points']}")
     own = others.pop("autofaiss", None)
     best = max(others, key=lambda name: others[name]["points"].get("0.95", {"qps": 0})["qps"])
     qps = mine["points"][0.95]["qps"]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.bench import figure
-from eval.bench.indexing import Finished, in_ours, mmr, model_name, note, peer, rclip_home, run
+from eval.bench import figure, note, say
+from eval.bench.indexing import Finished, in_ours, mmr, model_name, peer, rclip_home, run
 from eval.bench.vectors import unit_rows
 
 DIM, K, ROUNDS, QUERY = 512, 10, 7, "a dog"
@@ -70,7 +70,7 @@ def fill_ours(folder: Path, model: str) -> None:
         said: list[str] = []
         approximate.keep(store, encoder, say=said.append)
         query_encoder.ensure_exported(encoder)
-    print(said[-1] if said else "searched exactly")
+    say(said[-1] if said else "searched exactly")
 
 
 # ---------------------------------------------------------------- measuring

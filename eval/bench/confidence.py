@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eval.bench import figure
+from eval.bench import figure, say
 from indexes import Record, Store
 from retrieval import load_encoder, open_pairs
 from retrieval.encoders import encoding
@@ -105,7 +105,7 @@ def main() -> None:
         np.median([(gone[1] >= ASKED).mean() for _, gone in found])
     )  # of `one`: nothing of the thing is there
     line = {"name": f"passing at {ASKED} of what is not there", "ours": round(passed, 3)}
-    print(json.dumps(line | {"peer": round(1 - ASKED, 3), "peer_name": "asked"}), flush=True)
+    say(json.dumps(line | {"peer": round(1 - ASKED, 3), "peer_name": "asked"}))
 
 
 if __name__ == "__main__":

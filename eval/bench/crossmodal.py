@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from eval.bench import note
 from eval.bench.vectors import flat, inverted_lists, nearest, parameters, save
 from indexes.approximate import tune
 from retrieval import load_encoder, open_pairs
@@ -68,7 +69,7 @@ def crops(encoder: DualEncoder, items: list[Item], each: int) -> np.ndarray:
         assert image is not None  # pictures were given
         found.append(image.float().numpy())
         if number % 500 == 0:
-            print(f"{number}/{len(items)} pictures", file=sys.stderr, flush=True)
+            note(f"{number}/{len(items)} pictures")
     rows = np.concatenate(found)
     return rows[np.random.default_rng(1).permutation(len(rows))]
 
@@ -144,8 +145,8 @@ def main() -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     save(file, vectors)
     needed = gap(vectors)
-    print(f"{len(vectors['rows'])} rows in {file}; lists visited for 0.95: {needed}", file=sys.stderr)
-    print(f"words need {needed['test'] / needed['pictures']:.1f} times the work of pictures", file=sys.stderr)
+    note(f"{len(vectors['rows'])} rows in {file}; lists visited for 0.95: {needed}")
+    note(f"words need {needed['test'] / needed['pictures']:.1f} times the work of pictures")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Protocol
 
 import numpy as np
 
-from eval.bench import figure, peers_python
+from eval.bench import figure, note, peers_python, say
 from eval.bench.vectors import unit_rows
 from eval.faults.crashes import crashes, digest, write_files
 from eval.faults.syscalls import acknowledge, watch
@@ -161,15 +161,15 @@ def in_child(work: Callable[[], int]) -> int:
 def main() -> None:
     """The figures; or, with a library's name, its counts alone."""
     if len(sys.argv) > 1:
-        print(json.dumps(outcomes(LIBRARIES[sys.argv[1]]())))
+        say(json.dumps(outcomes(LIBRARIES[sys.argv[1]]())))
         return
     ours = outcomes(Mmr())
-    print(f"mmr: {ours}", file=sys.stderr)
+    note(f"mmr: {ours}")
     for name in ("faiss", "usearch"):
         python = peers_python() if name == "usearch" else sys.executable
         run = subprocess.run([python, "-m", "eval.bench.durability", name], capture_output=True, text=True, check=True)
         theirs = json.loads(run.stdout.splitlines()[-1])
-        print(f"{name}: {theirs}", file=sys.stderr)
+        note(f"{name}: {theirs}")
         share = [counts["whole"] / counts["states"] for counts in (ours, theirs)]
         figure(f"survives-{name}", [share[0]], [share[1]], name, 1, 1)
 

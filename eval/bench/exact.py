@@ -21,7 +21,7 @@ import faiss
 import numpy as np
 import torch
 
-from eval.bench import figure
+from eval.bench import figure, note
 from eval.bench.vectors import flat, nearest, unit_rows
 from indexes import Record, Store
 
@@ -61,7 +61,7 @@ def main() -> None:
         for size, (floor, goal) in FIGURES.items():
             asked = queries[:size]
             first, _ = timed(partial(store.search, asked, K))
-            print(f"nq{size}: first search {first:.2f} s", file=sys.stderr)
+            note(f"nq{size}: first search {first:.2f} s")
             seconds, theirs = [], []
             for _ in range(ROUNDS):
                 taken, found = timed(partial(store.search, asked, K))

@@ -10,18 +10,19 @@ solver beside scikit-learn's at the penalty that ours chose.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from eval.bench import note, say
 
 if TYPE_CHECKING:
     import torch
 
     from retrieval.datatypes import Item
     from retrieval.encoders.protocol import Encoder
-    from retrieval.heads.training import PreparedRows
+    from retrieval.heads.prepare import PreparedRows
 
 SHOTS, DRAWS, SIDE = (1, 2, 4, 8, 16), 5, 32
 HEADS = ("logistic", "ridge", "prototypes", "knn")
@@ -36,9 +37,11 @@ def drawn(labels: list[str], shots: int, seed: int) -> np.ndarray:
 
 def pixels(items: "list[Item]") -> np.ndarray:
     """float32 (n, 3072) of unit length, off their mean grey."""
+    from PIL import Image
+
     from retrieval.images.load import load
 
-    small = (load(item).convert("RGB").resize((SIDE, SIDE)) for item in items)
+    small = (Image.fromarray(np.asarray(load(item))).convert("RGB").resize((SIDE, SIDE)) for item in items)
     rows: np.ndarray = np.stack([np.asarray(picture, np.float32).ravel() for picture in small])
     rows = rows / 255 - 0.5
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -114,16 +117,17 @@ def main() -> None:
                 figures.setdefault(name if name == "pixels" else head, []).append(figure)
         means = {name: float(np.mean(of)) for name, of in figures.items()}
         spread = {name: float(np.std(of)) for name, of in figures.items()}
-        print(shots or "all", {n: f"{means[n]:.3f} +- {spread[n]:.3f}" for n in means}, file=sys.stderr)
+        shown = {name: f"{means[name]:.3f} +- {spread[name]:.3f}" for name in means}
+        note(f"{shots or 'all'} {shown}")
         best = max(HEADS, key=lambda head: means[head])
-        print(json.dumps({
+        say(json.dumps({
             "name": f"{asked.label}, {shots or 'all'} pictures a class ({best})", "ours": round(means[best], 4),
             "peer": round(means["pixels"], 4), "peer_name": "logistic regression on pixels",
             "ratio": round(means[best] / means["pixels"], 2), "floor": 1.0, "goal": 1.0,
             "heads": {name: round(mean, 4) for name, mean in means.items()},
-        }), flush=True)  # fmt: skip
+        }))  # fmt: skip
     mine, theirs = solvers(learn, held)
-    print(json.dumps({
+    say(json.dumps({
         "name": f"{asked.label}, our solver", "ours": round(mine, 4), "peer": round(theirs, 4),
         "peer_name": "scikit-learn's, same vectors and penalty", "ratio": round(mine / theirs, 4),
         "floor": 0.998, "goal": 1.0,

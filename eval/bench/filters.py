@@ -19,7 +19,7 @@ import faiss
 import numpy as np
 import torch
 
-from eval.bench import crossmodal, figure
+from eval.bench import crossmodal, figure, note
 from eval.bench.vectors import flat, inverted_lists, nearest, parameters
 from indexes import Record, Store, filters
 from indexes.approximate import tune
@@ -77,7 +77,9 @@ def main() -> None:
         budget = (4 * rows.shape[1] + 272) / 8 * len(rows)  # what `mmr index` gives it
         store.set_approximate(tune.choose(store.segments, data["tune"], store.dim, len(rows), ASKED, budget), ASKED)
         whole = tune.hits(store.search(queries, K).rows, nearest(peer.flat, queries, K)).mean()
-        print(f"{store.derived.recorded.spec}: recall {whole:.4f} without a filter", file=sys.stderr)
+        recorded = store.derived.recorded
+        assert recorded is not None  # it was set above
+        note(f"{recorded.spec}: recall {whole:.4f} without a filter")
         for name, (most, floor, goal) in FIGURES.items():
             where = filters.parse(f"year < {most}")
             started = time.perf_counter()
@@ -86,7 +88,7 @@ def main() -> None:
             ours = rate(partial(store.search, queries, K, where=where))
             which, theirs, truth = peer.best(queries, share < most)
             reached = tune.hits(store.search(queries, K, where=where).rows, truth).mean()
-            print(f"{name}: first search {first:.2f} s, recall {reached:.4f}, peer {which}", file=sys.stderr)
+            note(f"{name}: first search {first:.2f} s, recall {reached:.4f}, peer {which}")
             if reached < min(ASKED, whole):
                 sys.exit(f"{name}: recall {reached:.4f} is below {ASKED} and what is found without a filter")
             figure(name, [ours], [theirs], f"FAISS {which} + IDSelectorBitmap", floor, goal)

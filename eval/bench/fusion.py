@@ -9,11 +9,12 @@ fusion, the peer's that of pixels and words together, on the same test rows. rat
 import argparse
 import csv
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from eval.bench import note, say
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -70,14 +71,14 @@ def main() -> None:
         held = np.array([item.meta["split"] == "test" for item in everything.examples.items])
         result = compare(everything[np.flatnonzero(~held)], everything[np.flatnonzero(held)], encoder, asked.fusions,
                          HeadConfig(), asked.seeds)  # fmt: skip
-        print(result, file=sys.stderr)
+        note(str(result))
         best = max((line for line in result.lines if not line.alone), key=lambda line: line.figure)
         plain = peer(asked.table, label)
-        print(f"  plain: {plain}", file=sys.stderr)
+        note(f"  plain: {plain}")
         figures = {"ours": best.figure, "peer": plain["both"], "ratio": best.figure / plain["both"]}
         shown = {name: round(value, 4) for name, value in figures.items()}
         names = {"name": f"fusion {label} ({best.name})", "peer_name": "scikit-learn, pixels and words"}
-        print(json.dumps(names | shown | {"floor": 1.0, "goal": 1.0}), flush=True)
+        say(json.dumps(names | shown | {"floor": 1.0, "goal": 1.0}))
 
 
 if __name__ == "__main__":

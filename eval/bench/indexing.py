@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
-from eval.bench import figure, peers_python
+from eval.bench import figure, note, peers_python, say
 from indexes import Store
 from retrieval import cache
 
@@ -44,11 +44,6 @@ FIGURES = {"photos": (2000, 200, None, 3, 4.5), "photos-12mp": (400, 20, (4000, 
 DRAWN = 120
 _RCLIP_MODEL = "ViT-B-32-256-datacomp_s34b_b86k"  # the folder where rclip looks for its only model
 _ROOT = Path(__file__).parents[2]
-
-
-def note(text: str) -> None:
-    """What is not a figure."""
-    print(text, file=sys.stderr, flush=True)
 
 
 # ---------------------------------------------------------------- processes
@@ -322,7 +317,7 @@ def main() -> None:
     parser.add_argument("--model", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.steady:
-        print(json.dumps(steady(asked.steady, asked.model)))
+        say(json.dumps(steady(asked.steady, asked.model)))
         return
     names = asked.names or [*FIGURES, "steady"]
     if unknown := set(names) - {*FIGURES, "steady"}:

@@ -23,7 +23,7 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 
-from eval.bench import figure
+from eval.bench import figure, note
 from retrieval.datatypes import Features
 from retrieval.losses.contrastive import info_nce, sigmoid
 
@@ -175,7 +175,7 @@ def _or_nothing(measure: Callable[[], Measured], name: str) -> Measured | None:
     try:
         return measure()
     except torch.OutOfMemoryError:
-        print(f"{name}: out of memory", file=sys.stderr)
+        note(f"{name}: out of memory")
         torch.cuda.empty_cache()
         return None
 
@@ -249,7 +249,7 @@ def main() -> None:
         sys.exit(f"no figure {', '.join(sorted(unknown))}: one of {', '.join(FIGURES)}")
     for name in names:
         if name.startswith("gpu") and not torch.cuda.is_available():
-            print(f"{name} needs a GPU", file=sys.stderr)
+            note(f"{name} needs a GPU")
         else:
             FIGURES[name]()
 

@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eval import evaluate
+from eval.bench import note, say
 from retrieval import DualEncoder, load_encoder, open_pairs, recipes
 from retrieval.training.config import TrainConfig
 from retrieval.training.loop import train
@@ -146,10 +147,10 @@ def main() -> None:
                 rows = learn(name, settings, seed, args.data.resolve(), args.pictures)
                 done += rows
                 lines = "\n".join(map(json.dumps, rows))
-                print(lines, file=sys.stderr, flush=True)
+                note(lines)
                 with args.out.open("a") as file:
                     file.write(lines + "\n")
-    print("\n".join(table(done)))
+    say("\n".join(table(done)))
 
 
 if __name__ == "__main__":

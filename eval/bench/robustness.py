@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eval.bench import say
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from retrieval.heads.head import Head
     from retrieval.heads.inputs import Inputs
-    from retrieval.heads.training import PreparedRows
+    from retrieval.heads.prepare import PreparedRows
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 FUSIONS = ("image", "concat", "gated", "attention", "common_space", "ensemble", "stacking")
@@ -99,11 +101,11 @@ def main() -> None:
         alone = float(np.mean(lines["image"]))
         for name, of in lines.items():
             mean = float(np.mean(of))
-            print(json.dumps({
+            say(json.dumps({
                 "name": f"{asked.label}, titles {harm}: {name}", "ours": round(mean, 4), "peer": round(alone, 4),
                 "peer_name": "picture alone", "ratio": round(mean / alone, 3), "floor": 1.0, "goal": 1.0,
                 "shares": SHARES, "accuracy": [round(y, 4) for y in of],
-            }), flush=True)  # fmt: skip
+            }))  # fmt: skip
     if asked.out:
         picture(found, asked.label).savefig(asked.out)
 

@@ -26,7 +26,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from eval.bench import figure, peers_python
+from eval.bench import figure, note, peers_python
 from retrieval import load_encoder, open_pairs, recipes
 from retrieval.datatypes import Pair
 from retrieval.encoders.encoder import DualEncoder
@@ -190,7 +190,7 @@ def recall_in(minutes: float, captions: Path) -> None:
             encoder = learned(captions, folder, 60 * minutes)
             taken = time.perf_counter() - started
             recalls.append(recall_of(encoder, captions))
-            print(f"{name}: {recalls[-1]:.1%} in {taken / 60:.1f} minutes", file=sys.stderr, flush=True)
+            note(f"{name}: {recalls[-1]:.1%} in {taken / 60:.1f} minutes")
     mine, theirs = recalls
     figure(f"recall-{minutes:g}-minutes", [100 * mine], [100 * theirs], PEER_NAME, floor=1.5, goal=2)
 

@@ -14,7 +14,7 @@ import torch
 
 from indexes import Record, Store, exact, segments
 from retrieval.errors import BadRequest
-from retrieval.indexing import catalog
+from retrieval.indexing import stored
 
 NEIGHBORS = 10
 SHARE = 0.9  # of what a row is said to be that comes from those like it
@@ -68,7 +68,7 @@ def fill(
     does not tell classes apart.
     """
     rows = store.rows()
-    vectors, records = catalog.vectors(store, rows), store.records(rows)
+    vectors, records = stored.vectors(store, rows), store.records(rows)
     values = [record.fields.get("meta", {}).get(column) for record in records]
     given = ["" if value is None else str(value).strip() for value in values]
     names = sorted({label for label in given if label})

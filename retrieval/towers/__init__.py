@@ -3,8 +3,8 @@
 Every tower (tower.py) has a `body`, which may run in bfloat16, and ends in float32. What a tower needs to be built
 again is the dict it was built from (`spec`), so that a run folder can hold it. Parameters that weight decay is to spare
 it names in `no_weight_decay`, if it has any beside biases, norms and nn.Embedding (training/weight_decay.py).
-docs/reference/towers.md has the towers in one table; a TrainConfig's settings become specs in encoders/config.py. To add one,
-write such a module and name it in IMAGE_TOWERS or TEXT_TOWERS.
+docs/reference/towers.md has the towers in one table; a TrainConfig's settings become specs in encoders/config.py. To
+add one, write such a module and name it in IMAGE_TOWERS or TEXT_TOWERS.
 """
 
 from collections.abc import Callable, Mapping, Sequence

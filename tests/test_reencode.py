@@ -153,7 +153,7 @@ def kill(photos, point):
     from indexes import Store
     from retrieval import Retriever
     from retrieval.indexing import reencode, update
-    from test_rebuilding import Seven
+    from test_reencode import Seven
 
     Seven.bulk, update.COMMIT_SECONDS = 5, -1.0
 
