@@ -32,13 +32,16 @@ def test_equals_the_torch_tower(encoder):
     np.testing.assert_allclose(query.encode_images(picture), encoder.encode_images(picture), atol=1e-5)
 
 
-@pytest.fixture(scope="session")
-def open_clip_encoder(tmp_path_factory):
+@pytest.fixture(scope="session", params=["small", pytest.param("ViT-B-32-256", marks=pytest.mark.slow)])
+def open_clip_encoder(request, open_clips, tmp_path_factory):
+    """Of random weights; a small one, and one of a size that people use."""
+    if request.param == "small":
+        return load_encoder(open_clips["mmr-toy-vit"])
     open_clip = pytest.importorskip("open_clip")
     torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "tiny.pt"
-    torch.save(open_clip.create_model("ViT-B-32-256").state_dict(), file)
-    return load_encoder(f"open_clip:ViT-B-32-256/{file}")
+    file = tmp_path_factory.mktemp("weights") / "random.pt"
+    torch.save(open_clip.create_model(request.param).state_dict(), file)
+    return load_encoder(f"open_clip:{request.param}/{file}")
 
 
 def test_an_open_clip_encoder_without_torch(open_clip_encoder):
