@@ -23,6 +23,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 
 bench: $(VENV)/.installed .venv-peers/.installed
 	for name in training exact durability indexing cold_query; do $(BIN)/python -m eval.bench.$$name || exit 1; done

@@ -15,7 +15,7 @@ from typing import Any
 from indexes import Record
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Entry
-from retrieval.images.pixels import EXTENSIONS
+from retrieval.images.kinds import PICTURES
 from retrieval.indexing.cards import Card
 from retrieval.indexing.fields import URI
 
@@ -64,7 +64,7 @@ def _of_record(record: Record, root: Path | None) -> Entry:
 def _of_row(row: dict[str, Any], number: int, folder: Path) -> Entry:
     file = next((column for column in FILES if _is_text(row.get(column))), None)
     used: str | None
-    if file and Path(row[file]).suffix.lower() in EXTENSIONS and "://" not in row[file]:
+    if file and Path(row[file]).suffix.lower() in PICTURES and "://" not in row[file]:
         used, path = file, os.path.normpath(folder / row[file])
     else:
         used, path = next((column for column in NAMES if _is_text(row.get(column))), file), None

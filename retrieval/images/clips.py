@@ -10,15 +10,9 @@ from PIL import Image
 from retrieval.errors import ImageError
 from retrieval.images.exif import Fields
 
-EXTENSIONS = frozenset(".mp4 .m4v .mov .mkv .webm .avi .wmv .flv .mpg .mpeg .3gp .mts .m2ts .ogv".split())
 _MAX_PIXELS = 40_000_000  # of a frame
 _MAX_FRAMES = 20_000  # decoded at most to reach the frames that are wanted
 _FORMATS = {"mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "asf", "flv", "mpeg", "mpegts", "ogg"}
-
-
-def kind(path: Path) -> str:
-    """What `Item.kind` is for a file of this name: "clip" or "picture"."""
-    return "clip" if path.suffix.lower() in EXTENSIONS else "picture"
 
 
 class Clip(NamedTuple):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from retrieval.datatypes import Item, Picture
 from retrieval.errors import ImageError
-from retrieval.images import guard, raw
+from retrieval.images import guard, kinds, raw
 from retrieval.images.clips import Clip
 from retrieval.images.exif import Fields
 from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, reason_of
@@ -37,7 +37,7 @@ def decode_with_fields(content: Path | bytes, at_least: int | None = None, name:
     suffix = Path(name if isinstance(content, bytes) else content).suffix.lower()
     try:
         with _open(content) as file:
-            if suffix in raw.EXTENSIONS:
+            if suffix in kinds.RAW:
                 return _decode_raw(file, at_least)
             kind = kind_of(file.read(64))
             file.seek(0)

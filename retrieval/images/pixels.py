@@ -11,12 +11,8 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from retrieval.errors import ImageError
-from retrieval.images import exif, raw
+from retrieval.images import exif
 
-EXTENSIONS = raw.EXTENSIONS | frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .gif .webp .bmp .dib .tif .tiff .avif .heic .heif .hif .jp2 .j2k .jpx "
-    ".ppm .pgm .pbm .pnm .tga .ico .qoi".split()
-)
 MAX_PIXELS = 200_000_000  # above this a picture is taken for a bomb
 MAX_DECODED = 80_000_000  # pixels held at once, at 8 to 13 bytes each; guard.py limits the bytes as well
 MAX_IN_THREAD = 24_000_000  # of these several may be held at once, one a thread

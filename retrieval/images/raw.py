@@ -7,9 +7,6 @@ from typing import BinaryIO
 from retrieval.errors import ImageError
 from retrieval.images import exif
 
-EXTENSIONS = frozenset(
-    ".dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .srf .orf .rw2 .raf .pef .srw .rwl .3fr .iiq .erf .mrw .x3f".split()
-)
 MAX_FILE = 400_000_000  # bytes
 _MAX_PREVIEW = 1 << 25
 _MAX_TAGS = 1 << 20  # the directories stand at the start of the file

@@ -20,7 +20,7 @@ from PIL import Image
 
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError
-from retrieval.images import load, pixels
+from retrieval.images import kinds, load
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?|\.\d+|\d+\.):(.+)", re.DOTALL | re.ASCII)
 _SIGNS = {"+": 1.0, "-": -1.0}
@@ -84,7 +84,7 @@ def _is_path(text: str) -> bool:
     """True for an existing picture, and for what can only be meant as one: `./dog.jpg`, `dog.jpg`, not `a dog.`"""
     if is_picture(text):
         return True
-    looks_like_file = Path(text).suffix.lower() in pixels.EXTENSIONS and " " not in text.strip()
+    looks_like_file = Path(text).suffix.lower() in kinds.PICTURES and " " not in text.strip()
     if looks_like_file or text.startswith(("./", "../", "/", "~/")):
         if not _is_file(text):
             raise BadRequest(f"no such picture: {text}: check the path, or write words")
@@ -94,7 +94,7 @@ def _is_path(text: str) -> bool:
 
 def is_picture(text: str) -> bool:
     """True where the text names an existing file that looks like a picture: `./dog.jpg`, not `a dog.`"""
-    return _file(text).suffix.lower() in pixels.EXTENSIONS and _is_file(text)
+    return _file(text).suffix.lower() in kinds.PICTURES and _is_file(text)
 
 
 def _is_file(text: str) -> bool:

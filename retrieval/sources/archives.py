@@ -11,17 +11,17 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
-from retrieval.images.exif import Fields
-from retrieval.images.pixels import EXTENSIONS
+from retrieval.images.kinds import PICTURES
 from retrieval.sources import reopen, within
 from retrieval.sources.uri import Options, Row, Uri, existing_file, id_of, matches, pattern_root, stamp_of, unreadable
 
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
 _FIRST = ("jpg", "png", "jpeg", "webp")  # what is taken where a sample has several pictures, as open_clip's training
-_PICTURES = frozenset(ending[1:] for ending in EXTENSIONS)
+_PICTURES = frozenset(ending[1:] for ending in PICTURES)
 _MAX_TEXT = 1 << 20  # bytes of a caption or of a json
 _MAX_SHARDS = 1_000_000
 # tarfile raises ReadError and its kin on damage, and on hostile headers also what its parsing runs into.
@@ -140,7 +140,7 @@ def _text(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> str:
     return "" if text is None else text.read().decode("utf-8-sig", "replace")
 
 
-def _json(text: str) -> Fields:
+def _json(text: str) -> dict[str, Any]:
     try:
         fields = json.loads(text) if text else {}
     except (ValueError, RecursionError):
@@ -148,7 +148,7 @@ def _json(text: str) -> Fields:
     return fields if isinstance(fields, dict) else {}
 
 
-def _plain(fields: Fields) -> Fields:
+def _plain(fields: dict[str, Any]) -> dict[str, Any]:
     plain = {k: v for k, v in fields.items() if isinstance(v, str | int | float | bool) and k not in _LEFT_OUT}
     return {k: v for k, v in plain.items() if v != "" and not (isinstance(v, str) and len(v) > 2000)}
 

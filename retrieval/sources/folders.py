@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
-from retrieval.images import clips
-from retrieval.images.pixels import EXTENSIONS
+from retrieval.images import kinds
 from retrieval.sources.uri import Options, Row, Uri, id_of, unreadable
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def _all_of(uri: Uri) -> Iterator[Found]:
 
 def _item(root: Path, name: str) -> Item:
     path = root / name
-    kind = clips.kind(path)
+    kind = kinds.kind(path)
     meta: dict[str, Any] = {"folder": path.relative_to(root).parent.as_posix()} | (
         {"video": True} if kind == "clip" else {}
     )
@@ -130,7 +129,7 @@ class Rules:
     def wants_file(self, folder: Path, name: str) -> bool:
         """True for a file that is an item."""
         ending = "." + name.rpartition(".")[2].lower()
-        return (ending in EXTENSIONS or ending in clips.EXTENSIONS) and self._wants(folder, name, "")
+        return (ending in kinds.PICTURES or ending in kinds.CLIPS) and self._wants(folder, name, "")
 
     def _wants(self, folder: Path, name: str, slash: str) -> bool:
         if name.startswith(".") and not self._hidden:

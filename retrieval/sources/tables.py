@@ -13,7 +13,7 @@ from typing import Any
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
-from retrieval.images import clips
+from retrieval.images import kinds
 from retrieval.sources import reopen, within
 from retrieval.sources.uri import Row, Uri, existing_file, id_of, matches, stamp_of
 
@@ -86,7 +86,7 @@ def _table(uri: Uri, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> 
             if column == "url":
                 item = _of_web(str(name), uri, meta)
             else:
-                item = Item(id_of(str(name)), str(name), path, stamp=stamp_of(path), meta=meta, kind=clips.kind(path))
+                item = Item(id_of(str(name)), str(name), path, stamp=stamp_of(path), meta=meta, kind=kinds.kind(path))
             yield from ((item, caption) for caption in _captions(row.get("caption")))
 
 
