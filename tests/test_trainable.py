@@ -33,6 +33,15 @@ def changed(before, after):
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
+def assert_resumes_bit_for_bit(pairs, config, folder):
+    """Stopped after its second step and gone on with, a run ends with the weights of one that never stopped."""
+    straight = train(pairs, folder / "a", config)
+    steps = iter([False, True])
+    train(pairs, folder / "b", config, should_stop=lambda: next(steps))
+    resumed = train(pairs, folder / "b", config, resume=True)
+    assert not changed(straight.encoder.state_dict(), resumed.encoder.state_dict())
+
+
 # ---------------------------------------------------------------- a local open_clip checkpoint
 
 
@@ -53,11 +62,7 @@ def test_a_local_open_clip_checkpoint_is_tuned_and_learns(open_clips, pairs, tmp
 @pytest.mark.parametrize("name", TOYS)
 def test_tuning_open_clip_resumes_bit_for_bit(open_clips, pairs, tmp_path, name):
     config = dataclasses.replace(TUNE, encoder=open_clips[name], micro_batch_size=7, ema=0.9)
-    straight = train(pairs, tmp_path / "a", config)
-    steps = iter([False, True])
-    train(pairs, tmp_path / "b", config, should_stop=lambda: next(steps))
-    resumed = train(pairs, tmp_path / "b", config, resume=True)
-    assert not changed(straight.encoder.state_dict(), resumed.encoder.state_dict())
+    assert_resumes_bit_for_bit(pairs, config, tmp_path)
 
 
 def test_a_run_goes_on_from_the_very_checkpoint_it_began_with(open_clips, pairs, tmp_path):
@@ -146,11 +151,7 @@ def test_the_merged_encoder_gives_what_the_adapters_gave(open_clips, pairs, tmp_
 def test_lora_resumes_bit_for_bit(open_clips, pairs, tmp_path, precision):
     pytest.importorskip("peft")
     config = dataclasses.replace(TUNE, encoder=open_clips["mmr-toy-vit"], lora=2, lr=3e-3, precision=precision)
-    straight = train(pairs, tmp_path / "a", config)
-    steps = iter([False, True])
-    train(pairs, tmp_path / "b", config, should_stop=lambda: next(steps))
-    resumed = train(pairs, tmp_path / "b", config, resume=True)
-    assert not changed(straight.encoder.state_dict(), resumed.encoder.state_dict())
+    assert_resumes_bit_for_bit(pairs, config, tmp_path)
 
 
 def test_lora_without_peft_names_what_to_install(pairs, tmp_path, monkeypatch):
