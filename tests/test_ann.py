@@ -113,6 +113,15 @@ def test_what_does_not_fit_or_cannot_be_measured_is_said():
     assert all(each.bytes_per_row * 10**6 <= 2e8 for each in tune.candidates(10**6, 512, 2e8))
 
 
+@pytest.mark.parametrize("spec", ["IVF16,Flat", "IVF16,PQ16x4fsr", "Lean24,IVF16,PQ12x4fsr", "OPQ16,IVF16,PQ16x4fs"])
+def test_more_lists_than_there_are_is_all_of_them(spec):
+    """Where few rows may answer a search looks the harder: twice as hard as at all 16 lists is at all 16 lists."""
+    built = ann.build([segment()], spec, DIM, COUNT, QUERIES)
+    points = [Point(0.9, lists, 40, 1.0, 1.0) for lists in (16, 32)]
+    all_of_them, more = (ann.search(built, point, [segment()], QUERIES, 10) for point in points)
+    np.testing.assert_array_equal(more.rows, all_of_them.rows)
+
+
 def test_the_best_spec_is_chosen_by_measuring(monkeypatch):
     monkeypatch.setattr(tune, "SAMPLE_ROWS", 1500)
     said = []

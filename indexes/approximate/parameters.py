@@ -10,12 +10,13 @@ if TYPE_CHECKING:
 
 
 def for_effort(index: "faiss.Index", effort: int) -> "faiss.SearchParameters | None":
-    """To visit so many lists, or nodes of a graph; None for an index that has neither."""
+    """To visit so many lists, at most all of them, or nodes of a graph; None for an index that has neither."""
     import faiss
 
     known: Any = faiss
-    if faiss.try_extract_index_ivf(index):
-        inside = known.SearchParametersIVF(nprobe=effort)
+    if inverted := faiss.try_extract_index_ivf(index):
+        # Asked for more lists than there are, FAISS's fast-scan answers wrong rows, and no error.
+        inside = known.SearchParametersIVF(nprobe=min(effort, inverted.nlist))
         return transformed(inside) if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform) else inside
     inner = faiss.downcast_index(index.index) if hasattr(index, "index") else index
     return known.SearchParametersHNSW(efSearch=effort) if isinstance(inner, faiss.IndexHNSW) else None
