@@ -27,8 +27,6 @@ DOCS = ROOT / "docs"
 LOG = DOCS / "log.md"  # of the past: it names what was, not what is
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(set(DOCS.rglob("*.md")) - {LOG})]
 COMMANDS = {command.name: command for command in generate.commands()}
-# Written before their code, which comes from elsewhere: take them out once they are there.
-COMING = {("snapshot", None), ("train", "--settings")}
 FENCE = re.compile(r"^```(\w+)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 MARKED = re.compile(r"<!-- run -->\n```console\n(.*?)```", re.DOTALL)
 RAN = [page for page in PAGES if MARKED.search(page.read_text())]
@@ -140,15 +138,15 @@ def test_every_command_and_option_that_is_named_exists(page):
     groups = generate.groups()
     for words in spoken(page):
         name, rest = called(words)
-        if not name or name.startswith("-") or (name, None) in COMING:
-            assert name in ("", "--help", "--install-completion") or (name, None) in COMING, words
+        if not name or name.startswith("-"):
+            assert name in ("", "--help", "--install-completion"), words
             continue
         assert name in COMMANDS or name in groups, words
         own = [one for one in COMMANDS.values() if one.name == name or one.name.startswith(f"{name} ")]
         known = {part for one in own for option in one.parameters for text in option.names for part in text.split("/")}
         for word in rest:
             option = word.split("=")[0]
-            if re.fullmatch(r"--?[a-zA-Z0-9][a-z-]*", option) and (name, option) not in COMING:
+            if re.fullmatch(r"--?[a-zA-Z0-9][a-z-]*", option):
                 assert option in known | {"--help", "-h"}, (words, option)
 
 
