@@ -91,7 +91,7 @@ def evaluate_head(head: "Head", prepared: "PreparedRows") -> HeadReport:
     Raises:
         BadRequest: A row has nothing of what the head goes by, or vectors of another width.
 
-    Example:
+    Examples:
         >>> head = load_head("heads/article")
         >>> rows = prepare("csv:products.csv?split=test", head.column, head.task, load_encoder(head.encoder))
         >>> evaluate_head(head, rows).figures["accuracy"]

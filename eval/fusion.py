@@ -88,7 +88,7 @@ def compare(
     Raises:
         BadRequest: A name is no modality and no fusion, or there is nothing to tell apart.
 
-    Example:
+    Examples:
         >>> print(compare(rows, None, encoder, ["image", "text", "concat"], HeadConfig(), seeds=5))
     """
     names = list(names) or [*prepared.inputs.there().dims, *FUSIONS]

@@ -94,7 +94,7 @@ def evaluate(
     Raises:
         NothingReadable: No picture decodes.
 
-    Example:
+    Examples:
         >>> from retrieval import load_encoder, open_pairs
         >>> report = evaluate(load_encoder("runs/mine"), open_pairs("csv:pairs.csv?split=test"))
         >>> report.text_to_image["recall@10"]

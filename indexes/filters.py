@@ -67,7 +67,7 @@ def parse(where: str, inside: Sequence[str] = ()) -> Condition:
     Raises:
         BadFilter: The expression makes no sense; the message says from where on.
 
-    Example:
+    Examples:
         >>> parse("year == 2011").values
         ('$."year"', 2011)
     """

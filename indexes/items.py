@@ -25,7 +25,7 @@ class Record:
         stamp: Any text that changes when the item does: who adds items compares it, the store does not read it.
         fields: JSON values by name, for filters and for people.
 
-    Example:
+    Examples:
         >>> Record("beach.jpg", "2024-06-01", {"uri": "beach.jpg", "meta": {"year": 2024}}).id
         'beach.jpg'
     """

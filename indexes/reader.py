@@ -97,7 +97,7 @@ class StoreReader:
             StoreError: There is no such device.
             BadFilter: The condition is too large for SQLite.
 
-        Example:
+        Examples:
             >>> found = store.search(encoder.encode_texts(["a dog"]), 5)  # doctest: +SKIP
             >>> store.records(found.rows[0])  # doctest: +SKIP
         """

@@ -37,7 +37,7 @@ class Store(StoreReader):
 
     What is asked of it is in reader.py. Close it, or use it in a `with`: a writer holds the folder's lock.
 
-    Example:
+    Examples:
         >>> with Store.create("photos.mmr", 512, encoder={"name": "small"}) as store:  # doctest: +SKIP
         ...     store.add(vectors, [Record("a.jpg"), Record("b.jpg")])
         ...     found = store.search(vectors[:1], 2)

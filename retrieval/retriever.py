@@ -37,7 +37,7 @@ class Retriever:
     Raises:
         WrongEncoder: The vectors are those of another encoder.
 
-    Example:
+    Examples:
         >>> with Retriever.open("photos/.mmr") as retriever:  # doctest: +SKIP
         ...     best = retriever.search("a dog on a beach", k=5)[0]
         ...     print(best.path, best.score)
@@ -78,7 +78,7 @@ class Retriever:
             BadRequest: The source cannot be read, or is another than the index has. Nothing is changed then.
             StoreError: The index cannot be written, or has another encoder.
 
-        Example:
+        Examples:
             >>> retriever, report = Retriever.build("photos", "photos/.mmr", load_encoder("small"))  # doctest: +SKIP
         """
         store, report = build(
@@ -146,7 +146,7 @@ class Retriever:
             BadRequest: A query or a picture makes no sense.
             BadFilter: The condition makes no sense.
 
-        Example:
+        Examples:
             >>> dogs, cats = retriever.search_many(["a dog", "a cat"], Asked(k=3))  # doctest: +SKIP
         """
         return answers.items(self.store, self.encoder, _search_device(self.device), queries, asked or Asked())

@@ -27,7 +27,7 @@ def blend(before: DualEncoder, after: DualEncoder, share: float) -> DualEncoder:
     Raises:
         BadRequest: The two are not of one build, or `share` is outside 0..1.
 
-    Example:
+    Examples:
         >>> blend(load_encoder("small"), load_encoder("runs/mine"), 0.5).save("runs/half")
     """
     if not 0 <= share <= 1:

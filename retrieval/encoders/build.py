@@ -72,7 +72,7 @@ def small_encoder(
         BadRequest: A tower of timm or open_clip has no such name.
         MissingModel: Its weights are neither here nor to be had.
 
-    Example:
+    Examples:
         >>> encoder = small_encoder(["a red dog", "two cats"], dim=64, image={"width": 16})
         >>> encoder.encode_texts(["a dog"]).shape
         (1, 64)

@@ -28,7 +28,7 @@ def ensemble(encoders: Sequence[DualEncoder]) -> DualEncoder:
         BadRequest: They do not see pictures or read words alike, or one is pretrained, trained with the sigmoid loss or
             pools clips in a learned way.
 
-    Example:
+    Examples:
         >>> ensemble([load_encoder("runs/one"), load_encoder("runs/two")]).save("runs/both")
     """
     _require_alike(encoders)

@@ -46,7 +46,7 @@ def load_encoder(name: str, device: str = "cpu") -> DualEncoder:
         MissingModel: There is no encoder of that name, its run is damaged, unfinished or of a newer version, or its
             weights are neither here nor to be had.
 
-    Example:
+    Examples:
         >>> encoder = load_encoder("small")
         >>> encoder.encode_texts(["a dog"]).shape
         (1, 512)

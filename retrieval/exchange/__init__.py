@@ -54,7 +54,7 @@ def open_collection(
         BadRequest: The kind is unknown, or there is nothing at `path`, or something of another kind, damaged, or newer
             than what is known here.
 
-    Example:
+    Examples:
         >>> import_into("photos/.mmr", open_collection("rclip"))
     """
     _require_known(kind, IMPORTERS)

@@ -75,7 +75,7 @@ def import_into(
         BadRequest: There is something at `path`, the encoder or the root is not known, or nothing could be taken.
         StoreError: The index cannot be written. In either case none is left at `path`.
 
-    Example:
+    Examples:
         >>> import_into("photos/.mmr", open_collection("rclip")).rows
         3
     """

@@ -1,6 +1,6 @@
 """Heads: fitted in seconds on the vectors that search uses, to classify what is seen and said together.
 
-Example:
+Examples:
     >>> from retrieval import load_encoder
     >>> from retrieval.heads.config import HeadConfig
     >>> from retrieval.heads.prepare import prepare, train_head

@@ -16,7 +16,7 @@ class HeadConfig:
     Raises:
         BadRequest: A setting is out of its bounds.
 
-    Example:
+    Examples:
         >>> HeadConfig(fusion="attention", width=128)
         >>> HeadConfig().settings(["epochs=30", "balance=weights"])  # as --set on the command line
     """

@@ -55,7 +55,7 @@ def open_examples(source: str, column: str, task: str = "single") -> Examples:
     Raises:
         BadRequest: No such column, nothing in it, or something that is no number.
 
-    Example:
+    Examples:
         >>> examples = open_examples("csv:products.csv?split=train", "articleType")
         >>> examples.labels[0], len(examples)
     """

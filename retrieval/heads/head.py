@@ -43,7 +43,7 @@ class Head:
         center: Of the numbers of a regression, whose answers are center + spread * logits.
         spread: As center.
 
-    Example:
+    Examples:
         >>> head = load_head("heads/article")
         >>> row = one_row(Path("shirt.jpg"), "Men Navy Blue Shirt", load_encoder(head.encoder), head.dims)
         >>> head.answers(row, k=3)
@@ -165,7 +165,7 @@ def load_head(folder: Path | str) -> Head:
     Raises:
         MissingModel: There is none, or it is unfinished, damaged, or of a newer version.
 
-    Example:
+    Examples:
         >>> head = load_head("heads/article")
         >>> head.column, head.names
     """

@@ -155,7 +155,7 @@ def train_head(
     Raises:
         BadRequest: There is nothing to tell apart, the config names no fusion or head, or the fit diverges.
 
-    Example:
+    Examples:
         >>> rows = prepare("csv:products.csv?split=train", "articleType", "single", encoder, learn=True)
         >>> head, score = train_head(rows, encoder, HeadConfig(fusion="attention"))
     """

@@ -76,7 +76,7 @@ class Seen:
         pictures: Filled by the loss.
         captions: Filled by the loss; by the sigmoid loss only where world is local.
 
-    Example:
+    Examples:
         >>> seen = Seen(hardest=10)
         >>> info_nce(features, features, seen=seen).backward()
         >>> seen.pictures.recall(10), seen.captions.at[0]
@@ -119,7 +119,7 @@ def info_nce(
     Raises:
         ValueError: Ids, weights, a teacher or the counts of pictures and captions do not fit, or `same` is neither.
 
-    Example:
+    Examples:
         >>> info_nce(features, features, ids=torch.tensor([0, 0, 1])).backward()  # two captions of one picture
     """
     options = _Options(ids, same, weights, teacher, teacher_share, seen, budget, label_smoothing)
@@ -162,7 +162,7 @@ def sigmoid(
     Raises:
         ValueError: Ids, weights, a teacher or the counts of pictures and captions do not fit, or `same` is neither.
 
-    Example:
+    Examples:
         >>> sigmoid(features, features, weights=torch.tensor([1.0, 1.0, 0.5])).backward()
     """
     options = _Options(ids, same, weights, teacher, teacher_share, seen, budget, pairwise=True)
@@ -174,7 +174,7 @@ def sigmoid(
 LOSSES: dict[str, Loss] = {"info_nce": info_nce, "sigmoid": sigmoid}
 """The losses by the name that a configuration gives.
 
-Example:
+Examples:
     >>> LOSSES["info_nce"](features, features, 0)
 """
 

@@ -38,7 +38,7 @@ class Asked:
     Raises:
         BadRequest: A number is out of its range.
 
-    Example:
+    Examples:
         >>> Asked(k=5, where="width > 1000").k
         5
     """

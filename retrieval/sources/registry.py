@@ -46,7 +46,7 @@ def parse_uri(text: str | Uri | Sequence[str], options: Options | None = None) -
         BadRequest: The path is neither a file nor a folder, or of no kind that is known; or several sources are given
             and one is no folder.
 
-    Example:
+    Examples:
         >>> parse_uri("csv:pairs.csv?split=train").where
         {'split': 'train'}
     """
@@ -121,7 +121,7 @@ def open_items(uri: str | Uri) -> Iterator[Item]:
     Raises:
         BadRequest: The source cannot be read, has nothing in it, or nothing that matches its filter.
 
-    Example:
+    Examples:
         >>> [item.uri for item in open_items("photos")]
         ['beach.jpg', 'zoo/lion.jpg']
     """

@@ -20,7 +20,7 @@ class TrainConfig(EncoderConfig):
     Raises:
         BadRequest: A setting, or two of them together, cannot be.
 
-    Example:
+    Examples:
         >>> dataclasses.replace(recipes.smoke(), epochs=1).batch_size
         32
         >>> TrainConfig().settings(["lr=1e-3", "loss=sigmoid"]).loss

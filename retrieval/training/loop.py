@@ -65,7 +65,7 @@ def train(
         MissingModel: `config.encoder` or a teacher is not to be had.
         OSError: The disk fails or is full.
 
-    Example:
+    Examples:
         >>> pairs = open_pairs("picturebook:32?size=32")
         >>> train(pairs, "runs/first", recipes.smoke()).finished
         True
