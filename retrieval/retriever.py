@@ -10,17 +10,16 @@ from retrieval.datatypes import Hit
 from retrieval.encoders import query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption
-from retrieval.indexing.build import build
 from retrieval.indexing.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.indexing.catalog import Identity
-from retrieval.indexing.prefetch import Ahead
-from retrieval.indexing.update import IndexReport
 from retrieval.search import answers, filters
 from retrieval.search.answers import Asked
-from retrieval.sources.registry import Uri
 
 if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
+    from retrieval.indexing.prefetch import Ahead
+    from retrieval.indexing.update import IndexReport
+    from retrieval.sources.uri import Uri
 
 
 class Retriever:
@@ -50,9 +49,9 @@ class Retriever:
 
     @classmethod
     def build(
-        cls, source: str | Sequence[str] | Uri, path: Path | str, encoder: Encoder, device: str = "cpu",
+        cls, source: "str | Sequence[str] | Uri", path: Path | str, encoder: Encoder, device: str = "cpu",
         on_progress: OnProgress = no_progress, *, recall: float | None = None,
-        memory: float | None = None, on_message: OnMessage = no_message, ahead: Ahead | None = None,
+        memory: float | None = None, on_message: OnMessage = no_message, ahead: "Ahead | None" = None,
         only: bool = False, another_encoder: bool = False,
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
@@ -81,6 +80,8 @@ class Retriever:
         Examples:
             >>> retriever, report = Retriever.build("photos", "photos/.mmr", load_encoder("small"))  # doctest: +SKIP
         """
+        from retrieval.indexing.build import build  # those who only search do without all that indexing needs
+
         store, report = build(
             source, path, encoder, _search_device(device), on_progress, recall=recall, memory=memory,
             on_message=on_message, ahead=ahead, only=only, another_encoder=another_encoder,

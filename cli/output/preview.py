@@ -10,7 +10,6 @@ from cli.output import show
 from cli.output.hits import nearby
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest, ImageError
-from retrieval.images import load
 
 _WIDTH, _SIDE = 40, 640  # columns of a picture, and pixels that it is decoded to at least
 
@@ -27,6 +26,8 @@ def draw(found: Sequence[Hit]) -> None:
     """Each hit as its line and its picture."""
     from rich.console import Console
     from textual_image.renderable import Image  # it asks the terminal what it can do
+
+    from retrieval.images import load
 
     console = Console()
     for hit in found:

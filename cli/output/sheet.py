@@ -10,7 +10,6 @@ from pathlib import Path
 from indexes import durable
 from retrieval.datatypes import Hit
 from retrieval.errors import ImageError
-from retrieval.sources import reopen
 
 _SIDE = 224  # pixels of a thumbnail's longer side
 
@@ -75,6 +74,8 @@ def _figure(hit: Hit, root: str | None) -> str:
 
 def _thumbnail(uri: str, meta: dict, root: Path | str | None) -> str:
     """The picture of an item as a data URI; an empty one where it cannot be read any more."""
+    from retrieval.sources import reopen
+
     try:
         image = reopen.open_again(uri, meta, root, at_least=_SIDE)
     except ImageError:

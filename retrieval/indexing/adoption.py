@@ -14,7 +14,6 @@ from indexes import Record, Store, StoreError, WrongEncoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
 from retrieval.errors import ImageError
-from retrieval.images import load
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Imported, root_of
 from retrieval.sources.uri import stamp_of
@@ -72,6 +71,8 @@ def adopt(store: Store, encoder: Encoder) -> Identity:
 
 def _compare(store: Store, encoder: Encoder, root: str | None) -> np.ndarray:
     """Cosines (m,) between stored vectors and the encoder's own, of up to PICTURES pictures below the root."""
+    from retrieval.images import load  # each search opens this module, few compare
+
     pictures: list[np.ndarray] = []
     rows: list[np.ndarray] = []
     if root is None:

@@ -17,7 +17,6 @@ from retrieval.datatypes import Item
 from retrieval.indexing import catalog, roots
 from retrieval.indexing.skipped import Skipped
 from retrieval.sources.folders import Rules
-from retrieval.sources.registry import open_items
 from retrieval.sources.uri import Uri, id_of, stamp_of
 
 SECONDS, ENTRIES = 0.03, 20_000
@@ -44,6 +43,8 @@ class Changes:
 
 def count(store: Store, uri: Uri) -> Changes:
     """Exactly what `mmr index` would find. Reads every folder. Raises BadRequest for one that is not there."""
+    from retrieval.sources.registry import open_items  # a glance, which each search takes, does without
+
     known, skipped, since = store.stamps(), Skipped(store.path), _since(store)
     found, present = Changes(), set()
     for item in open_items(uri):

@@ -20,7 +20,7 @@ from PIL import Image
 
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError
-from retrieval.images import kinds, load
+from retrieval.images import kinds
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?|\.\d+|\d+\.):(.+)", re.DOTALL | re.ASCII)
 _SIGNS = {"+": 1.0, "-": -1.0}
@@ -138,6 +138,8 @@ def encode(
 def _picture(kind: str, text: str, at_least: int, urls: bool) -> Image.Image:
     if kind == "url" and not urls:
         raise BadRequest(f"{text} is an address: add --urls to have it fetched, or give a file")
+    from retrieval.images import load  # a query of words does without
+
     try:
         if kind == "picture":
             return load.decode(_file(text), at_least)
