@@ -47,7 +47,7 @@ class StoreReader:
         self._database = connection
         self._filtered: dict[Condition, list[Segment]] = {}  # what the last filters let through
         # What serves one state as it serves the next: rows in low precision by a segment's first row (exact.py fills
-        # it), and the approximate index by its checksum (derived.py).
+        # it), and the approximate index by its checksum (approximate/derived.py).
         self._copies: dict[int, Any] = {}
         self._approximate: dict[str, Any] = {}
         self._load()

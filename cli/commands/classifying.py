@@ -36,7 +36,7 @@ def classify(
 def label(index: Path, folder: Path, field: str, model: str | None, device: str) -> int:
     """Fields into an index; the exit code says whether any item had nothing to go by."""
     from indexes import Store
-    from retrieval.heads.labelling import label as write
+    from retrieval.heads.labeling import label as write
     from retrieval.indexing import approximate
 
     head, loaded = head_of(folder, model, device)

@@ -120,8 +120,8 @@ def one_row(
 def remarks(prepared: PreparedRows) -> list[str]:
     """What a person should know of the rows, a line each: what was left out, what is masked, classes seen once."""
     examples, lines = prepared.examples, []
-    if examples.unlabelled:
-        lines.append(f"{examples.unlabelled} rows have no {examples.column}: left out")
+    if examples.unlabeled:
+        lines.append(f"{examples.unlabeled} rows have no {examples.column}: left out")
     if prepared.empty:
         lines.append(f"{prepared.empty} rows have neither a picture that decodes nor a text: left out")
     for name, mask in prepared.inputs.present.items():

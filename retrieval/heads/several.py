@@ -67,7 +67,7 @@ def prepare_several(
     rows = np.array(sorted(items), np.int64)
     every = replace(
         parts[0], items=[items[row] for row in rows], labels=[known[0].get(row, "") for row in rows], rows=rows,
-        column=",".join(columns), unlabelled=parts[0].total - len(rows),
+        column=",".join(columns), unlabeled=parts[0].total - len(rows),
     )  # fmt: skip
     prepared = encoded(every, encoder, vectors, on_progress, inputs)
     kept = prepared.examples.rows.tolist()

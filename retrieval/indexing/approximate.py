@@ -1,6 +1,6 @@
 """When a store gets an approximate index, and what it is measured with: its own captions, else a bank of prompts.
 
-People type words, so words are what recall is promised for (indexes/tune.py says why).
+People type words, so words are what recall is promised for (indexes/approximate/tune.py says why).
 """
 
 import numpy as np

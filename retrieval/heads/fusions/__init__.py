@@ -1,7 +1,7 @@
 """FUSIONS: every way to bring modalities together, by name.
 
-To add one, write a Fusion (blocks.py) and name it here: training, saving, `mmr head` and the tests that hold for all
-fusions pick it up. A modality's own name (image, text, ...) is that modality alone.
+To add one, write a Fusion (heads/blocks.py) and name it here: training, saving, `mmr head` and the tests that hold for
+all fusions pick it up. A modality's own name (image, text, ...) is that modality alone.
 """
 
 import difflib

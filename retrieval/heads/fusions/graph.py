@@ -3,7 +3,7 @@
 GATv2           attention over the edges of a list, by scatter
 Graph           --fusion graph: each row looks at the rows it was fitted on that are like it, and at their labels
 
-Labels that spread over a graph without a head are in propagation.py.
+Labels that spread over a graph without a head are in heads/propagation.py.
 """
 
 import torch
