@@ -25,7 +25,7 @@ SEPARATOR = "|"  # between the names of a row with several labels
 class Examples:
     """Rows that have a label. labels: one raw value a row, a number for task "number". rows: which of the source's.
 
-    unlabelled: how many rows were left out for want of a label. total: rows of the source.
+    unlabeled: how many rows were left out for want of a label. total: rows of the source.
     """
 
     items: list[Item]
@@ -34,7 +34,7 @@ class Examples:
     column: str
     source: str
     rows: np.ndarray
-    unlabelled: int
+    unlabeled: int
     total: int
 
     def __len__(self) -> int:
