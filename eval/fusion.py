@@ -145,5 +145,5 @@ def _comparison(
 
 
 def _interval(values: np.ndarray, seeds: int, same_rows: bool) -> tuple[float, float]:
-    """Of the mean over seeds and rows. The same row under several seeds is one row, drawn as one."""
+    """The 95 % interval of the mean over seeds and rows. The same row under several seeds is one row, drawn as one."""
     return classification.interval(values.reshape(seeds, -1).mean(0) if same_rows else values)

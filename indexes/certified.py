@@ -235,13 +235,13 @@ class _Kept:
         self.young = bool(torch.isneginf(self._best[:, -1]).any())
 
     def _still(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What was kept early on, less what later rows have shown to be too low."""
+        """All that was kept, without what has fallen below the floor since."""
         numbers, offsets, upper = (torch.cat(parts) for parts in zip(*self._parts, strict=True))
         sound = upper >= self.floor[numbers]
         return numbers[sound], offsets[sound], upper[sound]
 
     def full(self) -> np.ndarray:
-        """The queries that were given up."""
+        """The queries that were given up, as more rows were kept for them than are worth ranking."""
         return torch.isposinf(self.floor).nonzero()[:, 0].cpu().numpy()
 
     def candidates(self) -> tuple[np.ndarray, np.ndarray]:

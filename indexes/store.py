@@ -37,6 +37,11 @@ class Store(StoreReader):
 
     What is asked of it is in reader.py. Close it, or use it in a `with`: a writer holds the folder's lock.
 
+    Args:
+        path: Its folder.
+        connection: Its database, open.
+        lock: The folder's lock, held, for a writer; None for a reader.
+
     Examples:
         >>> with Store.create("photos.mmr", 512, encoder={"name": "small"}) as store:  # doctest: +SKIP
         ...     store.add(vectors, [Record("a.jpg"), Record("b.jpg")])

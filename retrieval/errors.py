@@ -16,7 +16,12 @@ class BadRequest(RetrievalError):
 
 
 class NothingReadable(BadRequest):
-    """A source of which nothing can be used. skipped: (uri, reason) of what was tried, for the skip list."""
+    """A source of which nothing can be used.
+
+    Args:
+        message: The line for people.
+        skipped: (uri, reason) of what was tried, for the skip list; an attribute too.
+    """
 
     def __init__(self, message: str, skipped: Sequence[tuple[str, str]]) -> None:
         super().__init__(message)
@@ -32,10 +37,25 @@ class ImageError(RetrievalError):
 
 
 def first_line(error: Exception) -> str:
-    """An error's reason, cut to one line of a message."""
+    """An error's reason, as a part of a message of one line.
+
+    Args:
+        error: Any error, of another library above all.
+
+    Returns:
+        The first line of its text, at most 120 characters; the name of its type where it has no text.
+    """
     return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
 
 
 def did_you_mean(names: Sequence[str], otherwise: str) -> str:
-    """What to type instead: the names that are near, or else what is said."""
+    """The end of a message about a name that is not known.
+
+    Args:
+        names: The known names that are like it, best first.
+        otherwise: What is said where there are none.
+
+    Returns:
+        "did you mean A or B?", or `otherwise`.
+    """
     return f"did you mean {' or '.join(names)}?" if names else otherwise

@@ -99,6 +99,9 @@ class Retriever:
             encoder: The one to ask with; None is the one that the index remembers.
             device: "auto", "cpu" or "cuda": where exact search runs.
 
+        Returns:
+            The retriever, open for reading: close it, or use it in a `with`.
+
         Raises:
             StoreError: There is no index, it cannot be read, or it has another encoder.
             MissingModel: The encoder is not where it was.

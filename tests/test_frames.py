@@ -100,7 +100,7 @@ def test_a_clip_does_not_see_the_others_of_its_batch(kind):
 # ---------------------------------------------------------------- in training
 
 
-def test_a_batch_holds_frames_that_are_cut_and_coloured_alike(clips):
+def test_a_batch_holds_frames_that_are_cut_and_colored_alike(clips):
     still = Pair(Item("still", "still.png", lambda: frames_of("right")[0]), "it stays")
     pairs = [*clips, still]
     config = dataclasses.replace(CONFIG, batch_size=5, crop=0.4, color_jitter=0.3, flip="yes")

@@ -104,7 +104,7 @@ def test_what_no_label_reaches_is_left_out():
     assert (answers[3:] == 0).all()
 
 
-def test_a_row_is_never_its_own_neighbour():
+def test_a_row_is_never_its_own_neighbor():
     vectors, label = rings(20)
     module = fusions.build(HeadConfig(fusion="graph", width=16), {"image": 3}, 2)
     data = batch_of(Inputs({"image": vectors}, {"image": np.ones(20, bool)}), label)

@@ -57,7 +57,7 @@ def test_a_template_twice_counts_twice_and_their_order_not():
         zero_shot.class_vectors(toy, ["red"], ["a photo"])
 
 
-def test_one_neighbour_is_its_label_and_k_are_a_brute_force_vote():
+def test_one_neighbor_is_its_label_and_k_are_a_brute_force_vote():
     data = rows(noise=2.0)
     one = linear.filled(data.vectors, data.target, 3, 1)
     assert one(data.vectors).argmax(1).equal(data.target)

@@ -22,7 +22,7 @@ def build(photos, toy, index=None):
         return {hit.uri for hit in retriever.search("red", 100)}, report
 
 
-def test_words_and_pictures_find_their_colour(photos, toy):
+def test_words_and_pictures_find_their_color(photos, toy):
     retriever, report = Retriever.build(str(photos), photos / ".mmr", toy)
     assert (report.added, report.skipped) == (3, [])
     hits = retriever.search("a green field", 2)

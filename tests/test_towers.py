@@ -260,7 +260,7 @@ def test_weights_of_a_file_give_timms_own_features_also_in_training(resnet_file)
     assert "pretrained" not in tower.spec
 
 
-def test_grey_pictures_get_the_sum_of_the_colours_weights(resnet_file):
+def test_gray_pictures_get_the_sum_of_the_colors_weights(resnet_file):
     model, file = resnet_file
     tower = towers.build(towers.IMAGE_TOWERS, 8, timm_spec(file, channels=1)).eval()
     grey = pixels(2, 64, 1)
@@ -341,7 +341,7 @@ def test_group_norm_takes_the_place_of_batch_norm_with_its_scale():
     assert body[1].weight.abs().max() == 0
 
 
-def test_random_weights_of_timm_are_normalised_by_groups():
+def test_random_weights_of_timm_are_normalized_by_groups():
     tower = towers.build(towers.IMAGE_TOWERS, 8, IMAGE_SPECS["resnet"])
     kinds = {type(module) for module in tower.modules()}
     assert nn.GroupNorm in kinds

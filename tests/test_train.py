@@ -184,7 +184,7 @@ def test_another_run_is_not_resumed_and_not_overwritten(pairs, tmp_path):
 # ---------------------------------------------------------------- what is learned, and on what
 
 
-def test_it_learns_to_tell_colours_apart(tmp_path):
+def test_it_learns_to_tell_colors_apart(tmp_path):
     colours = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (250, 250, 250)}
     pairs = [
         Pair(Item(f"{name}{i}", name, lambda rgb=rgb: Image.new("RGB", (32, 32), rgb)), f"a {name} square")

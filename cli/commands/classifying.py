@@ -71,7 +71,7 @@ def propagate(index: Path, column: str, field: str, neighbors: int, model: str |
 
 
 def answer(rank: int, name: str, share: float, as_json: bool) -> None:
-    """One class and how likely it is."""
+    """Print one class and how likely it is, as JSON or as a line."""
     if as_json:
         show.out(json.dumps({"rank": rank, "label": name, "probability": round(share, 6)}))
     else:
@@ -82,7 +82,7 @@ def answer(rank: int, name: str, share: float, as_json: bool) -> None:
 
 
 def task_of(multilabel: bool, regression: bool) -> str:
-    """Of examples.TASKS."""
+    """The task that these options ask for, one of examples.TASKS."""
     from retrieval.errors import BadRequest
 
     if multilabel and regression:
@@ -91,14 +91,14 @@ def task_of(multilabel: bool, regression: bool) -> str:
 
 
 def encoder_of(name: str, device: str) -> "DualEncoder":
-    """An encoder, as heads use it."""
+    """Load the encoder of a name, in fast precision: heads never train it."""
     from retrieval import load_encoder
 
     return load_encoder(name, device).to_fast_precision()
 
 
 def head_of(folder: Path, model: str | None, device: str) -> tuple["Head", "DualEncoder"]:
-    """A head and the encoder it was fitted on."""
+    """Load a head, and the encoder it was fitted on or `model` in its place. Raises MissingModel for a wrong one."""
     from retrieval.heads.head import load_head
 
     head = load_head(folder)
@@ -108,7 +108,7 @@ def head_of(folder: Path, model: str | None, device: str) -> tuple["Head", "Dual
 
 
 def named(vectors: list[str] | None) -> dict[str, Path]:
-    """NAME=FILE texts, by name."""
+    """The files of --vectors NAME=FILE, by name. Raises BadRequest for a text of another form."""
     from retrieval.errors import BadRequest
 
     pairs = [text.partition("=") for text in vectors or []]
@@ -132,7 +132,7 @@ def prepared(
 
 
 def remark(prepared: "PreparedRows") -> None:
-    """What a person should know of the rows."""
+    """Print what a person should know of the rows: skipped inputs and remarks."""
     from retrieval.heads.prepare import remarks
 
     show.skipped(prepared.inputs.skipped)

@@ -1,4 +1,4 @@
-"""Pictures in the terminal, through textual-image: the terminal's own way (Sixel, Kitty), else coloured blocks."""
+"""Pictures in the terminal, through textual-image: the terminal's own way (Sixel, Kitty), else colored blocks."""
 
 import importlib.util
 import os

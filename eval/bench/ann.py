@@ -106,7 +106,7 @@ def faiss_ivfpq(rows: np.ndarray, lists_a_root: float = 2, k_factor: int = 8) ->
 
 
 def autofaiss(rows: np.ndarray) -> tuple[Search, float]:
-    """Its own choice, tuned its own way: the effort is what it set."""
+    """The index and the effort that autofaiss itself chooses; `effort` is ignored."""
     import faiss
     from autofaiss import build_index
 

@@ -36,7 +36,7 @@ def version(number: int) -> np.ndarray:
 
 
 class Library(Protocol):
-    """What keeps vectors in a folder."""
+    """A peer of the benchmark: saves vectors into a folder and loads them again."""
 
     def save(self, folder: Path, number: int) -> None:
         """Put a version there, in place of the one that is."""
@@ -60,7 +60,7 @@ class Mmr:
             store.add(version(number), records)
 
     def load(self, folder: Path) -> np.ndarray:
-        """Of every segment."""
+        """The vectors of every segment."""
         from indexes import Store
 
         with Store.open(folder / "index") as store:
@@ -81,7 +81,7 @@ class Faiss:
         faiss.write_index(index, str(folder / "index.faiss"))
 
     def load(self, folder: Path) -> np.ndarray:
-        """What the file holds."""
+        """The vectors that the file holds."""
         import faiss
 
         index = faiss.read_index(str(folder / "index.faiss"))
@@ -100,7 +100,7 @@ class Usearch:
         index.save(str(folder / "index.usearch"))
 
     def load(self, folder: Path) -> np.ndarray:
-        """What the file holds."""
+        """The vectors that the file holds."""
         from usearch.index import Index
 
         index = Index.restore(str(folder / "index.usearch"))

@@ -3,7 +3,7 @@
     python -m eval.bench.fewshot RUN LABELS.csv class          # columns image, split (train, validation, test), class
 
 For 1, 2, 4, 8, 16 pictures a class (five draws) and for all of them: the accuracy on the test rows of ridge, logistic
-regression, prototypes and nearest neighbours on the vectors (`--head`), and of logistic regression on 32 x 32 pixels
+regression, prototypes and nearest neighbors on the vectors (`--head`), and of logistic regression on 32 x 32 pixels
 scaled to unit length. One JSON line a number of pictures (ours: the best head; the peer: pixels), and one that sets our
 solver beside scikit-learn's at the penalty that ours chose.
 """
@@ -36,7 +36,7 @@ def drawn(labels: list[str], shots: int, seed: int) -> np.ndarray:
 
 
 def pixels(items: "list[Item]") -> np.ndarray:
-    """float32 (n, 3072) of unit length, off their mean grey."""
+    """float32 (n, 3072) of unit length, off their mean gray."""
     from PIL import Image
 
     from retrieval.images.load import load
@@ -50,7 +50,10 @@ def pixels(items: "list[Item]") -> np.ndarray:
 def accuracy(
     head: str, learn: "PreparedRows", held: "PreparedRows", encoder: "Encoder", name: str, shots: int = 0, seed: int = 0
 ) -> float:
-    """Of a head on one modality. Few pictures: two of each class at the most say which penalty, as CoOp does it."""
+    """The accuracy of a head on one modality.
+
+    Few pictures: two of each class at the most say which penalty, as CoOp does it.
+    """
     from retrieval.heads.config import HeadConfig
     from retrieval.heads.prepare import train_head
 

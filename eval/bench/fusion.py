@@ -23,7 +23,7 @@ SIDE, PARTS = 32, 128  # pixels of a side, principal components
 
 
 def peer(table: Path, label: str) -> dict[str, float]:
-    """Accuracy of pixels, words, and both; the penalty of each is the better one of two on the test rows (a favour)."""
+    """Accuracy of pixels, words, and both; the penalty of each is the better one of two on the test rows (a favor)."""
     import scipy.sparse as sparse
     from PIL import Image
     from sklearn.decomposition import PCA

@@ -137,7 +137,7 @@ def _make_models(folder: Path) -> None:
     model = open_clip.create_model(NAME).eval()
     save_file(model.state_dict(), folder / f"{NAME}.safetensors")
 
-    class Text(torch.nn.Module):
+    class TextSide(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -150,7 +150,7 @@ def _make_models(folder: Path) -> None:
     size = model.visual.image_size[0]
     _export(model.visual, torch.zeros(1, 3, size, size), home / _RCLIP_MODEL / "visual.onnx")
     _export(
-        Text().eval(), torch.zeros(1, model.context_length, dtype=torch.int64), home / _RCLIP_MODEL / "textual.onnx"
+        TextSide().eval(), torch.zeros(1, model.context_length, dtype=torch.int64), home / _RCLIP_MODEL / "textual.onnx"
     )
     (home / "tokenizer").mkdir()
     shutil.copy(Path(open_clip.__file__).parent / "bpe_simple_vocab_16e6.txt.gz", home / "tokenizer")
@@ -208,7 +208,7 @@ def make_photos(folder: Path, count: int, source: Path | None, size: tuple[int, 
 
 
 def _draw(seed: int) -> Image.Image:
-    """Smooth colours, a few shapes and some grain, 500 x 400."""
+    """Smooth colors, a few shapes and some grain, 500 x 400."""
     random = np.random.default_rng(seed)
     coarse = Image.fromarray(random.integers(0, 256, (10, 12, 3), np.uint8))
     picture = coarse.resize((500, 400), Image.Resampling.BICUBIC)

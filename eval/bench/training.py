@@ -141,7 +141,7 @@ def ours_learned(captions: Path, folder: Path, seconds: float) -> DualEncoder:
 
 
 def _seconds_a_step(pairs: Sequence[Pair], out: Path, config: recipes.TrainConfig) -> float:
-    """Of the whole run, small and large crops in its own proportion, by a run of 20 steps."""
+    """Seconds a step of the whole run, small and large crops in its own proportion, by a run of 20 steps."""
     marks: list[float] = []
     pictures = len({pair.item.id for pair in pairs})
     train(

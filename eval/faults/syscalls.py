@@ -45,8 +45,11 @@ class Call:
 
 @dataclass(slots=True)
 class Watched:
-    """What came of the work. calls: all that were let through, up to the one that was made to fail. code: its exit
-    status, or minus a signal's number."""
+    """The calls and the end of a child that was watched.
+
+    calls: all that were let through, up to the one that was made to fail. code: the exit status, or minus a signal's
+    number.
+    """
 
     calls: list[Call] = field(default_factory=list)
     code: int = 0

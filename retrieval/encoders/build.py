@@ -34,6 +34,9 @@ def new_encoder(
         logit_bias: What is added to them at the start; None for an encoder that has no bias.
         views: How often a picture is looked at, where that is not `config.views`.
 
+    Returns:
+        The encoder, on the CPU; its `name` is empty.
+
     Raises:
         BadRequest: A tower of timm or open_clip has no such name.
         MissingModel: Its weights are neither here nor to be had.
@@ -58,7 +61,8 @@ def small_encoder(
         captions: What the tokenizer is learned from.
         dim: Numbers in a vector.
         image_size: Pixels of the square that the encoder sees.
-        image: The spec of the image tower beyond the CNN's, as in {"type": "vit", "layers": 4} (docs/towers.md).
+        image: The spec of the image tower beyond the CNN's, as in {"type": "vit", "layers": 4}; all of them are
+            in docs/reference/towers.md.
         text: The same of the text tower.
         vocabulary: Tokens that are learned at most.
         context: Tokens of the longest text.
@@ -67,6 +71,9 @@ def small_encoder(
         logit_bias: What is added to them at the start; None for an encoder that has no bias.
         frames: The spec of a learned pooling of clips, as in {"type": "attention"}; None for the mean.
         views: How often a picture is looked at: 1, 2 or 4 (views.py).
+
+    Returns:
+        The encoder, on the CPU; its `name` is empty.
 
     Raises:
         BadRequest: A tower of timm or open_clip has no such name.

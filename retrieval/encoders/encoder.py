@@ -57,6 +57,9 @@ class DualEncoder(nn.Module):
         log_logit_scale: The logarithm of the learned multiplier of the cosines, a scalar parameter.
         logit_bias: What is added to them, a scalar parameter; None where the loss has none.
         frame_pool: Frames of a clip to one vector (towers/frames.py); None where that is their mean.
+
+    Args:
+        logit_scale: The multiplier of the cosines to begin with. The others are the attributes of their names.
     """
 
     def __init__(
@@ -86,6 +89,9 @@ class DualEncoder(nn.Module):
             images: uint8 or float (b, s, s, c) in 0..255, as `preprocess` gives them; of clips (b, frames, s, s, c):
                 each frame goes through the tower, and their vectors are pooled. None leaves the side out.
             tokens: Integers (b, l), as `tokenize` gives them. None leaves the side out.
+
+        Returns:
+            The unit vectors of each side, float32 (b, dim), None for one left out, with the scale and the bias.
         """
         image = text = None
         if images is not None:

@@ -23,7 +23,7 @@ VIEWS = (1, 2, 4)
 class Preprocess:
     """How pictures become pixels. Saved with the encoder, as open_clip saves its own.
 
-    There are as many channels as `mean` has numbers: 3 are RGB, 1 is grey, 4 are RGBA. Pictures of any other number
+    There are as many channels as `mean` has numbers: 3 are RGB, 1 is gray, 4 are RGBA. Pictures of any other number
     come as uint8 arrays (h, w, c).
 
     mode: "shortest" scales the shorter side and cuts the middle (CLIP), "squash" ignores the aspect and shows

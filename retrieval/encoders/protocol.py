@@ -28,7 +28,14 @@ class SavedTokenizer(Tokenizer, Protocol):
         ...
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Write it into a folder; what must be known beside its files to load it, as JSON can hold it."""
+        """Write it into a folder.
+
+        Args:
+            folder: Where its files go, a folder that is there.
+
+        Returns:
+            What must be known beside its files to load it, as JSON can hold it.
+        """
         ...
 
 
@@ -51,11 +58,25 @@ class Sees(Protocol):
         ...
 
     def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
-        """RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
+        """Encode pictures.
+
+        Args:
+            images: RGB pictures, or uint8 arrays (size, size, channels) that `preprocess` made of them.
+
+        Returns:
+            float32 (n, dim), every row of unit length.
+        """
         ...
 
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
-        """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
+        """Make one vector of the frames of each clip.
+
+        Args:
+            vectors: Their unit rows, float32 (b, frames, dim), in the order of their time.
+
+        Returns:
+            float32 (b, dim), every row of unit length.
+        """
         ...
 
 
@@ -79,7 +100,14 @@ class Encoder(Sees, Protocol):
         ...
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts to float32 (n, dim) of unit length."""
+        """Encode texts; what is longer than the tokenizer's context is cut.
+
+        Args:
+            texts: Words, a caption or a query each.
+
+        Returns:
+            float32 (n, dim), every row of unit length.
+        """
         ...
 
 
@@ -93,9 +121,23 @@ class EncodesParts(Protocol):
         ...
 
     def encode_words(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Texts to the vectors of their words, float32 (n, l, width), and which are there, bool (n, l)."""
+        """Encode the words of texts one by one.
+
+        Args:
+            texts: As for `encode_texts`.
+
+        Returns:
+            Their vectors, float32 (n, l, width), and which of them are there, bool (n, l).
+        """
         ...
 
     def encode_patches(self, images: Sequence[Picture]) -> np.ndarray:
-        """Pictures, as for encode_images, to the vectors of their places: float32 (n, places, channels)."""
+        """Encode the places of pictures one by one.
+
+        Args:
+            images: As for `encode_images`.
+
+        Returns:
+            Their vectors, float32 (n, places, channels), row by row of each picture.
+        """
         ...

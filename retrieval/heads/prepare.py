@@ -10,7 +10,7 @@ import numpy as np
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError, NothingReadable
-from retrieval.heads import examples as labelled
+from retrieval.heads import examples as labeled
 from retrieval.heads import inputs as features
 from retrieval.heads.config import HeadConfig
 from retrieval.heads.examples import Examples
@@ -62,9 +62,9 @@ def prepare(
         BadRequest: No such column, no labels, or none to tell apart, or a vector file that does not fit.
         NothingReadable: No row has a picture that decodes, or a text.
     """
-    examples = labelled.open_examples(source, column, task)
+    examples = labeled.open_examples(source, column, task)
     if learn:
-        labelled.classes_of(examples)
+        labeled.classes_of(examples)
     return encoded(examples, encoder, vectors, on_progress, inputs)
 
 
@@ -162,7 +162,7 @@ def train_head(
     if config.shared:
         raise BadRequest("one label shares nothing: leave out --set shared=, or give several --label")
     examples = prepared.examples
-    names = labelled.classes_of(examples)
+    names = labeled.classes_of(examples)
     inputs = prepared.inputs.there()
     words = class_vectors(encoder, names) if config.head in WITH_WORDS else None
     fitted = fit(inputs, examples.labels, names, examples.task, config, on_epoch, words)

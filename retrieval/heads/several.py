@@ -15,7 +15,7 @@ from torch import Tensor
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.heads import balance, fusions
-from retrieval.heads import examples as labelled
+from retrieval.heads import examples as labeled
 from retrieval.heads.batch import HeadBatch, batch_of
 from retrieval.heads.blocks import Vectors
 from retrieval.heads.config import HeadConfig
@@ -59,9 +59,9 @@ def prepare_several(
     on_progress: Callable[[int, int], None] = lambda done, total: None, inputs: str = "",
 ) -> Several:  # fmt: skip
     """The rows of a source that have any of the labels, encoded once. Raises BadRequest as `prepare` does."""
-    parts = [labelled.open_examples(source, column) for column in columns]
+    parts = [labeled.open_examples(source, column) for column in columns]
     for part in parts:
-        labelled.classes_of(part)
+        labeled.classes_of(part)
     known = [dict(zip(part.rows.tolist(), part.labels, strict=True)) for part in parts]
     items = {row: item for part in parts for row, item in zip(part.rows.tolist(), part.items, strict=True)}
     rows = np.array(sorted(items), np.int64)
@@ -86,7 +86,7 @@ def train_several(
     config = replace(config, shared=config.shared or config.width)
     inputs = several.prepared.inputs.there()
     names = {column: sorted({label for label in of if label}) for column, of in several.labels.items()}
-    numbers = [labelled.targets(of, names[column], "single") for column, of in several.labels.items()]
+    numbers = [labeled.targets(of, names[column], "single") for column, of in several.labels.items()]
     data = batch_of(inputs, np.stack(numbers, 1))
     data = data if fusions.looks_inside(config.fusion) else data.pooled()
     with torch.random.fork_rng(devices=[]):
@@ -124,7 +124,7 @@ def _fitted(
     on_epoch: Callable[[int, int], None],
 ) -> tuple[_Tasks, list[float], list[float | None]]:  # fmt: skip
     """As fit() does it: rows held out say when to stop and how sure each task may be, then all rows are learned."""
-    learn, held = (torch.from_numpy(rows) for rows in labelled.split(strata, config.validation, config.seed))
+    learn, held = (torch.from_numpy(rows) for rows in labeled.split(strata, config.validation, config.seed))
     module = _made(data[learn], dims, names, config)
     if not len(held):
         steps(module, module.objective, data[learn], config, on_epoch)

@@ -7,8 +7,8 @@ OnMessage = Callable[[str], None]  # a line for a person
 
 
 def no_progress(done: int, total: int) -> None:
-    """Nobody is told how far it is."""
+    """The OnProgress that does nothing."""
 
 
 def no_message(text: str) -> None:
-    """Nobody reads it."""
+    """The OnMessage that does nothing."""

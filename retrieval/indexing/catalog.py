@@ -61,24 +61,24 @@ class Identity:
 
     @classmethod
     def at(cls, index: Path, name: str, fingerprint: str | None = None) -> "Identity":
-        """That of the encoder of a name, for an index at a path."""
+        """The identity of the encoder called `name`, as the index at that path records it."""
         is_run = bool(name) and Path(name).is_dir()
         return cls(name, fingerprint, _from_index(name, index) if is_run else None)
 
     @classmethod
     def of(cls, encoder: "Encoder", index: Path) -> "Identity":
-        """That of an encoder, for an index at a path."""
+        """The identity of an encoder, as the index at that path records it."""
         return cls.at(index, encoder.name, encoder.fingerprint)
 
     @classmethod
     def recorded(cls, store: Store) -> "Identity | None":
-        """That of a store's vectors; None where it does not say."""
+        """The identity that a store's manifest records; None where it records none."""
         said = store.manifest.get(_ENCODER)
         return cls.from_json(said) if said else None
 
     @classmethod
     def required(cls, store: Store) -> "Identity":
-        """That of a store's vectors. Raises StoreError where it does not say."""
+        """The identity that a store's manifest records. Raises StoreError where it records none."""
         found = cls.recorded(store)
         if found is None:
             raise StoreError(
@@ -89,7 +89,7 @@ class Identity:
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> "Identity":
-        """What `to_json` gave, here or in an older version."""
+        """Read what `to_json` gave, of this version or an older one."""
         return cls(said["name"], said.get("fingerprint"), said.get("folder"))
 
     def to_json(self) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class Identity:
         return {"name": self.name, "fingerprint": self.fingerprint, "folder": self.folder}
 
     def entry(self) -> dict[str, Any]:
-        """What the manifest says of it."""
+        """The manifest's entry that records it."""
         return {_ENCODER: self.to_json()}
 
     def is_of(self, encoder: "Encoder") -> bool:
@@ -109,7 +109,7 @@ class Identity:
         return _on_this_machine(self.folder, index) if self.folder else None
 
     def seen_from(self, index: Path, other: Path) -> "Identity":
-        """That of a copy at another place of the index at a path."""
+        """The same, for a copy at `other` of the index: the run's folder is named from there."""
         run = self.run(index)
         return replace(self, folder=run and _from_index(run, other))
 
@@ -144,12 +144,12 @@ class Origin:
 
     @classmethod
     def at(cls, index: Path, root: Path | None, scheme: str) -> "Origin":
-        """That of items below a folder, if they are files, for an index at a path."""
+        """The origin of items below `root` (None: no files), as the index at that path records it."""
         return cls(None if root is None else _from_index(root, index), scheme)
 
     @classmethod
     def of(cls, uri: Uri, index: Path) -> "Origin":
-        """That of a source, for an index at a path."""
+        """The origin of a source's items, as the index at that path records it."""
         found = cls.at(index, uri.root, uri.scheme)
         if uri.scheme != _FOLDERS:
             return found
@@ -157,7 +157,7 @@ class Origin:
 
     @classmethod
     def recorded(cls, store: Store) -> "Origin":
-        """That of a store."""
+        """The origin that a store's manifest records."""
         walk = store.manifest.get(_WALK) or {}
         return cls(
             store.manifest.get(_ROOT), store.manifest.get(_SOURCE), tuple(walk.get("roots", ())),
@@ -170,13 +170,13 @@ class Origin:
         return self.scheme == _FOLDERS
 
     def entries(self) -> dict[str, Any]:
-        """What the manifest of a new index says of it."""
+        """The manifest's entries that record it in a new index."""
         walk = {"roots": list(self.roots), "exclude": list(self.exclude), "include_hidden": self.include_hidden}
         said = {name: value for name, value in walk.items() if value}
         return {_ROOT: self.root, _SOURCE: self.scheme} | ({_WALK: said} if said else {})
 
     def replacing(self) -> dict[str, Any]:
-        """What the manifest says of it in place of whatever it said before."""
+        """The manifest's entries that record it in place of any that were there before."""
         return {_WALK: None} | self.entries()
 
     def root_at(self, index: Path) -> str | None:
@@ -184,7 +184,7 @@ class Origin:
         return None if self.root is None else _on_this_machine(self.root, index)
 
     def seen_from(self, index: Path, other: Path) -> "Origin":
-        """That of a copy at another place of the index at a path."""
+        """The same, for a copy at `other` of the index: the root is named from there."""
         root = self.root_at(index)
         return replace(self, root=root and _from_index(root, other))
 
@@ -208,7 +208,7 @@ def walked(store: Store) -> float:
 
 
 def walked_at(seconds: float) -> dict[str, Any]:
-    """What the manifest says of when the folders were looked through."""
+    """The manifest's entry for when the folders were last looked through, in seconds since 1970."""
     return {_WALKED: seconds}
 
 
@@ -217,7 +217,7 @@ def walked_at(seconds: float) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """That an index was made of what another tool left.
+    """The fact that an index was imported from another tool.
 
     kind: the tool or the form of its files (exchange/). compared: with how many pictures its encoder was told; None
     while it was not. cosine: that the better part of them had at least; None where none was at hand.
@@ -229,16 +229,16 @@ class Imported:
 
     @classmethod
     def recorded(cls, store: Store) -> "Imported | None":
-        """What a store says of it; None for one that was not imported."""
+        """What a store's manifest records of its import; None for one that was not imported."""
         said = store.manifest.get(_IMPORTED)
         return None if said is None else cls(said.get("from"), said.get("compared"), said.get("cosine"))
 
     def entry(self) -> dict[str, Any]:
-        """What the manifest says of it."""
+        """The manifest's entry that records it."""
         said: dict[str, Any] = {} if self.kind is None else {"from": self.kind}
         return {_IMPORTED: said | ({} if self.compared is None else {"compared": self.compared, "cosine": self.cosine})}
 
 
 def not_imported() -> dict[str, Any]:
-    """What the manifest says of an index whose vectors were all made here."""
+    """The manifest's entry of an index whose vectors were all made by mmr: it clears an earlier import."""
     return {_IMPORTED: None}

@@ -243,7 +243,7 @@ def _by_side(given: Both | None) -> dict[str, Tensor] | None:
 
 
 def _weights(side: str, other: str, world: dict[str, Tensor], options: _Options) -> Tensor:
-    """Of the world's rows of a side, one on average; nothing for those that have no partner and ask for none."""
+    """Weights of a side's rows in the world, 1 on average; 0 without a partner, unless pairwise."""
     features = world[side]
     given, ids, dtype = _by_side(options.weights), _by_side(options.ids), _dtype(features)
     weights = features.new_ones(len(features), dtype=dtype) if given is None else given[side].to(dtype)

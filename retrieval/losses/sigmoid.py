@@ -14,15 +14,15 @@ class TiledSigmoid:
     symmetric = False
 
     def start(self, p: Problem) -> list[Tensor]:
-        """Nothing yet, of rows alone."""
+        """A sum of 0 for each row; columns have none."""
         return [p.x.new_zeros((1, len(p.x)), dtype=p.dtype)]
 
     def see(self, p: Problem, sides: list[Tensor], rows: slice, columns: slice, tile: Tensor) -> None:
-        """Take in a tile."""
+        """Add a tile to the sums of its rows."""
         sides[0][0, rows] += _surprise(p, rows, columns, tile).sum(1)
 
     def value(self, p: Problem, sides: list[Tensor], shards: int = 1) -> Tensor:
-        """The loss; each entry is for itself, however many there are."""
+        """The loss, after all tiles; `shards` changes nothing, as each entry is an answer of its own."""
         return p.row_weights.to(p.dtype) @ sides[0][0]
 
     def slope(self, p: Problem, sides: list[Tensor], shards: int = 1) -> Slope:

@@ -15,12 +15,12 @@ class TiledInfoNCE:
     symmetric = True
 
     def start(self, p: Problem) -> list[Tensor]:
-        """Of rows, and of columns where they have weights."""
+        """The running numbers before the first tile: of rows, and of columns where those have weights."""
         counts = [len(p.x)] if p.column_weights is None else [len(p.x), len(p.y)]
         return [RunningSoftmax.start(p, count) for count in counts]
 
     def see(self, p: Problem, sides: list[Tensor], rows: slice, columns: slice, tile: Tensor) -> None:
-        """Take in a tile, and the teacher's."""
+        """Take in a tile of logits, and the teacher's of the same place."""
         teacher, running = p.teacher_logits(rows, columns), [RunningSoftmax(side) for side in sides]
         _see_targets(p, running, rows, columns, tile)
         running[0].see(rows, tile, teacher)
@@ -28,7 +28,7 @@ class TiledInfoNCE:
             running[1].see(columns, tile.T, None if teacher is None else teacher.T)
 
     def value(self, p: Problem, sides: list[Tensor], shards: int = 1) -> Tensor:
-        """The loss."""
+        """The loss, after all tiles."""
         targets = _targets(p, shards)
         each = [_cross_entropy(p, RunningSoftmax(side), t) for side, t in zip(sides, targets, strict=True)]
         return torch.stack(each).sum()

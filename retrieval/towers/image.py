@@ -60,7 +60,7 @@ def place_codes(rows: int, columns: int, width: int) -> Tensor:
 
 
 class PixelMlp(ImageTower):
-    """An MLP on the pixels of a picture shrunk to `side`: it knows no neighbourhood, which makes it a floor.
+    """An MLP on the pixels of a picture shrunk to `side`: it knows no neighborhood, which makes it a floor.
 
     spec: {"widths": of its hidden layers, "side", "channels", "activation", "projection"}. widths=(128, 64) on
     32 x 32 x 3 is the net of the first CIFAR-10 lessons.

@@ -1,4 +1,4 @@
-"""What makes memorising harder: crops, mirror images, other colours, words left out."""
+"""What makes memorizing harder: crops, mirror images, other colors, words left out."""
 
 import numpy as np
 import torch
@@ -47,7 +47,7 @@ def jitter(
 
     shown = pixels.float() * factors()
     shown = torch.lerp(shown.mean((1, 2, 3), keepdim=True), shown, factors())  # towards the picture's mean
-    shown = torch.lerp(shown.mean(3, keepdim=True), shown, factors())  # towards grey
+    shown = torch.lerp(shown.mean(3, keepdim=True), shown, factors())  # towards gray
     return shown.clamp_(0, 255)
 
 

@@ -23,7 +23,7 @@ BEST = "best.safetensors"
 
 
 class Checkpoint(NamedTuple):
-    """Where a run was.
+    """The state of a run after a step, from which it goes on.
 
     step: how many were done. evaluations: (step, metrics) of each until then. tensors: the optimizer's `state`.
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MISSING = "curves.png needs matplotlib: pip install 'mmr[plots]'"
 _WIDTH, _HEIGHT, _DPI = 6.4, 3.6, 150  # inches of one panel, pixels an inch
 _FEW = 30  # points of a line that are shown each
-_INK, _GREY, _GRID = "#1e1e1e", "#707070", "#e4e4e4"
+_INK, _GRAY, _GRID = "#1e1e1e", "#707070", "#e4e4e4"
 
 Points = list[tuple[float, float]]
 
@@ -108,15 +108,15 @@ def _draw_panel(axes: "Axes", panel: Panel) -> None:
         axes.plot(xs, ys, label=name, linewidth=1.6, marker="o" if len(points) <= _FEW else "", markersize=3.5)
     if panel.level:
         name, value = panel.level
-        axes.axhline(value, label=name, color=_GREY, linewidth=1.2, linestyle="--")
+        axes.axhline(value, label=name, color=_GRAY, linewidth=1.2, linestyle="--")
     _scale(axes, panel)
     axes.set_title(panel.title, loc="left", color=_INK, fontsize=12, pad=10)
-    axes.set_xlabel(panel.across, color=_GREY)
-    axes.set_ylabel(panel.up, color=_GREY)
+    axes.set_xlabel(panel.across, color=_GRAY)
+    axes.set_ylabel(panel.up, color=_GRAY)
     axes.grid(color=_GRID, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=_GREY)
+    axes.tick_params(colors=_GRAY)
     if any(panel.lines) or panel.level:
         axes.legend(frameon=False, fontsize=9)
 

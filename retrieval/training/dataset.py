@@ -30,7 +30,7 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 class Batch(NamedTuple):
-    """What a step sees.
+    """The pictures and captions of one training step.
 
     images: float (b, s, s, c) in 0..255, of clips (b, frames, s, s, c); tokens: int64 (b, draws, l); items: (b,)
     positions in the training set; alike: int64 (b, draws), the same number for captions of the same words; None where
@@ -198,11 +198,11 @@ class TrainingSet:
             return self._pixels[items]
         with ThreadPoolExecutor(4) as pool:
             results = list(pool.map(self._decode, [self._items[i] for i in items]))
-        shown = [self._grey(item, one) if isinstance(one, ImageError) else one
+        shown = [self._gray(item, one) if isinstance(one, ImageError) else one
                  for item, one in zip(items, results, strict=True)]  # fmt: skip
         return np.stack(shown)
 
-    def _grey(self, item: int, reason: ImageError) -> np.ndarray:
+    def _gray(self, item: int, reason: ImageError) -> np.ndarray:
         """What is shown in place of a bad picture, where there were too many to look at beforehand; it is noted."""
         known = (self._items[item].uri, str(reason))
         if known not in self.skipped:

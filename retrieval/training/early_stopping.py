@@ -12,18 +12,18 @@ class Evaluations:
 
     @property
     def before(self) -> dict[str, float] | None:
-        """Of the encoder that a fine-tune began with."""
+        """The metrics of the encoder that a fine-tune began with; None for a run from scratch."""
         return self.history[0][1] if self.history and self.history[0][0] == 0 else None
 
     @property
     def step(self) -> int | None:
-        """Of the best evaluation in training, the first where several are equal; None where none has the measure."""
+        """The step of the best evaluation in training, the first of equal ones; None where none has the measure."""
         scored = [(step, self.value(metrics)) for step, metrics in self.history if step > 0]
         scored = [(step, value) for step, value in scored if value is not None]
         return max(scored, key=lambda pair: (pair[1], -pair[0]), default=(None, None))[0]
 
     def metrics_at(self, step: int | None) -> dict[str, float] | None:
-        """What was measured at that step."""
+        """The metrics of the evaluation at that step; None where there was none."""
         return next((metrics for at, metrics in self.history if at == step), None)
 
     def add(self, step: int, metrics: dict[str, float]) -> bool:

@@ -47,7 +47,7 @@ class Optimizer:
         return list(groups.values())
 
     def learning_rate(self, step: int) -> float:
-        """Of the last layers at that step (schedule.py)."""
+        """The learning rate of the last layers at that step (schedule.py)."""
         c = self._config
         return c.lr * schedule.share(c.schedule, step, self._steps, c.warmup, c.cooldown)
 
@@ -61,12 +61,15 @@ class Optimizer:
                 live.grad = None
 
     def gradients(self) -> list[Tensor]:
-        """Those collected that are to be averaged over the processes, always in the same order; those of shares are."""
+        """The collected gradients that are still to be averaged over the processes, always in the same order.
+
+        Gradients of shares (sharding.py) are left out: they are averaged already.
+        """
         grads = [master.grad for master in self._masters.values() if master.grad is not None]
         return [grad for grad in grads if not sharding.is_share(grad)]
 
     def statistics(self) -> list[Tensor]:
-        """What trained parts learn without a gradient."""
+        """The buffers that trained parts learn without a gradient (a BatchNorm's statistics)."""
         return [buffer for _, buffer in self._buffers()]
 
     def step(self, step: int) -> None:

@@ -26,7 +26,7 @@ class Order:
 
     @property
     def fingerprint(self) -> str:
-        """Of the weights and the neighbors: another one orders otherwise."""
+        """16 hex digits of the weights and the neighbors; with others the pictures come in another order."""
         digest = hashlib.sha256()
         for array in (self._chances, self._near):
             digest.update(b"" if array is None else np.ascontiguousarray(array).data)

@@ -88,7 +88,7 @@ def _is_trained(module: torch.nn.Module) -> bool:
 
 
 def _features(model: DualEncoder, images: torch.Tensor | None, tokens: torch.Tensor | None) -> Features:
-    """Of pictures (b, ...) and the draws of their captions (b, draws, l); its text is (b, draws, d)."""
+    """The features of pictures (b, ...) and the draws of their captions (b, draws, l); its text is (b, draws, d)."""
     features = model(images, None if tokens is None else tokens.flatten(0, 1))
     if tokens is None:
         return features

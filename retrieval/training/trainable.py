@@ -76,7 +76,9 @@ _BLOCK = re.compile(r"^(.*?)\.(\d+)\.")
 
 
 def depths(tower: nn.Module) -> dict[str, int]:
-    """Of each parameter of a tower by name: 0 for what meets the input, 1, 2, ... for its blocks, then the head.
+    """The depth of each parameter of a tower, by its name.
+
+    0 is for what meets the input, 1, 2, ... for its blocks, and the last for the head.
 
     A block is a numbered part: `body.transformer.resblocks.7`, `body.trunk.stages.2`, `body.5`. What is in none and
     does not meet the input comes after all of them (the last norm, the projection).

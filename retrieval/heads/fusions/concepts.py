@@ -13,7 +13,7 @@ import numpy as np
 from retrieval.errors import BadRequest
 from retrieval.heads.propagation import spread
 
-_SHARE = 0.5  # of what a node is that comes from its neighbours
+_SHARE = 0.5  # of what a node is that comes from its neighbors
 
 Edges = list[tuple[str, str]]
 

@@ -55,7 +55,7 @@ class TaskPart(nn.Module):
         self.body, self.head = body, head
 
     def like(self, tensors: dict[str, Tensor]) -> None:
-        """As Fusion's."""
+        """Make room for tensors whose shape the config does not tell, as `Fusion.like` does."""
         self.body.like({name.removeprefix("body."): t for name, t in tensors.items() if name.startswith("body.")})
 
     def forward(self, vectors: Vectors, present: Vectors) -> Tensor:

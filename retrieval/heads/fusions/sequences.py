@@ -15,7 +15,7 @@ Score = Literal["additive", "dot", "cosine"]
 class Conv(Fusion):
     """Modalities stacked in the order they are named, and a convolution along the stack; then the mean.
 
-    The order matters, as with any convolution: a kernel of 2 sees neighbours only.
+    The order matters, as with any convolution: a kernel of 2 sees neighbors only.
     """
 
     def __init__(self, dims: dict[str, int], outputs: int, width: int = 256, dropout: float = 0.0,

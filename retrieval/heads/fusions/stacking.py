@@ -78,7 +78,7 @@ class Stacking(Fusion):
         return said[best]
 
     def _loss(self, said: Tensor, target: Tensor, folds: Tensor, penalty: float, criterion: Criterion) -> float:
-        """Of the regression on the rows of one fold, fitted to the others."""
+        """The regression's loss on the rows of one fold, fitted to the others; 0 where there is one fold only."""
         held = folds == 0
         if held.all():
             return 0.0

@@ -88,7 +88,7 @@ class Ensemble(Fusion):
         self.members = nn.ModuleList([*alone, *([Concat(dims, outputs, width, dropout)] if len(dims) > 1 else [])])
 
     def fit_statistics(self, vectors: Vectors, present: Vectors) -> None:
-        """Those of every member."""
+        """Take the statistics of every member."""
         for member in self.models:
             member.fit_statistics(vectors, present)
 

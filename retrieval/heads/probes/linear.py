@@ -208,7 +208,7 @@ class NearestRows(nn.Module):
 
 
 def knn(rows: Rows) -> tuple[NearestRows, NearestRows]:
-    """How many neighbours vote is chosen on rows held out."""
+    """How many neighbors vote is chosen on rows held out."""
     held, held_target = rows.chooser()
     right = {}
     for k in (1, 3, 5, 10, 20, 50):
