@@ -101,7 +101,7 @@ def compare(
             chosen = dataclasses.replace(config, fusion=name, seed=config.seed + seed)
             head, _ = train_head(learn, encoder, chosen)
             scores = head.scores(held.inputs)
-            figures[name].append(classification.report(head.task, scores, held.examples.labels, head.names))
+            figures[name].append(classification.head_report(head.task, scores, held.examples.labels, head.names))
             merits[name].append(_merit(head, scores, held.examples.labels))
     on_fit(seeds * len(names), seeds * len(names), "")
     means = {name: np.concatenate(parts) for name, parts in merits.items()}

@@ -46,7 +46,7 @@ def refined(
     refine = faiss.IndexRefine(index, view)
     refine.ntotal = segment.first_row + len(segment.vectors)  # ids from here on are an error of FAISS's
     wanted = fetch if len(segment.dead) else min(k, fetch)  # the dead fall out afterwards
-    scores, rows = refine.search(queries, wanted, params=parameters.refined(asked, fetch / wanted))
+    scores, rows = refine.search(queries, wanted, params=parameters.for_refine(asked, fetch / wanted))
     if len(segment.dead):
         rows = np.where(segment.offsets(rows) < 0, -1, rows)
     order = np.argsort(rows, axis=1, kind="stable")

@@ -29,8 +29,8 @@ _slots = threading.BoundedSemaphore(WORKERS)
 idle: "list[Worker]" = []  # those that wait for a file
 
 
-def decode(content: Path | bytes, at_least: int | None = None) -> Decoded:
-    """What `load.decode_with_fields` gives, from another process. Raises ImageError with the reason."""
+def decode_guarded(content: Path | bytes, at_least: int | None = None) -> Decoded:
+    """What `load.decode_with_fields` gives, decoded in another process. Raises ImageError with the reason."""
     frames, fields = ask({"kind": "picture", "at_least": at_least}, content)
     return Decoded(frames[0], fields)
 
