@@ -50,7 +50,7 @@ class Comparison:
     lines: list[Line]
 
     def to_json(self) -> str:
-        """One object a fusion, each on a line."""
+        """JSON lines: an object a fusion."""
         return "\n".join(json.dumps({"label": self.label, "metric": self.metric, **dataclasses.asdict(line)})
                          for line in self.lines)  # fmt: skip
 

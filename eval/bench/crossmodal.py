@@ -107,7 +107,7 @@ def draw(rows: int) -> dict[str, np.ndarray]:
 
 
 def load(name: str = "crossmodal") -> dict[str, np.ndarray]:
-    """What `make` or `draw` made."""
+    """The vectors that `make` or `draw` kept."""
     if not cached(name).is_file():
         sys.exit("no vectors yet: run `python -m eval.bench.crossmodal RUN CAPTIONS.csv`, or with --made")
     with np.load(cached(name)) as kept:

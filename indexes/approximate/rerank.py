@@ -20,7 +20,7 @@ QUERIES_AT_ONCE = 256  # their rows fit the caches
 
 
 def rerank(segments: Sequence[Segment], queries: np.ndarray, rows: np.ndarray, k: int) -> Neighbors:
-    """Of the proposed rows (q, n) the k best. Deleted and unknown rows fall out."""
+    """The k best of the proposed rows (q, n). Deleted and unknown rows fall out."""
     rows = np.sort(rows, axis=1)  # ties go to the lower row, and memory is read in order
     scores = np.full(rows.shape, -np.inf, np.float32)
     for segment in segments:

@@ -127,7 +127,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def write_message(stream: IO[bytes], head: dict[str, Any], *bodies: bytes) -> None:
-    """A line of JSON and what belongs to it."""
+    """Write a message of the pipe: a line of JSON, then the bytes that belong to it."""
     stream.write(json.dumps(head).encode() + b"\n")
     for body in bodies:
         stream.write(body)

@@ -34,7 +34,7 @@ from retrieval.training.teacher import load_teachers
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Those who watch a run; see `train` for what each is told."""
+    """The callbacks of a run; see `train` for what each is told."""
 
     on_eval: Callable[[DualEncoder], dict[str, float]] | None
     on_decode: Callable[[int, int], None]
