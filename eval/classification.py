@@ -96,10 +96,10 @@ def evaluate_head(head: "Head", prepared: "PreparedRows") -> HeadReport:
         >>> rows = prepare("csv:products.csv?split=test", head.column, head.task, load_encoder(head.encoder))
         >>> evaluate_head(head, rows).figures["accuracy"]
     """
-    return report(head.task, head.scores(prepared.inputs), prepared.examples.labels, head.names)
+    return head_report(head.task, head.scores(prepared.inputs), prepared.examples.labels, head.names)
 
 
-def report(task: str, scores: np.ndarray, labels: Sequence, names: Sequence[str]) -> HeadReport:
+def head_report(task: str, scores: np.ndarray, labels: Sequence, names: Sequence[str]) -> HeadReport:
     """The report of scores (n, classes), or (n, 1) for numbers. labels: as in Examples."""
     kinds: dict[str, Callable[[np.ndarray, Sequence, list[str]], HeadReport]] = {
         "single": _single, "multiple": _multiple, "number": _number,

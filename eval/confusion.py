@@ -127,7 +127,7 @@ def _cells(axes: "Axes", counts: np.ndarray, shares: np.ndarray) -> None:
 
 
 def _names(axes: "Axes", names: list[str]) -> None:
-    """What is true at the left, what was answered above."""
+    """Write the class names on the axes: true classes at the left, answered ones above."""
     axes.xaxis.set_label_position("top")
     axes.tick_params(which="both", length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
     axes.set_xticks(range(len(names)), names, rotation=90)

@@ -50,7 +50,7 @@ class Comparison:
     lines: list[Line]
 
     def to_json(self) -> str:
-        """One object a fusion, each on a line."""
+        """JSON lines: an object a fusion."""
         return "\n".join(json.dumps({"label": self.label, "metric": self.metric, **dataclasses.asdict(line)})
                          for line in self.lines)  # fmt: skip
 
@@ -101,7 +101,7 @@ def compare(
             chosen = dataclasses.replace(config, fusion=name, seed=config.seed + seed)
             head, _ = train_head(learn, encoder, chosen)
             scores = head.scores(held.inputs)
-            figures[name].append(classification.report(head.task, scores, held.examples.labels, head.names))
+            figures[name].append(classification.head_report(head.task, scores, held.examples.labels, head.names))
             merits[name].append(_merit(head, scores, held.examples.labels))
     on_fit(seeds * len(names), seeds * len(names), "")
     means = {name: np.concatenate(parts) for name, parts in merits.items()}

@@ -98,13 +98,13 @@ def brute_force(total: int) -> SegmentSearch:
 
 
 def better(ones: Neighbors, others: Neighbors) -> Neighbors:
-    """Of two answers to the same queries the best rows, as many as the first has."""
+    """The best rows of two answers to the same queries, as many as the first answer has."""
     merged = _merge((ones.rows, ones.scores), (others.rows, others.scores), ones.rows.shape[1])
     return Neighbors(*merged)
 
 
 def _merge(best: Best, more: Best, k: int) -> Best:
-    """Of two (rows, scores) the k best, by score and then by row. Rows only grow from block to block."""
+    """The k best of two (rows, scores), by score and then by row. Rows only grow from block to block."""
     rows, scores = np.hstack([best[0], more[0]]), np.hstack([best[1], more[1]])
     tie_breaker = np.where(rows < 0, np.iinfo(np.int64).max, rows)
     order = np.lexsort((tie_breaker, -scores), axis=1)[:, :k]

@@ -166,7 +166,7 @@ def test_figures_are_scikit_learns_and_an_unseen_label_is_wrong():
     scores = rng.dirichlet(np.ones(3), 200)
     scores = np.hstack([scores, np.zeros((200, 1))])
     names, labels = ["a", "b", "c", "never"], rng.choice(["a", "b", "c", "new"], 200).tolist()
-    report = classification.report("single", scores, labels, names)
+    report = classification.head_report("single", scores, labels, names)
     answers = [names[i] for i in scores.argmax(1)]
     assert report.figures["macro_f1"] == pytest.approx(f1_score(labels, answers, average="macro"))
     assert report.figures["accuracy"] == np.mean([x == y for x, y in zip(answers, labels, strict=True)])

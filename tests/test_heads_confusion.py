@@ -26,7 +26,7 @@ def written(figure):
 
 
 def test_counts_stand_where_truth_and_answer_meet():
-    report = classification.report("single", np.eye(3)[[0, 1, 2, 0]], ["a", "b", "c", "b"], ["a", "b", "c"])
+    report = classification.head_report("single", np.eye(3)[[0, 1, 2, 0]], ["a", "b", "c", "b"], ["a", "b", "c"])
     figure = confusion.draw(report)
     cells, beside, above = written(figure)
     assert cells == {(0, 0): "1", (0, 1): "1", (1, 1): "1", (2, 2): "1"}  # (answered, true); no zeros

@@ -146,7 +146,7 @@ def test_a_pipe_is_no_picture(tmp_path):
 
 def test_large_and_many_scanned_pictures_leave_the_thread(monkeypatch):
     sent = []
-    monkeypatch.setattr(guard, "decode", lambda content, at_least: sent.append(at_least))
+    monkeypatch.setattr(guard, "decode_guarded", lambda content, at_least: sent.append(at_least))
     noise = Image.effect_noise((64, 64), 50).convert("RGB")
     load.decode_with_fields(encoded(noise, "JPEG", progressive=True))
     assert sent == []

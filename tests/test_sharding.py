@@ -187,7 +187,7 @@ def test_a_sharded_run_is_evaluated_stopped_and_resumed(tmp_path):
 def test_a_filled_mould_is_the_model(open_clips):
     model = load_encoder(open_clips["mmr-toy-vit"])
     mould = sharding.Mould(model)
-    assert all(parameter.is_meta for parameter in mould._empty.parameters())
+    assert all(parameter.is_meta for parameter in mould.empty.parameters())
     model.text_tower.body.to(torch.bfloat16)
     filled = mould.fill(model, "cpu")
     types = {name: tensor.dtype for name, tensor in (*filled.named_parameters(), *filled.named_buffers())}

@@ -108,8 +108,8 @@ def test_a_teacher_that_is_not_there_is_said(pairs, tmp_path):
 def test_what_the_teacher_keeps_is_half_precision(pairs, trained):
     items = list({pair.item.id: pair.item for pair in pairs}.values())
     teacher = Teacher(load_encoder(str(trained)), items, [["a dog", "a cat"]] * len(items))
-    assert (teacher._images.dtype, teacher._texts.dtype) == (np.float16, np.float16)
-    assert teacher._texts.shape == (2 * len(items), 32)
+    assert (teacher.images.dtype, teacher.texts.dtype) == (np.float16, np.float16)
+    assert teacher.texts.shape == (2 * len(items), 32)
 
 
 def test_several_teachers_are_the_mean_of_their_logits():

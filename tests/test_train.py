@@ -218,7 +218,7 @@ def test_every_caption_is_drawn_sometime(pairs):
         batch = data.batch(step)
         place = list(batch.items).index(0)
         drawn.add(tuple(t for t in batch.tokens[place, 0].tolist() if t))
-    assert drawn == {tuple(row) for row in data._tokens[0]}
+    assert drawn == {tuple(row) for row in data.tokens[0]}
 
 
 def test_each_caption_draws_its_own_share_of_dropped_words():
@@ -272,7 +272,7 @@ def test_color_jitter_by_hand():
 def test_too_many_pictures_for_memory_are_decoded_as_they_come(pairs):
     kept, _ = data_and_model(pairs, SMALL)
     streamed, _ = data_and_model(pairs, dataclasses.replace(SMALL, pixel_cache_gb=0.0))
-    assert streamed._pixels is None
+    assert streamed.pixels is None
     assert torch.equal(streamed.batch(1).images, kept.batch(1).images)
 
 

@@ -151,7 +151,7 @@ def _answers(
 
 
 def _keep(sections: Sequence[sheet.Section], output: Output) -> None:
-    """What is done with the answers beside showing them."""
+    """Do with the answers what is asked beside showing them: open, copy, link, write a page."""
     if output.html:
         title = sections[0].query if len(sections) == 1 else f"{len(sections)} queries"
         sheet.write(output.html, title, sections)

@@ -11,7 +11,6 @@ more pictures show 2 to 3 times; `--made` draws vectors that do.
 
 import argparse
 import dataclasses
-import os
 import sys
 from pathlib import Path
 
@@ -21,7 +20,7 @@ import torch
 from eval.bench import note
 from eval.bench.vectors import flat, inverted_lists, nearest, parameters, save
 from indexes.approximate import tune
-from retrieval import load_encoder, open_pairs
+from retrieval import cache, load_encoder, open_pairs
 from retrieval.datatypes import Item
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.images.load import load as load_picture
@@ -33,9 +32,8 @@ VARIED, OWN, VAGUE, APART = 0.5, 0.5, 0.9, 0.5  # of a topic's length: what is a
 
 
 def cached(name: str = "crossmodal") -> Path:
-    """Where the vectors are kept."""
-    root = os.environ.get("MMR_CACHE") or Path.home() / ".cache" / "mmr"
-    return Path(root) / "bench" / f"{name}.npz"
+    """The file that the vectors are kept in, in `bench` of mmr's cache."""
+    return cache.folder("bench") / f"{name}.npz"
 
 
 def make(run: str, source: str, rows: int) -> dict[str, np.ndarray]:
@@ -107,7 +105,7 @@ def draw(rows: int) -> dict[str, np.ndarray]:
 
 
 def load(name: str = "crossmodal") -> dict[str, np.ndarray]:
-    """What `make` or `draw` made."""
+    """The vectors that `make` or `draw` kept."""
     if not cached(name).is_file():
         sys.exit("no vectors yet: run `python -m eval.bench.crossmodal RUN CAPTIONS.csv`, or with --made")
     with np.load(cached(name)) as kept:

@@ -205,7 +205,7 @@ def _reranked(
         return rerank(known, queries, ann.propose(queries, fetch, effort, device), k)
     base, asked = ann.index, parameters.for_effort(ann.index, effort)
     if ann.reduction:
-        base, asked = _reducing(ann.index, ann.reduction), parameters.transformed(asked)
+        base, asked = _reducing(ann.index, ann.reduction), parameters.for_transform(asked)
     return refined(base, asked, known[0], queries, k, fetch)
 
 

@@ -17,12 +17,12 @@ def for_effort(index: "faiss.Index", effort: int) -> "faiss.SearchParameters | N
     if inverted := faiss.try_extract_index_ivf(index):
         # Asked for more lists than there are, FAISS's fast-scan answers wrong rows, and no error.
         inside = known.SearchParametersIVF(nprobe=min(effort, inverted.nlist))
-        return transformed(inside) if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform) else inside
+        return for_transform(inside) if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform) else inside
     inner = faiss.downcast_index(index.index) if hasattr(index, "index") else index
     return known.SearchParametersHNSW(efSearch=effort) if isinstance(inner, faiss.IndexHNSW) else None
 
 
-def transformed(inside: "faiss.SearchParameters | None") -> "faiss.SearchParameters":
+def for_transform(inside: "faiss.SearchParameters | None") -> "faiss.SearchParameters":
     """For an index that transforms its queries before it asks the one inside."""
     import faiss
 
@@ -30,7 +30,7 @@ def transformed(inside: "faiss.SearchParameters | None") -> "faiss.SearchParamet
     return known.SearchParametersPreTransform(index_params=inside)
 
 
-def refined(base: "faiss.SearchParameters | None", factor: float) -> "faiss.SearchParameters":
+def for_refine(base: "faiss.SearchParameters | None", factor: float) -> "faiss.SearchParameters":
     """For IndexRefine: `factor` times as many rows are fetched from its base as are asked for."""
     import faiss
 

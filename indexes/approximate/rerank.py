@@ -20,7 +20,7 @@ QUERIES_AT_ONCE = 256  # their rows fit the caches
 
 
 def rerank(segments: Sequence[Segment], queries: np.ndarray, rows: np.ndarray, k: int) -> Neighbors:
-    """Of the proposed rows (q, n) the k best. Deleted and unknown rows fall out."""
+    """The k best of the proposed rows (q, n). Deleted and unknown rows fall out."""
     rows = np.sort(rows, axis=1)  # ties go to the lower row, and memory is read in order
     scores = np.full(rows.shape, -np.inf, np.float32)
     for segment in segments:
@@ -46,7 +46,7 @@ def refined(
     refine = faiss.IndexRefine(index, view)
     refine.ntotal = segment.first_row + len(segment.vectors)  # ids from here on are an error of FAISS's
     wanted = fetch if len(segment.dead) else min(k, fetch)  # the dead fall out afterwards
-    scores, rows = refine.search(queries, wanted, params=parameters.refined(asked, fetch / wanted))
+    scores, rows = refine.search(queries, wanted, params=parameters.for_refine(asked, fetch / wanted))
     if len(segment.dead):
         rows = np.where(segment.offsets(rows) < 0, -1, rows)
     order = np.argsort(rows, axis=1, kind="stable")

@@ -47,7 +47,7 @@ class ImportReport:
     left_out: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def leave_out(self, reason: str, name: str) -> None:
-        """Count one more."""
+        """Count one more row that is left out for that reason."""
         count, first = self.left_out.get(reason, (0, name))
         self.left_out[reason] = (count + 1, first)
 

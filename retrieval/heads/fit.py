@@ -175,7 +175,7 @@ class Best:
         self.state: dict[str, Tensor] = {}
 
     def see(self, module: nn.Module, epoch: int) -> None:
-        """After an epoch."""
+        """Measure the module after an epoch, and keep its weights where it is the best so far."""
         value, score = self._measure(module)
         if not math.isfinite(value):
             raise BadRequest("the fit diverged: use a smaller --set lr=...")

@@ -187,7 +187,7 @@ def read_vectors(name: str, file: Path, total: int) -> np.ndarray:
 
 
 def with_vectors(inputs: Inputs, name: str, vectors: np.ndarray) -> Inputs:
-    """One modality more; a row of zeros is a missing one."""
+    """The inputs with the vectors of one modality more; where a row is zeros it is missing."""
     present = np.abs(vectors).max(1) > 0
     return Inputs({**inputs.vectors, name: vectors}, {**inputs.present, name: present}, inputs.skipped)
 

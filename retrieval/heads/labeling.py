@@ -59,11 +59,11 @@ def _answered(
     kept = np.flatnonzero(inputs.anything)
     if not len(kept):
         return [], kept
-    return [_with(records[i], head, answer, field)
+    return [_with(records[i], answer, field)
             for i, answer in zip(kept, head.labels(inputs[kept]), strict=True)], kept  # fmt: skip
 
 
-def _with(record: Record, head: Head, answer: tuple, field: str) -> Record:
+def _with(record: Record, answer: tuple, field: str) -> Record:
     value, sure = answer
     said = {field: value} if sure is None else {field: value, f"{field}_probability": round(sure, 4)}
     card = Card.of(record)

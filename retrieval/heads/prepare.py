@@ -175,5 +175,5 @@ def train_head(
 
 
 def whereabouts(encoder: Encoder) -> str:
-    """The name of an encoder, from any folder."""
+    """The name of an encoder; the path of a run is made absolute, so that it holds from any folder."""
     return str(Path(encoder.name).resolve()) if Path(encoder.name).is_dir() else encoder.name

@@ -29,8 +29,8 @@ _slots = threading.BoundedSemaphore(WORKERS)
 idle: "list[Worker]" = []  # those that wait for a file
 
 
-def decode(content: Path | bytes, at_least: int | None = None) -> Decoded:
-    """What `load.decode_with_fields` gives, from another process. Raises ImageError with the reason."""
+def decode_guarded(content: Path | bytes, at_least: int | None = None) -> Decoded:
+    """What `load.decode_with_fields` gives, decoded in another process. Raises ImageError with the reason."""
     frames, fields = ask({"kind": "picture", "at_least": at_least}, content)
     return Decoded(frames[0], fields)
 
@@ -127,7 +127,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def write_message(stream: IO[bytes], head: dict[str, Any], *bodies: bytes) -> None:
-    """A line of JSON and what belongs to it."""
+    """Write a message of the pipe: a line of JSON, then the bytes that belong to it."""
     stream.write(json.dumps(head).encode() + b"\n")
     for body in bodies:
         stream.write(body)

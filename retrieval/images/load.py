@@ -47,7 +47,7 @@ def decode_with_fields(content: Path | bytes, at_least: int | None = None, name:
         pass
     except OSError as error:
         raise ImageError(reason_of(error)) from error
-    return guard.decode(content, at_least)
+    return guard.decode_guarded(content, at_least)
 
 
 class Loaded(NamedTuple):

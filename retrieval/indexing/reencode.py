@@ -29,7 +29,7 @@ def is_other(store: Store, encoder: Encoder) -> bool:
 
 
 def announcement(store: Store, encoder: Encoder) -> str:
-    """What is about to be done, in a line."""
+    """The line for a person that says how many items are about to be encoded again, and by what."""
     return (
         f"{store.path} was made with {Identity.required(store).name}: its {len(store)} pictures are encoded again "
         f"with {encoder.name}, and until that is done it answers as before"

@@ -12,7 +12,7 @@ from retrieval.indexing import stored
 from retrieval.indexing.cards import Card, key_of
 
 
-def keep(store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[str, str]) -> dict[str, str]:
+def carry_over(store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[str, str]) -> dict[str, str]:
     """Commit those of `todo` whose content the store has under a name that is gone, or their own, with its vector.
 
     gone: ids that are no longer there. known: id -> stamp of what the store holds. Returns new id -> old id.

@@ -27,7 +27,7 @@ def named(store: Store, names: Iterable[str]) -> list[int]:
 
 
 def vectors(store: Store, rows: Iterable[int]) -> np.ndarray:
-    """What is stored of these rows, in their order: float32 (n, d) of unit length."""
+    """The stored vectors of these rows, in their order: float32 (n, d) of unit length."""
     asked = np.fromiter(rows, np.int64)
     wanted, place = np.unique(asked, return_inverse=True)
     if not len(wanted):

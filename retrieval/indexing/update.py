@@ -81,7 +81,7 @@ def update(
             todo.append(item)
     gone = [name for name in known if name not in present]
     report = IndexReport(unchanged=len(present) - len(todo), starts=starts)
-    kept = renames.keep(store, todo, gone, known)
+    kept = renames.carry_over(store, todo, gone, known)
     todo = [item for item in todo if item.id not in kept]
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())
     store.delete(gone)

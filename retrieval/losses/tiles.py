@@ -48,7 +48,7 @@ class Problem(NamedTuple):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What is added up in: float32, or float64 where the features are."""
+        """The type that sums are made in: float32, or float64 where the features are."""
         return torch.float64 if self.x.dtype == torch.float64 else torch.float32
 
     def row_spans(self) -> Iterator[slice]:

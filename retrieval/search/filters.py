@@ -47,7 +47,7 @@ def _having(store: Store, name: str) -> np.ndarray:
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition:
-    """What meets every one of them."""
+    """The condition that is met where all of these are."""
     conditions = list(conditions)
     sql = " AND ".join(f"({one.sql})" for one in conditions)
     return Condition(sql, tuple(value for one in conditions for value in one.values))

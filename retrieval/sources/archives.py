@@ -173,14 +173,14 @@ def img2dataset(uri: Uri) -> Iterable[Row]:
     pictures = [path for path in shards if path.suffix != ".parquet"] or shards
     for path in pictures:
         if path.is_dir():
-            yield from _files_shard(path, root, uri)
+            yield from _files_shard(path, uri)
         elif path.suffix == ".tar":
             yield from _shard(path, path.name, uri)
         else:
             yield from _parquet_shard(path, uri)
 
 
-def _files_shard(folder: Path, root: Path, uri: Uri) -> Iterator[Row]:
+def _files_shard(folder: Path, uri: Uri) -> Iterator[Row]:
     from retrieval.sources import folders
 
     plain = Uri(str(folder), "folder", str(folder), {}, Options(exclude=uri.options.exclude))

@@ -24,7 +24,7 @@ class MeanPool(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Of each feature the largest that is seen."""
+    """The largest value of each feature over what is seen."""
 
     def __init__(self, width: int, backward: int = 0) -> None:
         super().__init__()

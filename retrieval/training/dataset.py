@@ -48,7 +48,13 @@ class Batch(NamedTuple):
 
 
 class TrainingSet:
-    """Pictures with their captions' tokens. skipped: (uri, reason) of pictures that do not decode."""
+    """Pictures with their captions' tokens.
+
+    Attributes:
+        skipped: (uri, reason) of pictures that do not decode.
+        pixels: All pictures, uint8 (n, ...); None where they take too much memory and are decoded as they come.
+        tokens: The token rows of each picture's captions.
+    """
 
     def __init__(
         self, pairs: Sequence[Pair], encoder: DualEncoder, config: TrainConfig,
@@ -70,13 +76,13 @@ class TrainingSet:
             items[pair.item.id] = pair.item
             weight[pair.item.id] = pair.weight
         self._items = list(items.values())
-        self._pixels = self._decode_all(on_progress)
-        self._tokens = [_token_rows(encoder.tokenize, captions[item.id]) for item in self._items]
+        self.pixels = self._decode_all(on_progress)
+        self.tokens = [_token_rows(encoder.tokenize, captions[item.id]) for item in self._items]
         texts = [captions[item.id] for item in self._items]
         self._teachers = [Teacher(teacher, self._items, texts) for teacher in teachers]
         weights = np.array([weight[item.id] for item in self._items])
         near = nearest(config.hard_negatives, [item.id for item in self._items]) if config.hard_negatives else None
-        self.draws = min(config.captions, max(map(len, self._tokens), default=1))
+        self.draws = min(config.captions, max(map(len, self.tokens), default=1))
         # A foreign tokenizer's rows carry marks that must stay where they are.
         self._word_dropout = config.word_dropout if isinstance(encoder.tokenize, CaptionTokenizer) else 0.0
         self.flips = mirrors(config.flip, [text for several in texts for text in several])
@@ -104,8 +110,8 @@ class TrainingSet:
         """The batch of that step, always the same one; of several processes, the rows that are this one's."""
         items, mine = self.order(step), self._mine()
         rng = np.random.default_rng([self.config.seed, 2, step])
-        drawn = [_draw(len(self._tokens[i]), self.draws, rng) for i in items]
-        rows = [self._tokens[i][place] for i, places in zip(items, drawn, strict=True) for place in places]
+        drawn = [_draw(len(self.tokens[i]), self.draws, rng) for i in items]
+        rows = [self.tokens[i][place] for i, places in zip(items, drawn, strict=True) for place in places]
         alike = None if self.config.duplicates == "negative" else _alike(rows).unflatten(0, (len(items), self.draws))
         if self._word_dropout:
             rows = [drop_words(row, self._word_dropout, rng) for row in rows]
@@ -194,8 +200,8 @@ class TrainingSet:
             return error
 
     def _take(self, items: np.ndarray) -> np.ndarray:
-        if self._pixels is not None:
-            return self._pixels[items]
+        if self.pixels is not None:
+            return self.pixels[items]
         with ThreadPoolExecutor(4) as pool:
             results = list(pool.map(self._decode, [self._items[i] for i in items]))
         shown = [self._gray(item, one) if isinstance(one, ImageError) else one

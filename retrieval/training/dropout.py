@@ -78,7 +78,9 @@ def place_dropout(model: nn.Module, patch_dropout: float = 0.0) -> None:
             if other is not None:
                 setattr(parent, name, other.train(child.training))
     if patch_dropout and not any(isinstance(m, PatchDropout) for m in model.modules()):
-        raise BadRequest("patch_dropout needs a picture tower of patches (a ViT): leave out --set patch_dropout")
+        raise BadRequest(
+            "patch_dropout needs a picture tower of patches (a ViT of open_clip): leave out --set patch_dropout"
+        )
 
 
 def _placed(module: nn.Module, name: str, patch_dropout: float) -> PlacedDropout | None:

@@ -39,7 +39,7 @@ class HealthWatch:
         self._mean = loss if self._mean == math.inf else _FORGETS * self._mean + (1 - _FORGETS) * loss
         if self._mean < self._lowest and step >= 10:
             self._lowest, self._lowest_at = self._mean, step
-        self._look_for_rising(step)
+        self._look_for_rising()
         if step >= self._from and step % EVERY == 0 and not self._said:
             self._look_for_collapse(step, loss, features)
             self._look_for_chance(step)
@@ -49,7 +49,7 @@ class HealthWatch:
             self._said.add(what)
             self._say(text)
 
-    def _look_for_rising(self, step: int) -> None:
+    def _look_for_rising(self) -> None:
         if self._mean > self._lowest + max(0.2 * self._chance, 0.5):
             self._once(
                 "rising",

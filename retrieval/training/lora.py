@@ -57,7 +57,7 @@ def _move(owner: nn.Module, name: str, taker: nn.Module, its_name: str) -> None:
     owner.register_parameter(name, None)
 
 
-def add(model: nn.Module, tower: nn.Module, rank: int, alpha: float) -> None:
+def add(tower: nn.Module, rank: int, alpha: float) -> None:
     """Freeze a tower of an encoder and put trained matrices of that rank beside all its linear layers.
 
     What they add is scaled by alpha / rank, and is nothing at first. Raises BadRequest where peft is not installed or

@@ -34,7 +34,7 @@ from retrieval.training.teacher import load_teachers
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Those who watch a run; see `train` for what each is told."""
+    """The callbacks of a run; see `train` for what each is told."""
 
     on_eval: Callable[[DualEncoder], dict[str, float]] | None
     on_decode: Callable[[int, int], None]
@@ -48,7 +48,7 @@ class Listeners:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run is from its first step to its last.
+    """What a run is made of, from its first step to its last.
 
     model: the encoder in training, or this process's share of it, for which `mould` then makes whole ones. frozen: what
     is not trained, as it was. identity: what a checkpoint must have in common with the run that goes on from it.

@@ -22,16 +22,21 @@ def load_teachers(names: str, device: str, precision: str) -> list[DualEncoder]:
 
 
 class Teacher:
-    """teacher(items, drawn) -> Features of a batch: image (b, d), text (b, draws, d), the teacher's scale and bias."""
+    """teacher(items, drawn) -> Features of a batch: image (b, d), text (b, draws, d), the teacher's scale and bias.
+
+    Attributes:
+        images: Its vectors of the pictures, float16 (n, d).
+        texts: Its vectors of all captions, one item's after the other's, float16 (m, d).
+    """
 
     def __init__(self, encoder: DualEncoder, items: Sequence[Item], captions: Sequence[Sequence[str]]) -> None:
         parts = list(encoding.encode(items, encoder))
         place = {item.id: number for number, item in enumerate(items)}
-        self._images = np.zeros((len(items), encoder.dim), np.float16)
+        self.images = np.zeros((len(items), encoder.dim), np.float16)
         for part in parts:
-            self._images[[place[item.id] for item in part.items]] = part.vectors
+            self.images[[place[item.id] for item in part.items]] = part.vectors
         self._starts = np.cumsum([0, *map(len, captions)])
-        self._texts = encoder.encode_texts([text for several in captions for text in several]).astype(np.float16)
+        self.texts = encoder.encode_texts([text for several in captions for text in several]).astype(np.float16)
         self._scale = encoder.log_logit_scale.detach().exp().cpu()
         self._bias = None if encoder.logit_bias is None else encoder.logit_bias.detach().cpu()
 
@@ -40,7 +45,7 @@ class Teacher:
         places = [
             [self._starts[item] + number for number in numbers] for item, numbers in zip(items, drawn, strict=True)
         ]
-        image, text = torch.from_numpy(self._images[items]), torch.from_numpy(self._texts[np.array(places)])
+        image, text = torch.from_numpy(self.images[items]), torch.from_numpy(self.texts[np.array(places)])
         return Features(image.float(), text.float(), self._scale, self._bias)
 
 

@@ -27,7 +27,7 @@ def choose(model: DualEncoder, config: TrainConfig) -> None:
     if config.lora:
         for side in SIDES["both"]:
             if side not in frozen:
-                lora.add(model, getattr(model, side), config.lora, config.lora_alpha)
+                lora.add(getattr(model, side), config.lora, config.lora_alpha)
 
 
 def train_mode(model: nn.Module) -> None:

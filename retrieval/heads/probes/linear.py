@@ -41,7 +41,7 @@ class Rows:
         return self.words
 
     def all(self) -> tuple[Tensor, Tensor]:
-        """Both together."""
+        """All rows: those to fit to and those held out."""
         return torch.cat([self.vectors, self.held]), torch.cat([self.target, self.held_target])
 
     def chooser(self) -> tuple[Tensor, Tensor]:

@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 
 
 class Mould:
-    """An encoder without its weights, taken before it is cut up: filled, it is an ordinary one."""
+    """An encoder without its weights, taken before it is cut up: filled, it is an ordinary one.
+
+    empty: that encoder, its parameters on the device "meta".
+    """
 
     def __init__(self, model: DualEncoder) -> None:
         known = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in model.parameters()}
-        self._empty = copy.deepcopy(model, known | {id(model.tokenize): model.tokenize})
+        self.empty = copy.deepcopy(model, known | {id(model.tokenize): model.tokenize})
 
     def fill(self, model: DualEncoder, device: torch.device | str, keep: bool = True) -> DualEncoder | None:
         """The sharded model as an ordinary encoder on a device, in the types it has now; every process must call it.
@@ -36,7 +39,7 @@ class Mould:
         tensors = whole(model.state_dict(), device, keep)
         if not keep:
             return None
-        encoder = copy.deepcopy(self._empty, {id(self._empty.tokenize): self._empty.tokenize})
+        encoder = copy.deepcopy(self.empty, {id(self.empty.tokenize): self.empty.tokenize})
         encoder.load_state_dict(tensors, assign=True)
         for buffer, now in zip(encoder.buffers(), model.buffers(), strict=True):
             buffer.data = now.detach().to(device, copy=True)  # also those that no file holds
