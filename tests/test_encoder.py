@@ -58,7 +58,7 @@ def test_texts_of_like_length_go_through_together_and_come_out_in_order(monkeypa
         return tower(texts)
 
     whole = answer()
-    monkeypatch.setattr(text_towers, "_ALIKE", 2)
+    monkeypatch.setattr(text_towers, "ALIKE", 2)
     torch.testing.assert_close(answer(), whole)
 
 

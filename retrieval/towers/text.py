@@ -7,7 +7,7 @@ from retrieval.towers.layers import PAD, Block, RowDropout, dtype_of, heads_of, 
 from retrieval.towers.pooling import POOLINGS
 from retrieval.towers.tower import TextTower
 
-_ALIKE = 128  # lines of like length that go through the tower together on the CPU
+ALIKE = 128  # lines of like length that go through the tower together on the CPU
 
 
 class TextTransformer(TextTower):
@@ -48,7 +48,7 @@ class TextTransformer(TextTower):
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (b, l) integers, PAD at the end of a line; l at most `context`. Returns (b, dim)."""
         factors = self.word_dropout.draw(len(tokens), self.words.embedding_dim)
-        if self.training and tokens.device.type == "cpu" and len(tokens) > _ALIKE:
+        if self.training and tokens.device.type == "cpu" and len(tokens) > ALIKE:
             return self.project(self.dropout(self._by_length(tokens, factors)))
         return self.project(self.dropout(self._pooled(tokens, factors)))
 
@@ -62,7 +62,7 @@ class TextTransformer(TextTower):
         order = length.argsort()
         parts = [
             self._pooled(tokens[rows, : length[rows[-1]]], None if factors is None else factors[rows])
-            for rows in order.split(_ALIKE)
+            for rows in order.split(ALIKE)
         ]
         return torch.cat(parts)[order.argsort()]
 
