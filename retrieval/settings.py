@@ -131,8 +131,10 @@ def _read(text: str | None, kind: type) -> Any:
 def from_json(kind: type[Config], values: Mapping[str, Any]) -> Config:
     """The configuration that a JSON object holds. "yes" and "no" of earlier versions are read as true and false.
 
-    Raises BadRequest for values that are not allowed, TypeError for names that are none.
+    Raises BadRequest for values that are not allowed, TypeError for names that are none and for what is no object.
     """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"a {type(values).__name__} in place of settings")
     fields = {field.name: field for field in dataclasses.fields(kind)}
     read = {
         name: _YES_NO.get(value, value) if name in fields and _kind(fields[name]) is bool and isinstance(value, str)

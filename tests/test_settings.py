@@ -130,6 +130,8 @@ def test_settings_come_back_from_json_and_from_that_of_earlier_versions():
     assert from_json(Kiln, written) == kiln
     assert from_json(Kiln, written | {"lid": "no"}) == kiln  # a text is read as yes or no where the field is
     assert from_json(Kiln, {"lid": "yes"}) == Kiln()
+    with pytest.raises(TypeError, match="a list in place of settings"):
+        from_json(Kiln, [1])
     with pytest.raises(BadRequest, match="^lid takes yes or no"):
         from_json(Kiln, {"lid": "perhaps"})
     with pytest.raises(BadRequest, match="^racks takes a whole number"):

@@ -16,6 +16,7 @@ from retrieval.encoders.build import small_encoder
 from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses.contrastive import info_nce, sigmoid
+from retrieval.training import checkpoints
 from retrieval.training.augment import augment, drop_words, jitter
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet
@@ -163,6 +164,28 @@ def test_bfloat16_resumes_as_exactly(pairs, tmp_path):
     train(pairs, tmp_path / "b", config, should_stop=_after(2))
     resumed = train(pairs, tmp_path / "b", config, resume=True)
     assert resumed.encoder.fingerprint == straight.encoder.fingerprint
+
+
+def with_settings(run, change):
+    """The last checkpoint of a run, its settings as another version would have written them."""
+    file = checkpoints.all_of(run)[-1] / "state.json"
+    state = json.loads(file.read_text())
+    change(state["settings"])
+    file.write_text(json.dumps(state))
+
+
+def test_a_checkpoint_of_the_version_that_wrote_yes_and_no_is_gone_on_with(pairs, tmp_path):
+    straight = train(pairs, tmp_path / "run", SMALL).encoder.fingerprint
+    with_settings(tmp_path / "run", lambda said: said.update(shard="no", tensorboard="no", bidirectional="yes"))
+    assert train(pairs, tmp_path / "run", SMALL, resume=True).encoder.fingerprint == straight
+
+
+@pytest.mark.parametrize("said", [{"not_known_here": 1}, {"shard": "perhaps"}, {"lr": None}])
+def test_a_checkpoint_whose_settings_are_none_of_this_version_is_refused_in_a_line(pairs, tmp_path, said):
+    train(pairs, tmp_path / "run", SMALL)
+    with_settings(tmp_path / "run", lambda settings: settings.update(said))
+    with pytest.raises(BadRequest, match="was trained with other settings: resume with the same, or give another"):
+        train(pairs, tmp_path / "run", SMALL, resume=True)
 
 
 def test_another_run_is_not_resumed_and_not_overwritten(pairs, tmp_path):

@@ -86,9 +86,16 @@ def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
     if not found:
         return None
     state = json.loads((found[-1] / "state.json").read_text())
-    # As this version writes them: earlier ones had texts where there are bools now.
-    state["settings"] = dataclasses.asdict(from_json(TrainConfig, state["settings"]))
+    state["settings"] = _as_written_now(state.get("settings"))
     for key, value in identity.items():
         if state.get(key) != value:
             raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
     return Checkpoint(state["step"], state["evaluations"], safetensors.torch.load_file(found[-1] / "state.safetensors"))
+
+
+def _as_written_now(settings: Any) -> dict[str, Any] | None:
+    """Settings as this version writes them (earlier ones had texts for yes and no); None for what it does not know."""
+    try:
+        return dataclasses.asdict(from_json(TrainConfig, settings))
+    except (BadRequest, TypeError):
+        return None
