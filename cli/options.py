@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -95,17 +95,13 @@ def _shows_settings(module: str, name: str) -> Callable[[typer.Context, bool], N
     return display
 
 
-TrainSettings = Annotated[
-    bool,
-    typer.Option(
+def _settings_option(module: str, name: str) -> Any:
+    """The option that shows every setting of a configuration, given by where it is defined."""
+    return typer.Option(
         "--settings", help="Show every field that --set takes, and nothing else.", is_eager=True,
-        callback=_shows_settings("retrieval.training.config", "TrainConfig"),
-    ),
-]  # fmt: skip
-HeadSettings = Annotated[
-    bool,
-    typer.Option(
-        "--settings", help="Show every field that --set takes, and nothing else.", is_eager=True,
-        callback=_shows_settings("retrieval.heads.config", "HeadConfig"),
-    ),
-]  # fmt: skip
+        callback=_shows_settings(module, name),
+    )  # fmt: skip
+
+
+TrainSettings = Annotated[bool, _settings_option("retrieval.training.config", "TrainConfig")]
+HeadSettings = Annotated[bool, _settings_option("retrieval.heads.config", "HeadConfig")]

@@ -1,12 +1,13 @@
 """evaluate(encoder, pairs) -> Report: recall both ways, with what chance would give and how sure the figures are."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from eval import metrics
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item, Pair
 from retrieval.encoders import encoding
 from retrieval.encoders.protocol import Encoder
@@ -77,7 +78,7 @@ class Report:
 def evaluate(
     encoder: Encoder,
     pairs: Sequence[Pair],
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Report:
     """Rank every picture for every caption, and every caption for every picture.
 

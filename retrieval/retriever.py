@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from indexes import Store
+from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Hit
 from retrieval.encoders import query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption
-from retrieval.indexing.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.indexing.catalog import Identity
 from retrieval.search import answers, filters
 from retrieval.search.answers import Asked

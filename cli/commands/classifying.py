@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 from cli.output import show
 
 if TYPE_CHECKING:
+    from indexes import Store
     from retrieval.encoders.encoder import DualEncoder
+    from retrieval.encoders.protocol import Encoder
     from retrieval.heads.head import Head
     from retrieval.heads.prepare import PreparedRows
 
@@ -34,39 +36,44 @@ def classify(
 
 
 def label(index: Path, folder: Path, field: str, model: str | None, device: str) -> int:
-    """Fields into an index; the exit code says whether any item had nothing to go by."""
+    """What a head says into a field of all; the exit code says whether any item had nothing to go by."""
     from indexes import Store
-    from retrieval.heads.labeling import label as write
-    from retrieval.indexing import approximate
+    from retrieval.heads import labeling
 
     head, loaded = head_of(folder, model, device)
     with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
-        name, done, left = write(store, head, loaded, field, meter)
-        approximate.keep(store, loaded, None, None, meter.say)
-        if store.needs_compaction():
-            store.compact()
-    show.out(f"{index}: {name} of {done} items")
-    if left:
-        show.note(f"{left} items have nothing of {', '.join(head.dims)}: left out")
-    return show.SKIPPED if left else show.OK
+        written = labeling.label(store, head, loaded, field, meter)
+        _settle(store, loaded, meter)
+    return _told(index, *written, f"have nothing of {', '.join(head.dims)}")
 
 
 def propagate(index: Path, column: str, field: str, neighbors: int, model: str | None, device: str) -> int:
     """The column of some items into a field of all; the exit code says whether any was out of reach."""
     from indexes import Store
     from retrieval.heads import propagation
-    from retrieval.indexing import approximate
     from retrieval.indexing.catalog import Identity
 
     with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
         loaded = encoder_of(model or Identity.required(store).where(store.path), device)
-        name, done, left = propagation.fill(store, column, field, neighbors, on_progress=meter)
-        approximate.keep(store, loaded, None, None, meter.say)
-        if store.needs_compaction():
-            store.compact()
+        written = propagation.fill(store, column, field, neighbors, on_progress=meter)
+        _settle(store, loaded, meter)
+    return _told(index, *written, f"hang together with none that has a {column}")
+
+
+def _settle(store: "Store", encoder: "Encoder", meter: show.Meter) -> None:
+    """After every record was written anew: approximate search goes on, and what the old rows took is collected."""
+    from retrieval.indexing import approximate
+
+    approximate.keep(store, encoder, None, None, meter.say)
+    if store.needs_compaction():
+        store.compact()
+
+
+def _told(index: Path, name: str, done: int, left: int, why: str) -> int:
+    """Say how many items have the field now, and why others do not; the exit code."""
     show.out(f"{index}: {name} of {done} items")
     if left:
-        show.note(f"{left} items hang together with none that has a {column}: left out")
+        show.note(f"{left} items {why}: left out")
     return show.SKIPPED if left else show.OK
 
 

@@ -46,7 +46,7 @@ class EncoderConfig:
         0, "conv: 4, or 2: a stem that looks closer (image_width a multiple of 32); vit: pixels",
         choices=(0, 2, 4, 8, 16),
     )  # fmt: skip
-    image_channels: int = setting(3, "numbers in a pixel: 3 are RGB, 1 is grey, others come as arrays", above=0)
+    image_channels: int = setting(3, "numbers in a pixel: 3 are RGB, 1 is gray, others come as arrays", above=0)
     image_activation: str = setting("auto", "auto is the tower's own", choices=("auto", *ACTIVATIONS))
     pretrained: str = setting("no", "timm's weights", takes="yes, no, or a local file")
     text_tower: str = setting("transformer", "the side that reads", takes=", ".join(_TEXT))

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from indexes import Store
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.errors import BadRequest, did_you_mean
 from retrieval.exchange import clip_retrieval, flat, rclip
 from retrieval.exchange.collection import Collection, Entry
@@ -65,7 +66,7 @@ def open_collection(
 
 
 def export(
-    kind: str, store: Store, path: Path | str, on_progress: Callable[[int, int], None] = lambda done, total: None,
+    kind: str, store: Store, path: Path | str, on_progress: OnProgress = no_progress,
     dtype: str = "float16",
 ) -> list[Path]:  # fmt: skip
     """Write the vectors and records of an index for another tool, in the order of its rows, without what was deleted.

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from indexes import Record, Store, durable
+from retrieval.callbacks import OnProgress
 from retrieval.errors import BadRequest
 from retrieval.exchange import columns, flat, rows
 from retrieval.exchange.collection import BLOCK_ROWS, Collection, Entry
@@ -57,7 +58,7 @@ def _must_fit(path: Path, vectors: list[int], metadata: list[int]) -> None:
         )
 
 
-def write_folder(store: Store, path: Path, on_progress: flat.Progress, dtype: np.dtype) -> list[Path]:
+def write_folder(store: Store, path: Path, on_progress: OnProgress, dtype: np.dtype) -> list[Path]:
     """The same layout, which `clip-retrieval index` and `back` read; the folder is whole or absent."""
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise BadRequest(f"{path} exists: give another folder, or remove it first")
@@ -75,7 +76,7 @@ def write_folder(store: Store, path: Path, on_progress: flat.Progress, dtype: np
     return [path]
 
 
-def _write_shards(store: Store, folder: Path, on_progress: flat.Progress, dtype: np.dtype) -> None:
+def _write_shards(store: Store, folder: Path, on_progress: OnProgress, dtype: np.dtype) -> None:
     described = flat.Described(store)
     starts = range(0, max(1, len(store)), SHARD_ROWS)
     width = int(math.log10(len(starts))) + 1

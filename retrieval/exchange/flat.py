@@ -9,14 +9,12 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from indexes import Record, Store, durable
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.errors import BadRequest
 from retrieval.exchange import columns, rows
 from retrieval.exchange.collection import BLOCK_ROWS, Block, Collection, Entry
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Origin, root_of
-
-Progress = Callable[[int, int], None]
-
 
 # ---------------------------------------------------------------- read
 
@@ -121,7 +119,7 @@ def _root(described: dict[str, Any], given: Path | None) -> Path | None:
 # ---------------------------------------------------------------- write
 
 
-def write_npy(store: Store, path: Path, on_progress: Progress, dtype: np.dtype) -> list[Path]:
+def write_npy(store: Store, path: Path, on_progress: OnProgress, dtype: np.dtype) -> list[Path]:
     """FILE.npy, and what its rows are in FILE.parquet."""
     beside = path.with_suffix(".parquet")
     if path.suffix.lower() != ".npy":
@@ -131,7 +129,7 @@ def write_npy(store: Store, path: Path, on_progress: Progress, dtype: np.dtype) 
     return [path, beside]
 
 
-def write_parquet(store: Store, path: Path, on_progress: Progress, dtype: np.dtype) -> list[Path]:
+def write_parquet(store: Store, path: Path, on_progress: OnProgress, dtype: np.dtype) -> list[Path]:
     """One parquet file: the columns of the records, and `embedding`, a list of float32 in each row."""
     _must_be_new(path)
     described = Described(store)
@@ -174,9 +172,7 @@ class Described:
         return None if self._root is None else os.path.normpath(Path(self._root, card.uri))
 
 
-def blocks_of(
-    store: Store, on_progress: Progress = lambda done, total: None
-) -> Iterator[tuple[np.ndarray, list[Record]]]:
+def blocks_of(store: Store, on_progress: OnProgress = no_progress) -> Iterator[tuple[np.ndarray, list[Record]]]:
     """(vectors float32 (n, dim), records) of what is alive, in the order of the rows, at most BLOCK_ROWS at a time."""
     done = 0
     for numbers, vectors in chain.from_iterable(segment.blocks() for segment in store.segments):

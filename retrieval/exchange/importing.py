@@ -6,13 +6,13 @@ kill leaves nothing at its place, and the next import removes what it left. Memo
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from indexes import Record, Store
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.encoders.presets import PRESETS
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Collection, Entry
@@ -54,7 +54,7 @@ class ImportReport:
 
 def import_into(
     path: Path | str, collection: Collection, model: str | None = None, root: Path | str | None = None,
-    keep_missing: bool = False, on_progress: Callable[[int, int], None] = lambda done, total: None,
+    keep_missing: bool = False, on_progress: OnProgress = no_progress,
 ) -> ImportReport:  # fmt: skip
     """Make an index of what another tool left; its vectors are kept, nothing is encoded.
 
@@ -220,7 +220,7 @@ class _Chooser:
         return None
 
 
-def _fill(store: Store, collection: Collection, chooser: _Chooser, on_progress: Callable[[int, int], None]) -> None:
+def _fill(store: Store, collection: Collection, chooser: _Chooser, on_progress: OnProgress) -> None:
     waiting: list[tuple[np.ndarray, list[Record]]] = []
     done = 0
     for vectors, entries in collection.blocks():

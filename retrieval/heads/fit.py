@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.errors import BadRequest
 from retrieval.heads import balance, examples, fusions, probes
 from retrieval.heads.batch import HeadBatch, batch_of, by_length, drop_modalities
@@ -46,7 +47,7 @@ class Fitted:
 
 def fit(
     inputs: Inputs, labels: Sequence, names: Sequence[str], task: str, config: HeadConfig,
-    on_epoch: Callable[[int, int], None] = lambda done, total: None, words: np.ndarray | None = None,
+    on_epoch: OnProgress = no_progress, words: np.ndarray | None = None,
 ) -> Fitted:  # fmt: skip
     """Fit what `config` names to rows; `train_head` is the door to it for those who have a source.
 
@@ -81,7 +82,7 @@ def fit(
 
 def _fusion(
     data: HeadBatch, learn: Tensor, held: Tensor, make: Callable[[HeadBatch], tuple[Fusion, Objective]], task: str,
-    config: HeadConfig, on_epoch: Callable[[int, int], None],
+    config: HeadConfig, on_epoch: OnProgress,
 ) -> Fitted:  # fmt: skip
     """A fusion that is trained by steps: on `learn` until `held` says stop, then on all rows for as long."""
     module, objective = make(data[learn])
@@ -131,7 +132,7 @@ def _new(
 
 
 def steps(
-    module: Learner, objective: Objective, data: HeadBatch, config: HeadConfig, on_epoch: Callable[[int, int], None],
+    module: Learner, objective: Objective, data: HeadBatch, config: HeadConfig, on_epoch: OnProgress,
     best: "Best | None" = None, stop: int = 0,
 ) -> None:  # fmt: skip
     """AdamW on an objective of the module, a cosine over the config's epochs.

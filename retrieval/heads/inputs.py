@@ -6,7 +6,7 @@ Vectors come from one encoder and are kept in the user's cache under its fingerp
 
 import hashlib
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from safetensors.numpy import load_file, save
 
 from indexes import durable
 from retrieval import cache
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders import encoding
 from retrieval.encoders.protocol import Encoder, EncodesParts, Sees
@@ -78,7 +79,7 @@ def chosen(asked: str, encoder: Encoder, own: Sequence[str]) -> tuple[str, ...]:
 
 def encode(
     items: Sequence[Item], encoder: Encoder, names: Sequence[str] = (IMAGE, TEXT),
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> Inputs:  # fmt: skip
     """Pictures and texts of items as an encoder sees them: the modalities in `names` that it knows.
 
@@ -118,7 +119,7 @@ def in_parts(encoder: Encoder) -> EncodesParts:
 
 
 def _pictures(
-    items: Sequence[Item], encoder: Encoder, name: str, on_progress: Callable[[int, int], None]
+    items: Sequence[Item], encoder: Encoder, name: str, on_progress: OnProgress
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
     key = _key(items, encoder, name)
     kept = _load(key) if key else None

@@ -1,11 +1,9 @@
 """A head's answers as fields of an index, which `--where` understands."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 
 from indexes import Record, Store
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.heads.head import Head
@@ -19,7 +17,7 @@ _AT_ONCE = 10_000  # rows of a commit
 
 def label(
     store: Store, head: Head, encoder: Encoder, field: str = "",
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> tuple[str, int, int]:  # fmt: skip
     """Write what `head` says of every item into the field `predicted_COLUMN`, with `..._probability` beside it.
 
@@ -66,5 +64,4 @@ def _answered(
 def _with(record: Record, answer: tuple, field: str) -> Record:
     value, sure = answer
     said = {field: value} if sure is None else {field: value, f"{field}_probability": round(sure, 4)}
-    card = Card.of(record)
-    return replace(card, meta={**card.meta, **said}).record(record.id, record.stamp, record.fields)
+    return Card.of(record).saying(said).record(record.id, record.stamp, record.fields)

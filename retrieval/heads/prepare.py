@@ -1,12 +1,13 @@
 """From a source and an encoder to a head: what `mmr head train` and `mmr head compare` call."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError, NothingReadable
@@ -40,7 +41,7 @@ class PreparedRows:
 
 def prepare(
     source: str, column: str, task: str, encoder: Encoder,
-    vectors: dict[str, Path] | None = None, on_progress: Callable[[int, int], None] = lambda done, total: None,
+    vectors: dict[str, Path] | None = None, on_progress: OnProgress = no_progress,
     learn: bool = False, inputs: str | Sequence[str] = "",
 ) -> PreparedRows:  # fmt: skip
     """The labelled rows of a source as an encoder sees them: what `train_head` and `evaluate_head` take.
@@ -70,7 +71,7 @@ def prepare(
 
 def encoded(
     examples: Examples, encoder: Encoder, vectors: dict[str, Path] | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None, inputs: str | Sequence[str] = "",
+    on_progress: OnProgress = no_progress, inputs: str | Sequence[str] = "",
 ) -> PreparedRows:  # fmt: skip
     """Rows as an encoder sees them: `prepare`, once they are read."""
     own = {name: features.read_vectors(name, file, examples.total) for name, file in (vectors or {}).items()}
@@ -137,7 +138,7 @@ def remarks(prepared: PreparedRows) -> list[str]:
 
 def train_head(
     prepared: PreparedRows, encoder: Encoder, config: HeadConfig,
-    on_epoch: Callable[[int, int], None] = lambda done, total: None,
+    on_epoch: OnProgress = no_progress,
 ) -> tuple[Head, float | None]:  # fmt: skip
     """Fit a head to rows.
 

@@ -6,15 +6,14 @@ propagate   labels spread from the few rows that have one
 fill        the same in an index: a column that some of its items have, for all of them
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import numpy as np
 import torch
 
 from indexes import Record, Store, exact, segments
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.errors import BadRequest
 from retrieval.indexing import stored
+from retrieval.indexing.cards import Card
 
 NEIGHBORS = 10
 SHARE = 0.9  # of what a row is said to be that comes from those like it
@@ -59,7 +58,7 @@ def propagate(labels: np.ndarray, classes: int, edges: np.ndarray, share: float 
 
 def fill(
     store: Store, column: str, field: str = "", neighbors: int = NEIGHBORS, share: float = SHARE,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = no_progress,
 ) -> tuple[str, int, int]:  # fmt: skip
     """Write the labels that some items have in `column` into a field of all that hang together with them.
 
@@ -69,7 +68,7 @@ def fill(
     """
     rows = store.rows()
     vectors, records = stored.vectors(store, rows), store.records(rows)
-    values = [record.fields.get("meta", {}).get(column) for record in records]
+    values = [Card.of(record).meta.get(column) for record in records]
     given = ["" if value is None else str(value).strip() for value in values]
     names = sorted({label for label in given if label})
     if len(names) < 2:
@@ -93,4 +92,4 @@ def fill(
 def _said(record: Record, field: str, names: list[str], scores: np.ndarray) -> Record:
     best = int(scores.argmax())
     said = {field: names[best], f"{field}_probability": round(float(scores[best] / scores.sum()), 4)}
-    return replace(record, fields={**record.fields, "meta": {**record.fields.get("meta", {}), **said}})
+    return Card.of(record).saying(said).record(record.id, record.stamp, record.fields)

@@ -3,7 +3,7 @@
 A row without one of the labels still teaches the others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.heads import balance, fusions
@@ -56,7 +57,7 @@ def check(config: HeadConfig, columns: Sequence[str]) -> None:
 
 def prepare_several(
     source: str, columns: Sequence[str], encoder: Encoder, vectors: dict[str, Path] | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None, inputs: str = "",
+    on_progress: OnProgress = no_progress, inputs: str = "",
 ) -> Several:  # fmt: skip
     """The rows of a source that have any of the labels, encoded once. Raises BadRequest as `prepare` does."""
     parts = [labeled.open_examples(source, column) for column in columns]
@@ -76,7 +77,7 @@ def prepare_several(
 
 def train_several(
     several: Several, encoder: Encoder, config: HeadConfig,
-    on_epoch: Callable[[int, int], None] = lambda done, total: None,
+    on_epoch: OnProgress = no_progress,
 ) -> list[tuple[Head, float | None]]:  # fmt: skip
     """A head for each label, all on one body, and each one's score on rows held out meanwhile.
 
@@ -121,7 +122,7 @@ class _Tasks(MultiTask):
 
 def _fitted(
     data: HeadBatch, strata: Sequence[str], names: dict[str, list[str]], dims: dict[str, int], config: HeadConfig,
-    on_epoch: Callable[[int, int], None],
+    on_epoch: OnProgress,
 ) -> tuple[_Tasks, list[float], list[float | None]]:  # fmt: skip
     """As fit() does it: rows held out say when to stop and how sure each task may be, then all rows are learned."""
     learn, held = (torch.from_numpy(rows) for rows in labeled.split(strata, config.validation, config.seed))

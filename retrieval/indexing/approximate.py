@@ -7,9 +7,9 @@ import numpy as np
 
 from indexes import Store
 from indexes.approximate import tune
+from retrieval.callbacks import OnMessage, no_message
 from retrieval.encoders.prompts import prompts
 from retrieval.encoders.protocol import Encoder
-from retrieval.indexing.callbacks import OnMessage, no_message
 from retrieval.indexing.cards import Card
 
 LEAST_ROWS = 10_000  # below this, exact search is as fast

@@ -6,11 +6,11 @@ from itertools import chain
 from pathlib import Path
 
 from indexes import NotAnIndex, Store
+from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
 from retrieval.indexing import adoption, approximate, catalog, reencode, roots, update
-from retrieval.indexing.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.update import IndexReport

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from indexes import Locked, Store, StoreError
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import staging, update
-from retrieval.indexing.callbacks import OnProgress, no_progress
 from retrieval.indexing.catalog import Identity, Origin, not_imported
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.update import IndexReport

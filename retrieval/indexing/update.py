@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from indexes import Store
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.encoding import Encoded, encode
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import renames
-from retrieval.indexing.callbacks import OnProgress, no_progress
 from retrieval.indexing.cards import record_of
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.roots import EVERYTHING

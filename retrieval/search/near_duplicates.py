@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from indexes import Condition, Store
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.errors import BadRequest
 from retrieval.indexing import stored
-from retrieval.indexing.callbacks import OnProgress, no_progress
 
 BLOCK = 4096  # rows against rows at a time: 64 MiB of scores
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Features, Item, Pair
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer, pad
@@ -58,7 +59,7 @@ class TrainingSet:
 
     def __init__(
         self, pairs: Sequence[Pair], encoder: DualEncoder, config: TrainConfig,
-        on_progress: Callable[[int, int], None] = lambda done, total: None, processes: int = 1, process: int = 0,
+        on_progress: OnProgress = no_progress, processes: int = 1, process: int = 0,
         teachers: Sequence[DualEncoder] = (),
     ) -> None:  # fmt: skip
         self.config, self._processes, self._process = config, processes, process
@@ -171,7 +172,7 @@ class TrainingSet:
 
     # ---------------------------------------------------------------- pixels
 
-    def _decode_all(self, on_progress: Callable[[int, int], None]) -> np.ndarray | None:
+    def _decode_all(self, on_progress: OnProgress) -> np.ndarray | None:
         """All pictures as uint8 (n, s, s, c), or None where that is more than pixel_cache_gb. Drops the undecodable."""
         size = len(self._items) * math.prod(self._shape)
         if size > self.config.pixel_cache_gb * 2**30:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Features, Pair
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.errors import BadRequest
@@ -37,9 +38,9 @@ __all__ = ["Progress", "TrainResult", "config_of", "train"]
 def train(
     pairs: Sequence[Pair], out: Path | str, config: TrainConfig, *, resume: bool = False,
     on_eval: Callable[[DualEncoder], dict[str, float]] | None = None,
-    on_decode: Callable[[int, int], None] = lambda done, total: None,
+    on_decode: OnProgress = no_progress,
     on_step: Callable[[Progress], None] = lambda progress: None,
-    on_message: Callable[[str], None] = lambda text: None,
+    on_message: OnMessage = no_message,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainResult:  # fmt: skip
     """Train an encoder on pairs of pictures and captions, and save it in a run folder.

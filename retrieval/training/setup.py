@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from retrieval import engine
+from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Pair
 from retrieval.encoders.build import new_encoder
 from retrieval.encoders.config import frames_spec
@@ -37,13 +38,13 @@ class Listeners:
     """The callbacks of a run; see `train` for what each is told."""
 
     on_eval: Callable[[DualEncoder], dict[str, float]] | None
-    on_decode: Callable[[int, int], None]
+    on_decode: OnProgress
     on_step: Callable[[Progress], None]
-    on_message: Callable[[str], None]
+    on_message: OnMessage
 
     def silenced(self) -> "Listeners":
         """For every process but the first: nobody listens, but evaluations still take place."""
-        return Listeners(self.on_eval, lambda done, total: None, lambda progress: None, lambda text: None)
+        return Listeners(self.on_eval, no_progress, lambda progress: None, no_message)
 
 
 @dataclass(frozen=True, slots=True)
