@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,20 @@ def exported(cache, name, days, fingerprint=None):
 def age(path, days):
     for one in [path, *(path.iterdir() if path.is_dir() else ())]:
         os.utime(one, (time.time() - days * DAY,) * 2)
+
+
+@pytest.mark.parametrize(
+    ("set_to", "folder"),
+    [({"MMR_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"), ({"XDG_CACHE_HOME": "/b"}, "/b/mmr"), ({}, "/h/.cache/mmr")],
+)
+def test_where_the_cache_is(monkeypatch, set_to, folder):
+    monkeypatch.setattr(Path, "home", lambda: Path("/h"))
+    for name in ("MMR_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in set_to.items():
+        monkeypatch.setenv(name, value)
+    assert user_cache.folder() == Path(folder)
+    assert user_cache.folder(user_cache.QUERY) == Path(folder) / "query"
 
 
 def test_an_empty_cache_holds_nothing(cache):

@@ -58,6 +58,12 @@ def test_a_card_comes_back_from_its_record(card):
     assert Card.of(Record("id", "stamp", json.loads(json.dumps(record.fields)))) == card
 
 
+def test_what_is_said_of_an_item_comes_beside_what_was_said():
+    card = Card("a.png", "a dog", {"year": 2011, "kind": "dog"}, "key")
+    assert card.saying({"kind": "cat", "sure": 0.5}) == replace(card, meta={"year": 2011, "kind": "cat", "sure": 0.5})
+    assert card.meta == {"year": 2011, "kind": "dog"}
+
+
 @given(CARDS, CARDS)
 def test_what_is_no_card_of_a_record_stays_when_it_is_written_again(before, now):
     old = before.record("old", "1", {"of a newer version": 0})
@@ -132,6 +138,16 @@ def test_a_run_is_found_where_it_lies_from_the_index(here, tmp_path_factory):
         identity.where(moved / "photos" / ".mmr")
     Path(moved, "found", "runs", "mine").mkdir(parents=True)
     assert Identity.of(SimpleNamespace(name="small", fingerprint="f"), Path("i")).where(Path("i")) == "small"
+
+
+def test_a_copy_elsewhere_sees_run_and_pictures_from_where_it_lies(here):
+    index, copy = Path("photos/.mmr"), Path("far/away/copy.mmr")
+    run = Identity("runs/mine", "f", "../runs/mine").seen_from(index, copy)
+    assert (run.folder, run.run(copy)) == ("../../runs/mine", str(here / "runs" / "mine"))
+    assert Identity("small", "f").seen_from(index, copy) == Identity("small", "f")
+    origin = Origin(".", "folder", ("one",)).seen_from(index, copy)
+    assert (origin.root, origin.root_at(copy), origin.roots) == ("../../photos", str(here / "photos"), ("one",))
+    assert Origin(None, "picturebook").seen_from(index, copy) == Origin(None, "picturebook")
 
 
 def test_a_run_that_is_gone_from_beside_the_index_may_be_where_its_name_says(here):

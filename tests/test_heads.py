@@ -306,6 +306,19 @@ def test_train_eval_predict_label_as_a_person_does(trained, book, tmp_path):
     assert "60 as before" in unchanged.stdout
 
 
+def test_items_that_a_head_has_nothing_to_go_by_are_counted_and_left_out(trained, book, tmp_path):
+    rows = [[f"{n:03d}.png", f"{'one' if n % 2 else 'two'} dogs", "odd" if n % 2 else "even"] for n in range(20)]
+    words = ("--label", "label", "--set", "inputs=text", "--out", tmp_path / "head", "--set", "epochs=1")
+    assert mmr("head", "train", trained, table(book, rows, "said.csv"), *words).exit_code == 0
+    half = table(book, [[name, said if number > 4 else "", kind] for number, (name, said, kind) in enumerate(rows)])
+    index = tmp_path / "i.mmr"
+    assert mmr("index", half, "--index", index, "--model", trained).exit_code == 0
+    done = mmr("label", index, tmp_path / "head")
+    assert done.exit_code == 4, done.output
+    assert "predicted_label of 15 items" in done.stdout
+    assert done.stderr.splitlines()[-1] == "5 items have nothing of text: left out"
+
+
 def test_classify_and_compare(trained, book):
     answer = mmr("classify", book / "003.png", "--labels", "a dog, a cat,a dog", "--model", trained, "--json")
     told = lines(answer)

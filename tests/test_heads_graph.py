@@ -79,7 +79,8 @@ def test_labels_of_a_few_items_fill_an_index(trained, book, tmp_path):
     fails(mmr("head", "propagate", index, "sort"), 2, "has nothing in `sort`", "label items of two classes")
     with Store.open(index) as store:
         rows = store.rows()
-        before = {r.id: v for r, v in zip(store.records(rows), stored.vectors(store, rows), strict=True)}
+        records = store.records(rows)
+        before = {r.id: (v, r.fields) for r, v in zip(records, stored.vectors(store, rows), strict=True)}
     done = mmr("head", "propagate", index, "kind")
     assert done.exit_code == 0, done.output
     assert "predicted_kind of 40 items" in done.stdout
@@ -90,7 +91,11 @@ def test_labels_of_a_few_items_fill_an_index(trained, book, tmp_path):
             said, sure, given = meta["predicted_kind"], meta["predicted_kind_probability"], meta.get("kind")
             assert said == given if given else said in ("even", "odd")
             assert 1.0 >= sure >= (1.0 if given else 0.5)
-            assert np.allclose(vector, before[record.id], atol=1e-3)
+            old_vector, old = before[record.id]
+            assert np.allclose(vector, old_vector, atol=1e-3)
+            assert record.fields == old | {
+                "meta": old["meta"] | {name: meta[name] for name in meta if "predicted" in name}
+            }
         assert store.verify() == []
     said = mmr("ls", "--index", index, "--where", "predicted_kind in ('even', 'odd')")
     assert len(said.stdout.splitlines()) == 40

@@ -12,7 +12,7 @@ def loaded_by(code):
         [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"],
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
-    return {name.split(".")[0] for name in out.stdout.split()}
+    return {name if name.startswith("retrieval.") else name.split(".")[0] for name in out.stdout.split()}
 
 
 def test_help_pays_for_nothing_heavy():
@@ -21,6 +21,11 @@ def test_help_pays_for_nothing_heavy():
 
 def test_a_search_pays_for_no_network_and_no_model():
     assert not {"torch", "faiss", "datasets", "open_clip", "ssl"} & loaded_by("import cli.commands.searching")
+
+
+def test_a_search_pays_neither_for_indexing_nor_for_decoding():
+    rooms = {"retrieval.indexing.build", "retrieval.indexing.update", "retrieval.sources.registry"}
+    assert not {*rooms, "retrieval.images.load", "tarfile"} & loaded_by("import cli.commands.searching")
 
 
 def test_a_small_index_is_searched_without_faiss_or_torch(tmp_path):
