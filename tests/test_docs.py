@@ -77,7 +77,7 @@ def shape(line):
     if answer:
         return "answer"
     line = re.sub(r"^\{.*\}$", "{}", line)
-    return re.sub(r"\s+", " ", re.sub(r"-?\d[\d.,:x-]*|\b[0-9a-f]{16}\b", "#", line)).strip()
+    return re.sub(r"\s+", " ", re.sub(r"\b[0-9a-f]{16}\b|-?\d[\d.,:x-]*", "#", line)).strip()
 
 
 def commands_of(block):
