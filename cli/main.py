@@ -145,8 +145,14 @@ def index(
     include_hidden: Annotated[
         bool | None, typer.Option("--include-hidden/--no-hidden", help="Also names that start with a dot.")
     ] = None,
+    follow: Annotated[
+        bool | None, typer.Option("--follow/--no-follow", help="Also what lies behind links to folders, each once.")
+    ] = None,
     only: Annotated[
         bool, typer.Option("--only", help="Let go of the folders of the index that are not named.")
+    ] = False,
+    let_go: Annotated[
+        bool, typer.Option("--gone", help="Let go of what cannot be looked at: gone disks, unreadable folders.")
     ] = False,
     urls: Annotated[bool, typer.Option("--urls", help="Pictures may be fetched from the URLs of SOURCE.")] = False,
     local_urls: Annotated[
@@ -157,15 +163,15 @@ def index(
     """Index pictures: new and changed ones only; those that are gone disappear. Bare: this folder into ./.mmr.
 
     mmr index ~/Pictures ~/Camera --index photos.mmr
-    --exclude and --include-hidden are remembered. Another --model than before encodes everything again.
+    --exclude, --include-hidden and --follow are remembered. Another --model than before encodes everything again.
     From 100,000 pictures on, an approximate index is made beside the exact one and tuned on text; --recall asks for it.
     A file .mmrignore in a folder leaves out what its globs name, as a .gitignore does.
     """
     from cli.commands import indexing
 
     asked = indexing.IndexRequest(
-        sources=tuple(sources or ()), only=only, exclude=exclude, include_hidden=include_hidden,
-        urls=urls or local_urls, local_urls=local_urls,
+        sources=tuple(sources or ()), only=only, exclude=exclude, include_hidden=include_hidden, follow=follow,
+        let_go=let_go, urls=urls or local_urls, local_urls=local_urls,
     )  # fmt: skip
     raise typer.Exit(indexing.run(asked, index_dir, model, device, recall, memory))
 

@@ -1,6 +1,7 @@
 """Errors that a person can cause and mend. Every message is one line that ends with the next thing to do."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class RetrievalError(Exception):
@@ -28,12 +29,29 @@ class NothingReadable(BadRequest):
         self.skipped = list(skipped)
 
 
+class NothingThere(BadRequest):
+    """A source that is gone, or holds nothing: it may be that its disk is not there.
+
+    Args:
+        message: The line for people.
+        folder: Which one; None where the source is no folder.
+    """
+
+    def __init__(self, message: str, folder: Path | None = None) -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
 class MissingModel(RetrievalError):
     """An encoder cannot be loaded: no such run, a damaged one, no such weights, or no network to fetch them."""
 
 
 class ImageError(RetrievalError):
     """One picture cannot be used; the others go on. `str(error)` is the short reason of the skip list."""
+
+
+class Unreachable(ImageError):
+    """A picture cannot be read now: its disk, share or server fails. Its bytes may be as good as ever."""
 
 
 def first_line(error: Exception) -> str:

@@ -27,6 +27,8 @@ class IndexRequest:
     only: bool = False
     exclude: list[str] | None = None
     include_hidden: bool | None = None
+    follow: bool | None = None
+    let_go: bool = False
     urls: bool = False
     local_urls: bool = False
 
@@ -38,7 +40,8 @@ class IndexRequest:
         before = recorded.options if recorded else Options()
         exclude = before.exclude if self.exclude is None else tuple(glob for glob in self.exclude if glob.strip())
         hidden = before.include_hidden if self.include_hidden is None else self.include_hidden
-        options = Options(exclude, hidden, self.urls, self.local_urls)
+        follow = before.follow if self.follow is None else self.follow
+        options = Options(exclude, hidden, self.urls, self.local_urls, follow, self.let_go)
         uri = parse_uri(self.sources or recorded or ".", options)
         return uri if self.only else roots.seen_from(recorded, uri, whole)
 
@@ -93,13 +96,18 @@ def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[st
         )
     with retriever:
         show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
+        if report.unseen:
+            show.note(f"{report.unseen} stay that cannot be looked at now: --gone lets go of them")
+        if links := len(uri.options.links):
+            show.note(f"{links} linked folder{'s' * (links > 1)} left out: --follow takes what is in them")
         return _told(path, retriever, report), report
 
 
 def _told(path: Path, retriever: Retriever, report: IndexReport) -> str:
+    unseen = f"{report.unseen} kept unseen, " if report.unseen else ""
     return (
         f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
-        f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, "
+        f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, {unseen}"
         f"{len(report.skipped or ())} skipped)"
     )
 

@@ -100,6 +100,8 @@ def _update(path: Path, place: Place) -> None:
         from cli.commands import indexing
 
         indexing.refresh(path, uri, place.model, place.device)
+    else:
+        show.skipped(since.skipped)
 
 
 def _say_what_is_new(store: Store) -> None:

@@ -19,15 +19,19 @@ def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
         held = {
             "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder and encoder.name,
             "fingerprint": encoder and encoder.fingerprint, **_source(store), "generation": store.generation,
-            **_imported(store), **_approximate(store), **(_beside(store) if check else {}),
+            **_imported(store), **_approximate(store),
         }  # fmt: skip
+        beside = _beside(store) if check else changes.Changes()
+        held |= {"new": beside.new, "changed": beside.changed, "gone": beside.gone} if check else {}
+        held |= {"unseen": beside.unseen} if beside.unseen else {}
     if as_json:
         show.out(json.dumps(held))
     else:
         for name, value in held.items():
             shown = "unknown: as imported" if name == "fingerprint" and value is None else value
             show.out(f"{name:<14}{shown:,}" if isinstance(shown, int) else f"{name:<14}{shown}")
-    return show.OK
+    show.skipped(beside.skipped)
+    return show.SKIPPED if beside.skipped else show.OK
 
 
 def _source(store: Store) -> dict:
@@ -38,12 +42,11 @@ def _source(store: Store) -> dict:
     return {"source": uri.text if uri.roots else origin.root, **left_out}
 
 
-def _beside(store: Store) -> dict:
+def _beside(store: Store) -> changes.Changes:
     uri = roots.recorded(store)
     if uri is None:
         raise BadRequest(f"{store.path} is not of folders: `mmr index SOURCE` says what is new")
-    found = changes.count(store, uri)
-    return {"new": found.new, "changed": found.changed, "gone": found.gone}
+    return changes.count(store, uri)
 
 
 def _imported(store: Store) -> dict:

@@ -19,7 +19,7 @@ from retrieval.errors import ImageError
 from retrieval.images import guard, kinds, raw
 from retrieval.images.clips import Clip
 from retrieval.images.exif import Fields
-from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, reason_of
+from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, unread
 
 
 def decode(content: Path | bytes, at_least: int | None = None, name: str = "") -> Image.Image:
@@ -46,7 +46,7 @@ def decode_with_fields(content: Path | bytes, at_least: int | None = None, name:
     except NeedsGuard:
         pass
     except OSError as error:
-        raise ImageError(reason_of(error)) from error
+        raise unread(error) from error
     return guard.decode_guarded(content, at_least)
 
 
@@ -102,7 +102,9 @@ def content_of(item: Item) -> "Path | bytes | Picture":
         return item.content
     try:
         return item.content()
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
+        raise unread(error) from error
+    except (ValueError, KeyError) as error:
         raise ImageError(f"cannot be read: {error}"[:200]) from error
 
 
@@ -116,10 +118,10 @@ def _open(content: Path | bytes) -> BinaryIO:
         if not stat.S_ISREG(content.stat().st_mode):  # a pipe would wait for ever
             raise ImageError("not a file")
         return content.open("rb")
-    except FileNotFoundError as error:
-        raise ImageError("no such file") from error
+    except ValueError as error:
+        raise ImageError("no file can have this name") from error
     except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+        raise unread(error) from error
 
 
 def _decode_raw(file: BinaryIO, at_least: int | None) -> Decoded:
@@ -140,6 +142,6 @@ def clip(content: Path | bytes, count: int = 8, at_least: int | None = None) -> 
     """`frames`, and the fields of the file; it is opened once. Raises ImageError with the reason."""
     if find_spec("av") is None:
         raise ImageError("clips need one more library: pip install 'mmr[video]'")
-    if isinstance(content, Path) and not content.is_file():
-        raise ImageError("no such file")
+    if isinstance(content, Path):
+        _open(content).close()
     return Clip(*guard.ask({"kind": "clip", "count": count, "at_least": at_least}, content))

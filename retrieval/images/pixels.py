@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
-from retrieval.errors import ImageError
+from retrieval.errors import ImageError, Unreachable
 from retrieval.images import exif
 
 MAX_PIXELS = 200_000_000  # above this a picture is taken for a bomb
@@ -93,10 +93,20 @@ def decode_here(
                 return Decoded(rgb, {**fields, "width": width, "height": height})
     except (ImageError, NeedsGuard):
         raise
+    except OSError as error:
+        if error.errno:  # the file system's; what Pillow says of bytes has none
+            raise unread(error) from error
+        raise ImageError(reason_of(error)) from error
     # Pillow's decoders raise almost anything on hostile bytes (struct.error, SyntaxError, IndexError, KeyError, ...):
     # one file, one reason.
     except Exception as error:
         raise ImageError(reason_of(error)) from error
+
+
+def unread(error: OSError) -> Unreachable:
+    """What is said of a file that cannot be read."""
+    missing = isinstance(error, FileNotFoundError)
+    return Unreachable("no such file" if missing else f"cannot be read: {error.strerror or error}"[:200])
 
 
 def reason_of(error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from retrieval.errors import ImageError
 from retrieval.images import clips
 from retrieval.images.guard import MEMORY, Answer, write_message
-from retrieval.images.pixels import decode_here, formats, is_heif
+from retrieval.images.pixels import decode_here, formats, is_heif, unread
 
 
 def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -26,6 +26,8 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             write_message(answers, {"sizes": sizes, "fields": fields}, *(frame.tobytes() for frame in frames))
         except ImageError as error:
             write_message(answers, {"error": str(error)})
+        except OSError as error:  # of the file itself: its disk fails
+            write_message(answers, {"error": str(unread(error))})
         except MemoryError:
             write_message(answers, {"error": "too large for memory"})
 

@@ -5,12 +5,13 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from indexes import NotAnIndex, Store
+from indexes import NotAnIndex, Store, StoreError
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
-from retrieval.indexing import adoption, approximate, catalog, reencode, roots, update
+from retrieval.errors import BadRequest, NothingThere
+from retrieval.indexing import adoption, approximate, catalog, reencode, roots, unseen, update
 from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.update import IndexReport
@@ -49,20 +50,20 @@ def build(
     uri = parse_uri(source)
     if not only:
         uri = roots.seen_from(roots.known(path), uri, whole=another_encoder)
-    items = _first_now(open_items(uri))  # a bad source is answered before anything is written
+    items = _first_now(path, uri)  # a bad source is answered before anything is written
     store = open_or_create(path, uri, encoder)
     try:
         roots.check(store, uri, only)
         asked_before = store.derived.recorded.asked if store.derived.recorded else None
         if another_encoder and reencode.is_other(store, encoder):
             on_message(reencode.announcement(store, encoder))
-            report = reencode.rebuild(store, items, encoder, Origin.of(uri, path), on_progress, ahead)
+            report = reencode.rebuild(store, items, encoder, Origin.of(uri, path), on_progress, ahead, uri.options.let_go)
         else:
             adoption.require_same(store, encoder)
             if left := reencode.tidy(store):
                 on_message(left)
             starts = roots.settle(store, uri, only)
-            report = update.update(store, items, encoder, on_progress, ahead, starts)
+            report = update.update(store, items, encoder, on_progress, ahead, starts, uri.options.let_go)
         if report.starts == roots.EVERYTHING:
             store.set_manifest(**catalog.walked_at(started))
         if store.derived.recorded is None:  # its rows were written anew
@@ -88,7 +89,22 @@ def open_or_create(path: Path, uri: Uri, encoder: Encoder) -> Store:
         return Store.create(path, encoder.dim, **Identity.of(encoder, path).entry(), **Origin.of(uri, path).entries())
 
 
-def _first_now(items: Iterable[Item]) -> Iterable[Item]:
-    """The same items, with the first one fetched now, so that errors of the source come before those of others."""
-    items = iter(items)
-    return chain([next(items)], items)
+def _first_now(path: Path, uri: Uri) -> Iterable[Item]:
+    """The items of a source, with the first one fetched now, so that errors of the source come before those of others.
+
+    Raises BadRequest, which says how many items an index at that path has of what is gone or empty.
+    """
+    items = open_items(uri)
+    try:
+        first = next(items, None)
+    except NothingThere as error:
+        raise _explained(error, path) from error
+    return chain([] if first is None else [first], items)
+
+
+def _explained(error: NothingThere, path: Path) -> BadRequest:
+    try:
+        with Store.open(path) as store:
+            return unseen.explained(error, store)
+    except (StoreError, OSError):
+        return error

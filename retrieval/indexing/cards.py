@@ -1,6 +1,5 @@
 """Card: what an index's record says of an item, with types. `indexes` keeps it as plain JSON and knows no pictures."""
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,10 +9,9 @@ from typing import Any
 from indexes import Record, Store
 from retrieval.datatypes import Item
 from retrieval.indexing.catalog import root_of
+from retrieval.indexing.contents import key_of
 from retrieval.indexing.fields import CAPTION, KEY, META, URI
 from retrieval.sources import within
-
-_EDGE = 1 << 16  # bytes at each end of a file: with its size they tell photographs apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +19,7 @@ class Card:
     """What is kept of an item.
 
     uri: relative to the root of the index. caption: None where there is none, never "". meta: whatever else its source
-    and its file said of it. key: tells its content from others (`key_of`); None for what is no file, or was imported.
+    and its file said of it. key: tells its content from others (contents.py); None for what is no file, or was imported.
     """
 
     uri: str
@@ -64,19 +62,3 @@ class Card:
 def record_of(item: Item) -> Record:
     """What a store keeps of an item."""
     return Card(item.uri, item.caption, item.meta, key_of(item)).record(item.id, item.stamp)
-
-
-def key_of(item: Item) -> str | None:
-    """What tells the content of an item's file from others: its size and a digest of both ends; None for no file."""
-    if not isinstance(item.content, Path):
-        return None
-    try:
-        with item.content.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(0)
-            digest = hashlib.sha256(file.read(_EDGE))
-            file.seek(max(0, size - _EDGE))
-            digest.update(file.read(_EDGE))
-    except OSError:
-        return None
-    return f"{size}:{digest.hexdigest()[:32]}"

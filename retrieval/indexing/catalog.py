@@ -5,7 +5,7 @@
     encoder    Identity                  {"name", "fingerprint", "folder"}
     root       Origin.root               a path, as it is seen from the folder that holds the index
     source     Origin.scheme             "folder", "csv", ...
-    walk       Origin.roots, ...         {"roots", "exclude", "include_hidden"}, without those that are empty
+    walk       Origin.roots, ...         {"roots", "exclude", "include_hidden", "follow"}, without those that are empty
     walked     walked()                  seconds since 1970
     imported   Imported                  {"from", "compared", "cosine"}
 """
@@ -133,7 +133,7 @@ class Origin:
     root: the folder that uris are relative to, as it is seen from the folder that holds the index; None for items that
     are no files. scheme: of the source (sources/uri.py), or the tool it was imported from; None where nothing is said.
     Of a source of folders also, as it was asked for: roots, those below `root` that are walked, where there are
-    several; exclude, include_hidden.
+    several; exclude, include_hidden, follow.
     """
 
     root: str | None
@@ -141,6 +141,7 @@ class Origin:
     roots: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
+    follow: bool = False
 
     @classmethod
     def at(cls, index: Path, root: Path | None, scheme: str) -> "Origin":
@@ -153,7 +154,11 @@ class Origin:
         found = cls.at(index, uri.root, uri.scheme)
         if uri.scheme != _FOLDERS:
             return found
-        return cls(found.root, found.scheme, tuple(uri.roots), tuple(uri.options.exclude), uri.options.include_hidden)
+        left_out = uri.options
+        return cls(
+            found.root, found.scheme, tuple(uri.roots), tuple(left_out.exclude), left_out.include_hidden,
+            left_out.follow,
+        )  # fmt: skip
 
     @classmethod
     def recorded(cls, store: Store) -> "Origin":
@@ -161,7 +166,7 @@ class Origin:
         walk = store.manifest.get(_WALK) or {}
         return cls(
             store.manifest.get(_ROOT), store.manifest.get(_SOURCE), tuple(walk.get("roots", ())),
-            tuple(walk.get("exclude", ())), bool(walk.get("include_hidden")),
+            tuple(walk.get("exclude", ())), bool(walk.get("include_hidden")), bool(walk.get("follow")),
         )  # fmt: skip
 
     @property
@@ -171,7 +176,10 @@ class Origin:
 
     def entries(self) -> dict[str, Any]:
         """The manifest's entries that record it in a new index."""
-        walk = {"roots": list(self.roots), "exclude": list(self.exclude), "include_hidden": self.include_hidden}
+        walk = {
+            "roots": list(self.roots), "exclude": list(self.exclude), "include_hidden": self.include_hidden,
+            "follow": self.follow,
+        }  # fmt: skip
         said = {name: value for name, value in walk.items() if value}
         return {_ROOT: self.root, _SOURCE: self.scheme} | ({_WALK: said} if said else {})
 
@@ -193,7 +201,7 @@ class Origin:
         root = self.root_at(index)
         if root is None or not self.is_of_folders:
             return None
-        uri = Uri(root, _FOLDERS, root, {}, Options(self.exclude, self.include_hidden), self.roots)
+        uri = Uri(root, _FOLDERS, root, {}, Options(self.exclude, self.include_hidden, follow=self.follow), self.roots)
         return replace(uri, text=", ".join(map(str, uri.folders)))
 
 

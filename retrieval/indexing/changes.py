@@ -9,15 +9,16 @@ import heapq
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from indexes import Store
 from retrieval.datatypes import Item
-from retrieval.indexing import catalog, roots
+from retrieval.errors import NothingThere
+from retrieval.indexing import catalog, roots, unseen
 from retrieval.indexing.skipped import Skipped
-from retrieval.sources.folders import Rules
-from retrieval.sources.uri import Uri, id_of, stamp_of
+from retrieval.sources.uri import Unseen, Uri, id_of, stamp_of
+from retrieval.sources.walk import Rules
 
 SECONDS, ENTRIES = 0.03, 20_000
 _LAST = "\U0010ffff"
@@ -26,11 +27,17 @@ _SLACK = 3.0  # seconds: some file systems count the time in twos
 
 @dataclass
 class Changes:
-    """Pictures of the folders beside those of the index. whole: everything was looked at."""
+    """Pictures of the folders beside those of the index.
+
+    unseen: of the index, that cannot be looked at now. skipped: (uri, reason) of the places where that is so. whole:
+    everything was looked at.
+    """
 
     new: int = 0
     changed: int = 0
     gone: int = 0
+    unseen: int = 0
+    skipped: list[tuple[str, str]] = field(default_factory=list)
     whole: bool = True
 
     def __bool__(self) -> bool:
@@ -45,16 +52,45 @@ def count(store: Store, uri: Uri) -> Changes:
     """Exactly what `mmr index` would find. Reads every folder. Raises BadRequest for one that is not there."""
     from retrieval.sources.registry import open_items  # a glance, which each search takes, does without
 
-    known, skipped, since = store.stamps(), Skipped(store.path), _since(store)
-    found, present = Changes(), set()
-    for item in open_items(uri):
-        present.add(item.id)
-        if item.id not in known:
-            found.new += item.id not in skipped or _time_in(item) > since
-        elif known[item.id] != item.stamp:
-            found.changed += 1
-    found.gone = len(known.keys() - present)
-    return found
+    counting = _Counting(store)
+    try:
+        for item in unseen.places(open_items(uri), counting.known):
+            counting.add(item)
+    except NothingThere as error:
+        raise unseen.explained(error, store) from error
+    return counting.found()
+
+
+class _Counting:
+    """Items of the source beside those of an index."""
+
+    def __init__(self, store: Store) -> None:
+        self.known, self._skipped, self._since = store.stamps(), Skipped(store.path), _since(store)
+        self._present: set[str] = set()
+        self._places: set[str] = set()
+        self._found = Changes()
+
+    def add(self, item: Item) -> None:
+        found, stamp = self._found, self.known.get(item.id)
+        self._present.add(item.id)
+        if isinstance(item.content, Unseen):
+            self._places.add(item.id)
+            found.skipped.append((item.uri, item.content.reason))
+            found.unseen += stamp is not None
+        elif stamp is None:
+            found.new += item.id not in self._skipped or _time_in(item) > self._since
+        elif stamp and not item.stamp:
+            found.skipped.append((item.uri, "cannot be read"))
+            found.unseen += 1
+        else:
+            found.changed += stamp != item.stamp
+
+    def found(self) -> Changes:
+        absent = self.known.keys() - self._present
+        kept = sum(unseen.is_below(name, self._places) for name in absent)
+        self._found.unseen += kept
+        self._found.gone = len(absent) - kept
+        return self._found
 
 
 def _since(store: Store) -> float:
@@ -82,6 +118,7 @@ class _Look:
     def __init__(self, store: Store, uri: Uri, until: float, entries: int) -> None:
         self._store, self._root, self._until, self._entries = store, Path(uri.path), until, entries
         self._since, self._skipped = _since(store), Skipped(store.path)
+        self._follow, self._roots = uri.options.follow, set(uri.folders)
         self._waiting = [(-_time_of(folder), str(folder), Rules(folder, uri.options)) for folder in uri.folders]
         heapq.heapify(self._waiting)
         self.found = Changes()
@@ -100,49 +137,62 @@ class _Look:
         return enough
 
     def _at(self, folder: Path, rules: Rules, fresh: bool) -> None:
-        rules.read(folder)
         start = id_of((folder / "_").relative_to(self._root).as_posix()).removesuffix("_")
-        ids, subfolders = self._list(folder, start, rules, every=fresh)
-        if not fresh and ids and not self._store.stamps_of(list(ids)):  # it was moved here, with its old time
-            ids, subfolders = self._list(folder, start, rules, every=True)
-            self._compare(folder, ids)
+        try:
+            rules.read(folder)
+            ids, subfolders, links = self._list(folder, start, rules, every=fresh)
+            if not fresh and self._is_strange(ids):  # it was moved here, with its old time
+                ids, subfolders, links = self._list(folder, start, rules, every=True)
+                self._compare(folder, ids)
+        except OSError:  # what is in it is not seen, which is not gone
+            return
         for path in subfolders.values():
             heapq.heappush(self._waiting, (-_time_of(path), path, rules))
-        if fresh:  # where its listing was cut short, it is enough by now, and nothing is missed
-            self._compare(folder, ids)
-            self._miss(start, ids, {id_of(name) for name in subfolders})
+        if fresh and (ids or subfolders or links or folder not in self._roots):  # of a disk that is there
+            self._compare(folder, ids)  # where its listing was cut short, it is enough by now, and nothing is missed
+            self._miss(start, ids, {id_of(name) for name in (*subfolders, *links)})
 
-    def _list(self, folder: Path, start: str, rules: Rules, every: bool) -> tuple[dict[str, str], dict[str, str]]:
-        """id -> name of the files, every one or the first; name -> path of the subfolders."""
+    def _is_strange(self, ids: dict[str, str]) -> bool:
+        """Is there a file in a folder, and none that the index or its list of what was skipped knows?"""
+        return bool(ids) and not any(item in self._skipped for item in ids) and not self._store.stamps_of(list(ids))
+
+    def _list(
+        self, folder: Path, start: str, rules: Rules, every: bool
+    ) -> tuple[dict[str, str], dict[str, str], list[str]]:
+        """id -> name of the files, every one or the first; name -> path of the subfolders; links that are followed,
+        behind which a glance does not look. Raises OSError.
+        """
         ids: dict[str, str] = {}
         subfolders: dict[str, str] = {}
+        links: list[str] = []
         for entry in self._entries_of(folder):
             if entry.is_dir(follow_symlinks=False):
                 if rules.wants_folder(folder, entry.name):
                     subfolders[entry.name] = entry.path
-            elif (every or not ids) and rules.wants_file(folder, entry.name):
-                ids[start + id_of(entry.name)] = entry.name
-        return {item: name for item, name in ids.items() if item not in self._skipped}, subfolders
+            elif rules.wants_file(folder, entry.name):
+                if every or not ids:
+                    ids[start + id_of(entry.name)] = entry.name
+            elif self._follow and entry.is_symlink():
+                links.append(entry.name)
+        return ids, subfolders, links
 
     def _entries_of(self, folder: Path) -> Iterator[os.DirEntry]:
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    self._entries -= 1
-                    yield entry
-                    if (self._entries <= 0 or self._entries % 32 == 0) and self._is_enough():
-                        return
-        except OSError:  # gone, or not for us
-            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                self._entries -= 1
+                yield entry
+                if (self._entries <= 0 or self._entries % 32 == 0) and self._is_enough():
+                    return
 
     def _compare(self, folder: Path, ids: dict[str, str]) -> None:
         """Count what is new and changed of these files of a folder."""
         known = self._store.stamps_of(list(ids))
-        self.found.new += len(ids) - len(known)
+        self.found.new += sum(item not in known and item not in self._skipped for item in ids)
         for number, (item, stamp) in enumerate(known.items()):
             if number % 100 == 99 and self._is_enough():
                 return
-            self.found.changed += stamp_of(folder / ids[item]) != stamp
+            now = stamp_of(folder / ids[item])
+            self.found.changed += bool(now) and now != stamp
 
     def _miss(self, start: str, ids: dict[str, str], subfolders: set[str]) -> None:
         """Count what the index has of a folder and the folder has not; its subfolders are looked at by themselves."""

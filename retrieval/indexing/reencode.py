@@ -5,7 +5,7 @@ in `.rebuilding-NAME`; the same request goes on with it.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
-from retrieval.indexing import staging, update
+from retrieval.indexing import staging, stored, unseen, update
+from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Origin, not_imported
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.update import IndexReport
+from retrieval.sources.uri import Unseen
 
 MAKING = "rebuilding"
 
@@ -54,7 +56,7 @@ def tidy(store: Store) -> str | None:
 
 def rebuild(
     store: Store, items: Iterable[Item], encoder: Encoder, origin: Origin,
-    on_progress: OnProgress = no_progress, ahead: Ahead | None = None,
+    on_progress: OnProgress = no_progress, ahead: Ahead | None = None, let_go: bool = False,
 ) -> IndexReport:  # fmt: skip
     """Make the store hold these items as another encoder sees them.
 
@@ -65,19 +67,23 @@ def rebuild(
         origin: Where the items come from.
         on_progress: Called with (done, total) items.
         ahead: What was decoded while the encoder was loaded.
+        let_go: What cannot be looked at now need not stay.
 
     Returns:
         What was done, by the items' ids: added are those that were not there before, and so on; nothing is unchanged.
 
     Raises:
-        BadRequest: No picture can be used. The store stays as it was.
+        BadRequest: No picture can be used, or some that the store holds cannot be looked at. It stays as it was.
         Locked: Another process rebuilds this index.
         StoreError: The store cannot be written.
     """
     place = staging.name_beside(store.path, MAKING)
     manifest = Identity.of(encoder, store.path).entry() | origin.entries()
     with _begun(place, encoder.dim, manifest) as new:
-        report = update.update(new, items, encoder, on_progress, ahead)
+        found: dict[str, Item] = {}
+        report = update.update(new, _noting(items, found), encoder, on_progress, ahead)
+        if not let_go:
+            _must_be_seen(store, new, found)
         if not len(new):
             raise BadRequest(f"no picture could be used, so {store.path} stays as it was: check its source")
         blocks = ((vectors, new.records(rows)) for segment in new.segments for rows, vectors in segment.blocks())
@@ -88,6 +94,29 @@ def rebuild(
     report.added, report.changed, report.removed = len(now - before), len(now & before), len(before - now)
     report.moved = report.unchanged = 0
     return report
+
+
+def _noting(items: Iterable[Item], found: dict[str, Item]) -> Iterator[Item]:
+    """The items, put down by their ids as they come."""
+    for item in items:
+        found[item.id] = item
+        yield item
+
+
+def _must_be_seen(store: Store, new: Store, found: dict[str, Item]) -> None:
+    """Raise BadRequest where items of the store, which cannot be looked at now, would be lost."""
+    missing = list(store.stamps().keys() - new.stamps().keys())
+    places = {name for name, item in found.items() if isinstance(item.content, Unseen)}
+    keys = {record.id: Card.of(record).key for record in stored.by_id(store, [name for name in missing if name in found])}
+    lost = sum(
+        not unseen.is_lost(found[name], keys[name]) if name in found else unseen.is_below(name, places)
+        for name in missing
+    )
+    if lost:
+        raise BadRequest(
+            f"{lost} pictures of {store.path} cannot be read now, so it stays as it was: bring them back and run the "
+            "same again, or add --gone to let go of them"
+        )
 
 
 def _begun(place: Path, dim: int, manifest: dict[str, Any]) -> Store:

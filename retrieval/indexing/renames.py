@@ -8,8 +8,8 @@ import numpy as np
 
 from indexes import Condition, Record, Store
 from retrieval.datatypes import Item
-from retrieval.indexing import stored
-from retrieval.indexing.cards import Card, key_of
+from retrieval.indexing import contents, stored
+from retrieval.indexing.cards import Card
 
 
 def carry_over(store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[str, str]) -> dict[str, str]:
@@ -20,11 +20,11 @@ def carry_over(store: Store, todo: Sequence[Item], gone: Sequence[str], known: d
     by_key = _keys(store, todo, gone, known)
     if not by_key:
         return {}
-    sizes = {key.partition(":")[0] for key in by_key}
+    sizes = {contents.size_of(key) for key in by_key}
     found = {
         item.id: (item, *by_key[key])
         for item in todo
-        if item.stamp.partition(":")[0] in sizes and (key := key_of(item)) in by_key
+        if item.stamp.partition(":")[0] in sizes and (key := contents.key_of(item)) in by_key
     }
     if found:
         vectors = stored.vectors(store, np.array([row for _, _, row in found.values()], np.int64))
@@ -41,9 +41,8 @@ def _keys(
         return {}
     rows = store.rows(Condition("id IN (SELECT value FROM json_each(?))", (json.dumps(asked),)))
     records = store.records(rows)
-    return {
-        key: (record, int(row)) for record, row in zip(records, rows, strict=True) if (key := Card.of(record).key)
-    }  # fmt: skip
+    keyed = [(Card.of(record).key, record, int(row)) for record, row in zip(records, rows, strict=True)]
+    return {key: (record, row) for key, record, row in keyed if key and contents.is_whole(key)}
 
 
 def _renamed(item: Item, old: Record) -> Record:

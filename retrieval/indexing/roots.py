@@ -49,8 +49,8 @@ def seen_from(held: Uri | None, uri: Uri, whole: bool = False) -> Uri:
     return replace(uri, path=held.path, roots=tuple(sorted(names[folder] for folder in asked)))
 
 
-def _left_out(uri: Uri) -> tuple[tuple[str, ...], bool]:
-    return tuple(uri.options.exclude), uri.options.include_hidden
+def _left_out(uri: Uri) -> tuple[tuple[str, ...], bool, bool]:
+    return tuple(uri.options.exclude), uri.options.include_hidden, uri.options.follow
 
 
 def is_part(held: Uri | None, uri: Uri) -> bool:

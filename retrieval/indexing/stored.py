@@ -1,10 +1,11 @@
 """Rows of an index: by the names of their items, and the vectors they hold."""
 
+import json
 from collections.abc import Iterable
 
 import numpy as np
 
-from indexes import Condition, Store, segments
+from indexes import Condition, Record, Store, segments
 from retrieval.errors import BadRequest
 from retrieval.indexing.fields import URI
 
@@ -24,6 +25,11 @@ def named(store: Store, names: Iterable[str]) -> list[int]:
             raise BadRequest(f"{store.path} holds no `{readable}`: see `mmr ls` for what it holds")
         rows.append(int(found[0]))
     return rows
+
+
+def by_id(store: Store, ids: Iterable[str]) -> list[Record]:
+    """The records of items by id, in the order of their rows; those that the index does not hold are left out."""
+    return store.records(store.rows(Condition("id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))))
 
 
 def vectors(store: Store, rows: Iterable[int]) -> np.ndarray:

@@ -1,23 +1,28 @@
 """The indexing line: items -> decoded batches -> vectors -> store. Resumable: what is committed is never done again."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from indexes import Store
+from indexes import Record, Store
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
-from retrieval.encoders.encoding import Encoded, encode
+from retrieval.encoders.encoding import encode
 from retrieval.encoders.protocol import Encoder
-from retrieval.indexing import renames
-from retrieval.indexing.cards import record_of
+from retrieval.indexing import renames, stored, unseen
+from retrieval.indexing.cards import Card, record_of
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.roots import EVERYTHING
+from retrieval.sources.uri import Unseen
 
 COMMIT_SECONDS = 5.0  # at most about this much work is lost when the process is killed
 COMMIT_ROWS = 20_000
+READERS = 2  # threads
+
+_Batch = tuple[np.ndarray, Iterator[Record]]
 
 
 @dataclass
@@ -30,6 +35,7 @@ class IndexReport:
         moved: Those with another name or another time and the same content: their vectors were kept.
         removed: Those that are gone from the source, and from the index now.
         unchanged: Those that were left as they were.
+        unseen: Those that stay though they could not be looked at, as they, their folder or their disk cannot be read.
         skipped: (uri, reason) of what could not be used.
         starts: It was about the items whose ids start so; all others were left alone.
     """
@@ -39,6 +45,7 @@ class IndexReport:
     moved: int = 0
     removed: int = 0
     unchanged: int = 0
+    unseen: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     starts: tuple[str, ...] = EVERYTHING
 
@@ -50,12 +57,13 @@ def update(
     on_progress: OnProgress = no_progress,
     ahead: Ahead | None = None,
     starts: tuple[str, ...] = EVERYTHING,
+    let_go: bool = False,
 ) -> IndexReport:
     """Make the store hold exactly these items: new and changed ones are encoded, those that are gone are deleted.
 
     A file that has another name now, or another time, with the same content keeps its vector. Commits every few
-    seconds, so killed at any moment and run again it goes on. A picture that used to decode and no longer does is
-    deleted and listed.
+    seconds, so killed at any moment and run again it goes on. A picture whose file holds something else now, that does
+    not decode, is deleted and listed. What cannot be looked at stays, and is listed.
 
     Args:
         store: Open for writing.
@@ -64,6 +72,7 @@ def update(
         on_progress: Called with (done, total) items, of those that are encoded.
         ahead: What was decoded while the encoder was loaded.
         starts: How the ids of these items start, where they are a part of what the store holds; the others stay.
+        let_go: What cannot be looked at does not stay.
 
     Returns:
         What was done.
@@ -74,18 +83,23 @@ def update(
     """
     known = {name: stamp for name, stamp in store.stamps().items() if name.startswith(starts)}
     present: set[str] = set()
+    places: set[str] = set()
     todo: list[Item] = []
-    for item in items:
+    for item in unseen.places(items, known):
+        if isinstance(item.content, Unseen) and not let_go:
+            places.add(item.id)
         present.add(item.id)
         if known.get(item.id) != item.stamp or not item.stamp:
             todo.append(item)
-    gone = [name for name in known if name not in present]
-    report = IndexReport(unchanged=len(present) - len(todo), starts=starts)
+    absent = [name for name in known if name not in present]
+    gone = [name for name in absent if not unseen.is_below(name, places)]
+    report = IndexReport(unchanged=len(present) - len(todo), unseen=len(absent) - len(gone), starts=starts)
     kept = renames.carry_over(store, todo, gone, known)
     todo = [item for item in todo if item.id not in kept]
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())
     store.delete(gone)
-    _encode_into(store, todo, encoder, report, known, on_progress, ahead)
+    failed = _encode_into(store, todo, encoder, report, known, on_progress, ahead)
+    _let_go(store, failed, report, let_go)
     if store.needs_compaction():
         store.compact()
     return report
@@ -94,25 +108,36 @@ def update(
 def _encode_into(
     store: Store, todo: list[Item], encoder: Encoder, report: IndexReport, known: dict[str, str],
     on_progress: OnProgress, ahead: Ahead | None,
-) -> None:  # fmt: skip
-    waiting: list[Encoded] = []
+) -> list[Item]:  # fmt: skip
+    """Encode and commit, and say so in the report. Gives the items of the store that could not be encoded again."""
+    waiting: list[_Batch] = []
     last = time.monotonic()
-    for batch in encode(todo, encoder, ready=ahead.take) if ahead else encode(todo, encoder):
-        waiting.append(batch)
-        report.skipped += batch.skipped
-        report.changed += sum(item.id in known for item in batch.items)
-        report.added += sum(item.id not in known for item in batch.items)
-        on_progress(report.added + report.changed + len(report.skipped), len(todo))
-        if time.monotonic() - last > COMMIT_SECONDS or sum(len(b.items) for b in waiting) >= COMMIT_ROWS:
-            _commit(store, waiting)
-            waiting, last = [], time.monotonic()
-    _commit(store, waiting)
+    with ThreadPoolExecutor(READERS) as readers:  # of files whose pictures are encoded, as long as they are in memory
+        for batch in encode(todo, encoder, ready=ahead.take) if ahead else encode(todo, encoder):
+            waiting.append((batch.vectors, readers.map(record_of, batch.items)))
+            report.skipped += batch.skipped
+            report.changed += sum(item.id in known for item in batch.items)
+            report.added += sum(item.id not in known for item in batch.items)
+            on_progress(report.added + report.changed + len(report.skipped), len(todo))
+            if time.monotonic() - last > COMMIT_SECONDS or sum(len(rows) for rows, _ in waiting) >= COMMIT_ROWS:
+                _commit(store, waiting)
+                waiting, last = [], time.monotonic()
+        _commit(store, waiting)
     unreadable = {uri for uri, _ in report.skipped}
-    store.delete([item.id for item in todo if item.uri in unreadable and item.id in known])
+    return [item for item in todo if item.uri in unreadable and item.id in known]
 
 
-def _commit(store: Store, batches: list[Encoded]) -> None:
-    items = [item for batch in batches for item in batch.items]
-    if items:
-        vectors = np.concatenate([batch.vectors for batch in batches if batch.items])
-        store.add(vectors, [record_of(item) for item in items])
+def _commit(store: Store, batches: list[_Batch]) -> None:
+    records = [record for _, some in batches for record in some]
+    if records:
+        store.add(np.concatenate([vectors for vectors, _ in batches if len(vectors)]), records)
+
+
+def _let_go(store: Store, failed: list[Item], report: IndexReport, everything: bool) -> None:
+    """Delete those of these items that are pictures no more; with `everything` all of them."""
+    if not failed:
+        return
+    keys = {record.id: Card.of(record).key for record in stored.by_id(store, [item.id for item in failed])}
+    lost = [item.id for item in failed if everything or unseen.is_lost(item, keys.get(item.id))]
+    report.unseen += len(failed) - len(lost)
+    store.delete(lost)

@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from retrieval.datatypes import Item, Pair
-from retrieval.errors import BadRequest
+from retrieval.errors import BadRequest, NothingThere
 from retrieval.sources import archives, folders, tables
 from retrieval.sources.uri import Options, Row, Uri
 
@@ -184,9 +184,10 @@ def _rows(uri: str | Uri) -> Iterator[Row]:
     for row in SOURCES[uri.scheme](uri):
         empty = False
         yield row
-    if empty:
+    if empty and not uri.options.let_go:
         kept = " that match " + "&".join(f"{k}={v}" for k, v in uri.where.items()) if uri.where else ""
-        raise BadRequest(f"{uri.path or uri.text} has no pictures{kept}: check the source")
+        folder = Path(uri.path) if uri.scheme == "folder" else None
+        raise NothingThere(f"{uri.path or uri.text} has no pictures{kept}: check the source", folder)
 
 
 def _picturebook(uri: Uri) -> Iterable[Row]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from retrieval.errors import ImageError
+from retrieval.errors import ImageError, Unreachable
 from retrieval.images import load
 from retrieval.sources import within
 from retrieval.sources.within import InTable, InTar, OnWeb
@@ -45,9 +45,9 @@ def content_again(uri: str, meta: dict[str, Any], root: Path | str | None, *, ur
     try:
         return read_parquet(path, place) if isinstance(place, InTable) else read_tar(path, place)
     except FileNotFoundError as error:
-        raise ImageError(f"no such file: {path}") from error
+        raise Unreachable(f"no such file: {path}") from error
     except OSError as error:
-        raise ImageError(f"cannot be read: {error.strerror or error}") from error
+        raise Unreachable(f"cannot be read: {error.strerror or error}") from error
 
 
 def _fetched(url: str, urls: bool) -> bytes:
@@ -69,12 +69,12 @@ def read_tar(path: Path, place: InTar) -> bytes:
     try:
         found = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
     except tarfile.HeaderError as error:
-        raise ImageError(f"{path.name} has changed: index it again") from error
+        raise Unreachable(f"{path.name} has changed: index it again") from error
     # A long name stands in a header of its own, and this one has only its start.
     if found.size != size or not place.member.startswith(found.name[:90].split("\0")[0]):
-        raise ImageError(f"{path.name} has changed: index it again")
+        raise Unreachable(f"{path.name} has changed: index it again")
     if len(data) < size:
-        raise ImageError(f"{path.name} is cut off")
+        raise Unreachable(f"{path.name} is cut off")
     return data
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retrieval.datatypes import Item
-from retrieval.errors import BadRequest, ImageError
+from retrieval.errors import BadRequest, Unreachable
 
 Row = tuple[Item, str | None]
 
@@ -15,13 +15,17 @@ class Options:
     """What of a source is left out, and what it may do.
 
     exclude: globs, as in a .gitignore. include_hidden: also names that start with a dot. urls: pictures may be fetched;
-    local_urls: also from this machine and the network it is in.
+    local_urls: also from this machine and the network it is in. follow: links to folders are followed; where they are
+    not, a walk puts those that it passes over into `links`. let_go: folders that are gone or empty may be so.
     """
 
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
     urls: bool = False
     local_urls: bool = False
+    follow: bool = False
+    let_go: bool = False
+    links: set[Path] = field(default_factory=set, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def stamp_of(path: Path) -> str:
     """Size and time of a file: changes when the file does. Empty where there is no file (decoding will say so)."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter: a NUL, or half a character, is in no file's name
         return ""
     return f"{status.st_size}:{status.st_mtime_ns}"
 
@@ -89,10 +93,20 @@ def matches(row: dict[str, Any], where: dict[str, str]) -> bool:
     return all(str(row.get(column)) == value for column, value in where.items())
 
 
-def unreadable(name: str, reason: str) -> Item:
+class Unseen:
+    """The content of an item that stands for what cannot be looked at now, and for all that lies below its name.
+
+    doubtful: it may well be nothing; it counts only where an index holds something below it.
+    """
+
+    def __init__(self, reason: str, doubtful: bool = False) -> None:
+        self.reason, self.doubtful = reason, doubtful
+
+    def __call__(self) -> bytes:
+        """Raise Unreachable with the reason."""
+        raise Unreachable(self.reason)
+
+
+def unreadable(name: str, reason: str | Unseen) -> Item:
     """An item that stands for what cannot be read, so that it is listed with what was skipped and the rest goes on."""
-
-    def content() -> bytes:
-        raise ImageError(reason)
-
-    return Item(id_of(name), name, content)
+    return Item(id_of(name), name, reason if isinstance(reason, Unseen) else Unseen(reason))

@@ -1,0 +1,72 @@
+"""What an index holds and its source does not show now. It is kept until it is known to be gone."""
+
+from collections.abc import Collection, Container, Iterable, Iterator
+from pathlib import Path
+
+from indexes import Store
+from retrieval.datatypes import Item
+from retrieval.errors import BadRequest, ImageError, NothingThere, Unreachable
+from retrieval.indexing import contents
+from retrieval.indexing.roots import recorded
+from retrieval.sources.uri import Unseen, id_of
+
+
+def places(items: Iterable[Item], known: Collection[str]) -> Iterator[Item]:
+    """The items, without those that stand for what may well be nothing, where the index knows nothing below them."""
+    for item in items:
+        if not (is_doubtful(item) and not any(is_below(name, {item.id}) for name in known)):
+            yield item
+
+
+def is_doubtful(item: Item) -> bool:
+    """Does an item stand for something that may well be nothing?"""
+    return isinstance(item.content, Unseen) and item.content.doubtful
+
+
+def is_below(name: str, unseen: Container[str]) -> bool:
+    """Does an item lie below a place that could not be looked at? unseen: the ids of those places."""
+    if "." in unseen:
+        return True
+    at = name.find("/")
+    while at >= 0:
+        if name[:at] in unseen:
+            return True
+        at = name.find("/", at + 1)
+    return False
+
+
+def is_lost(item: Item, key: str | None) -> bool:
+    """Is the content of an item that does not decode another than it was? Only then it is gone.
+
+    key: of the content that was encoded (contents.py). False where the item cannot be read to its end: the disk fails,
+    or a share is not there.
+    """
+    try:
+        if isinstance(item.content, Path):
+            return contents.read(item.content) != key
+        item.content()
+    except Unreachable:
+        return False
+    except ImageError:
+        return True
+    except (OSError, ValueError, KeyError):
+        return False
+    return True
+
+
+def explained(error: NothingThere, store: Store) -> BadRequest:
+    """The same error, with the way on where the index holds items of what is gone or empty."""
+    root, count = recorded(store), len(store)
+    if root is None or not count or error.folder is None:
+        return error
+    relative = error.folder.absolute()
+    below = relative.relative_to(root.path).as_posix() if relative.is_relative_to(root.path) else "."
+    if below != ".":
+        count = sum(is_below(name, {id_of(below)}) for name in store.stamps())
+    if not count:
+        return error
+    others = ", or name the other folders alone" if root.roots else ""
+    return BadRequest(
+        f"{error.folder} has no pictures now, and {store.path} holds {count} of it, which are kept: "
+        f"bring its disk back{others}; to let go of them, add --gone to `mmr index`"
+    )

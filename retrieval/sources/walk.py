@@ -1,0 +1,178 @@
+"""Folders looked through: what is in them, what of it is left out, and what cannot be looked at."""
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retrieval.errors import BadRequest
+from retrieval.images import kinds
+from retrieval.sources.uri import Options, Unseen
+
+if TYPE_CHECKING:
+    import pathspec
+
+Found = tuple[Path, str, "frozenset[str] | Unseen"]
+IGNORE_FILE = ".mmrignore"
+# What cameras, network disks, systems and programs keep beside pictures, and what is none of a person's.
+_JUNK = frozenset(
+    name.lower()
+    for name in ("@eaDir", "#recycle", "#snapshot", ".thumbnails", ".thumb", ".git", ".hg", ".svn", "node_modules",
+                 "__pycache__", "__MACOSX", "System Volume Information", "$RECYCLE.BIN", "lost+found", ".Trash",
+                 ".Trashes", ".Spotlight-V100", ".fseventsd", ".venv", ".cache")
+)  # fmt: skip
+
+
+class Walk:
+    """One look through one or several folders. Each `Found` is (folder, file name, all names of that folder).
+
+    Where something cannot be read, it is (folder, its name or "" for the folder itself, Unseen). Hidden names, what
+    programs keep beside pictures, and what --exclude or an .mmrignore names are left out. Links to files are taken.
+    Links to folders are put into `options.links`; with `options.follow` they are followed, last of all and each folder
+    once, so that a loop ends and what has a place of its own is found there.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._seen: set[tuple[int, int]] = set()
+        self._links: deque[tuple[Path, Rules]] = deque()
+
+    def below(self, root: Path) -> Iterator[Found]:
+        """What is in a folder and below it, in the order of names, without what lies behind links."""
+        yield from self._down(root, Rules(root, self._options))
+
+    def behind_links(self) -> Iterator[Found]:
+        """What lies behind the links that were met, where they are followed."""
+        while self._links:
+            folder, rules = self._links.popleft()
+            if self._is_new(folder):
+                yield from self._down(folder, rules, linked=True)
+
+    def has_links(self, root: Path) -> bool:
+        """Does a link that was met, and is to be followed, lie below this folder?"""
+        return any(link.is_relative_to(root) for link, _ in self._links)
+
+    def _down(self, top: Path, rules: "Rules", linked: bool = False) -> Iterator[Found]:
+        waiting = [top]
+        while waiting:
+            folder = waiting.pop()
+            if folder != top and not self._is_new(folder) and linked:
+                continue
+            try:
+                with os.scandir(folder) as entries:
+                    listed = sorted(entries, key=lambda entry: entry.name)
+                names = frozenset(entry.name for entry in listed)
+                if IGNORE_FILE in names:
+                    rules.read(folder)
+            except OSError as error:
+                yield folder, "", Unseen(f"cannot be read: {error.strerror or error}")
+                continue
+            if linked and folder == top and not listed:
+                yield folder, "", Unseen("holds nothing: is its disk there?", doubtful=True)
+            subfolders: list[Path] = []
+            yield from self._sorted(folder, listed, names, rules, subfolders)
+            waiting += reversed(subfolders)
+
+    def _sorted(
+        self, folder: Path, listed: list[os.DirEntry], names: frozenset[str], rules: "Rules", subfolders: list[Path]
+    ) -> Iterator[Found]:
+        """The files among the entries of a folder; its subfolders and the links in it are put where they belong."""
+        for entry in listed:
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    if rules.wants_folder(folder, entry.name):
+                        subfolders.append(folder / entry.name)
+                elif entry.is_symlink() and _leads_to_folder(entry):
+                    if rules.wants_folder(folder, entry.name):
+                        self._meet(folder / entry.name, rules)
+                elif rules.wants_file(folder, entry.name):
+                    yield folder, entry.name, names
+                elif self._options.follow and entry.is_symlink() and rules.wants_folder(folder, entry.name):
+                    if not Path(entry.path).exists():
+                        yield folder, entry.name, Unseen("a link to nothing: is its disk there?", doubtful=True)
+            except OSError as error:  # a file system that does not say what a name is, and cannot
+                if rules.wants_folder(folder, entry.name):
+                    yield folder, entry.name, Unseen(f"cannot be read: {error.strerror or error}")
+
+    def _meet(self, link: Path, rules: "Rules") -> None:
+        if self._options.follow:
+            self._links.append((link, rules))
+        else:
+            self._options.links.add(link)
+
+    def _is_new(self, folder: Path) -> bool:
+        """Is this folder met for the first time, by whatever name? Not asked where no link is followed."""
+        if not self._options.follow:
+            return True
+        try:
+            status = folder.stat()
+        except OSError:  # listing it will say so
+            return True
+        key = (status.st_dev, status.st_ino)
+        known = key in self._seen
+        self._seen.add(key)
+        return not known
+
+
+def _leads_to_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links, say
+        return False
+
+
+class Rules:
+    """What is left out of a walk. A nearer .mmrignore has the last word, as with git."""
+
+    def __init__(self, root: Path, options: Options) -> None:
+        self._root, self._hidden = root, options.include_hidden
+        self._excluded = _patterns(options.exclude)
+        self._files: dict[Path, pathspec.GitIgnoreSpec | None] = {}
+
+    def read(self, folder: Path) -> None:
+        """Take in the ignore file of a folder, if there is one. Raises OSError for one that cannot be read."""
+        try:
+            lines = (folder / IGNORE_FILE).read_text("utf-8-sig", "replace").splitlines()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return
+        self._files[folder] = _patterns(lines)
+
+    def wants_folder(self, folder: Path, name: str) -> bool:
+        """True for a folder that is walked."""
+        junk = name.lower() in _JUNK or name.endswith(".mmr")
+        return not junk and self._wants(folder, name, "/")
+
+    def wants_file(self, folder: Path, name: str) -> bool:
+        """True for a file that is an item."""
+        ending = "." + name.rpartition(".")[2].lower()
+        return (ending in kinds.PICTURES or ending in kinds.CLIPS) and self._wants(folder, name, "")
+
+    def _wants(self, folder: Path, name: str, slash: str) -> bool:
+        if name.startswith(".") and not self._hidden:
+            return False
+        path = folder / name
+        if self._excluded and self._excluded.match_file(path.relative_to(self._root).as_posix() + slash):
+            return False
+        for above in (folder, *folder.parents) if self._files else ():
+            patterns = self._files.get(above)
+            if patterns is not None:
+                verdict = patterns.check_file(path.relative_to(above).as_posix() + slash).include
+                if verdict is not None:
+                    return not verdict
+            if above == self._root:
+                break
+        return True
+
+
+def _patterns(lines: Iterable[str]) -> "pathspec.GitIgnoreSpec | None":
+    """The globs, None where there is none: pathspec is imported where it is needed."""
+    lines = [line for line in lines if line.strip()]
+    if not lines:
+        return None
+    import pathspec
+
+    try:
+        return pathspec.GitIgnoreSpec.from_lines(lines)
+    except ValueError as error:
+        raise BadRequest(f"an exclude pattern makes no sense ({error}): write globs, as in a .gitignore") from error
