@@ -5,34 +5,12 @@ import json
 import tarfile
 
 import pytest
-from PIL import Image
 
 from retrieval.errors import BadRequest, ImageError
 from retrieval.images import load
 from retrieval.sources import archives, reopen
 from retrieval.sources.registry import open_items, open_pairs, parse_uri
-
-
-def png(colour):
-    buffer = io.BytesIO()
-    Image.new("RGB", (4, 4), colour).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_tar(path, members, **options):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w", **options) as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
-
-
-def sample(key, colour, caption=None, /, **fields):
-    members = [(f"{key}.png", png(colour))]
-    members += [(f"{key}.txt", caption.encode())] if caption else []
-    return members + ([(f"{key}.json", json.dumps(fields).encode())] if fields else [])
+from tarred import png, sample, write_tar
 
 
 def colours(uri):
@@ -56,9 +34,11 @@ def test_samples_captions_and_fields(tmp_path):
         *sample(long, "blue"),
     ]  # fmt: skip
     write_tar(tmp_path / "00000.tar", members)
-    items = list(open_items(f"webdataset:{tmp_path}/00000.tar"))
+    *items, mask = open_items(f"webdataset:{tmp_path}/00000.tar")
+    with pytest.raises(ImageError, match="another picture of its sample is taken: two.JPEG"):
+        load.load(mask)
     assert [(item.id, item.caption) for item in items] == [
-        ("00000.tar/a/one", None),
+        ("00000.tar/a/one", "a red square"),
         ("00000.tar/two", "green"),
         (f"00000.tar/{long}", None),
     ]
@@ -86,6 +66,119 @@ def test_patterns_globs_and_folders_name_the_same_shards(tmp_path):
         "s/00000.tar/a",
         "t/00000.tar",
     ]
+
+
+def test_dots_in_keys(tmp_path):
+    """Each picture comes with its own text; a text for all of a key is every picture's that has none."""
+    members = sample("d/2021.01.05", "red", "jan") + sample("d/2021.02.07", "blue", "feb", year=2021)
+    write_tar(tmp_path / "0.tar", [*members, *sample("k.a", "lime"), *sample("k.b", "red", "b"), ("k.txt", b"both")])
+    items = list(open_items(f"{tmp_path}/0.tar"))
+    assert [(item.id, item.uri, item.caption) for item in items] == [
+        ("0.tar/d/2021.01.05", "0.tar/d/2021.01.05.png", "jan"),
+        ("0.tar/d/2021.02.07", "0.tar/d/2021.02.07.png", "feb"),
+        ("0.tar/k.a", "0.tar/k.a.png", "both"), ("0.tar/k.b", "0.tar/k.b.png", "b"),
+    ]  # fmt: skip
+    assert items[1].meta["year"] == 2021
+    assert [load.load(item).getpixel((0, 0))[0] for item in items] == [255, 0, 0, 255]
+
+
+def test_dots_in_the_keys_of_a_real_tar(shared):
+    told = [(item.uri, item.caption) for item in open_items(str(shared / "reports" / "dotted_keys.tar"))]
+    assert [uri for uri, _ in told] == ["dotted_keys.tar/2021.01.05.png", "dotted_keys.tar/2021.02.07.png"]
+    assert [len(caption) for _, caption in told] == [5, 6]
+
+
+def test_a_picture_beside_that_of_its_sample_has_its_own_text_or_is_listed(tmp_path):
+    write_tar(
+        tmp_path / "0.tar", sample("k", "red", "k") + sample("k.edit", "blue", "edited") + sample("k.mask", "lime")
+    )
+    first, second, listed = open_items(f"{tmp_path}/0.tar")
+    assert [(item.id, item.caption) for item in (first, second)] == [("0.tar/k", "k"), ("0.tar/k.edit", "edited")]
+    with pytest.raises(ImageError, match=r"another picture of its sample is taken: k.png"):
+        load.load(listed)
+
+
+def test_members_of_a_sample_need_not_be_beside_each_other(tmp_path):
+    one, two = sample("one", "red", "a red one", n=1), sample("two", "blue", "a blue one", n=2)
+    members = [member for pair in zip(one, two, strict=True) for member in pair]
+    for order in (members, members[::-1]):
+        write_tar(tmp_path / "0.tar", order)
+        items = {item.id: (item.caption, item.meta["n"]) for item in open_items(f"{tmp_path}/0.tar")}
+        assert items == {"0.tar/one": ("a red one", 1), "0.tar/two": ("a blue one", 2)}
+
+
+def test_capitals_and_a_dot_before_names(tmp_path):
+    members = [
+        ("./Pics/a.JPG", png("red")),
+        ("./Pics/a.Txt", b"a red one"),
+        ("./b.PNG", png("blue")),
+        ("b.TXT", b"blue"),
+    ]
+    tar = write_tar(tmp_path / "s" / "SHARD.TAR", members)
+    for uri in (f"{tar}", f"webdataset:{tmp_path}/s"):
+        items = list(open_items(uri))
+        assert [(item.id, item.uri, item.caption) for item in items] == [
+            ("SHARD.TAR/Pics/a", "SHARD.TAR/Pics/a.JPG", "a red one"), ("SHARD.TAR/b", "SHARD.TAR/b.PNG", "blue"),
+        ]  # fmt: skip
+        assert [load.load(item).getpixel((0, 0)) for item in items] == [(255, 0, 0), (0, 0, 255)]
+
+
+def link(name, to, kind):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, to
+    return info
+
+
+def test_links_are_what_they_lead_to_or_listed(tmp_path):
+    with tarfile.open(tmp_path / "0.tar", "w") as tar:
+        info = tarfile.TarInfo("./d/a.png")
+        info.size = len(png("red"))
+        tar.addfile(link("first.png", "second.png", tarfile.SYMTYPE))
+        tar.addfile(info, io.BytesIO(png("red")))
+        tar.addfile(link("hard.png", "./d/a.png", tarfile.LNKTYPE))
+        tar.addfile(link("d/soft.png", "../hard.png", tarfile.SYMTYPE))
+        tar.addfile(link("second.png", "d/soft.png", tarfile.SYMTYPE))
+        tar.addfile(link("lost.png", "/etc/a.png", tarfile.SYMTYPE))
+        tar.addfile(link("loop.png", "loop.png", tarfile.SYMTYPE))
+        tar.addfile(link("folder", "d", tarfile.SYMTYPE))
+    *found, lost, loop = open_items(f"{tmp_path}/0.tar")
+    assert {item.id for item in found} == {f"0.tar/{name}" for name in ("d/a", "hard", "d/soft", "first", "second")}
+    for item in found:
+        assert load.load(item).getpixel((0, 0)) == (255, 0, 0)
+        assert reopen.open_again(item.uri, item.meta, tmp_path).getpixel((0, 0)) == (255, 0, 0)
+    for item, to in ((lost, "/etc/a.png"), (loop, "loop.png")):
+        with pytest.raises(ImageError, match=f"a link to {to}, which is not in the tar"):
+            load.load(item)
+
+
+def test_what_a_later_member_of_the_same_name_replaces_is_listed(tmp_path):
+    write_tar(tmp_path / "0.tar", sample("a", "red") + sample("a", "blue") + [("c.jpg", png("red")), ("c.JPG", b"")])
+    *found, twice, other = open_items(f"{tmp_path}/0.tar")
+    assert [load.load(item).getpixel((0, 0)) for item in found] == [(0, 0, 255), (255, 0, 0)]
+    assert (twice.uri, other.uri) == ("0.tar/a.png", "0.tar/c.JPG")
+    with pytest.raises(ImageError, match="stands twice in the tar"):
+        load.load(twice)
+
+
+@pytest.mark.parametrize("folder", ["{a,b}", "[2020] photos", "{0..1}"])
+def test_braces_and_other_signs_in_a_real_path(tmp_path, folder):
+    for number in range(2):
+        write_tar(tmp_path / folder / f"{number}.tar", sample("a", "red"))
+    write_tar(tmp_path / folder / "{x,y}.tar", sample("a", "red"))
+    for pattern, expected in {
+        f"{folder}/0.tar": ["0.tar/a"], f"{folder}/{{0..1}}.tar": ["0.tar/a", "1.tar/a"], f"{folder}/[01].tar":
+        ["0.tar/a", "1.tar/a"], folder: ["0.tar/a", "1.tar/a", "{x,y}.tar/a"], f"{folder}/{{x,y}}.tar": ["{x,y}.tar/a"],
+    }.items():  # fmt: skip
+        uri = parse_uri(f"webdataset:{tmp_path}/{pattern}")
+        assert [item.id for item in open_items(uri)] == expected
+        assert uri.root == tmp_path / folder
+
+
+def test_compressed_tars_of_a_folder_are_listed(tmp_path):
+    write_tar(tmp_path / "0.tar", sample("a", "red"))
+    for name in ("1.tar.gz", "2.TGZ", "notes.txt", "3.tar.zst"):
+        (tmp_path / name).touch()
+    assert [item.id for item in open_items(f"webdataset:{tmp_path}")] == ["0.tar/a", "1.tar.gz", "2.TGZ", "3.tar.zst"]
 
 
 @pytest.mark.parametrize("cut", [540, 1500, 1560])

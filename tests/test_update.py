@@ -13,7 +13,7 @@ from retrieval import load_encoder
 from retrieval.datatypes import Item
 from retrieval.encoders import encoding, query_encoder
 from retrieval.encoders.preprocess import Preprocess
-from retrieval.indexing import cards, prefetch
+from retrieval.indexing import prefetch
 from retrieval.indexing import update as line
 from retrieval.sources.registry import open_items, parse_uri
 
@@ -123,18 +123,6 @@ def test_a_copy_beside_its_original_is_new(store, tmp_path, toy):
     (tmp_path / "b.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())
     report = update(store, tmp_path, toy)
     assert (report.added, report.moved, report.unchanged, len(store)) == (1, 0, 1, 2)
-
-
-def test_a_key_tells_contents_apart(tmp_path):
-    keys = []
-    x = b"x" * 200_000
-    for name, content in ("a", x), ("b", x + b"x"), ("c", b"y" + x[1:]), ("d", x):
-        (tmp_path / name).write_bytes(content)
-        keys.append(cards.key_of(Item(name, name, tmp_path / name)))
-    assert keys[0] == keys[3]
-    assert len(set(keys)) == 3
-    assert cards.key_of(Item("e", "e", tmp_path / "e")) is None
-    assert cards.key_of(Item("e", "e", lambda: b"")) is None
 
 
 def test_pictures_are_decoded_before_the_encoder_is_there(store, tmp_path, toy, monkeypatch):

@@ -57,7 +57,9 @@ def build(
         asked_before = store.derived.recorded.asked if store.derived.recorded else None
         if another_encoder and reencode.is_other(store, encoder):
             on_message(reencode.announcement(store, encoder))
-            report = reencode.rebuild(store, items, encoder, Origin.of(uri, path), on_progress, ahead, uri.options.let_go)
+            report = reencode.rebuild(
+                store, items, encoder, Origin.of(uri, path), on_progress, ahead, uri.options.let_go
+            )
         else:
             adoption.require_same(store, encoder)
             if left := reencode.tidy(store):

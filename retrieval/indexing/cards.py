@@ -19,7 +19,7 @@ class Card:
     """What is kept of an item.
 
     uri: relative to the root of the index. caption: None where there is none, never "". meta: whatever else its source
-    and its file said of it. key: tells its content from others (contents.py); None for what is no file, or was imported.
+    and its file said of it. key: of its content (contents.py); None for what is no file, or was imported.
     """
 
     uri: str

@@ -107,7 +107,9 @@ def _must_be_seen(store: Store, new: Store, found: dict[str, Item]) -> None:
     """Raise BadRequest where items of the store, which cannot be looked at now, would be lost."""
     missing = list(store.stamps().keys() - new.stamps().keys())
     places = {name for name, item in found.items() if isinstance(item.content, Unseen)}
-    keys = {record.id: Card.of(record).key for record in stored.by_id(store, [name for name in missing if name in found])}
+    keys = {
+        record.id: Card.of(record).key for record in stored.by_id(store, [name for name in missing if name in found])
+    }
     lost = sum(
         not unseen.is_lost(found[name], keys[name]) if name in found else unseen.is_below(name, places)
         for name in missing

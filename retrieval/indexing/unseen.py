@@ -1,5 +1,6 @@
 """What an index holds and its source does not show now. It is kept until it is known to be gone."""
 
+import os
 from collections.abc import Collection, Container, Iterable, Iterator
 from pathlib import Path
 
@@ -56,17 +57,20 @@ def is_lost(item: Item, key: str | None) -> bool:
 
 def explained(error: NothingThere, store: Store) -> BadRequest:
     """The same error, with the way on where the index holds items of what is gone or empty."""
-    root, count = recorded(store), len(store)
-    if root is None or not count or error.folder is None:
+    held, count = recorded(store), len(store)
+    if held is None or error.folder is None or _there(error.folder) not in map(_there, held.folders):
         return error
-    relative = error.folder.absolute()
-    below = relative.relative_to(root.path).as_posix() if relative.is_relative_to(root.path) else "."
-    if below != ".":
-        count = sum(is_below(name, {id_of(below)}) for name in store.stamps())
+    if held.roots:
+        root = id_of(Path(os.path.relpath(_there(error.folder), _there(Path(held.path)))).as_posix())
+        count = sum(is_below(name, {root}) for name in store.stamps())
     if not count:
         return error
-    others = ", or name the other folders alone" if root.roots else ""
+    others = ", or name the other folders alone" if held.roots else ""
     return BadRequest(
         f"{error.folder} has no pictures now, and {store.path} holds {count} of it, which are kept: "
         f"bring its disk back{others}; to let go of them, add --gone to `mmr index`"
     )
+
+
+def _there(folder: Path) -> str:
+    return os.path.normpath(folder.absolute())

@@ -1,51 +1,90 @@
-"""Pictures in tar files as webdataset writes them, and the output folders of img2dataset.
+"""Pictures in tar files as webdataset writes them (tars.py), and the output folders of img2dataset."""
 
-A sample is a run of members with one key: the path up to the first dot of its last part. `jpg`, `png` and so on is the
-picture, `txt` its caption, the plain values of `json` its fields.
-"""
-
+import fnmatch
 import itertools
 import json
+import os
 import re
-import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
-from retrieval.images.kinds import PICTURES
-from retrieval.sources import reopen, within
-from retrieval.sources.uri import Options, Row, Uri, existing_file, id_of, matches, pattern_root, stamp_of, unreadable
+from retrieval.sources import reopen, tars, within
+from retrieval.sources.uri import (
+    Options,
+    Row,
+    Unseen,
+    Uri,
+    existing_file,
+    id_of,
+    is_file,
+    is_folder,
+    matches,
+    pattern_root,
+    stamp_of,
+    unreadable,
+)
 
-_KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
-_FIRST = ("jpg", "png", "jpeg", "webp")  # what is taken where a sample has several pictures, as open_clip's training
-_PICTURES = frozenset(ending[1:] for ending in PICTURES)
 _MAX_TEXT = 1 << 20  # bytes of a caption or of a json
 _MAX_SHARDS = 1_000_000
-# tarfile raises ReadError and its kin on damage, and on hostile headers also what its parsing runs into.
-_DAMAGED = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError)
+_COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _LEFT_OUT = ("caption", "exif", "error_message", within.INSIDE)
 
 
 def webdataset(uri: Uri) -> Iterable[Row]:
     """`webdataset:shards/{00000..00041}.tar`, a glob, a folder of tars or one tar. Raises BadRequest."""
-    shards = [Path(name) for pattern in braces(uri.path) for name in _files(pattern)]
-    if not any(shard.is_file() for shard in shards):
-        raise BadRequest(f"no such tar: {uri.path}: check the path")
     root = pattern_root(uri.path)
-    for shard in shards:
-        yield from _shard(shard, shard.relative_to(root).as_posix(), uri)
+    rest = Path(uri.path).relative_to(root).as_posix()
+    is_there = is_file(Path(uri.path)) or is_folder(Path(uri.path))  # braces and all
+    patterns = [rest] if is_there else braces(rest)
+    found = [one for pattern in patterns for one in _files(root, pattern)]
+    if not any(place is None and is_file(path) for path, place in found):
+        raise BadRequest(f"no such tar: {uri.path}: check the path")
+    for path, place in found:
+        name = path.relative_to(root).as_posix()
+        if place is None:
+            yield from _shard(path, name, uri)
+        else:
+            yield unreadable(name, place), None
 
 
-def _files(pattern: str) -> list[str]:
-    path = Path(pattern)
-    if path.is_dir():
-        return sorted(str(found) for found in path.glob("*.tar"))
-    if path.is_file() or not any(sign in pattern for sign in "*?["):
-        return [pattern]  # where it is missing, the list of what was skipped says so
-    return sorted(str(found) for found in Path(path.anchor or ".").glob(str(path.relative_to(path.anchor or "."))))
+def _files(root: Path, pattern: str) -> Iterator[tuple[Path, Unseen | None]]:
+    """The tars that a pattern names, and the folders that cannot be looked into."""
+    path = root / pattern
+    if is_folder(path):
+        yield from _matching(path, ["*"])
+    elif is_file(path) or not any(sign in pattern for sign in "*?["):
+        yield path, None  # where it is missing, the list of what was skipped says so
+    else:
+        yield from _matching(root, list(Path(pattern).parts))
+
+
+def _matching(folder: Path, parts: list[str]) -> Iterator[tuple[Path, Unseen | None]]:
+    """As Path.glob, which takes a folder that cannot be read for one without files."""
+    try:
+        with os.scandir(folder) as entries:
+            names = {entry.name: entry.is_dir() for entry in sorted(entries, key=lambda entry: entry.name)}
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        yield folder, Unseen(f"cannot be read: {error.strerror or error}", doubtful=missing)
+        return
+    if not names:
+        yield folder, Unseen("holds nothing: is its disk there?", doubtful=True)
+    part, rest = parts[0], parts[1:]
+    if part == "**":
+        yield from _matching(folder, rest or ["*"])
+    for name, below in names.items():
+        if part == "**":
+            if below:
+                yield from _matching(folder / name, parts)
+        elif fnmatch.fnmatchcase(name, part) and (part[0] == "." or name[0] != "."):
+            if rest and below:
+                yield from _matching(folder / name, rest)
+            elif not rest and not below and (part != "*" or name.lower().endswith((".tar", *_COMPRESSED))):
+                yield folder / name, None
 
 
 def braces(pattern: str) -> Iterator[str]:
@@ -70,74 +109,42 @@ def _choices(inside: str) -> Iterable[str]:
 
 def _shard(path: Path, name: str, uri: Uri) -> Iterator[Row]:
     """The samples of a tar up to where it is damaged, if it is; the damage is listed as a skipped item."""
-    if path.suffix != ".tar":
+    if path.suffix.lower() != ".tar":
         yield unreadable(name, "a compressed tar cannot be shown from: unpack it to a plain .tar"), None
         return
-    damage: list[str] = []
+    held = tars.read(path)
+    damage = held.damage
     try:
-        with tarfile.open(path, "r:") as tar:
-            for key, parts in itertools.groupby(_members(tar, damage), lambda part: part[0]):
-                yield from _sample(tar, path, name, key, [(ending, member) for _, ending, member in parts], uri)
-    except FileNotFoundError:
-        damage.append("no such file")
-    except _DAMAGED as error:
-        damage.append(_damage(error))
-    for reason in damage:
-        yield unreadable(name, reason), None
+        if held.members:
+            with path.open("rb") as file:
+                for sample in tars.samples(held):
+                    yield from _sample(file, path, name, sample, uri)
+    except OSError as error:
+        damage = damage or tars.said_of(error)
+    yield from ((unreadable(f"{name}/{member}", reason), None) for member, reason in held.lost)
+    if damage:
+        yield unreadable(name, damage), None
 
 
-def _damage(error: Exception) -> str:
-    return f"the tar is damaged: {(str(error) or type(error).__name__).splitlines()[0]}"[:200]
-
-
-def _members(tar: tarfile.TarFile, damage: list[str]) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
-    """Key, ending and header of each file, up to the end or to where the tar is damaged; then `damage` says how."""
-    try:
-        while (member := tar.next()) is not None:
-            vars(tar)["members"] = []  # tarfile would keep every header; its attribute is in no type stub
-            match = _KEY.match(member.name)
-            if match and member.isreg() and not member.issparse() and not match[1].rsplit("/")[-1].startswith("__"):
-                yield match[1], match[2].lower(), member
-        assert tar.fileobj is not None, "it is open"
-        tar.fileobj.seek(tar.offset)
-        if tar.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile takes half a header for the end
-            raise tarfile.ReadError("a member's header cannot be read")
-    except _DAMAGED as error:
-        damage.append(_damage(error))
-
-
-def _sample(
-    tar: tarfile.TarFile,
-    path: Path,
-    name: str,
-    key: str,
-    parts: list[tuple[str, tarfile.TarInfo]],
-    uri: Uri,
-) -> Iterator[Row]:
-    by_ending = dict(parts)
-    pictures = [
-        ending for ending in (*_FIRST, *by_ending) if ending in by_ending and ending.split(".")[-1] in _PICTURES
-    ]
-    if not pictures:
-        return
-    fields = _json(_text(tar, by_ending.get("json")))
+def _sample(file: BinaryIO, path: Path, name: str, sample: tars.Sample, uri: Uri) -> Iterator[Row]:
+    fields = _json(_text(file, sample.fields))
     if not matches(fields, uri.where):
         return
-    text = _text(tar, by_ending.get("txt")).strip() or fields.get("caption")
-    member = by_ending[pictures[0]]
-    place = within.InTar(name, member.name, member.offset_data, member.size)
+    text = _text(file, sample.text).strip() or fields.get("caption")
+    member = sample.picture
+    place = within.InTar(name, member.stored, member.offset, member.size)
     item = Item(
-        id_of(f"{name}/{key}"), f"{name}/{member.name}", lambda: reopen.read_tar(path, place),
-        stamp=f"{stamp_of(path)}:{member.offset_data}", meta={**_plain(fields), **within.said(place)},
+        id_of(f"{name}/{sample.key}"), f"{name}/{member.name}", lambda: reopen.read_tar(path, place),
+        stamp=f"{stamp_of(path)}:{member.offset}", meta={**_plain(fields), **within.said(place)},
     )  # fmt: skip
     yield item, None if text is None else str(text)
 
 
-def _text(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> str:
+def _text(file: BinaryIO, member: tars.Member | None) -> str:
     if member is None or member.size > _MAX_TEXT:
         return ""
-    text = tar.extractfile(member)
-    return "" if text is None else text.read().decode("utf-8-sig", "replace")
+    file.seek(member.offset)
+    return file.read(member.size).decode("utf-8-sig", "replace")
 
 
 def _json(text: str) -> dict[str, Any]:

@@ -58,13 +58,33 @@ class Uri:
 
 
 def pattern_root(pattern: str) -> Path:
-    """The folder above the first part of a path that is a pattern, or above the file."""
+    """The folder above the first part of a path that is a pattern, or above the file.
+
+    A part with the signs of a pattern that is there, as it is, is none.
+    """
     path = Path(pattern)
     if path.is_dir():
         return path
     parts = path.parts[:-1]
-    fixed = next((n for n, part in enumerate(parts) if any(sign in part for sign in "{*?[")), len(parts))
+    patterns = (n for n, part in enumerate(parts) if any(sign in part for sign in "{*?["))
+    fixed = next((n for n in patterns if not is_folder(Path(*parts[: n + 1]))), len(parts))
     return Path(*parts[:fixed])
+
+
+def is_folder(path: Path) -> bool:
+    """True for a folder; False also where it cannot be looked at, or no file can have that name."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """True for a file; False also where it cannot be looked at, or no file can have that name."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def existing_file(uri: Uri) -> Path:

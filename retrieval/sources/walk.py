@@ -88,9 +88,8 @@ class Walk:
                         self._meet(folder / entry.name, rules)
                 elif rules.wants_file(folder, entry.name):
                     yield folder, entry.name, names
-                elif self._options.follow and entry.is_symlink() and rules.wants_folder(folder, entry.name):
-                    if not Path(entry.path).exists():
-                        yield folder, entry.name, Unseen("a link to nothing: is its disk there?", doubtful=True)
+                elif self._options.follow and _leads_nowhere(entry) and rules.wants_folder(folder, entry.name):
+                    yield folder, entry.name, Unseen("a link to nothing: is its disk there?", doubtful=True)
             except OSError as error:  # a file system that does not say what a name is, and cannot
                 if rules.wants_folder(folder, entry.name):
                     yield folder, entry.name, Unseen(f"cannot be read: {error.strerror or error}")
@@ -120,6 +119,10 @@ def _leads_to_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a loop of links, say
         return False
+
+
+def _leads_nowhere(entry: os.DirEntry) -> bool:
+    return entry.is_symlink() and not Path(entry.path).exists()
 
 
 class Rules:
