@@ -4,14 +4,16 @@
 """
 
 import functools
+import io
 import warnings
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
 from retrieval.errors import ImageError, Unreachable
-from retrieval.images import exif
+from retrieval.images import exif, mend
 
 MAX_PIXELS = 200_000_000  # above this a picture is taken for a bomb
 MAX_DECODED = 80_000_000  # pixels held at once, at 8 to 13 bytes each; guard.py limits the bytes as well
@@ -22,6 +24,8 @@ MAX_SCANS = 64  # of a progressive JPEG: each costs a pass over the whole pictur
 _WANTED = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO", "QOI")
 _IN_THREAD = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"RIFF", "WEBP"))
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+_OF_BYTES = ("does not decode", "not a picture")  # how reasons begin that a file's own bytes are the cause of
+_OFTEN_UNSET = ("BMP", "DIB", "TGA")  # programs leave their fourth byte 0, and mean a picture that can be seen
 _T = Image.Transpose
 _UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE, 6: _T.ROTATE_270,
             7: _T.TRANSVERSE, 8: _T.ROTATE_90}  # fmt: skip
@@ -73,8 +77,41 @@ def decode_here(
 ) -> Decoded:
     """Decode in this process. guarded: this is a process of its own, so that large pictures may be tried.
 
-    around: the tags of the file that the picture was found in, for what it does not say itself.
+    around: the tags of the file that the picture was found in, for what it does not say itself. Where a file's pixels
+    are whole and something beside them is not, they are what counts (mend.py).
     """
+
+    def decode(opened: BinaryIO) -> Decoded:
+        return _decode(opened, at_least, formats, guarded, around)
+
+    try:
+        return decode(file)
+    except Unreachable:
+        raise
+    except ImageError as error:
+        mended = _mended(file, decode) if str(error).startswith(_OF_BYTES) else None
+        if mended is None:
+            raise
+        return mended
+
+
+def _mended(file: BinaryIO, decode: Callable[[BinaryIO], Decoded]) -> Decoded | None:
+    """The picture of a file that does not decode as it is; None where its pixels are not whole."""
+    try:
+        if without_texts := mend.png(file):
+            return decode(io.BytesIO(without_texts))
+        if ends := mend.jpeg(file):
+            one, other = (decode(io.BytesIO(content)) for content in ends)
+            if one.image.tobytes() == other.image.tobytes():
+                return Decoded(one.image, one.fields | {"damage": "its end is missing"})
+    except ImageError:
+        pass
+    return None
+
+
+def _decode(
+    file: BinaryIO, at_least: int | None, formats: tuple[str, ...], guarded: bool, around: exif.Tags | None
+) -> Decoded:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises
@@ -160,6 +197,8 @@ def _shrink(image: Image.Image, at_least: int | None) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I", "F"):
         return _from_deep(image).convert("RGB")
+    if image.mode == "RGBA" and image.format in _OFTEN_UNSET and image.getchannel("A").getextrema() == (0, 0):
+        return image.convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         image = image if image.mode == "RGBA" else image.convert("RGBA")  # convert() would copy
         canvas = Image.new("RGB", image.size, "white")
