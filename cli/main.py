@@ -154,6 +154,7 @@ def index(
     let_go: Annotated[
         bool, typer.Option("--gone", help="Let go of what cannot be looked at: gone disks, unreadable folders.")
     ] = False,
+    readmit: Annotated[bool, typer.Option("--readmit", help="Take again what mmr rm took out.")] = False,
     urls: Annotated[bool, typer.Option("--urls", help="Pictures may be fetched from the URLs of SOURCE.")] = False,
     local_urls: Annotated[
         bool, typer.Option("--local-urls", help="Also from this machine and private networks.")
@@ -171,7 +172,7 @@ def index(
 
     asked = indexing.IndexRequest(
         sources=tuple(sources or ()), only=only, exclude=exclude, include_hidden=include_hidden, follow=follow,
-        let_go=let_go, urls=urls or local_urls, local_urls=local_urls,
+        let_go=let_go, readmit=readmit, urls=urls or local_urls, local_urls=local_urls,
     )  # fmt: skip
     raise typer.Exit(indexing.run(asked, index_dir, model, device, recall, memory))
 
@@ -247,16 +248,24 @@ def ls(
 @app.command()
 @show.guarded
 def rm(
-    names: Annotated[list[str] | None, typer.Argument(help="Items, as mmr ls names them.", metavar="ID")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Items, as mmr ls or mmr search names them; - for names at standard input.", metavar="ID"),
+    ] = None,
     index_dir: IndexDir = None,
     where: options.Where = None,
     inside: options.Inside = None,
+    null: Annotated[bool, typer.Option("--null", "-0", help="Names at standard input end in a NUL each.")] = False,
     sure: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Remove items from the index. Their files stay, and `mmr index` brings back those that are still there."""
-    from cli.commands import listing
+    """Remove items from the index. Their files stay, and `mmr index` leaves them out until they change.
 
-    raise typer.Exit(listing.rm(index_dir, names or [], where, inside, sure))
+    mmr search "a screenshot" -k 50 -0 | mmr rm -0 --yes
+    `mmr index --readmit` takes them again.
+    """
+    from cli.commands import removing
+
+    raise typer.Exit(removing.rm(index_dir, names or [], where, inside, sure, null))
 
 
 @app.command()

@@ -52,7 +52,7 @@ class Retriever:
         cls, source: "str | Sequence[str] | Uri", path: Path | str, encoder: Encoder, device: str = "cpu",
         on_progress: OnProgress = no_progress, *, recall: float | None = None,
         memory: float | None = None, on_message: OnMessage = no_message, ahead: "Ahead | None" = None,
-        only: bool = False, another_encoder: bool = False,
+        only: bool = False, another_encoder: bool = False, readmit: bool = False,
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
@@ -69,6 +69,7 @@ class Retriever:
             ahead: What was decoded while the encoder was loaded.
             only: Let go of the folders of the index that are not named.
             another_encoder: Encode an index of another encoder again.
+            readmit: Take again what was removed from the index.
 
         Returns:
             The retriever, open for writing, and what was done.
@@ -84,7 +85,7 @@ class Retriever:
 
         store, report = build(
             source, path, encoder, _search_device(device), on_progress, recall=recall, memory=memory,
-            on_message=on_message, ahead=ahead, only=only, another_encoder=another_encoder,
+            on_message=on_message, ahead=ahead, only=only, another_encoder=another_encoder, readmit=readmit,
         )  # fmt: skip
         return cls(store, encoder, device), report
 

@@ -148,18 +148,19 @@ def test_ls_and_rm(trained, book, tmp_path):
     assert len(mmr("ls", *index).stdout.splitlines()) == 3
     removed = mmr("rm", "001.png", "001.png", "--yes", *index)
     assert removed.stdout == f"{tmp_path / 'i'}: 1 removed, 2 left\n"
-    assert "`mmr index` would bring" in removed.stderr
+    assert "`mmr index` leaves them out, and `mmr index --readmit` takes them again" in removed.stderr
     assert mmr("rm", "--where", "year > 2002", "-y", *index).exit_code == 0
     assert mmr("rm", "--where", "year > 2002", "-y", *index).exit_code == 1
     assert mmr("ls", *index).stdout == "002.png\n"
     assert (book / "001.png").is_file()
-    assert "2 new" in mmr("index", book / "years.csv", *index).stdout
+    assert "0 new" in mmr("index", book / "years.csv", *index).stdout
+    assert "2 new" in mmr("index", book / "years.csv", "--readmit", *index).stdout
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("y\n", 0, 59), ("n\n", 1, 60)])
 def test_rm_asks(indexed, tmp_path, monkeypatch, answer, code, left):
     shutil.copytree(indexed, tmp_path / "i")
-    monkeypatch.setattr("cli.commands.listing.somebody_is_here", lambda: True)
+    monkeypatch.setattr("cli.commands.removing.somebody_is_here", lambda: True)
     result = mmr("rm", "003.png", "--index", tmp_path / "i", typed=answer)
     assert result.exit_code == code
     assert "remove 1 of 60 items" in result.stderr

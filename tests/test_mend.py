@@ -1,4 +1,4 @@
-"""Pictures whose pixels are whole and whose file is not: the pixels count, and those that are missing are not made up."""
+"""Pictures whose pixels are whole and whose file is not: pixels count, and those that are missing are not made up."""
 
 import io
 import struct

@@ -29,6 +29,7 @@ class IndexRequest:
     include_hidden: bool | None = None
     follow: bool | None = None
     let_go: bool = False
+    readmit: bool = False
     urls: bool = False
     local_urls: bool = False
 
@@ -67,7 +68,7 @@ def run(
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
     told, report = _build(
         uri, path, model or known.encoder or DEFAULT, device, recall=recall, memory=budget, only=asked.only,
-        another_encoder=model is not None,
+        another_encoder=model is not None, readmit=asked.readmit,
     )  # fmt: skip
     show.out(told)
     return show.SKIPPED if report.skipped else show.OK
@@ -98,6 +99,8 @@ def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[st
         show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
         if report.unseen:
             show.note(f"{report.unseen} stay that cannot be looked at now: --gone lets go of them")
+        if report.left_out:
+            show.note(f"{report.left_out} left out that were removed: --readmit takes them again")
         if links := len(uri.options.links):
             show.note(f"{links} linked folder{'s' * (links > 1)} left out: --follow takes what is in them")
         return _told(path, retriever, report), report

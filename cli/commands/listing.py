@@ -1,20 +1,17 @@
-"""`mmr ls`, `mmr rm`, `mmr dups`: what an index holds, taking items out of it, and what it holds twice."""
+"""`mmr ls`, `mmr dups`: what an index holds, and what it holds twice."""
 
 import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-
-import typer
 
 from cli.output import show
 from cli.output.hits import nearby
 from indexes import Condition, Record, Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
-from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.search import filters
 
@@ -58,43 +55,6 @@ def _line(record: Record) -> str:
     card = Card.of(record)
     others = [f"{name}={value}" for name, value in card.meta.items()]
     return "  ".join([card.uri, *([card.caption] if card.caption else []), *others])
-
-
-# ---------------------------------------------------------------- rm
-
-
-def rm(index_dir: Path | None, names: Sequence[str], where: str | None, inside: str | None, sure: bool) -> int:
-    """Remove items from the index; the exit code. The files stay."""
-    if bool(names) == bool(where is not None or inside is not None):
-        raise BadRequest("say which items: either their names, as in `mmr ls`, or --where and --in")
-    path = index_dir or find_index()
-    with Store.open(path, write=True) as store:
-        found = store.rows(filters.condition(store, where, inside)) if not names else stored.named(store, names)
-        ids = list(dict.fromkeys(record.id for record in store.records(found)))
-        if not ids:
-            if mistyped := filters.unknown_fields(store, where):
-                show.note(mistyped)
-            return show.NONE
-        if not (sure or _agreed(f"remove {len(ids)} of {len(store)} items from {path}? Their files stay.")):
-            show.note("nothing was removed")
-            return show.NONE
-        store.delete(ids)
-        if store.needs_compaction():
-            store.compact()
-        show.out(f"{path}: {len(ids)} removed, {len(store)} left")
-    show.note("their files are as they were: `mmr index` would bring those back that its source still has")
-    return show.OK
-
-
-def _agreed(question: str) -> bool:
-    if not somebody_is_here():
-        raise BadRequest("nobody is here to be asked: add --yes to remove them")
-    return typer.confirm(question, err=True)
-
-
-def somebody_is_here() -> bool:
-    """Is there a person at standard input who can be asked?"""
-    return sys.stdin.isatty()
 
 
 # ---------------------------------------------------------------- dups

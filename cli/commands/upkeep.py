@@ -9,6 +9,7 @@ from retrieval import find_index
 from retrieval.errors import BadRequest
 from retrieval.indexing import changes, roots, snapshot
 from retrieval.indexing.catalog import Identity, Imported, Origin
+from retrieval.indexing.removed import Removed
 
 
 def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
@@ -23,6 +24,7 @@ def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
         }  # fmt: skip
         beside = _beside(store) if check else changes.Changes()
         held |= {"new": beside.new, "changed": beside.changed, "gone": beside.gone} if check else {}
+        held |= {"removed": count} if (count := len(Removed(path))) else {}
         held |= {"unseen": beside.unseen} if beside.unseen else {}
     if as_json:
         show.out(json.dumps(held))

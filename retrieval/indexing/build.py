@@ -14,6 +14,7 @@ from retrieval.errors import BadRequest, NothingThere
 from retrieval.indexing import adoption, approximate, catalog, reencode, roots, unseen, update
 from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.prefetch import Ahead
+from retrieval.indexing.removed import Removed
 from retrieval.indexing.update import IndexReport
 from retrieval.sources.registry import Uri, open_items, parse_uri
 
@@ -22,7 +23,7 @@ def build(
     source: str | Sequence[str] | Uri, path: Path | str, encoder: Encoder, device: str = "cpu",
     on_progress: OnProgress = no_progress, *, recall: float | None = None,
     memory: float | None = None, on_message: OnMessage = no_message, ahead: Ahead | None = None,
-    only: bool = False, another_encoder: bool = False,
+    only: bool = False, another_encoder: bool = False, readmit: bool = False,
 ) -> tuple[Store, IndexReport]:  # fmt: skip
     """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
@@ -38,6 +39,7 @@ def build(
         ahead: What was decoded while the encoder was loaded.
         only: The folders of the index that are not named are let go of.
         another_encoder: An index of another encoder is encoded again (reencode.py).
+        readmit: What was removed from it is taken again (removed.py).
 
     Returns:
         The store, open for writing, and what was done.
@@ -57,6 +59,8 @@ def build(
         asked_before = store.derived.recorded.asked if store.derived.recorded else None
         if another_encoder and reencode.is_other(store, encoder):
             on_message(reencode.announcement(store, encoder))
+            if readmit:
+                Removed(path).readmit(lambda name: True)
             report = reencode.rebuild(
                 store, items, encoder, Origin.of(uri, path), on_progress, ahead, uri.options.let_go
             )
@@ -65,6 +69,8 @@ def build(
             if left := reencode.tidy(store):
                 on_message(left)
             starts = roots.settle(store, uri, only)
+            if readmit:
+                Removed(path).readmit(lambda name: name.startswith(starts))
             report = update.update(store, items, encoder, on_progress, ahead, starts, uri.options.let_go)
         if report.starts == roots.EVERYTHING:
             store.set_manifest(**catalog.walked_at(started))

@@ -16,6 +16,7 @@ from indexes import Store
 from retrieval.datatypes import Item
 from retrieval.errors import NothingThere
 from retrieval.indexing import catalog, roots, unseen
+from retrieval.indexing.removed import Removed
 from retrieval.indexing.skipped import Skipped
 from retrieval.sources.uri import Unseen, Uri, id_of, stamp_of
 from retrieval.sources.walk import Rules
@@ -66,19 +67,26 @@ class _Counting:
 
     def __init__(self, store: Store) -> None:
         self.known, self._skipped, self._since = store.stamps(), Skipped(store.path), _since(store)
+        self._removed, self._new = Removed(store.path), list[Item]()
         self._present: set[str] = set()
         self._places: set[str] = set()
+        self._out: set[str] = set()
         self._found = Changes()
 
     def add(self, item: Item) -> None:
         found, stamp = self._found, self.known.get(item.id)
         self._present.add(item.id)
+        if self._removed.keeps_out(item):
+            self._present.discard(item.id)
+            self._out.add(item.id)
+            return
         if isinstance(item.content, Unseen):
             self._places.add(item.id)
             found.skipped.append((item.uri, item.content.reason))
             found.unseen += stamp is not None
         elif stamp is None:
-            found.new += item.id not in self._skipped or _time_in(item) > self._since
+            if item.id not in self._skipped or _time_in(item) > self._since:
+                self._new.append(item)
         elif stamp and not item.stamp:
             found.skipped.append((item.uri, "cannot be read"))
             found.unseen += 1
@@ -89,6 +97,7 @@ class _Counting:
         absent = self.known.keys() - self._present
         kept = sum(unseen.is_below(name, self._places) for name in absent)
         self._found.unseen += kept
+        self._found.new = len(self._new) - len(self._removed.keeps_out_moved(self._new, self._present | self._out))
         self._found.gone = len(absent) - kept
         return self._found
 
@@ -117,7 +126,7 @@ class _Look:
 
     def __init__(self, store: Store, uri: Uri, until: float, entries: int) -> None:
         self._store, self._root, self._until, self._entries = store, Path(uri.path), until, entries
-        self._since, self._skipped = _since(store), Skipped(store.path)
+        self._since, self._skipped, self._removed = _since(store), Skipped(store.path), Removed(store.path)
         self._follow, self._roots = uri.options.follow, set(uri.folders)
         self._waiting = [(-_time_of(folder), str(folder), Rules(folder, uri.options)) for folder in uri.folders]
         heapq.heapify(self._waiting)
@@ -154,7 +163,8 @@ class _Look:
 
     def _is_strange(self, ids: dict[str, str]) -> bool:
         """Is there a file in a folder, and none that the index or its list of what was skipped knows?"""
-        return bool(ids) and not any(item in self._skipped for item in ids) and not self._store.stamps_of(list(ids))
+        known = any(item in self._skipped or item in self._removed for item in ids)
+        return bool(ids) and not known and not self._store.stamps_of(list(ids))
 
     def _list(
         self, folder: Path, start: str, rules: Rules, every: bool
@@ -187,7 +197,10 @@ class _Look:
     def _compare(self, folder: Path, ids: dict[str, str]) -> None:
         """Count what is new and changed of these files of a folder."""
         known = self._store.stamps_of(list(ids))
-        self.found.new += sum(item not in known and item not in self._skipped for item in ids)
+        self.found.new += sum(
+            not (item in known or item in self._skipped or self._removed.knows_file(item, folder / name))
+            for item, name in ids.items()
+        )
         for number, (item, stamp) in enumerate(known.items()):
             if number % 100 == 99 and self._is_enough():
                 return

@@ -10,6 +10,7 @@ from indexes import Store, StoreError
 from retrieval.datatypes import Item
 from retrieval.encoders import query_encoder
 from retrieval.encoders.preprocess import Preprocess
+from retrieval.indexing.removed import Removed
 from retrieval.sources.registry import Uri, open_items
 
 MOST_BYTES = 256 << 20  # of decoded pictures that wait
@@ -71,7 +72,8 @@ def _new_items(uri: Uri, path: Path) -> Iterator[Item]:
     """The items that the index does not hold as they are. Errors are left to `update`, which meets and reports them."""
     try:
         with Store.open(path) as store:
-            known = store.stamps()
+            known, removed = store.stamps(), Removed(path)
     except (StoreError, OSError):
-        known = {}
-    return (item for item in open_items(uri) if known.get(item.id) != item.stamp)
+        return open_items(uri)
+    new = (item for item in open_items(uri) if known.get(item.id) != item.stamp)
+    return (item for item in new if not removed.is_as_it_was(item.id, item.stamp))

@@ -18,6 +18,7 @@ from retrieval.indexing import staging, stored, unseen, update
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Origin, not_imported
 from retrieval.indexing.prefetch import Ahead
+from retrieval.indexing.removed import Removed
 from retrieval.indexing.update import IndexReport
 from retrieval.sources.uri import Unseen
 
@@ -81,7 +82,8 @@ def rebuild(
     manifest = Identity.of(encoder, store.path).entry() | origin.entries()
     with _begun(place, encoder.dim, manifest) as new:
         found: dict[str, Item] = {}
-        report = update.update(new, _noting(items, found), encoder, on_progress, ahead)
+        removed = Removed(store.path)
+        report = update.update(new, _noting(items, found), encoder, on_progress, ahead, removed=removed)
         if not let_go:
             _must_be_seen(store, new, found)
         if not len(new):

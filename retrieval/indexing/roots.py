@@ -14,6 +14,7 @@ from indexes import Record, Store, StoreError
 from retrieval.errors import BadRequest
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Origin
+from retrieval.indexing.removed import Removed
 from retrieval.sources.uri import Uri, id_of
 
 EVERYTHING = ("",)  # how the ids of all items start
@@ -96,7 +97,9 @@ def settle(store: Store, uri: Uri, only: bool = False) -> tuple[str, ...]:
         before, after = was.root_at(store.path), now.root_at(store.path)
         assert before is not None, "`check` lets through another root only where both are folders"
         assert after is not None
-        store.replace(_Move(before, after).blocks(store), **now.replacing())
+        move = _Move(before, after)
+        store.replace(move.blocks(store), **now.replacing())
+        Removed(store.path).rename(move.name)
     elif was != now:
         store.set_manifest(**now.replacing())
     return EVERYTHING
@@ -113,9 +116,13 @@ class _Move:
             for rows, vectors in segment.blocks():
                 yield vectors, [self._record(record) for record in store.records(rows)]
 
+    def name(self, uri: str) -> str:
+        """A uri, or an id that is one, as it is seen from there."""
+        return Path(os.path.relpath(Path(self._before, uri), self._now)).as_posix()
+
     def _record(self, record: Record) -> Record:
         card = Card.of(record)
-        uri = Path(os.path.relpath(Path(self._before, card.uri), self._now)).as_posix()
+        uri = self.name(card.uri)
         folder = {"folder": PurePosixPath(uri).parent.as_posix()} if "folder" in card.meta else {}
         name = id_of(uri) if record.id == id_of(card.uri) else record.id
         return replace(card, uri=uri, meta=card.meta | folder).record(name, record.stamp, record.fields)

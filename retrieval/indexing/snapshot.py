@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from indexes import Store
-from retrieval.indexing import skipped
+from retrieval.indexing import removed, skipped
 from retrieval.indexing.catalog import Identity, Origin
 
 
@@ -18,7 +18,7 @@ def snapshot(store: Store, path: Path) -> None:
 
     Raises NotAnIndex where something is there, Locked, and OSError: then nothing of the copy is left.
     """
-    store.snapshot(path, beside=[skipped.FILE], **_seen_from(store, path))
+    store.snapshot(path, beside=[skipped.FILE, removed.FILE], **_seen_from(store, path))
 
 
 def _seen_from(store: Store, path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import renames, stored, unseen
 from retrieval.indexing.cards import Card, record_of
 from retrieval.indexing.prefetch import Ahead
+from retrieval.indexing.removed import Removed
 from retrieval.indexing.roots import EVERYTHING
 from retrieval.sources.uri import Unseen
 
@@ -36,6 +37,7 @@ class IndexReport:
         removed: Those that are gone from the source, and from the index now.
         unchanged: Those that were left as they were.
         unseen: Those that stay though they could not be looked at, as they, their folder or their disk cannot be read.
+        left_out: Those that were removed from the index, and so are not taken in (removed.py).
         skipped: (uri, reason) of what could not be used.
         starts: It was about the items whose ids start so; all others were left alone.
     """
@@ -46,6 +48,7 @@ class IndexReport:
     removed: int = 0
     unchanged: int = 0
     unseen: int = 0
+    left_out: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
     starts: tuple[str, ...] = EVERYTHING
 
@@ -58,6 +61,7 @@ def update(
     ahead: Ahead | None = None,
     starts: tuple[str, ...] = EVERYTHING,
     let_go: bool = False,
+    removed: Removed | None = None,
 ) -> IndexReport:
     """Make the store hold exactly these items: new and changed ones are encoded, those that are gone are deleted.
 
@@ -73,6 +77,7 @@ def update(
         ahead: What was decoded while the encoder was loaded.
         starts: How the ids of these items start, where they are a part of what the store holds; the others stay.
         let_go: What cannot be looked at does not stay.
+        removed: What was removed and is not to come back; None is the store's own list.
 
     Returns:
         What was done.
@@ -82,12 +87,17 @@ def update(
         StoreError: The store cannot be written.
     """
     known = {name: stamp for name, stamp in store.stamps().items() if name.startswith(starts)}
+    removed = Removed(store.path) if removed is None else removed
     present: set[str] = set()
     places: set[str] = set()
+    out: set[str] = set()
     todo: list[Item] = []
     for item in unseen.places(items, known):
         if isinstance(item.content, Unseen) and not let_go:
             places.add(item.id)
+        if removed.keeps_out(item):
+            out.add(item.id)
+            continue
         present.add(item.id)
         if known.get(item.id) != item.stamp or not item.stamp:
             todo.append(item)
@@ -95,7 +105,11 @@ def update(
     gone = [name for name in absent if not unseen.is_below(name, places)]
     report = IndexReport(unchanged=len(present) - len(todo), unseen=len(absent) - len(gone), starts=starts)
     kept = renames.carry_over(store, todo, gone, known)
-    todo = [item for item in todo if item.id not in kept]
+    new = (item for item in todo if item.id not in kept and item.id not in known)
+    out |= removed.keeps_out_moved(new, present | out)
+    removed.save()
+    todo = [item for item in todo if item.id not in kept and item.id not in out]
+    report.left_out = len(out)
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())
     store.delete(gone)
     failed = _encode_into(store, todo, encoder, report, known, on_progress, ahead)
