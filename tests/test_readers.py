@@ -5,7 +5,7 @@ from eval.faults.readers import stress
 
 
 def test_readers_stay_on_what_they_opened_beside_a_writer(tmp_path, soak):
-    seconds, count, threads = (60, 8, 16) if soak else (2.5, 2, 4)
+    seconds, count, threads = (60, 8, 16) if soak else (2, 2, 4)
     counted = stress(tmp_path / "index", seconds, count, threads)
     wrong = {name: counted[name] for name in ("errors", "changed", "descriptors", "files")}
     assert wrong == dict.fromkeys(wrong, 0), counted

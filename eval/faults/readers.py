@@ -34,6 +34,7 @@ from retrieval.retriever import Retriever
 DIM, GROUPS, GROUP = 16, 12, 5
 HELD = 1.5  # seconds, at most, for which a reader asks one state
 BETWEEN = 0.3  # seconds between two forks
+LEAST = 10  # commits, however slow the disk is
 
 
 class Words:
@@ -87,7 +88,7 @@ def write(path: Path, until: float, seed: int) -> dict[str, int]:
     draw = random.Random(seed)
     with Store.open(path, write=True) as store:
         start = store.generation
-        while time.time() < until:
+        while time.time() < until or store.generation < start + LEAST:
             act = draw.random()
             if act < 0.7:
                 put(store, draw.randrange(GROUPS), str(store.generation))
@@ -255,9 +256,26 @@ def descriptors() -> int:
     return len(list(there.iterdir())) if there.is_dir() else 0
 
 
-def _start(role: str, path: Path, until: float, seed: int) -> "subprocess.Popen[str]":
-    given = [sys.executable, "-m", "eval.faults.readers", "--role", role, "--until", str(until), "--seed", str(seed)]
-    return subprocess.Popen([*given, "--index", str(path)], stdout=subprocess.PIPE, text=True)
+def _start(role: str, path: Path, seed: int) -> "subprocess.Popen[str]":
+    """A process that is ready to play that role, and waits to be told until when."""
+    given = [sys.executable, "-m", "eval.faults.readers", "--role", role, "--index", str(path), "--seed", str(seed)]
+    places = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *sys.path])
+    return subprocess.Popen(
+        given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": places}
+    )
+
+
+def _play(role: str, path: Path, seed: int) -> None:
+    """What such a process does."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    sys.stdout.write(json.dumps(ROLES[role](path, float(sys.stdin.readline()), seed)))
+
+
+def _told(other: "subprocess.Popen[str]") -> dict[str, int]:
+    """What it counted. One that died is an error."""
+    told, _ = other.communicate()
+    return json.loads(told) if other.returncode == 0 else {"errors": 1}
 
 
 def stress(path: Path, seconds: float, readers: int = 8, threads: int = 16, seed: int = 0) -> dict[str, int]:
@@ -267,19 +285,23 @@ def stress(path: Path, seconds: float, readers: int = 8, threads: int = 16, seed
     opening removes although nobody reads any more.
     """
     fill(path)
-    until = time.time() + seconds
     roles = ["write", *("read-without-lease" if number % 2 else "read" for number in range(readers))]
-    others = [_start(role, path, until, seed + number) for number, role in enumerate(roles)]
+    others = [_start(role, path, seed + number) for number, role in enumerate(roles)]
     counted = _none()
     share(path, time.time() + 0.1, 1)  # what is loaded once is loaded now
     before = descriptors()
+    for other in others:
+        assert other.stdout and other.stdout.readline() == "ready\n", "a process did not start"
+    until = time.time() + seconds
+    for other in others:
+        assert other.stdin, "it is a pipe"
+        other.stdin.write(f"{until}\n")
+        other.stdin.flush()
     while time.time() < until:
         _add(counted, share(path, min(until, time.time() + 4 * HELD), threads))
     counted["descriptors"] += descriptors() - before
     for other in others:
-        told, _ = other.communicate()
-        counted["errors"] += other.returncode != 0
-        _add(counted, json.loads(told or "{}"))
+        _add(counted, _told(other))
     return counted | {"files": _left(path)}
 
 
@@ -304,11 +326,11 @@ def main() -> None:
     parser.add_argument("--readers", type=int, default=8)
     parser.add_argument("--threads", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    for name in ("--role", "--index", "--until"):
+    for name in ("--role", "--index"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.role:
-        sys.stdout.write(json.dumps(ROLES[given.role](Path(given.index), float(given.until), given.seed)))
+        _play(given.role, Path(given.index), given.seed)
         return
     with tempfile.TemporaryDirectory() as scratch:
         counted = stress(Path(scratch) / "index", given.seconds, given.readers, given.threads, given.seed)
