@@ -225,6 +225,8 @@ def test_new_rows_are_found_at_once_and_merged_later(store, monkeypatch):
         assert store.search(new, 1).rows[:, 0].tolist() == list(range(COUNT, COUNT + 50))
         assert 3 not in store.search(ROWS[3:4], 5).rows
         assert reader.search(new, 1).rows[:, 0].tolist() == list(range(COUNT, COUNT + 50))  # on the state it opened
+        assert sorted(file.name for file in (store.path / "derived").iterdir()) == ["000001.faiss", "000002.faiss"]
+    store.remove_orphans()
     assert [file.name for file in (store.path / "derived").iterdir()] == ["000002.faiss"]
 
 
