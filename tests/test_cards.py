@@ -6,17 +6,21 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexes import Record
+from indexes import Record, Store, filters
 from retrieval import Retriever
 from retrieval.datatypes import Item
+from retrieval.exchange import import_into, open_collection
 from retrieval.indexing import fields
 from retrieval.indexing.cards import Card, card_of, record_of
 from retrieval.sources import within
 from retrieval.sources.within import InTable, InTar, OnWeb
+from terminal import mmr
 from toy import ToyEncoder, picture
 
 TEXTS = st.text(st.characters(codec=None), max_size=8)  # half surrogates too: odd bytes of names
@@ -169,3 +173,37 @@ def test_an_older_record_of_a_clip_is_one_by_its_name():
     assert Card.of(Record("a", "1", {"uri": "a.mp4", "meta": video})).kind == "clip"
     assert Card.of(Record("a", "1", {"uri": "a.png", "meta": {"video": "yes", "inside": "yes"}})).kind == "picture"
     assert Card.of(Record("a", "1", {"uri": "a.png", "meta": {"inside": "yes"}})).meta == {"inside": "yes"}
+
+
+# ---------------------------------------------------------------- numbers that are none
+
+
+def test_reported_fields_that_are_no_numbers(shared, tmp_path):
+    index, source = tmp_path / "i.mmr", str(shared / "reports" / "nan_fields.parquet")
+    Retriever.build(source, index, ToyEncoder())[0].close()
+    with Retriever.open(index, ToyEncoder()) as retriever:
+        found = [retriever.search("red", where=where) for where in ("colour == 'red'", "price is null", "price > 0")]
+        assert [sorted(hit.id for hit in hits) for hits in found] == [["0", "1", "3"], ["1", "2"], ["0", "3"]]
+        assert len(retriever.search("id:1")) == 3
+        assert retriever.search("red", inside="nowhere") == []
+    listed = mmr("ls", "--index", index, "--json").stdout.splitlines()
+    prices = [json.loads(line, parse_constant=pytest.fail)["fields"].get("price") for line in listed]
+    assert prices == [1.5, None, None, 3.0]
+    assert mmr("rm", "--index", index, "--where", "price is null", "--yes").exit_code == 0
+    assert mmr("ls", "--index", index).stdout.split() == ["0", "3"]
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.parquet"])
+def test_what_is_imported_has_no_such_numbers_either(tmp_path, name):
+    rows = [{"key": "a", "price": math.nan, "sizes": [1.0, math.inf]}, {"key": "b", "price": 2.0, "sizes": [3.0]}]
+    np.save(tmp_path / "v.npy", np.eye(2, dtype=np.float32))
+    if name.endswith("parquet"):
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / name)
+    else:
+        (tmp_path / name).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    import_into(tmp_path / "i.mmr", open_collection("npy", tmp_path / "v.npy", None, tmp_path / name), "toy:x")
+    with Store.open(tmp_path / "i.mmr") as store:
+        assert [Card.of(record).fields for record in store.records(store.rows())] == [
+            {"sizes": [1.0, None]}, {"price": 2.0, "sizes": [3.0]}
+        ]  # fmt: skip
+        assert len(store.rows(filters.parse("price is null", inside=("meta",)))) == 1
