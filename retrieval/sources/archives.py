@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.sources import reopen, tars, within
+from retrieval.sources.captions import captions_in, captions_of
 from retrieval.sources.uri import (
     Options,
     Row,
@@ -31,7 +32,7 @@ from retrieval.sources.uri import (
 _MAX_TEXT = 1 << 20  # bytes of a caption or of a json
 _MAX_SHARDS = 1_000_000
 _COMPRESSED = (".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
-_LEFT_OUT = ("caption", "exif", "error_message", within.INSIDE)
+_LEFT_OUT = ("caption", "exif", "error_message")
 
 
 def webdataset(uri: Uri) -> Iterable[Row]:
@@ -130,14 +131,14 @@ def _sample(file: BinaryIO, path: Path, name: str, sample: tars.Sample, uri: Uri
     fields = _json(_text(file, sample.fields))
     if not matches(fields, uri.where):
         return
-    text = _text(file, sample.text).strip() or fields.get("caption")
+    captions = captions_in(_text(file, sample.text)) or captions_of(fields.get("caption"))
     member = sample.picture
     place = within.InTar(name, member.stored, member.offset, member.size)
     item = Item(
         id_of(f"{name}/{sample.key}"), f"{name}/{member.name}", lambda: reopen.read_tar(path, place),
-        stamp=f"{stamp_of(path)}:{member.offset}", meta={**_plain(fields), **within.said(place)},
+        stamp=f"{stamp_of(path)}:{member.offset}", meta=_plain(fields), within=place,
     )  # fmt: skip
-    yield item, None if text is None else str(text)
+    yield from ((item, caption) for caption in captions or (None,))
 
 
 def _text(file: BinaryIO, member: tars.Member | None) -> str:
@@ -196,15 +197,16 @@ def _files_shard(folder: Path, uri: Uri) -> Iterator[Row]:
         fields = _json(beside.read_text("utf-8-sig", "replace") if beside.is_file() else "")
         if matches(fields, uri.where):
             name = f"{folder.name}/{item.uri}"
-            text = caption if caption is not None else fields.get("caption")
+            captions = (caption,) if caption is not None else captions_of(fields.get("caption"))
             meta = {**item.meta, **_plain(fields), "folder": folder.name}
-            yield replace(item, id=id_of(name), uri=name, meta=meta), text
+            named = replace(item, id=id_of(name), uri=name, meta=meta)
+            yield from ((named, one) for one in captions or (None,))
 
 
 def _parquet_shard(path: Path, uri: Uri) -> Iterator[Row]:
     from retrieval.sources import tables
 
-    one = Uri(str(path), "parquet", str(path), uri.where, uri.options)
+    one = Uri(str(path), uri.scheme, str(path), uri.where, uri.options)
     existing_file(one)
     for item, caption in tables.parquet(one):
         name = f"{path.name}/{item.meta.get('key', item.id)}"

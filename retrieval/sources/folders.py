@@ -1,7 +1,7 @@
 """Pictures and clips in a folder and below it, with what their file says without being opened."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, NothingThere
 from retrieval.images import kinds
+from retrieval.sources.captions import captions_in
 from retrieval.sources.uri import Row, Unseen, Uri, id_of, unreadable
 from retrieval.sources.walk import Found, Walk
 
@@ -25,12 +26,12 @@ def rows(uri: Uri) -> Iterable[Row]:
             yield unreadable(relative, beside), None
             continue
         try:
-            lines: Sequence[str | None] = _captions(folder / name, beside)
+            lines = _captions(folder / name, beside)
         except OSError as error:  # as it is indexed with those that it had, it stays
             yield unreadable(relative, f"its captions cannot be read: {error.strerror or error}"), None
             continue
         item = _item(root, relative)
-        yield from ((item, line) for line in lines or [None])
+        yield from ((item, line) for line in lines or (None,))
 
 
 def _all_of(uri: Uri) -> Iterator[Found]:
@@ -86,16 +87,15 @@ def _item(root: Path, name: str) -> Item:
     return Item(id_of(name), name, path, stamp=stamp, meta=meta, kind=kind)
 
 
-def _captions(path: Path, beside: frozenset[str]) -> list[str]:
+def _captions(path: Path, beside: frozenset[str]) -> tuple[str, ...]:
     """The lines of the text beside a file, whatever the case of its ending. Raises OSError where it cannot be read."""
     name = next((name for name in _texts(path) if name in beside), None)
     if name is None:
-        return []
+        return ()
     try:
-        lines = path.with_name(name).read_text("utf-8-sig", "replace").splitlines()
+        return captions_in(path.with_name(name).read_text("utf-8-sig", "replace"))
     except (FileNotFoundError, IsADirectoryError):
-        return []
-    return [line for line in lines if line.strip()]
+        return ()
 
 
 def _texts(path: Path) -> list[str]:
