@@ -10,16 +10,39 @@ import typer
 from cli import complete
 from cli.output import show
 
+
+def not_empty(text: str) -> str:
+    """The value of an option, as it is. Raises typer.BadParameter for an empty one, which is what an unset variable of
+    a script leaves.
+    """
+    if not text.strip():
+        raise typer.BadParameter("it is empty: give a name, or leave the option out")
+    return text
+
+
+def folder(text: str) -> Path:
+    """The folder that an option names. Raises typer.BadParameter where it names none."""
+    if "\0" in text:
+        raise typer.BadParameter("it holds a NUL, which no path can")
+    return Path(not_empty(text))
+
+
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes the GPU where there is one.")]
 IndexDir = Annotated[
     Path | None,
-    typer.Option("--index", help="The index folder.", metavar="DIR", autocompletion=complete.indexes),
+    typer.Option(
+        "--index",
+        help="The index folder.",
+        metavar="DIR",
+        parser=folder,
+        autocompletion=complete.indexes,
+    ),
 ]
 Model = Annotated[
     str | None,
     typer.Option(
         "--model", "-m", help="A run folder, a preset (mmr models), or open_clip:NAME/TAG.",
-        autocompletion=complete.models,
+        parser=not_empty, metavar="TEXT", autocompletion=complete.models,
     ),
 ]  # fmt: skip
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]

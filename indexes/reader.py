@@ -135,6 +135,11 @@ class StoreReader:
         """Numbers in a row."""
         return self.manifest["dim"]
 
+    @property
+    def holds_nothing(self) -> bool:
+        """Was nothing ever committed to it?"""
+        return self.manifest["next_row"] == 0
+
     # ---------------------------------------------------------------- ask
 
     def search(

@@ -1,11 +1,13 @@
 """build(): an index that holds exactly the pictures of a source, made or brought up to date."""
 
+import shutil
 import time
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
 from indexes import NotAnIndex, Store, StoreError
+from indexes.database import DATABASE
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
@@ -53,6 +55,7 @@ def build(
     if not only:
         uri = roots.seen_from(roots.known(path), uri, whole=another_encoder)
     items = _first_now(path, uri)  # a bad source is answered before anything is written
+    was_there = (path / DATABASE).exists()
     store = open_or_create(path, uri, encoder)
     try:
         roots.check(store, uri, only)
@@ -80,7 +83,10 @@ def build(
         ensure_exported(encoder)  # so that the first query need not
         return store, report
     except BaseException:
+        is_empty = not was_there and store.holds_nothing
         store.close()
+        if is_empty:  # what failed before its first picture leaves nothing behind
+            shutil.rmtree(path, ignore_errors=True)
         raise
 
 
@@ -92,7 +98,7 @@ def open_or_create(path: Path, uri: Uri, encoder: Encoder) -> Store:
     try:
         return Store.open(path, write=True)
     except NotAnIndex:
-        if (path / "mmr.db").exists():
+        if (path / DATABASE).exists():
             raise
         return Store.create(path, encoder.dim, **Identity.of(encoder, path).entry(), **Origin.of(uri, path).entries())
 

@@ -85,13 +85,28 @@ def _lies_in(uri: Uri, other: Uri) -> bool:
 
 
 def _parse(text: str) -> Uri:
+    _must_be_a_path(text)
     scheme, colon, rest = text.partition(":")
     if colon and scheme in SOURCES:
         path, _, query = rest.partition("?")
+        if not path:
+            raise BadRequest(f"{text} names no source: write {text}NAME, or . for this folder")
         return Uri(text, scheme, path, dict(parse_qsl(query, keep_blank_values=True)))
     # A plain path may hold any character, '?' included: it is a query only where no such file exists.
     path, query = (text, "") if Path(text).exists() else text.partition("?")[::2]
     return Uri(text, _scheme_of(Path(path), text), path, dict(parse_qsl(query, keep_blank_values=True)))
+
+
+def _must_be_a_path(text: str) -> None:
+    """Raise BadRequest for what no file can be called."""
+    if not text.strip():
+        raise BadRequest("a source is empty: name a folder, or write . for this one")
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"{text!a} is no name of a file: it holds half a character: check the path") from error
+    if "\0" in text:
+        raise BadRequest(f"{text!a} is no name of a file: it holds a NUL: check the path")
 
 
 def _scheme_of(path: Path, text: str) -> str:
