@@ -129,7 +129,7 @@ def index(
     sources: Annotated[
         list[str] | None,
         typer.Argument(
-            help="A folder of pictures, several of them, or any source; bare: what the index is of, or this folder.",
+            help="Folders of pictures, pictures, or any other source; bare: what the index is of, or this folder.",
             metavar="SOURCE",
         ),
     ] = None,

@@ -128,7 +128,7 @@ def _place(sources: tuple[str, ...]) -> Path:
     if not sources:
         return Path(FOLDER)
     uri = parse_uri(sources)
-    if uri.roots:
+    if uri.roots or len({Path(file).parent for file in uri.files}) > 1:
         raise BadRequest(f"{uri.text} are several folders: say where their index is, with --index photos.mmr")
     return (uri.root or Path()) / FOLDER
 

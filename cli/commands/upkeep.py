@@ -38,10 +38,10 @@ def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
 
 def _source(store: Store) -> dict:
     uri, origin = roots.recorded(store), Origin.recorded(store)
-    if uri is None or not (uri.roots or uri.options.exclude):
+    if uri is None or not (uri.roots or uri.files or uri.options.exclude):
         return {"source": origin.root or origin.scheme}
     left_out = {"left out": ", ".join(uri.options.exclude)} if uri.options.exclude else {}
-    return {"source": uri.text if uri.roots else origin.root, **left_out}
+    return {"source": uri.text if uri.roots or uri.files else origin.root, **left_out}
 
 
 def _beside(store: Store) -> changes.Changes:

@@ -73,7 +73,7 @@ def build(
                 on_message(left)
             starts = roots.settle(store, uri, only)
             if readmit:
-                Removed(path).readmit(lambda name: name.startswith(starts))
+                Removed(path).readmit(lambda name: roots.is_of(name, starts))
             report = update.update(store, items, encoder, on_progress, ahead, starts, uri.options.let_go)
         if report.starts == roots.EVERYTHING:
             store.set_manifest(**catalog.walked_at(started))

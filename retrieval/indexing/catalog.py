@@ -5,7 +5,7 @@
     encoder    Identity                  {"name", "fingerprint", "folder"}
     root       Origin.root               a path, as it is seen from the folder that holds the index
     source     Origin.scheme             "folder", "csv", ...
-    walk       Origin.roots, ...         {"roots", "exclude", "include_hidden", "follow"}, without those that are empty
+    walk       Origin.roots, ...         {"roots", "files", "exclude", "include_hidden", "follow"}; none that is empty
     walked     walked()                  seconds since 1970
     imported   Imported                  {"from", "compared", "cosine"}
 """
@@ -133,7 +133,7 @@ class Origin:
     root: the folder that uris are relative to, as it is seen from the folder that holds the index; None for items that
     are no files. scheme: of the source (sources/uri.py), or the tool it was imported from; None where nothing is said.
     Of a source of folders also, as it was asked for: roots, those below `root` that are walked, where there are
-    several; exclude, include_hidden, follow.
+    several; files, those that were named one by one; exclude, include_hidden, follow.
     """
 
     root: str | None
@@ -142,6 +142,7 @@ class Origin:
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
     follow: bool = False
+    files: tuple[str, ...] = ()
 
     @classmethod
     def at(cls, index: Path, root: Path | None, scheme: str) -> "Origin":
@@ -157,7 +158,7 @@ class Origin:
         left_out = uri.options
         return cls(
             found.root, found.scheme, tuple(uri.roots), tuple(left_out.exclude), left_out.include_hidden,
-            left_out.follow,
+            left_out.follow, tuple(uri.files),
         )  # fmt: skip
 
     @classmethod
@@ -167,6 +168,7 @@ class Origin:
         return cls(
             store.manifest.get(_ROOT), store.manifest.get(_SOURCE), tuple(walk.get("roots", ())),
             tuple(walk.get("exclude", ())), bool(walk.get("include_hidden")), bool(walk.get("follow")),
+            tuple(walk.get("files", ())),
         )  # fmt: skip
 
     @property
@@ -178,7 +180,7 @@ class Origin:
         """The manifest's entries that record it in a new index."""
         walk = {
             "roots": list(self.roots), "exclude": list(self.exclude), "include_hidden": self.include_hidden,
-            "follow": self.follow,
+            "follow": self.follow, "files": list(self.files),
         }  # fmt: skip
         said = {name: value for name, value in walk.items() if value}
         return {_ROOT: self.root, _SOURCE: self.scheme} | ({_WALK: said} if said else {})
@@ -201,8 +203,10 @@ class Origin:
         root = self.root_at(index)
         if root is None or not self.is_of_folders:
             return None
-        uri = Uri(root, _FOLDERS, root, {}, Options(self.exclude, self.include_hidden, follow=self.follow), self.roots)
-        return replace(uri, text=", ".join(map(str, uri.folders)))
+        options = Options(self.exclude, self.include_hidden, follow=self.follow)
+        uri = Uri(root, _FOLDERS, root, {}, options, self.roots, self.files)
+        named = f"{len(self.files)} pictures named one by one" if self.files else ""
+        return replace(uri, text=", ".join([*map(str, uri.folders), *filter(None, [named])]))
 
 
 def root_of(store: Store) -> str | None:

@@ -4,7 +4,7 @@ The manifest says it (catalog.Origin).
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +15,7 @@ from retrieval.errors import BadRequest
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Origin
 from retrieval.indexing.removed import Removed
-from retrieval.sources.uri import Uri, id_of
+from retrieval.sources.uri import Uri, id_of, of_places
 
 EVERYTHING = ("",)  # how the ids of all items start
 
@@ -35,19 +35,48 @@ def known(path: Path) -> Uri | None:
 
 
 def seen_from(held: Uri | None, uri: Uri, whole: bool = False) -> Uri:
-    """A source as the index of `held` names it: some of its several folders are a part of it, the others stay.
+    """A source as the index of `held` names it: some of its several folders, or files in them, are a part of it, and
+    the others stay. Other files that are named are added to it.
 
     whole: all of it is wanted. So it is where something else is to be left out than before.
     """
     if held is None or uri.scheme != "folder" or uri.where:
         return uri
+    all_of_it = whole or _left_out(uri) != _left_out(held)
+    if uri.files or held.files:
+        return _with_files(held, uri, all_of_it)
     names = dict(zip(_absolute(held), held.roots, strict=False))
     asked = _absolute(uri)
     if not names or not set(asked) < names.keys():
         return uri
-    if whole or _left_out(uri) != _left_out(held):
+    if all_of_it:
         return replace(held, options=uri.options)
     return replace(uri, path=held.path, roots=tuple(sorted(names[folder] for folder in asked)))
+
+
+def _with_files(held: Uri, uri: Uri, whole: bool) -> Uri:
+    """`seen_from` where files are named, or were."""
+    walked, folders = _places(held.folders), _places(uri.folders)
+    files = _places(Path(uri.path, file) for file in uri.files)
+    if not folders and all(any(file.is_relative_to(folder) for folder in walked) for file in files):
+        inside = tuple(file.relative_to(_there(held.path)).as_posix() for file in files)
+        return replace(held, options=uri.options) if whole else replace(uri, path=held.path, roots=(), files=inside)
+    if set(walked) <= set(folders) or not folders:
+        before = _places(Path(held.path, file) for file in held.files)
+        if walked or not folders or all(any(file.is_relative_to(folder) for folder in folders) for file in before):
+            return of_places(folders or walked, before + files, uri.text, uri.options)
+    if set(folders) < set(walked) and held.roots:
+        chosen = {folder.relative_to(_there(held.path)).as_posix() for folder in folders}
+        return replace(uri, path=held.path, roots=tuple(sorted(chosen)))
+    return uri
+
+
+def _places(paths: Iterable[Path]) -> list[Path]:
+    return [_there(path) for path in paths]
+
+
+def _there(path: Path | str) -> Path:
+    return Path(os.path.normpath(Path(path).absolute()))
 
 
 def _left_out(uri: Uri) -> tuple[tuple[str, ...], bool, bool]:
@@ -55,8 +84,17 @@ def _left_out(uri: Uri) -> tuple[tuple[str, ...], bool, bool]:
 
 
 def is_part(held: Uri | None, uri: Uri) -> bool:
-    """Is a source, as `seen_from` gives it, some of the folders of an index and not all?"""
-    return held is not None and held.path == uri.path and bool(uri.roots) and set(uri.roots) < set(held.roots)
+    """Is a source, as `seen_from` gives it, some of the folders of an index, or files in them, and not all of it?"""
+    if held is None or held.path != uri.path or uri.scheme != "folder":
+        return False
+    if uri.roots:
+        return set(uri.roots) < set(held.roots) and not uri.files
+    return bool(uri.files and held.folders)
+
+
+def is_of(name: str, starts: tuple[str, ...]) -> bool:
+    """Is an item one of those whose ids start so? A start that ends in a NUL is a whole id."""
+    return f"{name}\0".startswith(starts)
 
 
 def check(store: Store, uri: Uri, only: bool = False) -> None:
@@ -71,9 +109,17 @@ def check(store: Store, uri: Uri, only: bool = False) -> None:
         if (was.root, was.scheme) == (asked.root, asked.scheme):
             return
         raise _not_of(store, was.root or str(was.scheme), uri)
-    if only or is_part(before, uri) or set(_absolute(before)) <= set(_absolute(uri)):
+    if only or is_part(before, uri) or _covers(uri, before):
         return
-    raise _not_of(store, before.text if before.roots else str(was.root), uri)
+    raise _not_of(store, before.text if before.roots or before.files else str(was.root), uri)
+
+
+def _covers(uri: Uri, before: Uri) -> bool:
+    folders, files = _places(uri.folders), {_there(Path(uri.path, file)) for file in uri.files}
+    were = _places(Path(before.path, file) for file in before.files)
+    return set(_absolute(before)) <= set(_absolute(uri)) and all(
+        file in files or any(file.is_relative_to(folder) for folder in folders) for file in were
+    )
 
 
 def _not_of(store: Store, was: str, uri: Uri) -> BadRequest:
@@ -93,7 +139,7 @@ def settle(store: Store, uri: Uri, only: bool = False) -> tuple[str, ...]:
     Returns how the ids of all items of these folders start: they may be a part of the index, which stays as it is.
     """
     if not only and is_part(recorded(store), uri):
-        return tuple(id_of(f"{root}/") for root in uri.roots)
+        return (*(id_of(f"{root}/") for root in uri.roots), *(id_of(f"{file}\0") for file in uri.files))
     was, now = Origin.recorded(store), Origin.of(uri, store.path)
     if store.holds_nothing and was != now:
         store.set_manifest(**now.replacing())

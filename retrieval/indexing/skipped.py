@@ -10,17 +10,21 @@ from indexes import durable
 from retrieval.sources.uri import id_of
 
 FILE = "skipped.txt"
-_ESCAPES = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t"})  # names may hold what ends a line
+_ESCAPES = str.maketrans({"\n": "\\n", "\r": "\\r", "\t": "\\t", "\0": "\\0"})  # names may hold what ends a line
 
 
 def write(index: Path, skipped: Sequence[tuple[str, str]], starts: tuple[str, ...] = ("",)) -> Path:
-    """List these (uri, reason) in place of those whose ids start so; the file. None is made for nothing."""
+    """List these (uri, reason) in place of those that start so (roots.is_of); the file. None is made for nothing."""
     file = index / FILE
-    lines = [line for line in _lines(file) if not line.startswith(starts)]
+    lines = [line for line in _lines(file) if not _is_of(line, starts)]
     lines += [f"{_written(uri)}\t{reason.translate(_ESCAPES)}" for uri, reason in skipped]
     if lines or file.exists():
         durable.write_bytes(file, "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace"))
     return file
+
+
+def _is_of(line: str, starts: tuple[str, ...]) -> bool:
+    return line.replace("\t", "\0", 1).startswith(starts)
 
 
 class Skipped:

@@ -58,7 +58,9 @@ def is_lost(item: Item, key: str | None) -> bool:
 def explained(error: NothingThere, store: Store) -> BadRequest:
     """The same error, with the way on where the index holds items of what is gone or empty."""
     held, count = recorded(store), len(store)
-    if held is None or error.folder is None or _there(error.folder) not in map(_there, held.folders):
+    if held is None or error.folder is None:
+        return error
+    if _there(error.folder) not in map(_there, held.folders or [Path(held.path)]):
         return error
     if held.roots:
         root = id_of(Path(os.path.relpath(_there(error.folder), _there(Path(held.path)))).as_posix())

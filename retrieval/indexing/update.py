@@ -16,7 +16,7 @@ from retrieval.indexing import renames, stored, unseen
 from retrieval.indexing.cards import Card, record_of
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.removed import Removed
-from retrieval.indexing.roots import EVERYTHING
+from retrieval.indexing.roots import EVERYTHING, is_of
 from retrieval.sources.uri import Unseen
 
 COMMIT_SECONDS = 5.0  # at most about this much work is lost when the process is killed
@@ -86,7 +86,7 @@ def update(
         BadRequest: From `items`, where the source cannot be read.
         StoreError: The store cannot be written.
     """
-    known = {name: stamp for name, stamp in store.stamps().items() if name.startswith(starts)}
+    known = {name: stamp for name, stamp in store.stamps().items() if is_of(name, starts)}
     removed = Removed(store.path) if removed is None else removed
     present: set[str] = set()
     places: set[str] = set()

@@ -42,7 +42,29 @@ def _all_of(uri: Uri) -> Iterator[Found]:
     walks = [walk.below(folder) for folder in uri.folders if _is_there(folder, uri.options.let_go)]
     if uri.roots and not uri.options.let_go:
         walks = [_begun(walk, folder, found) for folder, found in zip(uri.folders, walks, strict=True)]
-    return chain(*walks, walk.behind_links())
+    return chain(*walks, walk.behind_links(), _singles(uri))
+
+
+def _singles(uri: Uri) -> Iterator[Found]:
+    """The files that are named one by one. One that its folder has no more is gone, and not among them."""
+    by_folder: dict[Path, list[str]] = {}
+    for file in uri.files:
+        path = Path(uri.path, file)
+        by_folder.setdefault(path.parent, []).append(path.name)
+    for folder, names in by_folder.items():
+        beside = _names_in(folder)
+        if isinstance(beside, Unseen):
+            yield from () if uri.options.let_go else ((folder, name, beside) for name in names)
+        else:
+            yield from ((folder, name, beside) for name in names if name in beside)
+
+
+def _names_in(folder: Path) -> "frozenset[str] | Unseen":
+    try:
+        found = frozenset(path.name for path in folder.iterdir())
+    except OSError as error:
+        return Unseen(f"cannot be read: {error.strerror or error}")
+    return found or Unseen("its folder holds nothing: is its disk there?")
 
 
 def _is_there(folder: Path, may_be_gone: bool) -> bool:

@@ -8,7 +8,7 @@
     urls:FILE                       a URL a line, or a table with a column url; only where fetching was asked for
     picturebook:N                   drawn scenes (picturebook.py)
 
-Several folders are one source: their items are named from the deepest folder that holds them all.
+Several folders and pictures are one source: items are named from the deepest folder that holds them all.
 `?column=value&column=value` keeps the rows that say so. A plain path picks its scheme by what it is. To add a source,
 write `f(uri) -> Iterable[(Item, caption or None)]`, a row a caption, those of a picture together, and name it in
 SOURCES.
@@ -25,8 +25,9 @@ from urllib.parse import parse_qsl
 
 from retrieval.datatypes import Item, Pair
 from retrieval.errors import BadRequest, NothingThere
+from retrieval.images import kinds
 from retrieval.sources import archives, folders, tables
-from retrieval.sources.uri import Options, Row, Uri
+from retrieval.sources.uri import Options, Row, Uri, is_file, of_places
 
 __all__ = ["SOURCES", "Options", "Row", "Uri", "open_items", "open_mixture", "open_pairs", "parse_uri"]
 
@@ -61,22 +62,27 @@ def parse_uri(text: str | Uri | Sequence[str], options: Options | None = None) -
 
 
 def _together(texts: Sequence[str]) -> Uri:
-    """Several folders as one source; one that lies in another is part of it."""
+    """Several folders and pictures as one source; what lies in one of the folders is part of it."""
     uris = [_parse(text) for text in texts]
     other = next((uri for uri in uris if uri.scheme != "folder" or uri.where), None)
     if other and len(uris) > 1:
-        raise BadRequest(f"{other.text} is no folder: several sources must be folders: give it an --index of its own")
-    outermost = [uri for uri in uris if not any(_lies_in(uri, one) for one in uris)]
+        raise BadRequest(
+            f"{other.text} is no folder: several sources must be folders, or pictures: give it an --index of its own"
+        )
+    walked = [uri for uri in uris if not uri.files]
+    outermost = [uri for uri in walked if not any(_lies_in(uri, one) for one in walked)]
     kept = list({os.path.realpath(uri.path): uri for uri in reversed(outermost)}.values())[::-1]
-    if len(kept) == 1:
-        return kept[0]
-    paths = [os.path.normpath(Path(uri.path).absolute()) for uri in kept]
-    try:
-        common = os.path.commonpath(paths)
-    except ValueError as error:  # two drives
-        raise BadRequest(f"{' and '.join(texts)} have no folder in common: give each an --index of its own") from error
-    roots = sorted(Path(path).relative_to(common).as_posix() for path in paths)
-    return Uri(", ".join(texts), "folder", common, {}, roots=tuple(roots))
+    if len(uris) == 1 or (len(kept) == 1 and len(walked) == len(uris)):
+        return [*kept, *uris][0]
+    folders = [Path(os.path.normpath(Path(uri.path).absolute())) for uri in kept]
+    files = [Path(os.path.normpath(Path(uri.path, file).absolute())) for uri in uris for file in uri.files]
+    found = of_places(folders, files, _listed(texts))
+    parents = {uri.path for uri in uris}
+    return replace(found, path=parents.pop()) if len(parents) == 1 and not folders else found
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(texts) if len(texts) < 4 else f"{', '.join(texts[:2])} and {len(texts) - 2} more"
 
 
 def _lies_in(uri: Uri, other: Uri) -> bool:
@@ -94,7 +100,14 @@ def _parse(text: str) -> Uri:
         return Uri(text, scheme, path, dict(parse_qsl(query, keep_blank_values=True)))
     # A plain path may hold any character, '?' included: it is a query only where no such file exists.
     path, query = (text, "") if Path(text).exists() else text.partition("?")[::2]
-    return Uri(text, _scheme_of(Path(path), text), path, dict(parse_qsl(query, keep_blank_values=True)))
+    found = Uri(text, _scheme_of(Path(path), text), path, dict(parse_qsl(query, keep_blank_values=True)))
+    return found if found.scheme != "folder" else _of_a_file(found)
+
+
+def _of_a_file(uri: Uri) -> Uri:
+    """The same, where it names a file of its folder instead of the folder."""
+    path = Path(uri.path)
+    return replace(uri, path=str(path.parent), files=(path.name,)) if is_file(path) else uri
 
 
 def _must_be_a_path(text: str) -> None:
@@ -116,10 +129,12 @@ def _scheme_of(path: Path, text: str) -> str:
                  ".tar": "webdataset", ".txt": "urls"}  # fmt: skip
     if path.suffix.lower() in by_ending:
         return by_ending[path.suffix.lower()]
+    if path.suffix.lower() in kinds.PICTURES | kinds.CLIPS and path.exists():
+        return "folder"
     if not path.exists():
         raise BadRequest(f"no such file or folder: {text}: check the path")
     raise BadRequest(
-        f"{text} is no source: give a folder, a .csv, .jsonl, .parquet, .tar or .txt file, or {_schemes()}"
+        f"{text} is no source: give a folder, a picture, a .csv, .jsonl, .parquet, .tar or .txt file, or {_schemes()}"
     )
 
 

@@ -1,5 +1,6 @@
 """What every kind of source shares: a source taken apart, what was allowed or left out, and a row."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Uri:
     """`scheme:path?key=value`, taken apart. text: as it was typed.
 
     roots: of several folders, each relative to `path`, the deepest folder that holds them all; empty for one source.
+    files: pictures that were named one by one, relative to `path` as well; where there are no roots, those alone.
     """
 
     text: str
@@ -41,10 +43,13 @@ class Uri:
     where: dict[str, str]
     options: Options = field(default_factory=Options)
     roots: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
 
     @property
     def folders(self) -> list[Path]:
-        """The folders that are walked, of a source that is one or several."""
+        """The folders that are walked, of a source that is one or several; none of one that is files alone."""
+        if self.files and not self.roots:
+            return []
         return [Path(self.path, root) for root in self.roots or ("",)]
 
     @property
@@ -55,6 +60,24 @@ class Uri:
         if self.scheme == "webdataset":
             return pattern_root(self.path)
         return Path(self.path).parent if self.scheme in ("csv", "jsonl", "parquet") else None
+
+
+def of_places(folders: list[Path], files: list[Path], text: str, options: Options | None = None) -> Uri:
+    """Several folders and single files as one source, which is named from the deepest folder that holds them all.
+
+    Files that lie in one of the folders are part of it. Raises BadRequest where nothing holds them all.
+    """
+    files = [file for file in files if not any(file.is_relative_to(folder) for folder in folders)]
+    try:
+        common = os.path.commonpath([*folders, *(file.parent for file in files)])
+    except ValueError as error:  # two drives
+        raise BadRequest(f"{text} have no folder in common: give each an --index of its own") from error
+    roots, singles = (
+        tuple(sorted({path.relative_to(common).as_posix() for path in paths})) for paths in (folders, files)
+    )
+    one = not files and len(roots) == 1
+    path = str(folders[0]) if one else common
+    return Uri(text, "folder", path, {}, options or Options(), () if one else roots, singles)
 
 
 def pattern_root(pattern: str) -> Path:

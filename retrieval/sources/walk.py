@@ -57,7 +57,8 @@ class Walk:
         waiting = [top]
         while waiting:
             folder = waiting.pop()
-            if folder != top and not self._is_new(folder) and linked:
+            is_new = self._is_new(folder)
+            if linked and folder != top and not is_new:
                 continue
             try:
                 with os.scandir(folder) as entries:
