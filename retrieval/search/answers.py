@@ -1,5 +1,6 @@
 """From queries to hits: the items or captions nearest to each, less those that the request rules out."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,8 +54,10 @@ class Asked:
     diversity: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.k < 1:
+        if not self.k >= 1:
             raise BadRequest("k must be at least 1: give -k 10")
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise BadRequest(f"--min-score {self.min_score:g} is no cosine: give, say, 0.25")
         if not 0 <= self.diversity <= 1:
             raise BadRequest(f"--diverse {self.diversity:g} is not between 0 and 1: give --diverse 0.5")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
