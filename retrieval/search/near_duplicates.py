@@ -101,7 +101,7 @@ def _owners(vectors: np.ndarray, degrees: np.ndarray, least: float) -> np.ndarra
             near[one] = False
             if near.any():
                 owner[near] = owner[one] = one
-    for one in np.flatnonzero(owner < 0):
+    for one in np.flatnonzero(owner < 0).tolist():
         _let_in(vectors, owner, one, least)
     return owner
 
