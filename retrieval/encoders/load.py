@@ -116,7 +116,7 @@ def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
         return _tokenizer_of(folder, text["parts"][0])
     if text["type"] == "open_clip":
         return open_clip.OpenClipTokenizer.of_model(text["name"])
-    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text(), text["context"])
+    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text("utf-8"), text["context"])
 
 
 def load_open_clip(rest: str) -> DualEncoder:

@@ -34,7 +34,7 @@ def load(folder: Path, facts: Facts) -> Tokenizer:
 def _caption(folder: Path, facts: Facts) -> Tokenizer:
     from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 
-    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text(), facts["context"])
+    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text("utf-8"), facts["context"])
 
 
 def _clip(folder: Path, facts: Facts) -> Tokenizer:
