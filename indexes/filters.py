@@ -62,6 +62,9 @@ class Condition:
     values: tuple
 
 
+_Test = Callable[[Condition], Condition]  # of a field
+
+
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str  # number, text, date, name, keyword, sign, end
@@ -69,12 +72,17 @@ class _Token:
     at: int
 
 
-def parse(where: str, inside: Sequence[str] = ()) -> Condition:
+def parse(
+    where: str, inside: Sequence[str] = (), own: Sequence[str] | None = None, several: Sequence[str] = ()
+) -> Condition:
     """Read an expression as a condition on the fields of records.
 
     Args:
         where: The expression, as this module's docstring shows it.
-        inside: Objects among the fields in which a name is looked for as well.
+        inside: Objects among the fields in which a name is looked for as well, the first that has it.
+        own: The names that are looked for beside those objects; None for every name.
+        several: Of those, the fields that may be lists: a comparison is met where any of their values meets it, `!=`
+            where there is one and none is equal.
 
     Returns:
         The condition. Nothing of the expression stands in its SQL: names and values are question marks.
@@ -87,10 +95,8 @@ def parse(where: str, inside: Sequence[str] = ()) -> Condition:
         ('$."year"', 2011)
     """
     if any("\ud800" <= letter <= "\udfff" for letter in where):
-        raise BadFilter(
-            f"--where {where!r} holds bytes that are no text: name such items by their id, as `mmr ls` does"
-        )
-    parser = _Parser(where, _tokens(where), inside)
+        raise BadFilter(f"--where {where!r} holds bytes that are no text: name such items as `mmr ls` does")
+    parser = _Parser(where, _tokens(where), inside, own, several)
     condition = parser.either()
     parser.expect_end()
     return condition
@@ -133,6 +139,14 @@ def _folded(content: bytes | None) -> str | None:
     )  # names may hold bytes that are no text
 
 
+def _folded_sql(field: Condition) -> str:
+    return f"{_FOLD}(CAST({field.sql} AS BLOB))"
+
+
+def _both(one: Condition, other: Condition) -> Condition:
+    return Condition(f"({one.sql} AND {other.sql})", one.values + other.values)
+
+
 def fold(text: str) -> str:
     """A text as `contains` and `like` compare it: neither case nor how marks are spelled (NFC, NFD) differs."""
     if text.isascii():
@@ -153,8 +167,11 @@ def _truth(field: Condition, wanted: bool) -> Condition:
 class _Parser:
     """Recursive descent: either (or), both (and), one (not, parentheses, comparison)."""
 
-    def __init__(self, where: str, tokens: list[_Token], inside: Sequence[str]) -> None:
-        self._where, self._tokens, self._inside = where, tokens, inside
+    def __init__(
+        self, where: str, tokens: list[_Token], inside: Sequence[str], own: Sequence[str] | None,
+        several: Sequence[str],
+    ) -> None:  # fmt: skip
+        self._where, self._tokens, self._inside, self._own, self._several = where, tokens, inside, own, several
         self._next, self._depth = 0, 0
 
     def either(self) -> Condition:
@@ -189,10 +206,12 @@ class _Parser:
             self._depth -= 1
 
     def _comparison(self) -> Condition:
-        field = self._field(self._name())
+        name = self._name()
+        field = self._field(name)
+        any_of = self._any_of(name, field)
         sign = self._take("sign")
         if sign and sign.text in _COMPARE:
-            return self._compared(field, _COMPARE[sign.text], self._value())
+            return self._compared_any(field, any_of, _COMPARE[sign.text], self._value())
         if sign:
             self._next -= 1
         if self._take("keyword", "is"):
@@ -200,11 +219,12 @@ class _Parser:
             self._expect("keyword", "null")
             return Condition(f"({field.sql} IS {sql_not}NULL)", field.values)
         negated = bool(self._take("keyword", "not"))
-        found = self._verb(field)
-        if found is None and negated:
+        test = self._verb()
+        if test is None and negated:
             raise self._error("`in` is expected (or like, between, contains)")
-        if found is None:
+        if test is None:
             return _truth(field, True)
+        found = any_of(test)
         return Condition(f"(NOT {found.sql})", found.values) if negated else found
 
     def _name(self) -> str:
@@ -217,20 +237,22 @@ class _Parser:
             raise self._error("the name of a field is expected")
         return name.text
 
-    def _verb(self, field: Condition) -> Condition | None:
-        """What follows a field as a word; None where none does."""
+    def _verb(self) -> _Test | None:
+        """What is asked of a field by a word; None where none follows."""
         if self._take("keyword", "in"):
-            return self._among(field)
+            values = self._values()
+            return lambda one: self._among(one, values)
         if self._take("keyword", "contains"):
             sought = fold(str(self._value()))
-            return Condition(f"ifnull(instr({_FOLD}(CAST({field.sql} AS BLOB)), ?) > 0, 0)", (*field.values, sought))
+            return lambda one: Condition(f"ifnull(instr({_folded_sql(one)}, ?) > 0, 0)", (*one.values, sought))
         if self._take("keyword", "like"):
-            return Condition(f"ifnull({_FOLD}(CAST({field.sql} AS BLOB)) LIKE ?, 0)", (*field.values, self._pattern()))
+            pattern = self._pattern()
+            return lambda one: Condition(f"ifnull({_folded_sql(one)} LIKE ?, 0)", (*one.values, pattern))
         if self._take("keyword", "between"):
-            low = self._compared(field, ">=", self._value())
+            low = self._value()
             self._expect("keyword", "and")
-            high = self._compared(field, "<=", self._value())
-            return Condition(f"({low.sql} AND {high.sql})", low.values + high.values)
+            high = self._value()
+            return lambda one: _both(self._compared(one, ">=", low), self._compared(one, "<=", high))
         return None
 
     def _pattern(self) -> str:
@@ -240,26 +262,52 @@ class _Parser:
             raise self._error(f"a pattern of more than {_LONGEST_PATTERN} letters")
         return pattern
 
-    def _among(self, field: Condition) -> Condition:
+    def _any_of(self, name: str, field: Condition) -> Callable[[_Test], Condition]:
+        """How a test of a field is asked: of one that may be a list, is it met by any of its values?"""
+        if name not in self._several:
+            return lambda test: test(field)
+
+        def any_of(test: _Test) -> Condition:
+            one = test(Condition("each.value", ()))
+            sql = f"EXISTS (SELECT 1 FROM json_each(fields, ?) AS each WHERE {one.sql})"
+            return Condition(sql, (f'$."{name}"', *one.values))
+
+        return any_of
+
+    def _compared_any(
+        self, field: Condition, any_of: Callable[[_Test], Condition], sign: str, value: Value
+    ) -> Condition:
+        if value is None or isinstance(value, bool):
+            return self._compared(field, sign, value)
+        if sign != "<>":
+            return any_of(lambda one: self._compared(one, sign, value))
+        equal = any_of(lambda one: self._compared(one, "=", value))
+        return Condition(f"({field.sql} IS NOT NULL AND NOT {equal.sql})", (*field.values, *equal.values))
+
+    def _values(self) -> list[Value]:
         self._expect("sign", "(")
         values = [self._value()]
         while self._take("sign", ","):
             values.append(self._value())
         self._expect("sign", ")")
+        return values
+
+    def _among(self, field: Condition, values: list[Value]) -> Condition:
         texts = tuple(value for value in values if type(value) is str)
         marks = ", ".join("?" * len(texts))
         options = [self._compared(field, "=", value) for value in values if type(value) is not str]
         if texts:
             options.append(Condition(f"ifnull(CAST({field.sql} AS TEXT) IN ({marks}), 0)", (*field.values, *texts)))
         sql = " OR ".join(option.sql for option in options)
-        given = tuple(value for option in options for value in option.values)
-        return Condition(f"({sql})", given)
+        return Condition(f"({sql})", tuple(value for option in options for value in option.values))
 
     def _field(self, name: str) -> Condition:
+        own = [""] if self._own is None or name in self._own else []
+        places = [*own, *(f'"{each}".' for each in (self._inside if name not in self._several else ()))]
         # Some versions of SQLite compare a path with the key as the JSON spells it: with its escapes.
         ways = [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
         spelled = dict.fromkeys(one for way in ways for one in (way, json.dumps(way)[1:-1]))
-        paths = [f'$.{place}"{one}"' for one in spelled for place in ("", *(f'"{each}".' for each in self._inside))]
+        paths = [f'$.{place}"{one}"' for place in places for one in spelled]
         if len(paths) == 1:
             return Condition("json_extract(fields, ?)", tuple(paths))
         return Condition(f"coalesce({', '.join(['json_extract(fields, ?)'] * len(paths))})", tuple(paths))

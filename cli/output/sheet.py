@@ -12,6 +12,7 @@ from PIL import Image
 from indexes import durable
 from retrieval.datatypes import Hit
 from retrieval.errors import ImageError
+from retrieval.sources.within import Within
 
 _SIDE = 224  # pixels of a thumbnail's longer side
 
@@ -63,20 +64,21 @@ def _section(section: Section) -> str:
 
 
 def _figure(hit: Hit, root: str | None) -> str:
-    source = _thumbnail(hit.uri, hit.meta, root)
+    source = _thumbnail(hit.uri, hit.within, root, hit.kind)
     words = html.escape(hit.caption or hit.uri)
+    told = "\n".join([hit.uri, *hit.captions[1:]])
     sure = "" if hit.confidence is None else f" · {hit.confidence:.0%}"
     return (
-        f'<figure><img loading="lazy" alt="{words}" title="{html.escape(hit.uri)}" src="{source}">'
+        f'<figure><img loading="lazy" alt="{words}" title="{html.escape(told)}" src="{source}">'
         f'<figcaption><span class="score">{hit.rank} · {hit.score:.3f}{sure}</span> {words}</figcaption></figure>'
     )
 
 
-def _thumbnail(uri: str, meta: dict, root: Path | str | None) -> str:
+def _thumbnail(uri: str, place: Within | None, root: Path | str | None, kind: str = "picture") -> str:
     """The picture of an item as a data URI; an empty one where it cannot be read any more."""
     from retrieval.sources import reopen
 
-    return _as_data(lambda: reopen.open_again(uri, meta, root, at_least=_SIDE))
+    return _as_data(lambda: reopen.open_again(uri, place, root, at_least=_SIDE, kind=kind))
 
 
 def _of_query(path: Path) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.sources.registry import open_items
-from retrieval.sources.within import INSIDE
 
 TASKS = ("single", "multiple", "number")
 SEPARATOR = "|"  # between the names of a row with several labels
@@ -63,7 +62,7 @@ def open_examples(source: str, column: str, task: str = "single") -> Examples:
     items = list(open_items(source))
     values = [item.caption if column == "caption" else item.meta.get(column) for item in items]
     if all(value is None for value in values):
-        known = sorted({key for item in items for key in item.meta if key != INSIDE})
+        known = sorted({key for item in items for key in item.meta})
         near = difflib.get_close_matches(column, known, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"use --label with one of {', '.join(known) or 'its columns'}"
         raise BadRequest(f"{source} has nothing in a column `{column}`: {hint}")

@@ -64,4 +64,4 @@ def _answered(
 def _with(record: Record, answer: tuple, field: str) -> Record:
     value, sure = answer
     said = {field: value} if sure is None else {field: value, f"{field}_probability": round(sure, 4)}
-    return Card.of(record).saying(said).record(record.id, record.stamp, record.fields)
+    return Card.of(record).labelled(said).record(record.id, record.stamp, record.fields)

@@ -68,7 +68,7 @@ def fill(
     """
     rows = store.rows()
     vectors, records = stored.vectors(store, rows), store.records(rows)
-    values = [Card.of(record).meta.get(column) for record in records]
+    values = [Card.of(record).fields.get(column) for record in records]
     given = ["" if value is None else str(value).strip() for value in values]
     names = sorted({label for label in given if label})
     if len(names) < 2:
@@ -92,4 +92,4 @@ def fill(
 def _said(record: Record, field: str, names: list[str], scores: np.ndarray) -> Record:
     best = int(scores.argmax())
     said = {field: names[best], f"{field}_probability": round(float(scores[best] / scores.sum()), 4)}
-    return Card.of(record).saying(said).record(record.id, record.stamp, record.fields)
+    return Card.of(record).labelled(said).record(record.id, record.stamp, record.fields)
