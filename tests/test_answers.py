@@ -221,6 +221,7 @@ def test_diverse_answers_keep_their_scores(retriever):
 
 def test_a_picture_finds_its_captions(photos, toy):
     (photos / "red.txt").write_text("something red\n")
+    Image.new("RGB", (8, 8)).save(photos / "silent.png")
     (photos / "blue é.txt").write_text("a green field\n")
     with Retriever.build(str(photos), photos / ".mmr", toy)[0] as retriever:
         found = retriever.captions(str(photos / "red.png"), Asked(k=9))
@@ -232,7 +233,8 @@ def test_a_picture_finds_its_captions(photos, toy):
         below = retriever.captions("red", Asked(inside="more"))
         assert [(hit.uri, hit.caption) for hit in below] == [("more/green.jpg", "a green field")]
         with pytest.raises(BadRequest, match="has a caption"):
-            retriever.captions("red", Asked(where="uri == 'none'"))
+            retriever.captions("red", Asked(where="uri == 'silent.png'"))
+        assert retriever.captions("red", Asked(where="uri == 'none'")) == []
 
 
 # ---------------------------------------------------------------- duplicates

@@ -87,20 +87,25 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
             _say_what_is_new(retriever.store)
         if any(section.hits for section in sections):
             return show.OK
-        if mistyped := filters.unknown_fields(retriever.store, asked.where):
-            show.note(mistyped)
-    if asked.min_confidence is not None or asked.min_score is not None:
-        show.note("no good match")
+        show.note(filters.nothing(retriever.store, asked.where, asked.inside) or _why_none(bool(given), asked))
     return show.NONE
+
+
+def _why_none(queries: bool, asked: Asked) -> str:
+    """Where there are items to answer with."""
+    if not queries:
+        return "there is no query: write one a line into the file of --queries"
+    if asked.min_confidence is not None or asked.min_score is not None:
+        return "no good match"
+    return "nothing but what was asked with"
 
 
 def _update(path: Path, place: Place) -> None:
     """Index what is new or changed; an encoder is loaded only where something is."""
     with Store.open(path) as store:
-        uri = roots.recorded(store)
+        uri = roots.source(store)
         if uri is None:
-            was = catalog.Origin.recorded(store).scheme
-            raise BadRequest(f"{path} is of a source ({was}) that it cannot find again: run `mmr index SOURCE`")
+            raise BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")
         since = changes.count(store, uri)
     if since:
         from cli.commands import indexing

@@ -161,6 +161,8 @@ class Captions:
         for row, record in zip(rows.tolist(), store.records(rows), strict=True):
             for caption in Card.of(record).captions:
                 first.setdefault(caption, row)
+        if not len(rows):
+            return cls(condition, (), rows, np.empty((0, store.dim), np.float32))
         if not first:
             raise BadRequest(f"no item of {store.path} has a caption: index a source with captions, or search pictures")
         texts = tuple(first)
