@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from indexes.distribution import UPGRADE
 from retrieval import engine
 from retrieval.encoders.build import from_spec
 from retrieval.encoders.encoder import FORMAT_VERSION, MANIFEST, WEIGHTS, DualEncoder, EncoderSpec
@@ -82,7 +83,7 @@ def load_run(folder: Path | str) -> DualEncoder:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest["format"] > FORMAT_VERSION:
-            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `{UPGRADE}`")
         return _read_run(folder, manifest)
     except MissingModel:
         raise

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from indexes import durable
+from indexes.distribution import UPGRADE
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.heads import examples, fusions
 from retrieval.heads.config import HeadConfig
@@ -177,7 +178,7 @@ def load_head(folder: Path | str) -> Head:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
         if manifest.pop("format") > FORMAT_VERSION:
-            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `{UPGRADE}`")
         config = from_json(HeadConfig, json.loads((folder / CONFIG).read_text()))
         tensors = load_file(folder / WEIGHTS)
         module = fusions.rebuild(config, manifest["dims"], len(manifest["names"]) or 1, tensors)
