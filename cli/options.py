@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli import complete
+from cli import complete, config
 from cli.output import show
 
 
@@ -27,17 +27,17 @@ def folder(text: str) -> Path:
     return Path(not_empty(text))
 
 
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes the GPU where there is one.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="auto takes the GPU where there is one.", envvar="MMR_DEVICE", callback=config.device_option),
+]
 IndexDir = Annotated[
     Path | None,
     typer.Option(
-        "--index",
-        help="The index folder.",
-        metavar="DIR",
-        parser=folder,
-        autocompletion=complete.indexes,
+        "--index", help="The index folder.", metavar="DIR", parser=folder, autocompletion=complete.indexes,
+        envvar="MMR_INDEX", callback=config.index_option,
     ),
-]
+]  # fmt: skip
 Model = Annotated[
     str | None,
     typer.Option(

@@ -54,6 +54,10 @@ class Unreachable(ImageError):
     """A picture cannot be read now: its disk, share or server fails. Its bytes may be as good as ever."""
 
 
+class NeedsLibrary(ImageError):
+    """A picture or a clip of a kind that needs one more library: `str(error)` ends with how it is installed."""
+
+
 def first_line(error: Exception) -> str:
     """An error's reason, as a part of a message of one line.
 

@@ -30,8 +30,7 @@ def rm(
         found = called.rows(store, asked) if by_name else store.rows(filters.condition(store, where, inside))
         records = list({record.id: record for record in store.records(found)}.values())
         if not records:
-            if mistyped := filters.unknown_fields(store, where):
-                show.note(mistyped)
+            show.note(filters.nothing(store, where, inside) or "no name was given")
             return show.NONE
         if not (sure or _agreed(f"remove {len(records)} of {len(store)} items from {path}? Their files stay.")):
             show.note("nothing was removed")

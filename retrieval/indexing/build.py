@@ -12,7 +12,7 @@ from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
-from retrieval.errors import BadRequest, NothingThere
+from retrieval.errors import BadRequest, NothingThere, RetrievalError
 from retrieval.indexing import adoption, approximate, catalog, reencode, roots, unseen, update
 from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.prefetch import Ahead
@@ -82,10 +82,10 @@ def build(
         approximate.keep(store, encoder, recall, memory, on_message, device)
         ensure_exported(encoder)  # so that the first query need not
         return store, report
-    except BaseException:
+    except BaseException as error:
         is_empty = not was_there and store.holds_nothing
         store.close()
-        if is_empty:  # what failed before its first picture leaves nothing behind
+        if is_empty and isinstance(error, RetrievalError):  # a source that fails before its first picture
             shutil.rmtree(path, ignore_errors=True)
         raise
 
