@@ -49,6 +49,14 @@ def seen(root):
         return changes.count(store, roots.recorded(store)), changes.glance(store, seconds=10)
 
 
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_a_folder_of_which_nothing_can_be_known(root, faults, code):
+    faults.fail(root / "x", code)
+    report, held = index(root)
+    assert (held, report.unseen, report.removed) == (ALL, 2, 0)
+    assert (seen(root)[0].gone, bool(seen(root)[1])) == (0, False)
+
+
 ALL = {"a.png", "x/b.png", "x/y/c.png", "z/d.png"}
 
 
@@ -169,6 +177,38 @@ def test_one_root_of_several(tmp_path):
         index(tmp_path, both)
     report, held = index(tmp_path, both, let_go=True)
     assert (report.removed, held) == (2, {"p/a.png"})
+
+
+@pytest.mark.parametrize("inside", ["", "x"])
+@pytest.mark.parametrize("left", ["nothing", "an empty folder", "a stray picture"])
+def test_a_disk_within_the_folders_that_is_not_mounted(root, outside, monkeypatch, inside, left):
+    disk = root / inside
+    there = {disk}
+    monkeypatch.setattr(type(root), "is_mount", lambda path: path in there)
+    monkeypatch.setattr(os.path, "ismount", lambda path: path in there)
+
+    def again(**options):
+        retriever, report = Retriever.build(parse_uri(str(root), Options(**options)), outside, ToyEncoder())
+        with retriever:
+            return report, set(retriever.store.stamps())
+
+    assert again() == again()
+    there.clear()
+    shutil.move(disk, root.parent / "away")
+    if left == "an empty folder" and inside:
+        disk.mkdir()
+    elif left == "a stray picture" or not inside:  # of a root nothing else is said: it is refused
+        picture(disk / "stray.png", (0, 0, 255))
+    report, held = again()
+    assert held >= ALL
+    assert report.skipped == [(inside or ".", "its disk is not mounted")]
+    with Store.open(outside) as store:
+        assert changes.count(store, roots.recorded(store)).gone == 0
+        assert not changes.glance(store, seconds=10)
+    assert again()[1] == held  # and so the next time
+    lost = {name for name in ALL if name.startswith(inside)}
+    assert again(let_go=True)[1] == held - lost
+    assert again()[0].skipped == []
 
 
 def test_a_root_that_cannot_be_read_is_refused(root, faults):

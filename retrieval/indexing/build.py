@@ -54,6 +54,7 @@ def build(
     uri = parse_uri(source)
     if not only:
         uri = roots.seen_from(roots.known(path), uri, whole=another_encoder)
+    uri = _expecting(path, uri)
     items = _first_now(path, uri)  # a bad source is answered before anything is written
     was_there = (path / DATABASE).exists()
     store = open_or_create(path, uri, encoder)
@@ -76,7 +77,8 @@ def build(
                 Removed(path).readmit(lambda name: roots.is_of(name, starts))
             report = update.update(store, items, encoder, on_progress, ahead, starts, uri.options.let_go)
         if report.starts == roots.EVERYTHING:
-            store.set_manifest(**catalog.walked_at(started))
+            before = frozenset() if uri.options.let_go else uri.options.expected
+            store.set_manifest(**catalog.walked_at(started, before | uri.options.mounts, path))
         if store.derived.recorded is None:  # its rows were written anew
             recall = recall or asked_before
         approximate.keep(store, encoder, recall, memory, on_message, device)
@@ -114,6 +116,14 @@ def _first_now(path: Path, uri: Uri) -> Iterable[Item]:
     except NothingThere as error:
         raise _explained(error, path) from error
     return chain([] if first is None else [first], items)
+
+
+def _expecting(path: Path, uri: Uri) -> Uri:
+    try:
+        with Store.open(path) as store:
+            return roots.expecting(store, uri)
+    except (StoreError, OSError):
+        return uri
 
 
 def _explained(error: NothingThere, path: Path) -> BadRequest:

@@ -8,11 +8,12 @@
     walk       Origin.roots, ...         {"roots", "files", "exclude", "include_hidden", "follow"}; none that is empty
     asked      Origin.asked              Asked: of a source that is no folder, {"file" or "name", "where", "urls"}
     walked     walked()                  seconds since 1970
+    mounts     mounts()                  where disks were mounted, as it is seen from the folder that holds the index
     imported   Imported                  {"from", "compared", "cosine"}
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from retrieval.encoders.protocol import Encoder
 
 _ENCODER, _ROOT, _SOURCE, _WALK, _WALKED, _IMPORTED = "encoder", "root", "source", "walk", "walked", "imported"
-_ASKED = "asked"
+_ASKED, _MOUNTS = "asked", "mounts"
 _FOLDERS = "folder"  # the scheme of a source of files
 
 
@@ -278,9 +279,17 @@ def walked(store: Store) -> float:
     return store.manifest.get(_WALKED, 0.0)
 
 
-def walked_at(seconds: float) -> dict[str, Any]:
-    """The manifest's entry for when the folders were last looked through, in seconds since 1970."""
-    return {_WALKED: seconds}
+def walked_at(seconds: float, mounts: Iterable[Path], index: Path) -> dict[str, Any]:
+    """The manifest's entries for when the folders of the index at that path were last looked through, in seconds since
+    1970, and for those of them that other disks were mounted at.
+    """
+    return {_WALKED: seconds, _MOUNTS: sorted(_from_index(mount, index) for mount in mounts)}
+
+
+def mounts(store: Store) -> frozenset[Path]:
+    """The folders that other disks were mounted at when its folders were last looked through, absolute."""
+    said = store.manifest.get(_MOUNTS) or []
+    return frozenset(Path(_on_this_machine(name, store.path)) for name in said if isinstance(name, str))
 
 
 # ---------------------------------------------------------------- the import

@@ -55,7 +55,7 @@ def count(store: Store, uri: Uri) -> Changes:
 
     counting = _Counting(store)
     try:
-        for item in unseen.places(open_items(uri), counting.known):
+        for item in unseen.places(open_items(roots.expecting(store, uri)), counting.known):
             counting.add(item)
     except NothingThere as error:
         raise unseen.explained(error, store) from error
@@ -130,6 +130,7 @@ class _Look:
     def __init__(self, store: Store, uri: Uri, until: float, entries: int) -> None:
         self._store, self._root, self._until, self._entries = store, Path(uri.path), until, entries
         self._since, self._skipped, self._removed = _since(store), Skipped(store.path), Removed(store.path)
+        self._expected = catalog.mounts(store)
         self._follow, self._roots = uri.options.follow, set(uri.folders)
         self._waiting = [(-_time_of(folder), str(folder), Rules(folder, uri.options)) for folder in uri.folders]
         heapq.heapify(self._waiting)
@@ -149,6 +150,8 @@ class _Look:
         return enough
 
     def _at(self, folder: Path, rules: Rules, fresh: bool) -> None:
+        if folder in self._expected and not os.path.ismount(folder):
+            return
         start = id_of((folder / "_").relative_to(self._root).as_posix()).removesuffix("_")
         try:
             rules.read(folder)
@@ -162,7 +165,8 @@ class _Look:
             heapq.heappush(self._waiting, (-_time_of(path), path, rules))
         if fresh and (ids or subfolders or links or folder not in self._roots):  # of a disk that is there
             self._compare(folder, ids)  # where its listing was cut short, it is enough by now, and nothing is missed
-            self._miss(start, ids, {id_of(name) for name in (*subfolders, *links)})
+            away = [mount.name for mount in self._expected if mount.parent == folder]
+            self._miss(start, ids, {id_of(name) for name in (*subfolders, *links, *away)})
 
     def _is_strange(self, ids: dict[str, str]) -> bool:
         """Is there a file in a folder, and none that the index or its list of what was skipped knows?"""

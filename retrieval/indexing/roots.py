@@ -12,6 +12,7 @@ import numpy as np
 
 from indexes import Record, Store, StoreError
 from retrieval.errors import BadRequest
+from retrieval.indexing import catalog
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Origin
 from retrieval.indexing.removed import Removed
@@ -40,6 +41,11 @@ def known(path: Path) -> Uri | None:
             return recorded(store)
     except (StoreError, OSError):
         return None
+
+
+def expecting(store: Store, uri: Uri) -> Uri:
+    """The same source, for which it is known where disks were mounted when the index was made of it."""
+    return replace(uri, options=replace(uri.options, expected=catalog.mounts(store)))
 
 
 def seen_from(held: Uri | None, uri: Uri, whole: bool = False) -> Uri:

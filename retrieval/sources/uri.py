@@ -17,7 +17,8 @@ class Options:
 
     exclude: globs, as in a .gitignore. include_hidden: also names that start with a dot. urls: pictures may be fetched;
     local_urls: also from this machine and the network it is in. follow: links to folders are followed; where they are
-    not, a walk puts those that it passes over into `links`. let_go: folders that are gone or empty may be so.
+    not, a walk puts those that it passes over into `links`. let_go: folders that are gone or empty may be so. expected:
+    folders that other disks were mounted at; a walk puts those where one is into `mounts`.
     """
 
     exclude: tuple[str, ...] = ()
@@ -27,6 +28,8 @@ class Options:
     follow: bool = False
     let_go: bool = False
     links: set[Path] = field(default_factory=set, compare=False, repr=False)
+    expected: frozenset[Path] = field(default_factory=frozenset, compare=False, repr=False)
+    mounts: set[Path] = field(default_factory=set, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ class Walk:
     def below(self, root: Path) -> Iterator[Found]:
         """What is in a folder and below it, in the order of names, without what lies behind links."""
         yield from self._down(root, Rules(root, self._options))
+        for mount in self._options.expected if not self._options.let_go else ():
+            if mount.is_relative_to(_there(root)) and not os.path.lexists(mount):
+                yield root / mount.relative_to(_there(root)), "", Unseen("its disk is not mounted")
 
     def behind_links(self) -> Iterator[Found]:
         """What lies behind the links that were met, where they are followed."""
@@ -60,6 +63,8 @@ class Walk:
             is_new = self._is_new(folder)
             if linked and folder != top and not is_new:
                 continue
+            if not self._is_mounted(folder):
+                yield folder, "", Unseen("its disk is not mounted")
             try:
                 with os.scandir(folder) as entries:
                     listed = sorted(entries, key=lambda entry: entry.name)
@@ -95,6 +100,16 @@ class Walk:
                 if rules.wants_folder(folder, entry.name):
                     yield folder, entry.name, Unseen(f"cannot be read: {error.strerror or error}")
 
+    def _is_mounted(self, folder: Path) -> bool:
+        """False for a folder that a disk was mounted at and is not now: what lies in it then says nothing of it."""
+        try:
+            if _there(folder).is_mount():
+                self._options.mounts.add(_there(folder))
+                return True
+        except OSError:  # listing it will say so
+            return True
+        return self._options.let_go or _there(folder) not in self._options.expected
+
     def _meet(self, link: Path, rules: "Rules") -> None:
         if self._options.follow:
             self._links.append((link, rules))
@@ -113,6 +128,10 @@ class Walk:
         known = key in self._seen
         self._seen.add(key)
         return not known
+
+
+def _there(folder: Path) -> Path:
+    return Path(os.path.normpath(folder.absolute()))
 
 
 def _leads_to_folder(entry: os.DirEntry) -> bool:
