@@ -10,9 +10,9 @@ from indexes import Record, Store, StoreError, filters, opened
 from retrieval import Retriever
 from retrieval.indexing.catalog import Identity
 from rows import numbered
+from together import THREADS, fork, in_child, together
 
-DIM, THREADS = 8, 8
-fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+DIM = 8
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 
 
@@ -21,43 +21,6 @@ def store(tmp_path):
     with Store.create(tmp_path / "index", DIM, encoder={"name": "toy"}) as made:
         made.add(numbered(*range(40)), [Record(str(n), str(n), {"n": n}) for n in range(40)])
         yield made
-
-
-def together(work, count=THREADS):
-    """What each of so many threads got from work(its number); they start at once."""
-    got, gate = [None] * count, threading.Barrier(count)
-
-    def one(number):
-        gate.wait()
-        try:
-            got[number] = work(number)
-        except Exception as error:
-            got[number] = error
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return got
-
-
-def in_child(work):
-    """What a forked child says: True, False, or the error it got, as text."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            said = str(work())
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return said
 
 
 def asked(reader):
