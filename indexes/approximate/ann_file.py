@@ -92,7 +92,7 @@ def _ids(index: "faiss.Index") -> Iterator[np.ndarray]:
         yield faiss.vector_to_array(index.id_map)
         return
     inverted = faiss.try_extract_index_ivf(index)
-    lists = inverted and inverted.invlists
+    lists = None if inverted is None else inverted.invlists
     if lists is None:
         raise ValueError(f"a {type(index).__name__}")
     for number in range(lists.nlist):
