@@ -254,7 +254,7 @@ def test_a_retriever_goes_on_to_the_newest_state(tmp_path, toy):
     from retrieval.indexing.cards import Card
 
     def put(store, colour):
-        records = [Card(f"{name}.png", f"a {colour} {name}").record(name, colour) for name in ("hat", "bag")]
+        records = [Card(f"{name}.png", (f"a {colour} {name}",)).record(name, colour) for name in ("hat", "bag")]
         store.add(toy.encode_texts([f"{colour} hat", f"{colour} bag {colour}"]), records)
         store.compact()
 
