@@ -1,15 +1,18 @@
 """Readers beside a writer, all together for a short while; `make soak` gives them a minute."""
 
+from pathlib import Path
+
 import pytest
 
 from eval.faults import groups
-from eval.faults.readers import stress
+from eval.faults.readers import in_memory, stress
 from indexes import Record, Store
 
 
-def test_readers_stay_on_what_they_opened_beside_a_writer(tmp_path, soak):
+def test_readers_stay_on_what_they_opened_beside_a_writer(soak):
     seconds, count, threads = (60, 8, 16) if soak else (2, 2, 4)
-    counted = stress(tmp_path / "index", seconds, count, threads)
+    with in_memory() as folder:
+        counted = stress(Path(folder) / "index", seconds, count, threads)
     wrong = {name: counted[name] for name in ("errors", "changed", "descriptors", "files")}
     assert wrong == dict.fromkeys(wrong, 0), counted
     assert min(counted[name] for name in ("commits", "opened", "asked", "forked")) > 0, counted
