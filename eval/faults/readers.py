@@ -3,9 +3,10 @@
     python -m eval.faults.readers --seconds 60            # exit code 1 where anything went wrong
     python -m eval.faults.readers --seconds 3 --readers 2 --threads 4
 
-One process writes as fast as it can. `readers` processes open the store again and again, and half of those have no
-lease, as on read-only media; `threads` threads of this process share one Retriever, and children are forked from among
-them. Each answer can be checked alone (groups.py). What was counted is one JSON line on stdout.
+A process writes as fast as it can. `readers` processes open the store again and again, and half of those, beside a
+writer of their own, have no lease, as on read-only media; `threads` threads of this process share one Retriever, and
+children are forked from among them. Each answer can be checked alone (groups.py). What was counted is one JSON line on
+stdout.
 """
 
 import argparse
@@ -221,9 +222,12 @@ def stress(path: Path, seconds: float, readers: int = 8, threads: int = 16, seed
     descriptors: that are open after all was closed, and were not before. files: of the index that no writer's next
     opening removes although nobody reads any more.
     """
+    other_path = path.with_name("uncounted")  # the leases of others would keep what those without one read
     fill(path)
-    roles = ["write", *("read-without-lease" if number % 2 else "read" for number in range(readers))]
-    others = [_start(role, path, seed + number) for number, role in enumerate(roles)]
+    fill(other_path)
+    roles = [("write", path), ("write", other_path)]
+    roles += [("read-without-lease", other_path) if number % 2 else ("read", path) for number in range(readers)]
+    others = [_start(role, place, seed + number) for number, (role, place) in enumerate(roles)]
     counted = _none()
     share(path, time.time() + 0.1, 1)  # what is loaded once is loaded now
     before = descriptors()
