@@ -2,6 +2,7 @@
 
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,6 +169,20 @@ def test_threads_read_an_approximate_index_once(store, monkeypatch):
         got = together(lambda number: reader.search(numbered(*range(10)), 1).rows.ravel().tolist())
         assert got == [list(range(10))] * THREADS
     assert len(read) == 1
+
+
+def test_a_file_that_goes_while_bytes_are_counted_has_none(store, monkeypatch):
+    (store.path / "segments" / "going").write_bytes(b"12345")
+    before, real = store.describe()["bytes"], Path.is_file
+
+    def going(path):
+        there = real(path)
+        if path.name == "going":
+            path.unlink()
+        return there
+
+    monkeypatch.setattr(Path, "is_file", going)
+    assert store.describe()["bytes"] == before - 5
 
 
 # ---------------------------------------------------------------- forks
