@@ -2,12 +2,13 @@
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexes import Record, Store, StoreError, filters, opened
+from indexes import Record, Store, StoreError, filters, opened, segment_files
 from retrieval import Retriever
 from retrieval.indexing.catalog import Identity
 from rows import numbered
@@ -63,6 +64,27 @@ def test_any_thread_closes_a_writer(store):
     with pytest.raises(StoreError, match="does not write"):
         store.delete(["1"])
     Store.open(store.path, write=True).close()
+
+
+def test_closing_waits_for_what_another_thread_writes(store, monkeypatch):
+    begun, real = threading.Event(), segment_files.write
+
+    def slow(*given):
+        begun.set()
+        time.sleep(0.1)
+        return real(*given)
+
+    def work(number):
+        if number == 0:
+            store.add(numbered(77), [Record("last")])
+        else:
+            begun.wait()
+            store.close()
+
+    monkeypatch.setattr(segment_files, "write", slow)
+    assert together(work, 2) == [None, None]
+    with Store.open(store.path) as reader:
+        assert "last" in reader.stamps()
 
 
 def test_a_view_stays_while_its_store_goes_on(store):
