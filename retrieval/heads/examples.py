@@ -15,6 +15,7 @@ import numpy as np
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
+from retrieval.heads.labels import text_of
 from retrieval.sources.registry import open_items
 
 TASKS = ("single", "multiple", "number")
@@ -76,17 +77,16 @@ def open_examples(source: str, column: str, task: str = "single") -> Examples:
 
 
 def _name(value: Any, column: str) -> str | None:
-    text = "" if value is None else str(value).strip()
-    return text or None
+    return text_of(value)
 
 
 def _names(value: Any, column: str) -> frozenset[str] | None:
-    parts = value if isinstance(value, list) else str(value or "").split(SEPARATOR)
-    return frozenset(text for part in parts if (text := str(part).strip())) or None
+    parts = value if isinstance(value, list) else (text_of(value) or "").split(SEPARATOR)
+    return frozenset(text for part in parts if (text := text_of(part))) or None
 
 
 def _number(value: Any, column: str) -> float | None:
-    if value is None or not str(value).strip():
+    if text_of(value) is None:
         return None
     try:
         number = float(value)
