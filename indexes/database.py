@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from indexes import durable, filters
+from indexes.distribution import UPGRADE
 from indexes.errors import Damaged, NewerFormat, NotAnIndex
 
 FORMAT_VERSION = 1
@@ -94,7 +95,5 @@ def connect(file: Path) -> sqlite3.Connection:
         raise NotAnIndex(f"{file} was not written by mmr: give another --index")
     if version > FORMAT_VERSION:
         database.close()
-        raise NewerFormat(
-            f"{file.parent} has format {version}, this mmr reads up to {FORMAT_VERSION}: run `pip install -U mmr`"
-        )
+        raise NewerFormat(f"{file.parent} has format {version}, this mmr reads up to {FORMAT_VERSION}: run `{UPGRADE}`")
     return database

@@ -55,7 +55,7 @@ def test_an_index_of_a_newer_format(indexed, tmp_path):
     database = sqlite3.connect(tmp_path / "newer.mmr" / "mmr.db")
     database.execute("PRAGMA user_version = 2")
     database.close()
-    fails(mmr("search", "a dog", "--index", tmp_path / "newer.mmr"), 3, "has format 2", "pip install -U mmr")
+    fails(mmr("search", "a dog", "--index", tmp_path / "newer.mmr"), 3, "has format 2", "pip install -U mmr-retrieval")
 
 
 def test_another_encoder_is_refused(indexed, book, tmp_path):

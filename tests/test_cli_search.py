@@ -204,7 +204,7 @@ def test_a_preview_needs_a_terminal_and_a_library(indexed, monkeypatch):
     fails(mmr("search", "a dog", "--index", indexed, "--preview"), 2, "stdout is none", "--html")
     monkeypatch.setattr(preview, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True, fileno=lambda: 1)))
     monkeypatch.setattr(preview.importlib.util, "find_spec", lambda name: None)
-    for columns, message in ((80, r"pip install 'mmr\[preview\]'"), (0, "stdout is none")):
+    for columns, message in ((80, r"pip install 'mmr-retrieval\[preview\]'"), (0, "stdout is none")):
         size = SimpleNamespace(columns=columns)
         monkeypatch.setattr(preview.os, "get_terminal_size", lambda handle, size=size: size)
         with pytest.raises(BadRequest, match=message):

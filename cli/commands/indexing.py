@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli import config
 from cli.output import show
 from indexes import NotAnIndex, Store
 from retrieval import Retriever
 from retrieval.encoders import encoding
-from retrieval.encoders.presets import DEFAULT
 from retrieval.errors import BadRequest
 from retrieval.indexing import prefetch, roots, skipped
 from retrieval.indexing.catalog import Identity
@@ -69,8 +69,8 @@ def run(
     if uri.options.urls and not asked.urls:
         show.note("pictures are fetched from their URLs as before (--urls)")
     told, report = _build(
-        uri, path, model or known.encoder or DEFAULT, device, recall=recall, memory=budget, only=asked.only,
-        another_encoder=model is not None,
+        uri, path, model or known.encoder or config.value("model"), device, recall=recall, memory=budget,
+        only=asked.only, another_encoder=model is not None,
     )  # fmt: skip
     show.out(told)
     return show.SKIPPED if report.skipped else show.OK

@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
+from indexes import distribution
 from retrieval.datatypes import Item, Picture
 from retrieval.errors import ImageError, NeedsLibrary
 from retrieval.images import guard, kinds, raw
@@ -156,7 +157,7 @@ def frames(content: Path | bytes, count: int = 8, at_least: int | None = None) -
 def clip(content: Path | bytes, count: int = 8, at_least: int | None = None) -> Clip:
     """`frames`, and the fields of the file; it is opened once. Raises ImageError with the reason."""
     if find_spec("av") is None:
-        raise NeedsLibrary("clips need one more library: pip install 'mmr[video]'")
+        raise NeedsLibrary(f"clips need one more library: {distribution.install('video')}")
     if isinstance(content, Path) and not content.is_file():
         raise ImageError("no such file")
     return Clip(*guard.ask({"kind": "clip", "count": count, "at_least": at_least}, content))
