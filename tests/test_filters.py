@@ -219,6 +219,8 @@ SAID = [
         ("not caption contains 'dog'", [0, 3, 4, 5]), ("caption == null", [0, 4, 5]), ("caption != null", [1, 2, 3]),
         ("caption contains 'a' and not (caption contains 'red' or caption == 'x')", [3]),
         ("kind == 'k'", [4]), ("year == 1", [5]),
+        ("caption like 'a%dog'", [1, 2]), ("caption not like 'a%dog'", [0, 3, 4, 5]),
+        ("caption between 'a b' and 'a c'", [3]),
     ],
 )  # fmt: skip
 def test_a_comparison_with_a_list_is_met_by_any_of_its_values(where, expected):
