@@ -30,7 +30,8 @@ from retrieval.images import kinds
 
 _WEIGHT = re.compile(r"(-?)(\d+(?:\.\d+)?|\.\d+|\d+\.):(.+)", re.DOTALL | re.ASCII)
 _NUMBER = re.compile(r"\s*\.?\d")
-_LONGEST = 10_000  # letters: towers read a few hundred, and some tokenizers' time grows with the square of a word
+_LONGEST = 10_000  # letters of a query: towers read a few hundred
+_LONGEST_WORD = 2000  # CLIP's tokenizer takes a second for it, and its time grows with the square
 _SIGNS = {"+": 1.0, "-": -1.0}
 _NOTHING = 1e-4  # a sum shorter than this share of its weights is rounding
 _SPACED_SIGN = re.compile(r"(?<=\S)\s+([-+])\s+(?=\S)")
@@ -76,6 +77,8 @@ def _joined(words: Sequence[str], operator: str) -> str:
         raise BadRequest(f"nothing follows `{operator}`: write a word or a picture behind it" if operator else _EMPTY)
     if len(text) > _LONGEST:
         raise BadRequest(f"a query of {len(text)} letters is more than {_LONGEST}: write fewer words")
+    if (longest := max(map(len, text.split()))) > _LONGEST_WORD:
+        raise BadRequest(f"a word of {longest} letters is more than {_LONGEST_WORD}: write shorter ones")
     if len(words) > 1 and not _mode(text):
         _check_apart(words)
     return text
