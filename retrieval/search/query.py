@@ -77,8 +77,6 @@ def _joined(words: Sequence[str], operator: str) -> str:
         raise BadRequest(f"nothing follows `{operator}`: write a word or a picture behind it" if operator else _EMPTY)
     if len(text) > _LONGEST:
         raise BadRequest(f"a query of {len(text)} letters is more than {_LONGEST}: write fewer words")
-    if (longest := max(map(len, text.split()))) > _LONGEST_WORD:
-        raise BadRequest(f"a word of {longest} letters is more than {_LONGEST_WORD}: write shorter ones")
     if len(words) > 1 and not _mode(text):
         _check_apart(words)
     return text
@@ -103,7 +101,9 @@ def _part(sign: float, text: str, summed: bool) -> Part:
             return _named(kind, text.removeprefix(start), sign * weight)
     if text.lower().startswith(("http://", "https://")):
         return Part("url", text.strip(), sign * weight)
-    return Part("picture" if _is_file(text) else "words", text, sign * weight)
+    if _is_file(text):
+        return Part("picture", text, sign * weight)
+    return _named("words", text, sign * weight)
 
 
 def _weight(match: re.Match[str]) -> float:
@@ -117,6 +117,8 @@ def _weight(match: re.Match[str]) -> float:
 def _named(kind: Literal["words", "item"], text: str, weight: float) -> Part:
     if not text.strip():
         raise BadRequest(_EMPTY)
+    if kind == "words" and (longest := max(map(len, text.split()))) > _LONGEST_WORD:
+        raise BadRequest(f"a word of {longest} letters is more than {_LONGEST_WORD}: write shorter ones")
     return Part(kind, text, weight)
 
 
