@@ -103,7 +103,8 @@ class Retriever:
 
         Args:
             path: The folder of the index.
-            encoder: The one to ask with; None is the one that the index remembers.
+            encoder: The one to ask with; None is the one that the index remembers. Where it was moved, the index
+                remembers the new place.
             device: "auto", "cpu" or "cuda": where exact search runs.
 
         Returns:
@@ -115,7 +116,10 @@ class Retriever:
         """
         store = Store.open(path)
         try:
-            return cls(store, encoder or _remembered(store, device), device)
+            retriever = cls(store, encoder or _remembered(store, device), device)
+            if encoder:
+                adoption.remember_place(store, encoder)
+            return retriever
         except BaseException:
             store.close()
             raise

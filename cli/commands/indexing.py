@@ -60,7 +60,7 @@ def run(
     """Index and say what was done; the exit code."""
     budget = None if memory is None else _bytes(memory)
     path = index_dir or _place(asked.sources)
-    known = _known(path)
+    known = _known(path, model)
     if known.silent and not asked.sources:
         raise BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")
     uri = asked.uri(known.uri, whole=model is not None)
@@ -128,13 +128,13 @@ def _place(sources: tuple[str, ...]) -> Path:
     return (uri.root or Path()) / FOLDER
 
 
-def _known(path: Path) -> _Known:
-    """What an index remembers, if it is there already."""
+def _known(path: Path, model: str | None) -> _Known:
+    """What an index remembers, if it is there already; its encoder only where `model` is not asked for."""
     if not (path / "mmr.db").exists():
         return _Known()
     try:
         with Store.open(path) as store:
             uri = roots.source(store)
-            return _Known(Identity.required(store).where(path), uri, silent=uri is None)
+            return _Known(model or Identity.required(store).where(path), uri, silent=uri is None)
     except NotAnIndex:
         return _Known()  # Retriever.build says what is wrong

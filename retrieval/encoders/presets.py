@@ -5,6 +5,7 @@ docs/openclip_retrieval_results.csv; MobileCLIP2's results files; SigLIP 2's REA
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from retrieval import hub
 
@@ -73,6 +74,11 @@ PRESETS: dict[str, Preset] = {
     )  # fmt: skip
 }
 DEFAULT = "small"
+
+
+def is_gone(name: str) -> bool:
+    """Is it the name of a run's folder, and there is none?"""
+    return not (name in PRESETS or ":" in name or Path(name).is_dir())
 
 
 def downloads() -> dict[str, int]:

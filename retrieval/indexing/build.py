@@ -59,6 +59,7 @@ def build(
             report = reencode.rebuild(store, items, encoder, Origin.of(uri, path), on_progress, ahead)
         else:
             adoption.require_same(store, encoder)
+            adoption.remember_place(store, encoder)
             if left := reencode.tidy(store):
                 on_message(left)
             starts = roots.settle(store, uri, only)
