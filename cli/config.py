@@ -19,7 +19,7 @@ from typing import Any
 import typer
 
 from indexes import durable
-from retrieval.encoders.presets import DEFAULT, PRESETS
+from retrieval.encoders.presets import DEFAULT, PRESETS, unknown
 from retrieval.errors import BadRequest
 
 BUILT_IN = {"model": DEFAULT, "index": "", "device": "auto"}  # index: the .mmr of this folder or of one above it
@@ -106,9 +106,7 @@ def _model(value: str) -> str:
         return str(Path(value).expanduser().absolute())
     if value in PRESETS or ":" in value:
         return value
-    near = difflib.get_close_matches(value, PRESETS, 1)
-    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join(PRESETS)}, open_clip:NAME/TAG, or a run folder"
-    raise BadRequest(f"no encoder `{value}`: {hint}")
+    raise unknown(value)
 
 
 def _device(value: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from indexes import Condition, Outdated, Store, forks
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Hit
-from retrieval.encoders import query_encoder
+from retrieval.encoders import presets, query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption
 from retrieval.indexing.catalog import Identity
@@ -239,9 +239,11 @@ def _remembered(store: Store, device: str) -> Encoder:
     identity = Identity.required(store)
 
     def load() -> "DualEncoder":
+        name = identity.where(store.path)
+        presets.require(name)
         from retrieval.encoders.load import load_encoder
 
-        return load_encoder(identity.where(store.path), device)
+        return load_encoder(name, device)
 
     exported = identity.fingerprint and query_encoder.open_query_encoder(identity.fingerprint, load)
     return exported or load()

@@ -20,6 +20,10 @@ def classify(
     picture: Path, labels: str, templates: list[str] | None, model: str | None, as_json: bool, device: str
 ) -> None:
     """Zero-shot: each name with its probability, best first."""
+    from retrieval.encoders import presets
+
+    chosen = model or config.value("model")
+    presets.require(chosen)
     from retrieval.errors import BadRequest
     from retrieval.heads import zero_shot
     from retrieval.heads.prepare import one_row
@@ -27,7 +31,7 @@ def classify(
     names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
     if len(names) < 2:
         raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
-    loaded = encoder_of(model or config.value("model"), device)
+    loaded = encoder_of(chosen, device)
     seen = one_row(picture, "", loaded, {"image": loaded.dim}).vectors["image"]
     words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
     shares = zero_shot.classify(seen, words, float(loaded.log_logit_scale.detach().exp()))[0]
@@ -127,6 +131,9 @@ def task_of(multilabel: bool, regression: bool) -> str:
 
 def encoder_of(name: str, device: str) -> "DualEncoder":
     """Load the encoder of a name, in fast precision: heads never train it."""
+    from retrieval.encoders import presets
+
+    presets.require(name)
     from retrieval import load_encoder
 
     return load_encoder(name, device).to_fast_precision()
