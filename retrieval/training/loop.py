@@ -226,8 +226,7 @@ class _Course:
         encoder = encoder_with(run.model, weights, run.frozen, run.mould)
         if finished:
             run.ranks.from_first(lambda: self._save(encoder))
-            if encoder is not None:  # in the first process only
-                encoder.name = str(run.out)  # an index that it makes finds it again
+            encoder.name = str(run.out)  # an index that it makes finds it again
         return TrainResult(
             encoder, self.done, finished, run.data.skipped, self.best.metrics_at(kept), kept, self.best.before
         )
