@@ -10,6 +10,7 @@ import difflib
 import json
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from typing import Any
 import typer
 
 from indexes import durable
+from retrieval import cache
 from retrieval.encoders.presets import DEFAULT, PRESETS, unknown
 from retrieval.errors import BadRequest
 
@@ -36,9 +38,13 @@ class Setting:
 
 
 def file() -> Path:
-    """Where the configuration file is, or would be."""
+    """Where the configuration file is, or would be. Raises BadRequest where no home folder is known."""
     given = os.environ.get("MMR_CONFIG")
-    return Path(given or Path(typer.get_app_dir("mmr"), "config.toml")).absolute()
+    if given:
+        return Path(given).absolute()
+    if sys.platform in ("win32", "darwin"):
+        return Path(typer.get_app_dir("mmr"), "config.toml").absolute()
+    return cache.base("XDG_CONFIG_HOME", ".config") / "mmr" / "config.toml"
 
 
 def settings() -> list[Setting]:
