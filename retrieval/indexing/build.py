@@ -10,10 +10,22 @@ from indexes import NotAnIndex, Store, StoreError
 from indexes.database import DATABASE
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Item
+from retrieval.encoders import query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
 from retrieval.errors import BadRequest, NothingThere, RetrievalError
-from retrieval.indexing import adoption, approximate, catalog, reencode, roots, unseen, update
+from retrieval.indexing import (
+    adoption,
+    approximate,
+    catalog,
+    changes,
+    reencode,
+    roots,
+    skipped,
+    staging,
+    unseen,
+    update,
+)
 from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.removed import Removed
@@ -70,6 +82,7 @@ def build(
             )
         else:
             adoption.require_same(store, encoder)
+            adoption.remember_place(store, encoder)
             if left := reencode.tidy(store):
                 on_message(left)
             starts = roots.settle(store, uri, only)
@@ -77,8 +90,7 @@ def build(
                 Removed(path).readmit(lambda name: roots.is_of(name, starts))
             report = update.update(store, items, encoder, on_progress, ahead, starts, uri.options.let_go)
         if report.starts == roots.EVERYTHING:
-            before = frozenset() if uri.options.let_go else uri.options.expected
-            store.set_manifest(**catalog.walked_at(started, before | uri.options.mounts, path))
+            store.set_manifest(**catalog.walked_at(started, _mounts(store, uri), path))
         if store.derived.recorded is None:  # its rows were written anew
             recall = recall or asked_before
         approximate.keep(store, encoder, recall, memory, on_message, device)
@@ -90,6 +102,40 @@ def build(
         if is_empty and isinstance(error, RetrievalError):  # a source that fails before its first picture
             shutil.rmtree(path, ignore_errors=True)
         raise
+
+
+def unchanged(uri: Uri, path: Path) -> IndexReport | None:
+    """What `build` would report of an index that holds exactly the pictures of these folders; else None.
+
+    No encoder is asked for. Whatever might need one is for `build`: files that could not be read, half a rebuild, words
+    that are not exported, an approximate index that is due.
+
+    Raises:
+        BadRequest: A folder cannot be read.
+        StoreError: The index cannot be written.
+    """
+    started = time.time()
+    with Store.open(path, write=True) as store:
+        identity, place = Identity.recorded(store), staging.name_beside(path, reencode.MAKING)
+        if (
+            not (identity and identity.fingerprint and query_encoder.is_exported(identity.fingerprint))
+            or Origin.of(uri, path) != Origin.recorded(store)
+            or skipped.Skipped(path)
+            or place.is_dir()
+            or store.needs_compaction()
+            or approximate.may_be_due(store)
+            or (found := changes.count(store, uri))
+            or found.skipped
+        ):
+            return None
+        store.set_manifest(**catalog.walked_at(started, _mounts(store, uri), path))
+        return IndexReport(unchanged=len(store), left_out=found.left_out)
+
+
+def _mounts(store: Store, uri: Uri) -> frozenset[Path]:
+    """Where disks are mounted in these folders, or were: one that is away is waited for until it is let go of."""
+    before = frozenset() if uri.options.let_go else catalog.mounts(store)
+    return before | uri.options.mounts
 
 
 def open_or_create(path: Path, uri: Uri, encoder: Encoder) -> Store:

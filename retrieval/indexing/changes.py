@@ -30,14 +30,15 @@ _SLACK = 3.0  # seconds: some file systems count the time in twos
 class Changes:
     """Pictures of the folders beside those of the index.
 
-    unseen: of the index, that cannot be looked at now. skipped: (uri, reason) of the places where that is so. whole:
-    everything was looked at.
+    unseen: of the index, that cannot be looked at now. skipped: (uri, reason) of the places where that is so. left_out:
+    that were removed from the index (removed.py). whole: everything was looked at.
     """
 
     new: int = 0
     changed: int = 0
     gone: int = 0
     unseen: int = 0
+    left_out: int = field(default=0, compare=False)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     whole: bool = True
 
@@ -97,7 +98,8 @@ class _Counting:
         absent = self.known.keys() - self._present
         kept = sum(unseen.is_below(name, self._places) for name in absent)
         self._found.unseen += kept
-        self._found.new = len(self._new) - len(self._removed.keeps_out_moved(self._new, self._present | self._out))
+        moved = self._removed.keeps_out_moved(self._new, self._present | self._out)
+        self._found.new, self._found.left_out = len(self._new) - len(moved), len(self._out) + len(moved)
         self._found.gone = len(absent) - kept
         return self._found
 
