@@ -109,8 +109,8 @@ class _Course:
         if last:
             run.optimizer.load_state(last.tensors)
             run.listeners.on_message(f"resumed at step {self.done} of {run.data.steps}")
-        if not resume or run_folder.config_of(run.out) != run.config:  # an encoder was moved
-            run.ranks.from_first(lambda: run_folder.make(run.out, run.config))
+        write = run_folder.remember_places if resume else run_folder.make
+        run.ranks.from_first(lambda: write(run.out, run.config))
         self.journal = Journal(run.out if run.is_first else None, self.done, run.config.tensorboard)
 
     # ---------------------------------------------------------------- the steps

@@ -60,6 +60,17 @@ def require_places(out: Path, config: TrainConfig) -> None:
                 raise MissingModel(f"{out} was begun with {name}, which is gone: say where it is now with `{command}`")
 
 
+def remember_places(out: Path, config: TrainConfig) -> None:
+    """Write down where the encoders of a run are now; the other settings are as they were when it began."""
+    before = config_of(out)
+    named = [name for name in PLACES if getattr(before, name)]
+    if before.generations > 1:  # its later ones are taught by those before, which lie in the run's folder
+        named = [name for name in named if name != "teacher"]
+    now = dataclasses.replace(before, **{name: getattr(config, name) for name in named})
+    if now != before:
+        make(out, now)
+
+
 def make(out: Path, config: TrainConfig) -> None:
     """Write the configuration of a run; its folder is made where it is new."""
     out.mkdir(parents=True, exist_ok=True)
