@@ -19,6 +19,7 @@ from retrieval.indexing import catalog, changes, roots
 from retrieval.indexing.find import FOLDER
 from retrieval.search import filters, query
 from retrieval.search.answers import Asked
+from retrieval.sources import texts
 
 _TOGETHER = 256  # queries of a file that are asked at once
 
@@ -134,9 +135,12 @@ def _asked(words: Sequence[str], queries: str | None) -> Iterator[tuple[str, Seq
 
 def _lines(file: str) -> list[str]:
     if file == "-":
-        return sys.stdin.read().splitlines()
+        try:
+            return texts.decoded(sys.stdin.buffer.read()).splitlines()
+        except UnicodeError as error:
+            raise BadRequest(f"--queries -: {texts.unlike(error)}") from error
     try:
-        return Path(file).read_text("utf-8-sig", "replace").splitlines()
+        return texts.read(Path(file)).splitlines()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise BadRequest(f"no such file: {file}: check --queries") from error
 

@@ -200,5 +200,7 @@ def _parquet_shard(path: Path, uri: Uri) -> Iterator[Row]:
     one = Uri(str(path), "parquet", str(path), uri.where, uri.options)
     existing_file(one)
     for item, caption in tables.parquet(one):
+        if item.meta.get("status", "success") != "success":  # what could not be fetched is listed, too
+            continue
         name = f"{path.name}/{item.meta.get('key', item.id)}"
         yield replace(item, id=id_of(name), uri=name), caption
