@@ -76,8 +76,9 @@ def connect(file: Path) -> sqlite3.Connection:
     SQLite falls back to reading alone where the file system forbids writing.
     """
     database = sqlite3.connect(
-        f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, isolation_level=None, timeout=30
-    )
+        f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, isolation_level=None, timeout=30,
+        check_same_thread=False,  # opened.py has threads take turns
+    )  # fmt: skip
     try:
         (application,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()

@@ -26,7 +26,7 @@ def write(path, columns, **how):
 
 
 def metas(uri):
-    return [{k: v for k, v in item.meta.items() if k != "inside"} for item in open_items(uri)]
+    return [{k: v for k, v in item.meta.items() if k != "x"} for item in open_items(uri)]
 
 
 def png(colour):

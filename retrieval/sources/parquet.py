@@ -19,6 +19,7 @@ from retrieval.errors import BadRequest, first_line
 from retrieval.sources import arrow
 
 BATCH = 64  # rows that are in memory at once
+_PICTURES = 8  # those that may be large
 _BUFFER = 1 << 20  # bytes that are read at once
 _FREE = 1 << 30  # bytes that any file may become
 _FREE_ROWS = 1 << 20
@@ -136,9 +137,9 @@ def _group_of(starts: list[int], row: int) -> tuple[int, int]:
 
 
 def _values(path: Path, file: Any, group: int, column: str) -> Iterator[bytes | str | None]:
-    """The cells of a row group, one in memory at a time: a picture may be large."""
+    """The pictures of a row group, a few in memory at a time."""
     bound = _Bound(path)
-    for batch in file.iter_batches(1, row_groups=[group], columns=[column]):
+    for batch in file.iter_batches(_PICTURES, row_groups=[group], columns=[column]):
         bound.take(batch.nbytes)
         yield from map(picture_in, batch.column(column).to_pylist())
 

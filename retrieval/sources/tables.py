@@ -12,13 +12,14 @@ from typing import Any
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, ImageError
 from retrieval.images import kinds
-from retrieval.sources import reopen, texts, values, within
+from retrieval.sources import reopen, texts, values
+from retrieval.sources.captions import captions_of
 from retrieval.sources.columns import Columns, require
 from retrieval.sources.uri import Row, Uri, existing_file, id_of, matches, stamp_of, unreadable
+from retrieval.sources.within import InTable
 
 _FILES = ("image",)
 _CELLS = ("image", "jpg", "jpeg", "png", "webp")  # the later ones are img2dataset's
-_IMG2DATASET = frozenset(("key", "status", "error_message"))  # its tables list what could not be fetched, too
 
 
 def csv_file(uri: Uri) -> Iterable[Row]:
@@ -69,8 +70,8 @@ def _of_row(uri: Uri, columns: Columns, row: dict[str, Any]) -> Iterator[Row]:
     if name is None or name == "" or not matches({**said, columns.picture: name}, uri.where):
         return
     meta = _fields(said, columns)
-    item = _of_web(values.text(str(name)), uri, meta) if columns.is_url else _of_file(str(name), uri, meta)
-    yield from ((item, caption) for caption in _captions(said.get(columns.caption)))
+    item = _of_web(values.whole(str(name)), uri, meta) if columns.is_url else _of_file(str(name), uri, meta)
+    yield from ((item, caption) for caption in captions_of(said.get(columns.caption)) or (None,))
 
 
 def _of_file(name: str, uri: Uri, meta: dict[str, Any]) -> Item:
@@ -90,11 +91,6 @@ def _fields(said: dict[str, Any], columns: Columns) -> dict[str, Any]:
     return {key: value for key, value in said.items() if key and key not in own and value not in (None, "")}
 
 
-def _captions(value: object) -> list[str | None]:
-    texts = value if isinstance(value, list) else [value]
-    return [str(text) for text in texts if text is not None and text != ""] or [None]
-
-
 # ---------------------------------------------------------------- tables that hold pictures
 
 
@@ -108,9 +104,9 @@ def parquet(uri: Uri) -> Iterable[Row]:
     cells, stamp = files.Cells(path, columns.picture), stamp_of(path)
 
     def item(number: int, meta: dict[str, Any]) -> Item:
-        inside = within.said(within.InTable(path.name, number, columns.picture))
         content = _content(lambda: cells(number), path.parent)
-        return Item(str(number), str(number), content, stamp=stamp, meta={**meta, **inside})
+        place = InTable(path.name, number, columns.picture)
+        return Item(str(number), str(number), content, stamp=stamp, meta=meta, within=place)
 
     rows = files.rows(path, head, _left_out(uri, columns))
     return _of_cells(uri, columns, list(head.columns), rows, item)
@@ -152,9 +148,9 @@ def _of_cells(
 ) -> Iterator[Row]:  # fmt: skip
     """Rows of a table that is read by columns. names: of all its columns; make: (number, fields) -> item."""
     require(uri, names)
-    of_img2dataset = _IMG2DATASET.issubset(names)
     for number, row in enumerate(rows):
-        if not matches(row, uri.where) or (of_img2dataset and row.get("status") != "success"):
+        failed = uri.scheme == "img2dataset" and row.get("status", "success") != "success"  # it lists these too
+        if failed or not matches(row, uri.where):
             continue
         meta = _fields(row, columns)
         if not columns.is_url:
@@ -163,5 +159,5 @@ def _of_cells(
             item = _of_web(str(row[columns.picture]), uri, meta)
         else:
             continue
-        text = row.get(columns.caption)
-        yield from ((item, caption) for caption in _captions(row.get("txt") if text is None else text))
+        captions = captions_of(row.get(columns.caption)) or captions_of(row.get("txt"))
+        yield from ((item, caption) for caption in captions or (None,))

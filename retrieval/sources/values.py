@@ -1,30 +1,39 @@
 """Values of tables, whatever wrote them, as plain JSON; and whether one is what a filter asks for."""
 
 import math
+import re
+from collections.abc import Callable
 from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
+_HALVES = re.compile("[\ud800-\udfff]")  # of a pair of surrogates: no text can be written with one alone
+_DEEPEST = 24  # lists in lists: SQLite reads no JSON that is nested without end
 
-def plain(value: object) -> Any:
-    """A value as JSON can hold it; None for what says nothing (NaN, infinity, bytes).
 
-    Dates and times become ISO 8601, durations seconds, decimals numbers. Half of a letter, which no text can hold, is
-    U+FFFD.
+def whole(text: str) -> str:
+    """A text with U+FFFD in place of half characters, which neither tokenizers nor files take."""
+    return text if text.isascii() else _HALVES.sub("\ufffd", text)
+
+
+def plain(value: object, text: Callable[[str], str] = whole, depth: int = _DEEPEST) -> Any:
+    """A value as JSON can hold it; None for what says nothing: NaN, infinity, bytes, what is nested without end.
+
+    Dates and times become ISO 8601, durations seconds, decimals numbers. text: what is done to every text in it.
     """
-    if value is None or isinstance(value, int):
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
         return text(value)
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {text(str(key)): plain(part) for key, part in value.items()}
+        return {text(str(key)): plain(part, text, depth - 1) for key, part in value.items()} if depth else None
     if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if isinstance(value, bytes | bytearray | memoryview):
-        return None
-    return _unusual(value)
+        return [plain(part, text, depth - 1) for part in value] if depth else None
+    return None if isinstance(value, bytes | bytearray | memoryview) else _unusual(value)
 
 
 def _unusual(value: object) -> Any:
@@ -32,7 +41,7 @@ def _unusual(value: object) -> Any:
         return value.isoformat()
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return _number(value) if isinstance(value, Decimal) else text(str(value))
+    return _number(value) if isinstance(value, Decimal) else str(value)
 
 
 def _number(value: Decimal) -> int | float | str | None:
@@ -42,15 +51,6 @@ def _number(value: Decimal) -> int | float | str | None:
     if value == value.to_integral_value():
         return int(value)
     return float(value) if Decimal(repr(float(value))) == value else str(value)
-
-
-def text(value: str) -> str:
-    """The same, with U+FFFD for each lone surrogate: half of a letter, which UTF-8 cannot hold."""
-    try:
-        value.encode()
-        return value
-    except UnicodeEncodeError:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def says(value: object, asked: str) -> bool:

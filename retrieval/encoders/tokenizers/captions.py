@@ -11,6 +11,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from indexes import durable
+from retrieval.encoders.tokenizers.parsed import tokenizer_from
 
 PAD = 0
 
@@ -47,8 +48,8 @@ class CaptionTokenizer:
 
     @classmethod
     def from_json(cls, text: str, context: int) -> "CaptionTokenizer":
-        """The inverse of `to_json`."""
-        return cls(Tokenizer.from_str(text), context)
+        """The inverse of `to_json`. Raises Malformed."""
+        return cls(tokenizer_from(text), context)
 
     def to_json(self) -> str:
         """Everything but the context."""
