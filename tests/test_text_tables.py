@@ -8,7 +8,8 @@ import pytest
 from retrieval.errors import BadRequest
 from retrieval.images import load
 from retrieval.sources.registry import open_items, open_pairs, parse_uri
-from terminal import fails, mmr
+from retrieval.sources.uri import written
+from terminal import fails, lines, mmr
 
 TABLE = "image,caption,straße\na.png,Mädchen in grünem Kleid,ö\nb.png,café — „gut“,ß\n"
 
@@ -52,8 +53,8 @@ def test_what_is_neither_has_to_be_said_and_the_line_says_how(tmp_path, encoding
 
 
 def test_the_line_is_counted_through_the_whole_file(tmp_path):
-    lines = ["image,caption", *(f"{number}.png,{'x' * 100}" for number in range(30_000))]
-    content = "\n".join(lines).encode() + b"\nlast.png,caf\xe9"
+    rows = ["image,caption", *(f"{number}.png,{'x' * 100}" for number in range(30_000))]
+    content = "\n".join(rows).encode() + b"\nlast.png,caf\xe9"
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(BadRequest, match="line 30002 is not UTF-8"):
         held(f"{tmp_path}/t.csv")
@@ -74,8 +75,8 @@ def test_lists_of_addresses_and_queries_have_encodings_too(tmp_path, indexed, tr
     fails(result, 2, "line 1 is not UTF-8", "l.txt?encoding=cp1252")
     (tmp_path / "q.txt").write_bytes("a red square\ncafé\n".encode("cp1252"))
     asked = ("search", "--index", indexed, "--queries")
-    fails(mmr(*asked, tmp_path / "q.txt"), 2, "line 2 is not UTF-8", "iconv -f cp1252 -t utf-8")
-    fails(mmr(*asked, "-", typed="a red square\ncafé\n".encode("cp1252")), 2, "line 2 is not UTF-8", "iconv")
+    fails(mmr(*asked, tmp_path / "q.txt"), 2, "line 2 of", "is no UTF-8: save it as UTF-8")
+    fails(mmr(*asked, "-", typed="a red square\ncafé\n".encode("cp1252")), 2, "line 2 of -", "is no UTF-8")
     (tmp_path / "q.txt").write_bytes("a red square\n".encode("utf-16"))
     assert mmr(*asked, tmp_path / "q.txt").exit_code == 0
 
@@ -174,18 +175,34 @@ def test_the_way_on_is_the_source_as_it_was_typed_with_one_option_more():
     assert parse_uri("csv:a b.csv?lang=en").with_options(caption="A & B") == "'csv:a b.csv?lang=en&caption=A %26 B'"
     again = parse_uri("csv:a b.csv?lang=en&caption=A %26 B&sep=;")
     assert (again.where, again.reading) == ({"lang": "en"}, {"caption": "A & B", "sep": ";"})
+    where, reading = {"caption": "x", "a&b": "=c=+", "sep": "%"}, {"sep": ";", "image": "the picture"}
+    again = parse_uri(written("csv", "p.csv", where, reading))
+    assert (again.where, again.reading) == (where, reading)
+
+
+def test_an_index_remembers_how_its_table_was_read(tmp_path, photos, trained, monkeypatch):
+    """Bare `mmr index` reads it so again; it is named as it can be typed."""
+    (photos / "t.csv").write_bytes(
+        "bild;text;sep\nred.png;größer;a\nblue é.png;kleiner;b\n".encode("cp1252", "replace")
+    )
+    source = f"{photos}/t.csv?image=bild&caption=text&encoding=cp1252&sep==a"
+    assert mmr("index", source, "--index", photos / ".mmr", "--model", trained).exit_code == 0
+    monkeypatch.chdir(photos)
+    again = mmr("index")
+    assert (again.exit_code, "(0 new, 0 changed, 0 moved, 0 removed, 1 as before" in again.stdout) == (0, True), again
+    assert [line["caption"] for line in lines(mmr("ls", "--json"))] == ["größer"]
 
 
 # ---------------------------------------------------------------- letters that are none
 
 
 def test_half_of_a_letter_is_one_sign_in_any_text(tmp_path):
-    lines = [
+    rows = [
         '{"image": "a.png", "caption": "cut \\ud83d", "k\\udc00": ["\\ud83d", {"x": "\\udfff!"}], '
         '"whole": "\\ud83d\\ude00"}',
         '{"image": "b.png", "caption": ["\\ud83d one", "two"]}',
     ]
-    (tmp_path / "t.jsonl").write_text("\n".join(lines), "utf-8")
+    (tmp_path / "t.jsonl").write_text("\n".join(rows), "utf-8")
     sign = "\N{REPLACEMENT CHARACTER}"
     assert held(f"{tmp_path}/t.jsonl") == [
         ("a.png", f"cut {sign}", {f"k{sign}": [sign, {"x": f"{sign}!"}], "whole": "😀"}),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli import config
 from cli.output import show
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ def classify(
     picture: Path, labels: str, templates: list[str] | None, model: str | None, as_json: bool, device: str
 ) -> None:
     """Zero-shot: each name with its probability, best first."""
-    from retrieval.encoders.presets import DEFAULT
     from retrieval.errors import BadRequest
     from retrieval.heads import zero_shot
     from retrieval.heads.prepare import one_row
@@ -27,7 +27,7 @@ def classify(
     names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
     if len(names) < 2:
         raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
-    loaded = encoder_of(model or DEFAULT, device)
+    loaded = encoder_of(model or config.value("model"), device)
     seen = one_row(picture, "", loaded, {"image": loaded.dim}).vectors["image"]
     words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
     shares = zero_shot.classify(seen, words, float(loaded.log_logit_scale.detach().exp()))[0]

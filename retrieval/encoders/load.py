@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from indexes.distribution import UPGRADE
 from retrieval import engine
 from retrieval.encoders import manifest
 from retrieval.encoders.build import from_spec
@@ -82,7 +83,7 @@ def load_run(folder: Path | str) -> DualEncoder:
     try:
         said = manifest.of_run(folder / MANIFEST)
         if said.format > FORMAT_VERSION:
-            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `{UPGRADE}`")
         return _read_run(folder, said)
     except MissingModel:
         raise

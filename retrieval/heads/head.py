@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from indexes import durable, typed
+from indexes.distribution import UPGRADE
 from indexes.typed import Meta
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.heads import examples, fusions
@@ -205,7 +206,7 @@ def load_head(folder: Path | str) -> Head:
     try:
         said = typed.read(folder / MANIFEST, _Manifest)
         if said.format > FORMAT_VERSION:
-            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `{UPGRADE}`")
         config = from_json(HeadConfig, typed.read(folder / CONFIG, dict[str, Any]))
         module = _module(config, said.dims, len(said.names) or 1, load_file(folder / WEIGHTS))
         return Head(module=module.eval(), config=config, **said.facts())

@@ -30,12 +30,8 @@ def read(file: Path) -> str:
     try:
         return decoded(file.read_bytes())
     except UnicodeError as error:
-        raise BadRequest(f"{file}: {unlike(error)} {shlex.quote(str(file))} > new.txt") from error
-
-
-def unlike(error: UnicodeError) -> str:
-    """Which line of a text could not be `decoded`, and how to make it one that can; the name of its file follows."""
-    return f"line {_line_of(error, 1)} is not UTF-8: convert it, as in iconv -f cp1252 -t utf-8"
+        way_on = f"convert it, as in iconv -f cp1252 -t utf-8 {shlex.quote(str(file))} > new.txt"
+        raise BadRequest(f"{file}: line {line_of(error)} is not UTF-8: {way_on}") from error
 
 
 def encoding_of(uri: Uri) -> str:
@@ -76,7 +72,7 @@ def _check(path: Path, encoding: str, asked: str | None, uri: Uri) -> None:
             try:
                 line += decoder.decode(chunk, final=not chunk).count("\n")
             except UnicodeError as error:
-                raise BadRequest(_unlike(path, _line_of(error, line), asked or encoding, uri)) from error
+                raise BadRequest(_unlike(path, line_of(error, line), asked or encoding, uri)) from error
             if not chunk:
                 return
 
@@ -88,7 +84,7 @@ def _unlike(path: Path, line: int, encoding: str, uri: Uri) -> str:
     return f"{path}: line {line} is not {shown}: say what it is, as in {uri.with_options(encoding='cp1252')}"
 
 
-def _line_of(error: UnicodeError, line: int) -> int:
+def line_of(error: UnicodeError, line: int = 1) -> int:
     """The line of what could not be decoded, where `line` is that of the chunk's start."""
     if not isinstance(error, UnicodeDecodeError):
         return line

@@ -88,6 +88,17 @@ def query_of(scheme: str, query: str, text: str) -> tuple[dict[str, str], dict[s
     return where, reading
 
 
+def written(scheme: str, path: str, where: dict[str, str], reading: dict[str, str]) -> str:
+    """A source as it can be typed: what `query_of` takes apart."""
+    options = [f"{name}={_quoted(value)}" for name, value in reading.items()]
+    known = READING.get(scheme, ())
+    filters = [
+        f"{_quoted(name)}{'==' if name in known or value.startswith('=') else '='}{_quoted(value)}"
+        for name, value in where.items()
+    ]
+    return f"{scheme}:{path}" + ("?" + "&".join(options + filters) if options + filters else "")
+
+
 def _unquoted(piece: str, text: str) -> str:
     try:
         return unquote(piece, errors="strict")
