@@ -61,3 +61,13 @@ def test_what_shall_be_left_out_is_not_taken_for_want_of_an_encoding(photos):
         list(open_items(str(photos)))
     (photos / ".mmrignore").write_bytes("blue é.png\n".encode("utf-16"))
     assert [item.uri for item in open_items(str(photos))] == ["red.png", "more/green.jpg"]
+
+
+def test_captions_beside_a_picture_are_in_an_encoding_that_is_sure(photos):
+    for encoding in ("utf-8-sig", "utf-16"):
+        (photos / "red.txt").write_bytes("größer\nrot\n".encode(encoding))
+        (item,) = (item for item in open_items(str(photos)) if item.uri == "red.png")
+        assert item.captions == ("größer", "rot")
+    (photos / "red.txt").write_bytes("rot\ngrößer\n".encode("cp1252"))
+    with pytest.raises(BadRequest, match="red.txt: line 2 is not UTF-8: convert it, as in iconv -f cp1252 -t utf-8"):
+        list(open_items(str(photos)))

@@ -81,7 +81,7 @@ def _captions(path: Path, beside: set[str]) -> tuple[str, ...]:
     if sidecar.name not in beside:
         return ()
     try:
-        return captions_in(sidecar.read_text("utf-8-sig", "replace"))
+        return captions_in(texts.read(sidecar))
     except OSError:
         return ()
 
