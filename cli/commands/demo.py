@@ -72,5 +72,5 @@ def _draw_held_out(folder: Path, seed: int) -> Path:
     folder.mkdir(parents=True)
     for number, scene in enumerate(scenes(HELD_OUT, "test", seed)):
         scene.draw(SIZE).save(folder / f"test-{number:05d}.png")
-        (folder / f"test-{number:05d}.txt").write_text(scene.full_caption() + "\n")
+        (folder / f"test-{number:05d}.txt").write_text(scene.full_caption() + "\n", "utf-8")
     return folder
