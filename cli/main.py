@@ -192,10 +192,12 @@ def search(
     paths: options.Paths = False,
     null: options.Null = False,
     html: options.Html = None,
+    force: options.Force = False,
     open_best: options.OpenBest = False,
     preview: options.Preview = False,
     copy_to: options.CopyTo = None,
     link_to: options.LinkTo = None,
+    allow: options.Allow = None,
     model: Model = None,
     device: Device = "auto",
 ) -> None:
@@ -216,8 +218,8 @@ def search(
     )  # fmt: skip
     place = searching.Place(index_dir=index_dir, model=model, device=device, captions=captions, update=update)
     output = searching.Output(
-        form=hits.form_of(as_json, as_csv, paths, null), html=html, open_best=open_best, preview=preview,
-        copy_to=copy_to, link_to=link_to, quiet=quiet,
+        form=hits.form_of(as_json, as_csv, paths, null), html=html, force=force, open_best=open_best, preview=preview,
+        copy_to=copy_to, link_to=link_to, allow=allow or (), quiet=quiet,
     )  # fmt: skip
     raise typer.Exit(searching.run(query or [], queries, asked, place, output))
 

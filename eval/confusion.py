@@ -7,7 +7,7 @@ import io
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,11 @@ CLASSES = 60  # the most frequent ones that are drawn
 _LETTERS = 20  # of a class's name
 _SIZE, _DPI = 8, 120  # of the writing in points; pixels an inch
 _CELL, _MARGIN = 0.24, 2.4  # inches of a cell's side at the least, and of what stands beside the cells
+# Where a format has room for who wrote it: the field's name, savefig's argument, the endings.
+_CREATOR = {
+    "Software": ("metadata", ("png",)), "Creator": ("metadata", ("pdf", "svg", "ps", "eps")),
+    "comment": ("pil_kwargs", ("jpg", "jpeg", "gif")), "description": ("pil_kwargs", ("tif", "tiff")),
+}  # fmt: skip
 _RIGHT, _WRONG = "Blues", "Reds"  # on the diagonal, off it
 # Fonts with Chinese, Japanese or Korean letters that systems come with, in the order in which they are asked.
 FALLBACKS = (
@@ -50,14 +55,26 @@ def require_classes(task: str) -> None:
         raise BadRequest("only heads with one label a row have a confusion matrix: leave out --confusion")
 
 
-def save(report: HeadReport, path: Path) -> None:
-    """Write the picture, whole or not at all, in the format that the name ends in. Raises BadRequest."""
+def save(report: HeadReport, path: Path, creator: str = "") -> None:
+    """Write the picture, whole or not at all, in the format that the name ends in. Raises BadRequest.
+
+    creator: what wrote it, for its metadata; webp, svgz and bare pixels have no room for it.
+    """
     require(path)
+    kind = path.suffix.lower().removeprefix(".")
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # `unwritten` names such letters, once
-        draw(report).savefig(buffer, format=path.suffix.lower().removeprefix("."))
+        draw(report).savefig(buffer, format=kind, **_said_by(creator, kind))
     durable.write_bytes(path, buffer.getvalue())
+
+
+def _said_by(creator: str, kind: str) -> dict[str, Any]:
+    """The arguments of savefig that write `creator` into the metadata of such a file."""
+    for name, (option, kinds) in _CREATOR.items():
+        if creator and kind in kinds:
+            return {option: {name: creator}}
+    return {}
 
 
 def draw(report: HeadReport) -> "Figure":

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from cli.commands import classifying
-from cli.options import AsJson, Device, HeadSettings
-from cli.output import show
+from cli.options import AsJson, Device, Force, HeadSettings
+from cli.output import show, target
 
 heads = typer.Typer(no_args_is_help=True, help="Classify what is seen and said together, on the vectors of an encoder.")
 
@@ -64,6 +64,7 @@ def evaluate(
     source: Source,
     vectors: Vectors = None,
     confusion: Annotated[Path | None, typer.Option(help="Also draw the confusion matrix.", metavar="FILE.png")] = None,
+    force: Force = False,
     model: Moved = None,
     as_json: AsJson = False,
     device: Device = "auto",
@@ -77,13 +78,14 @@ def evaluate(
 
     if confusion:
         matrix.require(confusion)
+        target.check(confusion, "--confusion", force)
     head, loaded = classifying.head_of(folder, model, device)
     if confusion:
         matrix.require_classes(head.task)
     prepared = classifying.prepared(source, head.column, head.task, loaded, vectors, inputs=list(head.dims))
     report = evaluate_head(head, prepared)
     if confusion:
-        matrix.save(report, confusion)
+        matrix.save(report, confusion, target.MARK)
         if letters := matrix.unwritten(report):
             show.note(f"{confusion}: no font here has {letters}: boxes stand for them; install, say, Noto Sans CJK SC")
     show.out(report.to_json() if as_json else str(report))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.output import show
+from cli.output import show, target
 from indexes import NotAnIndex, Store
 from retrieval import Retriever
 from retrieval.encoders import encoding
@@ -59,6 +59,8 @@ def run(
     budget = None if memory is None else _bytes(memory)
     path = index_dir or _place(asked.sources)
     known = _known(path)
+    if known.encoder is None:
+        target.check_place(path, "--index")
     uri = asked.uri(known.uri, whole=model is not None)
     if known.uri and asked.exclude is None and uri.options.exclude:
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")

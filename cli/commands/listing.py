@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from cli.output import show
+from cli.output import plain, show
 from cli.output.hits import nearby
 from indexes import Condition, Record, Store
 from retrieval import find_index
@@ -37,7 +37,7 @@ def ls(
             elif as_json:
                 show.out(json.dumps(_told(store, record)))
             else:
-                show.out(_line(record) if details else uri)
+                show.out(plain.line(_line(record) if details else uri))
         if empty and (mistyped := filters.unknown_fields(store, where)):
             show.note(mistyped)
     return show.NONE if empty else show.OK

@@ -3,22 +3,23 @@
 import itertools
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
-from cli.output import folder, hits, preview, sheet, show
+from cli.output import folder, hits, plain, preview, sheet, show, target
 from indexes import Store
 from retrieval import Retriever, find_index
 from retrieval.datatypes import Hit
 from retrieval.encoders.protocol import Encoder
-from retrieval.errors import BadRequest
+from retrieval.errors import BadRequest, ImageError
 from retrieval.indexing import catalog, changes, roots
 from retrieval.indexing.find import FOLDER
 from retrieval.search import filters, query
 from retrieval.search.answers import Asked
+from retrieval.sources.allowed import OUTSIDE, Allowed
 
 _TOGETHER = 256  # queries of a file that are asked at once
 
@@ -29,10 +30,12 @@ class Output:
 
     form: hits.Form = "table"
     html: Path | None = None
+    force: bool = False
     open_best: bool = False
     preview: bool = False
     copy_to: Path | None = None
     link_to: Path | None = None
+    allow: Sequence[Path] = ()
     quiet: bool = False
 
     def check(self, many: bool) -> None:
@@ -41,8 +44,12 @@ class Output:
             raise BadRequest("--open, --copy-to and --link-to are for one query: leave out --queries")
         if self.copy_to and self.link_to:
             raise BadRequest("--copy-to and --link-to are two ways to one end: give one")
-        if target := self.copy_to or self.link_to:
-            folder.check(target)
+        if missing := [folder for folder in self.allow if not folder.is_dir()]:
+            raise BadRequest(f"no such folder: {missing[0]}: check --allow")
+        if made := self.copy_to or self.link_to:
+            folder.check(made, "--copy-to" if self.copy_to else "--link-to")
+        if self.html:
+            target.check(self.html, "--html", self.force)
         if self.preview:
             preview.check()
 
@@ -66,21 +73,26 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     if queries and words:
         raise BadRequest("a query and --queries are two: give one of them")
     output.check(many=bool(queries))
-    write = preview_writer if output.preview else hits.Writer(output.form, many=bool(queries))
-    sections = []
+    write = hits.Writer(output.form, many=bool(queries))
+    sections: list[sheet.Section] = []
+    left: dict[str, str] = {}
     path = place.index_dir or find_index()
     if place.update:
         _update(path, place)
     with Retriever.open(path, _given(place.model, place.device), place.device) as retriever:
+        allowed = Allowed.of(catalog.root_of(retriever.store), retriever.store.path, output.allow)
         for title, given, found in _answers(retriever, _asked(words, queries), asked, place.captions):
-            write(title, found)
-            pictures = tuple(query.files(query.parse(given)))
-            sections.append(sheet.Section(title, found, pictures=pictures, root=catalog.root_of(retriever.store)))
-        _keep(sections, output)
-        if not (place.update or output.quiet or queries or output.form != "table"):
+            if output.preview:
+                left |= _preview(title, found, allowed)
+            else:
+                write(title, found)
+            sections.append(sheet.Section(title, found, allowed, pictures=query.files(query.parse(given))))
+        left |= _keep(sections, output, allowed)
+        some_left = _say_what_is_left(retriever.store, sections, left, allowed)
+        if not (place.update or output.quiet or queries or output.form != "table" or some_left):
             _say_what_is_new(retriever.store)
         if any(section.hits for section in sections):
-            return show.OK
+            return show.SKIPPED if some_left else show.OK
         if mistyped := filters.unknown_fields(retriever.store, asked.where):
             show.note(mistyped)
     if asked.min_confidence is not None or asked.min_score is not None:
@@ -106,15 +118,19 @@ def _say_what_is_new(store: Store) -> None:
     since = changes.glance(store)
     if since:
         sys.stdout.flush()
-        here = store.path.absolute() == Path(FOLDER).absolute()
-        command = "mmr index" if here else f"mmr index --index {shlex.quote(str(store.path))}"
-        show.note(f"pictures since the last indexing: {since}: run `{command}`, or search with --update")
+        show.note(f"pictures since the last indexing: {since}: run `{_index_again(store)}`, or search with --update")
 
 
-def preview_writer(title: str, found: Sequence[Hit]) -> None:
-    """The answers as pictures in the terminal."""
-    show.out(title)
-    preview.draw(found)
+def _index_again(store: Store) -> str:
+    """The command that brings an index up to date."""
+    here = store.path.absolute() == Path(FOLDER).absolute()
+    return "mmr index" if here else f"mmr index --index {shlex.quote(str(store.path))}"
+
+
+def _preview(title: str, found: Sequence[Hit], allowed: Allowed) -> dict[str, str]:
+    """The answers as pictures in the terminal; those that cannot be shown, with the reasons."""
+    show.out(plain.line(title))
+    return dict(preview.draw(found, allowed))
 
 
 def _asked(words: Sequence[str], queries: str | None) -> Iterator[tuple[str, Sequence[str]]]:
@@ -150,18 +166,53 @@ def _answers(
         yield from ((title, words, answers) for (title, words), answers in zip(together, found, strict=True))
 
 
-def _keep(sections: Sequence[sheet.Section], output: Output) -> None:
-    """Do with the answers what is asked beside showing them: open, copy, link, write a page."""
+def _keep(sections: Sequence[sheet.Section], output: Output, allowed: Allowed) -> dict[str, str]:
+    """Do with the answers what is asked beside showing them: copy, link, write a page, open.
+
+    What could not be done of it: the uris of answers, with the reasons.
+    """
+    left: dict[str, str] = {}
+    found = [hit for section in sections for hit in section.hits]
+    if (made := output.copy_to or output.link_to) and found:
+        left |= folder.make(made, found, allowed, link=output.link_to is not None)
+        show.note(f"{len(found) - len(left)} pictures in {made}" if len(left) < len(found) else f"{made} is not made")
     if output.html:
         title = sections[0].query if len(sections) == 1 else f"{len(sections)} queries"
-        sheet.write(output.html, title, sections)
+        left |= sheet.write(output.html, title, sections)
         show.note(f"contact sheet: {output.html}")
-    found = [hit for section in sections for hit in section.hits]
-    if (target := output.copy_to or output.link_to) and found:
-        folder.make(target, found, link=output.link_to is not None)
-        show.note(f"{len(found)} pictures in {target}")
-    if output.open_best and found and typer.launch(hits.file_of(found[0])) != 0:
-        raise BadRequest(f"nothing here opens pictures: open {found[0].path} yourself")
+    if output.open_best and found:
+        left |= _open(found[0], allowed)
+    return left
+
+
+def _open(hit: Hit, allowed: Allowed) -> dict[str, str]:
+    """Open an answer with the desktop's program; why that cannot be, by its uri."""
+    try:
+        file = allowed.file(hit.uri, hit.meta)
+    except ImageError as error:
+        return {hit.uri: str(error)}
+    if typer.launch(str(file)) != 0:
+        raise BadRequest(f"nothing here opens pictures: open {file} yourself")
+    return {}
+
+
+def _say_what_is_left(
+    store: Store, sections: Sequence[sheet.Section], left: Mapping[str, str], allowed: Allowed
+) -> bool:
+    """Say which answers could not be handed out, and that files are gone; whether there were any."""
+    gone = dict.fromkeys(hit.path or "" for section in sections for hit in section.hits if hits.is_gone(hit))
+    if left or gone:
+        sys.stdout.flush()
+        show.skipped(list(left.items()))
+    if gone:
+        root = allowed.root or ""
+        where = next(iter(gone)) if Path(root).is_dir() else f"the folder {root}"
+        show.note(
+            f"{len(gone)} files are gone, as {plain.line(where)}: `{_index_again(store)}` brings the index up to date"
+        )
+    if OUTSIDE in left.values():
+        show.note("--allow FOLDER hands out what lies below one more folder")
+    return bool(left or gone)
 
 
 def _given(model: str | None, device: str) -> Encoder | None:

@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
-from cli.output import show
+from cli.output import plain, show
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest
 
@@ -29,12 +30,26 @@ def fields(hit: Hit) -> dict:
     return told if hit.confidence is None else told | {"confidence": hit.confidence}
 
 
-def table(found: Sequence[Hit]) -> None:
+def is_gone(hit: Hit) -> bool:
+    """Is the file of a hit not on this machine any more? One that never was a file is not gone."""
+    try:
+        return hit.path is not None and not Path(hit.path).exists()
+    except OSError:  # a name that no file can have
+        return True
+
+
+def line(hit: Hit) -> str:
     """Rank, score, path as one would type it here, caption."""
+    sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
+    gone = "  (gone)" if is_gone(hit) else ""
+    caption = f"  {plain.line(hit.caption)}" if hit.caption else ""
+    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{gone}{caption}"
+
+
+def table(found: Sequence[Hit]) -> None:
+    """A line each."""
     for hit in found:
-        sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
-        caption = f"  {hit.caption}" if hit.caption else ""
-        show.out(f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{caption}")
+        show.out(line(hit))
 
 
 class Writer:
@@ -49,11 +64,11 @@ class Writer:
         told = {"query": query} if self._many else {}
         if self._form == "table":
             if self._many:
-                show.out(query)
+                show.out(plain.line(query))
             table(found)
         elif self._form == "json":
             for hit in found:
-                show.out(json.dumps(told | fields(hit)))
+                show.out(json.dumps(told | fields(hit) | ({"gone": True} if is_gone(hit) else {})))
         elif self._form == "csv":
             self._rows([told | fields(hit) for hit in found])
         else:
@@ -68,11 +83,18 @@ class Writer:
 
 
 def _paths(found: Sequence[Hit], end: bytes) -> None:
-    """Bytes as the file system has them: names need not be text."""
+    """Bytes as the file system has them: names need not be text. A terminal gets them written out.
+
+    Files that are gone are left out: who is given nothing but paths will open them.
+    """
     sys.stdout.flush()
-    for hit in found:
-        sys.stdout.buffer.write(os.fsencode(file_of(hit)) + end)
-    sys.stdout.buffer.flush()
+    readable = end == b"\n" and sys.stdout.isatty()
+    for path in (file_of(hit) for hit in found if not is_gone(hit)):
+        if readable:
+            show.out(plain.line(path))
+        else:
+            sys.stdout.buffer.write(os.fsencode(path) + end)
+            sys.stdout.buffer.flush()
 
 
 def file_of(hit: Hit) -> str:
@@ -83,8 +105,8 @@ def file_of(hit: Hit) -> str:
 
 
 def nearby(path: str | None, uri: str) -> str:
-    """The path as one would type it here."""
+    """The path as one would type it here, as it may stand on a terminal."""
     if path is None:
-        return uri
+        return plain.line(uri)
     relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
+    return plain.line(path if relative.startswith("..") else relative)

@@ -13,6 +13,7 @@ from typing import ParamSpec, TextIO
 
 import typer
 
+from cli.output import plain
 from indexes.errors import BadFilter, StoreError
 from retrieval.errors import MissingModel, NothingReadable, RetrievalError
 
@@ -51,7 +52,7 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
             if isinstance(error, NothingReadable):
                 skipped(error.skipped)
             if _speaks or not isinstance(error, RetrievalError):  # those are the same in every process
-                _write(sys.stderr, message)
+                _write(sys.stderr, plain.line(message))
             raise typer.Exit(code) from None
 
     return run
@@ -110,11 +111,11 @@ def note(text: str) -> None:
 def out(text: str) -> None:
     """A line on stdout."""
     if _speaks:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{plain.lines(text)}\n")
 
 
 def _write(stream: TextIO, text: str) -> None:
-    stream.write(f"{text}\n")
+    stream.write(f"{plain.lines(text)}\n")
     stream.flush()
 
 
@@ -124,7 +125,7 @@ def skipped(pairs: Sequence[tuple[str, str]], listed_in: Path | None = None) -> 
         return
     note(f"{len(pairs)} skipped:")
     for uri, reason in pairs[:_LISTED]:
-        note(f"  {uri}: {reason}")
+        note(f"  {plain.line(uri)}: {plain.line(reason)}")
     if len(pairs) > _LISTED:
         note(f"  ... and {len(pairs) - _LISTED} more")
     if listed_in:
@@ -163,7 +164,7 @@ class Meter:
         rate = (done - self._first) / elapsed if elapsed > 0.5 else 0.0  # too early to tell
         left = self._left(now, done / max(1, total) if share is None else share) if done < total else ""
         speed = f", {rate:.0f} {self._unit}/s" if self._unit and rate > 0 else ""
-        line = f"{self._what} {done}/{total} ({done / max(1, total):.0%}){speed}{text}{left}"
+        line = plain.line(f"{self._what} {done}/{total} ({done / max(1, total):.0%}){speed}{text}{left}")
         if self._live:
             self._stream.write("\r" + line.ljust(self._width))
             self._width = len(line)
@@ -183,8 +184,7 @@ class Meter:
         """A line of its own, above the progress."""
         if self._live and self._width:
             self._stream.write("\r" + " " * self._width + "\r")
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        _write(self._stream, text)
 
     def __enter__(self) -> "Meter":
         return self
