@@ -361,18 +361,27 @@ def classify(
 @show.guarded
 def label(
     index_dir: Annotated[Path, typer.Argument(help="The index folder.", metavar="INDEX")],
-    head: heads.HeadDir,
+    head: Annotated[
+        Path | None, typer.Argument(help="A head folder, as `mmr head train` made it.", metavar="HEAD")
+    ] = None,
     field: Annotated[str, typer.Option(help="Bare: predicted_COLUMN.", metavar="NAME")] = "",
+    remove: Annotated[
+        str | None, typer.Option(help="Take this label away, in place of writing one.", metavar="NAME")
+    ] = None,
     model: heads.Moved = None,
     device: Device = "auto",
 ) -> None:
-    """Write what a head says of every item into the index, as a field that --where understands.
+    """Write what a head says of every item into the index, as a label that --where understands as a field.
+
+    An item keeps its labels until its picture changes. A label never has the name of a field of the source.
 
     mmr label photos.mmr heads/article; mmr search shoe --index photos.mmr --where "predicted_articleType == 'Heels'"
+
+    mmr label photos.mmr --remove predicted_articleType
     """
     from cli.commands import classifying
 
-    raise typer.Exit(classifying.label(index_dir, head, field, model, device))
+    raise typer.Exit(classifying.label(index_dir, head, field, remove, model, device))
 
 
 app.add_typer(heads.heads, name="head")

@@ -47,6 +47,9 @@ class Condition:
     values: tuple
 
 
+_Test = Callable[[Condition], Condition]  # of a field
+
+
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str  # number, text, name, keyword, sign, end
@@ -54,12 +57,17 @@ class _Token:
     at: int
 
 
-def parse(where: str, inside: Sequence[str] = ()) -> Condition:
+def parse(
+    where: str, inside: Sequence[str] = (), own: Sequence[str] | None = None, several: Sequence[str] = ()
+) -> Condition:
     """Read an expression as a condition on the fields of records.
 
     Args:
         where: The expression, as this module's docstring shows it.
-        inside: Objects among the fields in which a name is looked for as well.
+        inside: Objects among the fields in which a name is looked for as well, the first that has it.
+        own: The names that are looked for beside those objects; None for every name.
+        several: Of those, the fields that may be lists: a comparison is met where any of their values meets it, `!=`
+            where there is one and none is equal.
 
     Returns:
         The condition. Nothing of the expression stands in its SQL: names and values are question marks.
@@ -71,7 +79,7 @@ def parse(where: str, inside: Sequence[str] = ()) -> Condition:
         >>> parse("year == 2011").values
         ('$."year"', 2011)
     """
-    parser = _Parser(where, _tokens(where), inside)
+    parser = _Parser(where, _tokens(where), inside, own, several)
     condition = parser.either()
     parser.expect_end()
     return condition
@@ -116,8 +124,11 @@ def _truth(field: Condition, wanted: bool) -> Condition:
 class _Parser:
     """Recursive descent: either (or), both (and), one (not, parentheses, comparison)."""
 
-    def __init__(self, where: str, tokens: list[_Token], inside: Sequence[str]) -> None:
-        self._where, self._tokens, self._inside = where, tokens, inside
+    def __init__(
+        self, where: str, tokens: list[_Token], inside: Sequence[str], own: Sequence[str] | None,
+        several: Sequence[str],
+    ) -> None:  # fmt: skip
+        self._where, self._tokens, self._inside, self._own, self._several = where, tokens, inside, own, several
         self._next, self._depth = 0, 0
 
     def either(self) -> Condition:
@@ -156,41 +167,73 @@ class _Parser:
         if name is None:
             raise self._error("the name of a field is expected")
         field = self._field(name.text)
+        any_of = self._any_of(name.text, field)
         sign = self._take("sign")
         if sign and sign.text in _COMPARE:
-            return self._compared(field, _COMPARE[sign.text], self._value())
+            return self._compared_any(field, any_of, _COMPARE[sign.text], self._value())
         if sign:
             self._next -= 1
         if self._take("keyword", "contains"):
-            return Condition(f"ifnull(instr(lower({field.sql}), lower(?)) > 0, 0)", (*field.values, str(self._value())))
+            asked = str(self._value())
+            return any_of(
+                lambda one: Condition(f"ifnull(instr(lower({one.sql}), lower(?)) > 0, 0)", (*one.values, asked))
+            )
         if self._take("keyword", "is"):
             sql_not = "NOT " if self._take("keyword", "not") else ""
             self._expect("keyword", "null")
             return Condition(f"({field.sql} IS {sql_not}NULL)", field.values)
         negated = bool(self._take("keyword", "not"))
         if self._take("keyword", "in"):
-            return self._among(field, negated)
+            values = self._values()
+            found = any_of(lambda one: self._among(one, values))
+            return Condition(f"(NOT {found.sql})", found.values) if negated else found
         if negated:
             raise self._error("`in` is expected")
         return _truth(field, True)
 
-    def _among(self, field: Condition, negated: bool) -> Condition:
+    def _any_of(self, name: str, field: Condition) -> Callable[[_Test], Condition]:
+        """How a test of a field is asked: of one that may be a list, is it met by any of its values?"""
+        if name not in self._several:
+            return lambda test: test(field)
+
+        def any_of(test: _Test) -> Condition:
+            one = test(Condition("each.value", ()))
+            sql = f"EXISTS (SELECT 1 FROM json_each(fields, ?) AS each WHERE {one.sql})"
+            return Condition(sql, (f'$."{name}"', *one.values))
+
+        return any_of
+
+    def _compared_any(
+        self, field: Condition, any_of: Callable[[_Test], Condition], sign: str, value: Value
+    ) -> Condition:
+        if value is None or isinstance(value, bool):
+            return self._compared(field, sign, value)
+        if sign != "<>":
+            return any_of(lambda one: self._compared(one, sign, value))
+        equal = any_of(lambda one: self._compared(one, "=", value))
+        return Condition(f"({field.sql} IS NOT NULL AND NOT {equal.sql})", (*field.values, *equal.values))
+
+    def _values(self) -> list[Value]:
         self._expect("sign", "(")
         values = [self._value()]
         while self._take("sign", ","):
             values.append(self._value())
         self._expect("sign", ")")
+        return values
+
+    def _among(self, field: Condition, values: list[Value]) -> Condition:
         texts = tuple(value for value in values if isinstance(value, str))
         marks = ", ".join("?" * len(texts))
         options = [self._compared(field, "=", value) for value in values if not isinstance(value, str)]
         if texts:
             options.append(Condition(f"ifnull(CAST({field.sql} AS TEXT) IN ({marks}), 0)", (*field.values, *texts)))
         sql = " OR ".join(option.sql for option in options)
-        given = tuple(value for option in options for value in option.values)
-        return Condition(f"({'NOT ' if negated else ''}({sql}))", given)
+        return Condition(f"({sql})", tuple(value for option in options for value in option.values))
 
     def _field(self, name: str) -> Condition:
-        paths = [f'$."{name}"', *(f'$."{object_}"."{name}"' for object_ in self._inside)]
+        own = [f'$."{name}"'] if self._own is None or name in self._own else []
+        inside = self._inside if name not in self._several else ()
+        paths = [*own, *(f'$."{object_}"."{name}"' for object_ in inside)]
         if len(paths) == 1:
             return Condition("json_extract(fields, ?)", tuple(paths))
         return Condition(f"coalesce({', '.join(['json_extract(fields, ?)'] * len(paths))})", tuple(paths))

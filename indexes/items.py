@@ -9,10 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from indexes.errors import BadFilter
+from indexes.errors import BadFilter, Damaged
 from indexes.filters import Condition
 
 LOOKED_UP = 500  # ids in one statement
+_DECODER = json.JSONDecoder(parse_constant=lambda name: None)  # older versions wrote NaN and Infinity
+_AS_JSON = (
+    "(SELECT row, id, born, died, CASE WHEN json_valid(fields) THEN fields ELSE plain_json(fields) END AS fields"
+    " FROM items)"
+)
 _SEEN = "born <= ?1 AND (died IS NULL OR died > ?1)"  # by a reader of generation ?1
 
 
@@ -36,15 +41,28 @@ class Record:
 
 
 def rows(database: sqlite3.Connection, generation: int, where: Condition | None) -> np.ndarray:
-    """The rows of that generation whose fields meet the condition, int64, ascending. Raises BadFilter."""
-    sql, values = f"SELECT row FROM items WHERE {_SEEN}", (generation,)
-    if where is not None:
-        sql, values = f"{sql} AND {where.sql}", values + where.values
+    """The rows of that generation whose fields meet the condition, int64, ascending. Raises BadFilter, Damaged."""
     try:
-        found = database.execute(f"{sql} ORDER BY row", values)
-    except sqlite3.OperationalError as error:  # too many terms, say
-        raise BadFilter(f"the filter cannot be used ({error}): give a simpler --where") from error
+        return _rows(database, "items", generation, where)
+    except sqlite3.OperationalError as error:
+        if "malformed JSON" not in str(error):  # too many terms, say
+            raise BadFilter(f"the filter cannot be used ({error}): give a simpler --where") from error
+    database.create_function("plain_json", 1, _plain_json, deterministic=True)
+    try:
+        return _rows(database, _AS_JSON, generation, where)
+    except sqlite3.OperationalError as error:
+        raise Damaged("a record of the index is no JSON: see `mmr verify`") from error
+
+
+def _rows(database: sqlite3.Connection, table: str, generation: int, where: Condition | None) -> np.ndarray:
+    met, values = ("", ()) if where is None else (f" AND {where.sql}", where.values)
+    found = database.execute(f"SELECT row FROM {table} WHERE {_SEEN}{met} ORDER BY row", (generation, *values))
     return np.fromiter((line[0] for line in found), np.int64)
+
+
+def _plain_json(text: str) -> str:
+    """What an older version wrote, with null for NaN and infinity, which are no JSON to SQLite."""
+    return json.dumps(_DECODER.decode(text), allow_nan=False)
 
 
 def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
@@ -56,7 +74,7 @@ def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
 def record(database: sqlite3.Connection, row: int) -> Record | None:
     """The record of a row, dead or alive; None where it never was or was collected."""
     line = database.execute("SELECT id, stamp, fields FROM items WHERE row = ?", (row,)).fetchone()
-    return line and Record(line[0], line[1], json.loads(line[2]))
+    return line and Record(line[0], line[1], _DECODER.decode(line[2]))
 
 
 def stamps(database: sqlite3.Connection, generation: int) -> dict[str, str]:
@@ -93,11 +111,11 @@ def digest(database: sqlite3.Connection, first_row: int, count: int) -> str:
 
 
 def insert(database: sqlite3.Connection, first_row: int, records: Sequence[Record], generation: int) -> None:
-    """Rows from the first on are born with these records."""
+    """Rows from the first on are born with these records. Raises ValueError for fields that are no JSON."""
     database.executemany(
         "INSERT INTO items VALUES (?, ?, ?, ?, ?, NULL)",
         [
-            (first_row + offset, each.id, each.stamp, json.dumps(each.fields), generation)
+            (first_row + offset, each.id, each.stamp, json.dumps(each.fields, allow_nan=False), generation)
             for offset, each in enumerate(records)
         ],
     )

@@ -10,9 +10,11 @@ import pytest
 from PIL import Image
 
 from indexes import Record, Store
+from retrieval.datatypes import Hit
 from retrieval.errors import ImageError
 from retrieval.images import load
 from retrieval.sources.allowed import OUTSIDE, Allowed
+from retrieval.sources.within import InTable, InTar
 from terminal import mmr
 from toy import picture
 
@@ -28,9 +30,13 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def refused(hand_out, *words):
+def hit(uri, within=None):
+    return Hit(1, 0.5, uri, None, (), uri, within=within)
+
+
+def refused(hand_out, uri, within=None):
     with pytest.raises(ImageError) as caught:
-        hand_out(*words)
+        hand_out(hit(uri, within))
     return str(caught.value)
 
 
@@ -44,10 +50,10 @@ def test_nothing_outside_its_folder(home, uri):
     (sent / "passport.png").symlink_to(home / "private" / "passport.png")
     own = Allowed.of(str(sent), sent / ".mmr")
     for hand_out in (own.file, own.picture, own.content):
-        assert refused(hand_out, uri, {}) == OUTSIDE
+        assert refused(hand_out, uri) == OUTSIDE
     if uri.endswith("passport.png"):
         more = Allowed.of(str(sent), sent / ".mmr", [home / "private"])
-        assert more.file(uri, {}) == (home / "private" / "passport.png").resolve()
+        assert more.file(hit(uri)) == (home / "private" / "passport.png").resolve()
 
 
 def test_nothing_that_is_no_picture_and_nothing_that_is_no_file(home):
@@ -55,23 +61,22 @@ def test_nothing_that_is_no_picture_and_nothing_that_is_no_file(home):
     (sent / "circle.png").symlink_to("circle.png")
     os.mkfifo(sent / "pipe.png")
     own = Allowed.of(str(sent), sent / ".mmr")
-    assert own.file("cat.png", {}) == (sent / "cat.png").resolve()
-    assert own.file("none/../cat.png", {}) == (sent / "cat.png").resolve()
-    assert "not a picture" in refused(own.file, "key.png", {})
+    assert own.file(hit("cat.png")) == (sent / "cat.png").resolve()
+    assert own.file(hit("none/../cat.png")) == (sent / "cat.png").resolve()
+    assert "not a picture" in refused(own.file, "key.png")
     for uri in ("gone.png", "circle.png", "pipe.png", "", "a\0b.png"):
-        assert refused(own.file, uri, {}) in ("no such file", OUTSIDE)
+        assert refused(own.file, uri) in ("no such file", OUTSIDE)
     assert (
-        refused(Allowed.of(None, sent / ".mmr").file, "cat.png", {})
-        == "its source is no file that could be opened again"
+        refused(Allowed.of(None, sent / ".mmr").file, "cat.png") == "its source is no file that could be opened again"
     )
 
 
 def test_a_root_that_is_all_of_a_disk_or_a_home_was_named_by_nobody(home):
     for root in ("/", str(home), str(home.parent)):
         elsewhere = Allowed.of(root, home / "sent" / "i.mmr")
-        assert refused(elsewhere.file, str(home / "private" / "passport.png"), {}) == OUTSIDE
+        assert refused(elsewhere.file, str(home / "private" / "passport.png")) == OUTSIDE
     own = Allowed.of(str(home), home / ".mmr")  # who indexes a home, does so there
-    assert own.file("private/passport.png", {}) == (home / "private" / "passport.png").resolve()
+    assert own.file(hit("private/passport.png")) == (home / "private" / "passport.png").resolve()
 
 
 def test_files_that_hold_pictures_are_held_to_the_same(home):
@@ -85,14 +90,14 @@ def test_files_that_hold_pictures_are_held_to_the_same(home):
     sent = home / "sent"
     pyarrow.parquet.write_table(pyarrow.table({"image": ["../private/passport.png", "cat.png"]}), sent / "p.parquet")
     own = Allowed.of(str(sent), sent / ".mmr")
-    in_tar = {"file": "../private/t.tar", "member": "a.png", "offset": 512, "size": info.size}
-    assert refused(own.picture, "a.png", {"inside": in_tar}) == OUTSIDE
-    rows = [{"inside": {"file": "p.parquet", "row": row, "column": "image"}} for row in (0, 1)]
+    in_tar = InTar("../private/t.tar", "a.png", 512, info.size)
+    assert refused(own.picture, "a.png", in_tar) == OUTSIDE
+    rows = [InTable("p.parquet", row, "image") for row in (0, 1)]
     assert refused(own.picture, "0", rows[0]) == OUTSIDE
-    assert own.picture("1", rows[1]).size == (8, 8)
+    assert own.picture(hit("1", rows[1])).size == (8, 8)
     above = Allowed.of(str(home / "private"), home / "private" / ".mmr")
-    inside = {"inside": {**in_tar, "file": "t.tar"}}
-    assert above.picture("a.png", inside).size == (8, 8)
+    inside = in_tar._replace(file="t.tar")
+    assert above.picture(hit("a.png", inside)).size == (8, 8)
     assert refused(above.file, "a.png", inside) == "lies within another file"
 
 
@@ -128,5 +133,5 @@ def test_looking_is_cheap(home, monkeypatch):
     seen = []
     decode = load.decode
     monkeypatch.setattr(load, "decode", lambda file, size, name: seen.append(size) or decode(file, size, name))
-    Allowed.of(str(home / "sent"), home / "sent" / ".mmr").file("cat.png", {})
+    Allowed.of(str(home / "sent"), home / "sent" / ".mmr").file(hit("cat.png"))
     assert seen == [64]

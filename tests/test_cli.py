@@ -132,7 +132,10 @@ def test_ls_and_rm(trained, book, tmp_path):
     )
     (first, *_) = lines(mmr("ls", *index, "--json"))
     fields = {"year": "2001", "width": 48, "height": 48}
-    assert first == {"uri": "001.png", "path": str(book / "001.png"), "caption": "one", "fields": fields}
+    assert first == {
+        "uri": "001.png", "path": str(book / "001.png"), "caption": "one", "captions": ["one"], "kind": "picture",
+        "inside": None, "fields": fields,
+    }  # fmt: skip
     assert mmr("ls", *index, "--in", "nowhere").exit_code == 1
     assert not mmr("ls", *index, "--where", "year > 2010").stderr  # nothing is mistyped
     for command in (("ls",), ("rm", "-y"), ("search", "one")):

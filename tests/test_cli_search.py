@@ -17,7 +17,7 @@ def test_index_then_search(indexed, book):
     result = mmr("search", "a dog", "--index", indexed, "-k", 3, "--json")
     hits = lines(result)
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
-    assert list(hits[0]) == ["rank", "score", "uri", "path", "caption"]
+    assert list(hits[0]) == ["rank", "score", "uri", "path", "caption", "captions"]
     assert Path(hits[0]["path"]) == book / hits[0]["uri"]
     assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
 
@@ -125,7 +125,7 @@ def test_each_form_says_the_same(indexed):
 def test_confidence_is_told_where_it_is_asked_for(indexed):
     asked = ("search", "a dog", "--index", indexed, "-k", 3)
     found = lines(mmr(*asked, "--json", "--min-confidence", 0))
-    assert list(found[0]) == ["rank", "score", "uri", "path", "caption", "confidence"]
+    assert list(found[0]) == ["rank", "score", "uri", "path", "caption", "captions", "confidence"]
     assert all(0 <= hit["confidence"] <= 1 for hit in found)
     assert "%" in mmr(*asked, "--min-confidence", 0).stdout
     for limit in (("--min-confidence", 1), ("--min-score", 2)):
@@ -259,7 +259,7 @@ def test_a_preview_draws_what_can_be_read(photos, capsys, monkeypatch):
     library = SimpleNamespace(Image=lambda picture, width: drawn.append((picture.size, width)) or "(picture)")
     monkeypatch.setitem(sys.modules, "textual_image.renderable", library)
     monkeypatch.setitem(sys.modules, "textual_image", SimpleNamespace(renderable=library))
-    hits = [Hit(1, 0.5, "red.png", str(photos / "red.png"), None, "a"), Hit(2, 0.4, "x", "/x.png", None, "b")]
+    hits = [Hit(1, 0.5, "red.png", str(photos / "red.png"), (), "a"), Hit(2, 0.4, "x", "/x.png", (), "b")]
     left = preview.draw(hits, Allowed.of(str(photos), photos / ".mmr"))
     said = capsys.readouterr()
     assert [size for size, _ in drawn] == [(20, 10)]

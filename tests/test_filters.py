@@ -19,9 +19,9 @@ RECORDS = [
 ]
 
 
-def matching(where, records=RECORDS, inside=("meta",)):
+def matching(where, records=RECORDS, inside=("meta",), **how):
     """The numbers of the records that the database lets through."""
-    condition = filters.parse(where, inside)
+    condition = filters.parse(where, inside, **how)
     database = sqlite3.connect(":memory:")
     database.execute("CREATE TABLE items (row INTEGER PRIMARY KEY, fields TEXT)")
     database.executemany("INSERT INTO items VALUES (?, ?)", [(i, json.dumps(r)) for i, r in enumerate(records)])
@@ -137,3 +137,28 @@ def true_of(tree, record):
 @given(EXPRESSION, st.lists(st.dictionaries(FIELDS, NUMBERS), max_size=5))
 def test_any_expression_means_what_python_says(tree, records):
     assert matching(written(tree), records) == [i for i, record in enumerate(records) if true_of(tree, record)]
+
+
+# ---------------------------------------------------------------- fields that may be lists
+
+
+SAID = [
+    {}, {"caption": "a red dog"}, {"caption": ["a red cat", "a Dog"]}, {"caption": ["7", "a bird"]},
+    {"meta": {"caption": "a red dog", "kind": "k"}}, {"kind": "k", "meta": {"year": 1}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ("caption contains 'dog'", [1, 2]), ("caption == 'a Dog'", [2]), ("caption = 'a red dog'", [1]),
+        ("caption != 'a Dog'", [1, 3]), ("caption in ('a bird', 'a red cat')", [2, 3]),
+        ("caption not in ('a bird')", [0, 1, 2, 4, 5]), ("caption is null", [0, 4, 5]),
+        ("caption is not null", [1, 2, 3]), ("caption == 7", [3]), ("caption < 'a c'", [2, 3]), ("caption", [1, 2, 3]),
+        ("not caption contains 'dog'", [0, 3, 4, 5]), ("caption == null", [0, 4, 5]), ("caption != null", [1, 2, 3]),
+        ("caption contains 'a' and not (caption contains 'red' or caption == 'x')", [3]),
+        ("kind == 'k'", [4]), ("year == 1", [5]),
+    ],
+)  # fmt: skip
+def test_a_comparison_with_a_list_is_met_by_any_of_its_values(where, expected):
+    assert matching(where, SAID, inside=("meta",), own=("uri", "caption"), several=("caption",)) == expected

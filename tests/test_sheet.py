@@ -9,13 +9,17 @@ from retrieval.sources.allowed import Allowed
 from terminal import mmr
 
 
-def hit(folder, uri, rank=1, caption=None):
-    return Hit(rank, 0.5, uri, str(folder / uri), caption, uri)
+def hit(folder, uri, rank=1, *captions):
+    return Hit(rank, 0.5, uri, str(folder / uri), captions, uri)
 
 
 def test_each_picture_leads_to_its_file_and_its_path_is_shown(photos, tmp_path):
     allowed = Allowed.of(str(photos), photos / ".mmr")
-    hits = [hit(photos, "blue é.png", 1), hit(photos, "more/green.jpg", 2, "a <green> field"), hit(photos, "x.png", 3)]
+    hits = [
+        hit(photos, "blue é.png", 1),
+        hit(photos, "more/green.jpg", 2, "a <green> field", "a meadow"),
+        hit(photos, "x.png", 3),
+    ]
     left = sheet.write(tmp_path / "s.html", "a dog", [sheet.Section("a dog", hits, allowed)])
     page = (tmp_path / "s.html").read_text()
     assert left == [("x.png", "no such file")]
@@ -27,6 +31,7 @@ def test_each_picture_leads_to_its_file_and_its_path_is_shown(photos, tmp_path):
         "blue é.png", "more/green.jpg", "x.png"
     ]  # fmt: skip
     assert "a &lt;green&gt; field" in page
+    assert f'title="{photos / "more" / "green.jpg"}\na meadow"' in page
     assert 'src=""' not in page
     assert f'<meta name="generator" content="{target.MARK}">' in page
 

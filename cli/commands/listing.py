@@ -17,6 +17,7 @@ from retrieval.errors import BadRequest
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.search import filters
+from retrieval.sources import within
 
 _TOGETHER = 1000  # records that are read at once
 
@@ -51,13 +52,16 @@ def _records(store: Store, condition: Condition | None) -> Iterator[Record]:
 
 def _told(store: Store, record: Record) -> dict:
     card = Card.of(record)
-    return {"uri": card.uri, "path": card.path(store), "caption": card.caption, "fields": card.meta}
+    return {
+        "uri": card.uri, "path": card.path(store), "caption": card.caption, "captions": card.captions,
+        "kind": card.kind, "inside": within.to_json(card.within), "fields": card.fields,
+    }  # fmt: skip
 
 
 def _line(record: Record) -> str:
     card = Card.of(record)
-    others = [f"{name}={value}" for name, value in card.meta.items()]
-    return "  ".join([card.uri, *([card.caption] if card.caption else []), *others])
+    others = [f"{name}={value}" for name, value in card.fields.items()]
+    return "  ".join([card.uri, *card.captions, *others])
 
 
 # ---------------------------------------------------------------- rm

@@ -188,7 +188,7 @@ def _keep(sections: Sequence[sheet.Section], output: Output, allowed: Allowed) -
 def _open(hit: Hit, allowed: Allowed) -> dict[str, str]:
     """Open an answer with the desktop's program; why that cannot be, by its uri."""
     try:
-        file = allowed.file(hit.uri, hit.meta)
+        file = allowed.file(hit)
     except ImageError as error:
         return {hit.uri: str(error)}
     if typer.launch(str(file)) != 0:

@@ -37,7 +37,7 @@ def make(folder: Path, found: Sequence[Hit], allowed: Allowed, link: bool) -> li
         made.mkdir()
         for hit in found:
             try:
-                source = allowed.file(hit.uri, hit.meta)
+                source = allowed.file(hit)
             except ImageError as error:
                 left.append((hit.uri, str(error)))
                 continue

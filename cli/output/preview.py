@@ -34,7 +34,7 @@ def draw(found: Sequence[Hit], allowed: Allowed) -> list[tuple[str, str]]:
     for hit in found:
         show.out(line(hit))
         try:
-            picture = allowed.picture(hit.uri, hit.meta, _SIDE)
+            picture = allowed.picture(hit, _SIDE)
         except ImageError as error:
             left.append((hit.uri, str(error)))
             continue

@@ -89,9 +89,10 @@ def _asked_with(picture: Path) -> str:
 def _figure(hit: Hit, allowed: Allowed, left: list[tuple[str, str]]) -> str:
     uri = html.escape(hit.uri)
     try:
-        source = _data(lambda: allowed.picture(hit.uri, hit.meta, _SIDE))
+        source = _data(lambda: allowed.picture(hit, _SIDE))
         alt = html.escape(hit.caption or hit.uri)
-        picture = f'<img loading="lazy" alt="{alt}" title="{html.escape(hit.path or hit.uri)}" src="{source}">'
+        told = html.escape("\n".join([hit.path or hit.uri, *hit.captions[1:]]))
+        picture = f'<img loading="lazy" alt="{alt}" title="{told}" src="{source}">'
         if hit.path is not None:
             picture = f'<a href="{html.escape(Path(hit.path).as_uri())}">{picture}</a>'
     except ImageError as error:

@@ -106,7 +106,7 @@ def one_row(
     if picture is None and not text.strip() and not vectors:
         raise BadRequest("nothing to go by: give a picture, --text, or both")
     name = str(picture or "none")
-    item = Item(id_of(name), name, Path(name), caption=text, kind=kinds.kind(Path(name)))
+    item = Item(id_of(name), name, Path(name), captions=(text,) if text else (), kind=kinds.kind(Path(name)))
     seen = [m for m in dims if picture is not None or m not in (IMAGE, PATCHES)]
     inputs = features.encode([item], encoder, seen)
     if inputs.skipped:

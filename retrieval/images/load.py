@@ -75,7 +75,7 @@ def load_frames(item: Item, count: int, at_least: int | None = None) -> Sequence
 def load_with_fields(item: Item, at_least: int | None = None) -> Loaded:
     """`load`, and what the file says of itself: taken, camera, latitude, longitude, width, height.
 
-    The source's own columns are in `item.meta` and should win: `{**fields, **item.meta}`.
+    What the source says of it is in `item.meta` and counts more, where both have a name.
     """
     content = content_of(item)
     if isinstance(content, Image.Image):

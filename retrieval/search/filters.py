@@ -21,10 +21,15 @@ def condition(store: Store, where: str | None = None, inside: str | None = None)
 
     Raises BadFilter, BadRequest.
     """
-    wanted = [] if where is None else [filters.parse(where, inside=(fields.META,))]
+    wanted = [] if where is None else [parsed(where)]
     if inside is not None:
         wanted += below(store, inside)
     return all_of(wanted) if wanted else None
+
+
+def parsed(where: str) -> Condition:
+    """An expression over the fields of items, `uri` and `caption`. Raises BadFilter."""
+    return filters.parse(where, inside=fields.OBJECTS, own=fields.OWN, several=(fields.CAPTION,))
 
 
 def unknown_fields(store: Store, where: str | None) -> str:
@@ -43,7 +48,7 @@ def unknown_fields(store: Store, where: str | None) -> str:
 
 
 def _having(store: Store, name: str) -> np.ndarray:
-    return store.rows(filters.parse(f"`{name}` is not null", inside=(fields.META,)))
+    return store.rows(parsed(f"`{name}` is not null"))
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition:

@@ -5,13 +5,14 @@ folder that a person named on this machine, once `..` and links are followed, an
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from retrieval.datatypes import Hit
 from retrieval.errors import ImageError
-from retrieval.sources import within
+from retrieval.sources.within import InTable, InTar
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,29 +48,28 @@ class Allowed:
         own = [] if root is None or _is_wide(_real(root), index) else [Path(root)]
         return cls(root, tuple(_real(folder) for folder in (*own, *named)))
 
-    def content(self, uri: str, meta: Mapping[str, Any]) -> Path | bytes:
-        """The file of an item, without links, or its bytes where it lies in another one.
+    def content(self, hit: Hit) -> Path | bytes:
+        """The file of an answer, without links, or its bytes where it lies in another one.
 
         It is not looked at yet. Raises ImageError where it is gone or OUTSIDE.
         """
         from retrieval.sources import reopen  # a search that hands nothing out does without
 
-        place = within.place_of(meta)
-        if self.root is not None and isinstance(place, within.InTar | within.InTable):
-            self._require(Path(self.root, place.file))
-        found = reopen.content_again(uri, dict(meta), self.root)
+        if self.root is not None and isinstance(hit.within, InTar | InTable):
+            self._require(Path(self.root, hit.within.file))
+        found = reopen.content_again(hit.uri, hit.within, self.root)
         return self._require(found) if isinstance(found, Path) else found
 
-    def picture(self, uri: str, meta: Mapping[str, Any], at_least: int | None = None) -> "Image.Image":
-        """The picture of an item, as `images.load` gives it; of a clip its middle frame. Raises ImageError."""
-        return _decoded(self.content(uri, meta), uri, meta, at_least)
+    def picture(self, hit: Hit, at_least: int | None = None) -> "Image.Image":
+        """The picture of an answer, as `images.load` gives it; of a clip its middle frame. Raises ImageError."""
+        return _decoded(self.content(hit), hit, at_least)
 
-    def file(self, uri: str, meta: Mapping[str, Any]) -> Path:
-        """The file of an item, without links, once it was seen to be a picture or a clip. Raises ImageError."""
-        found = self.content(uri, meta)
+    def file(self, hit: Hit) -> Path:
+        """The file of an answer, without links, once it was seen to be a picture or a clip. Raises ImageError."""
+        found = self.content(hit)
         if not isinstance(found, Path):
             raise ImageError("lies within another file")
-        _decoded(found, uri, meta, _SMALL)
+        _decoded(found, hit, _SMALL)
         return found
 
     def _require(self, path: Path) -> Path:
@@ -84,12 +84,12 @@ class Allowed:
         return real
 
 
-def _decoded(content: Path | bytes, uri: str, meta: Mapping[str, Any], at_least: int | None) -> "Image.Image":
+def _decoded(content: Path | bytes, hit: Hit, at_least: int | None) -> "Image.Image":
     from retrieval.images import load
 
-    if within.kind_of(meta) == "clip":
+    if hit.kind == "clip":
         return load.frames(content, 1, at_least)[0]
-    return load.decode(content, at_least, uri)
+    return load.decode(content, at_least, hit.uri)
 
 
 def _real(path: Path | str) -> Path:
