@@ -1,6 +1,5 @@
 """The Typer app: each command parses, makes one call, shows. torch is imported by the commands that need it."""
 
-import io
 import os
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 from cli import options
 from cli.commands import exchange, heads
 from cli.options import AsJson, Device, IndexDir, Model
-from cli.output import show
+from cli.output import show, streams
 
 app = typer.Typer(
     name="mmr", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -339,8 +338,17 @@ def models(
 @app.command()
 @show.guarded
 def classify(
-    picture: Annotated[Path, typer.Argument(help="A picture or a clip.")],
-    labels: Annotated[str, typer.Option(help='What it may be: "a dog,a cat,a car".', metavar="NAMES")],
+    pictures: Annotated[
+        list[Path], typer.Argument(help="A picture or a clip, several, or folders of them.", metavar="PICTURE...")
+    ],
+    labels: Annotated[
+        list[str],
+        typer.Option(
+            help='What it may be: "a dog,a cat,a car". A name with a comma stands in quotes: \'"red, white",blue\'; '
+            "repeatable.",
+            metavar="NAMES",
+        ),
+    ],
     template: Annotated[
         list[str] | None, typer.Option(help="A sentence with {} for the name; repeatable.", metavar="TEXT")
     ] = None,
@@ -348,13 +356,13 @@ def classify(
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
-    """Say which of some names fits a picture best, with no training (zero-shot).
+    """Say which of some names fits a picture best, with no training (zero-shot). Of several pictures, a line each.
 
     mmr classify dog.jpg --labels "a dog,a cat,a car"
     """
-    from cli.commands import classifying
+    from cli.commands import predicting
 
-    classifying.classify(picture, labels, template, model, as_json, device)
+    raise typer.Exit(predicting.classify(pictures, labels, template, model, as_json, device))
 
 
 @app.command()
@@ -391,14 +399,23 @@ app.add_typer(exchange.exporting, name="export")
 
 def main() -> None:
     """The `mmr` of the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
+    streams.in_utf8()
+    streams.make_ready()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its exporter warns of packed lines, which it can do
     try:
         app()
+        code: int | str | None = show.OK
+    except SystemExit as left:
+        code = left.code
     except KeyboardInterrupt:
-        sys.exit(show.INTERRUPTED)
+        code = show.INTERRUPTED
+    except OSError as error:  # of a help that cannot be written
+        code = show.unwritten(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = show.unwritten(error, said=code == show.MACHINE)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def run(
     columns = several.columns_of(label)
     if len(columns) > 1:
         return _several(encoder, source, columns, out, config, task, vectors, force, device)
+    (label,) = columns
     from retrieval.heads.head import check_out
     from retrieval.heads.prepare import train_head
 

@@ -1,6 +1,5 @@
 """`mmr head`: fit a head on an encoder's vectors, measure it, ask it, compare fusions."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -96,7 +95,9 @@ def evaluate(
 @show.guarded
 def predict(
     folder: HeadDir,
-    picture: Annotated[Path | None, typer.Argument(help="A picture or a clip.")] = None,
+    pictures: Annotated[
+        list[Path] | None, typer.Argument(help="A picture or a clip, several, or folders of them.", metavar="PICTURE")
+    ] = None,
     text: Annotated[str, typer.Option(help="What is said of it.")] = "",
     vectors: Vectors = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many classes.")] = 1,
@@ -104,20 +105,13 @@ def predict(
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
-    """Say what a picture, a text, or both are: the K most likely classes, or the number.
+    """Say what a picture, a text, or both are: the K most likely classes, or the number. Of several, a line each.
 
     mmr head predict heads/article shirt.jpg --text "Men Navy Blue Shirt" -k 3
     """
-    from retrieval.heads.prepare import one_row
+    from cli.commands import predicting
 
-    head, loaded = classifying.head_of(folder, model, device)
-    for rank, (name, score) in enumerate(
-        head.answers(one_row(picture, text, loaded, head.dims, classifying.named(vectors)), k)[0], 1
-    ):
-        if head.task == "number":
-            show.out(json.dumps({head.column: score}) if as_json else f"{score:g}")
-        else:
-            classifying.answer(rank, name, score, as_json)
+    raise typer.Exit(predicting.predict(folder, pictures or [], text, vectors, k, model, as_json, device))
 
 
 @heads.command("propagate")

@@ -13,7 +13,7 @@ from typing import ParamSpec, TextIO
 
 import typer
 
-from cli.output import plain
+from cli.output import plain, streams
 from indexes.errors import BadFilter, StoreError
 from retrieval.errors import MissingModel, NothingReadable, RetrievalError
 
@@ -32,20 +32,11 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except BrokenPipeError:  # the reader of our output went away (`mmr search ... | head`): not an error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(OK) from None
-        except (
-            RetrievalError,
-            StoreError,
-            OSError,
-            MemoryError,
-            sqlite3.Error,
-            RuntimeError,
-            KeyboardInterrupt,
-        ) as error:
-            if isinstance(error, RuntimeError) and type(error).__name__ in ("Exit", "Abort"):
-                raise  # Typer's own way out
+        except (typer.Exit, typer.Abort, typer.BadParameter):  # Typer's own ways out
+            raise
+        except BrokenPipeError as error:
+            raise typer.Exit(unwritten(error)) from None
+        except (Exception, KeyboardInterrupt) as error:
             if os.environ.get("MMR_DEBUG"):
                 raise
             message, code = explain(error)
@@ -56,6 +47,20 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
             raise typer.Exit(code) from None
 
     return run
+
+
+def unwritten(error: OSError, said: bool = False) -> int:
+    """What a command says whose answers cannot be written; the exit code. said: it has said so.
+
+    A reader that went away (`mmr search ... | head`) has read enough: that is no error.
+    """
+    streams.silence(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return OK
+    message, code = explain(error)
+    if not said:
+        _write(sys.stderr, plain.line(message))
+    return code
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -115,8 +120,7 @@ def out(text: str) -> None:
 
 
 def _write(stream: TextIO, text: str) -> None:
-    stream.write(f"{plain.lines(text)}\n")
-    stream.flush()
+    streams.say(stream, f"{plain.lines(text)}\n")
 
 
 def skipped(pairs: Sequence[tuple[str, str]], listed_in: Path | None = None) -> None:
@@ -166,11 +170,10 @@ class Meter:
         speed = f", {rate:.0f} {self._unit}/s" if self._unit and rate > 0 else ""
         line = plain.line(f"{self._what} {done}/{total} ({done / max(1, total):.0%}){speed}{text}{left}")
         if self._live:
-            self._stream.write("\r" + line.ljust(self._width))
+            streams.say(self._stream, "\r" + line.ljust(self._width))
             self._width = len(line)
         else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            streams.say(self._stream, line + "\n")
 
     def _left(self, now: float, share: float) -> str:
         self._past.append((now, share))
@@ -183,7 +186,7 @@ class Meter:
     def say(self, text: str) -> None:
         """A line of its own, above the progress."""
         if self._live and self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
+            streams.say(self._stream, "\r" + " " * self._width + "\r")
         _write(self._stream, text)
 
     def __enter__(self) -> "Meter":
@@ -191,7 +194,7 @@ class Meter:
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live and self._width:
-            self._stream.write("\n")
+            streams.say(self._stream, "\n")
 
 
 def _clock(seconds: float) -> str:

@@ -172,6 +172,8 @@ def load_head(folder: Path | str) -> Head:
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
+        if several := [str(found.parent) for found in sorted(folder.glob(f"*/{MANIFEST}"))]:
+            raise MissingModel(f"{folder} holds several heads: give one of {', '.join(several)}")
         raise MissingModel(
             f"{folder} holds no head: make one with `mmr head train ENCODER SOURCE --label COLUMN --out {folder}`"
         )

@@ -21,6 +21,7 @@ from PIL import Image
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError
 from retrieval.images import kinds
+from retrieval.sources.captions import whole
 
 _WEIGHT = re.compile(r"(\d+(?:\.\d+)?|\.\d+|\d+\.):(.+)", re.DOTALL | re.ASCII)
 _SIGNS = {"+": 1.0, "-": -1.0}
@@ -77,7 +78,7 @@ def _part(sign: float, text: str) -> Part:
         return Part("item", text[3:], sign * weight)
     if text.lower().startswith(("http://", "https://")):
         return Part("url", text.strip(), sign * weight)
-    return Part("picture" if _is_path(text) else "words", text, sign * weight)
+    return Part("picture", text, sign * weight) if _is_path(text) else Part("words", whole(text), sign * weight)
 
 
 def _is_path(text: str) -> bool:
