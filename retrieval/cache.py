@@ -24,7 +24,10 @@ DAY = 86_400.0  # seconds
 def folder(part: str = "") -> Path:
     """A part of the cache, or all of it: $MMR_CACHE, else `mmr` in $XDG_CACHE_HOME or ~/.cache. It may not be there."""
     given = os.environ.get("MMR_CACHE")
-    base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmr"
+    try:
+        base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmr"
+    except RuntimeError:  # a user without a home: nothing is kept
+        base = Path(os.devnull, "mmr")
     return base / part
 
 
@@ -66,7 +69,11 @@ def prune(days: float) -> list[Cached]:
 
 def _exported() -> Iterator[Cached]:
     place = folder(QUERY)
-    for one in filter(Path.is_dir, place.iterdir() if place.is_dir() else ()):
+    try:
+        there = [one for one in place.iterdir() if one.is_dir()]
+    except OSError:  # there is none, or it is another user's
+        return
+    for one in there:
         files = [file.stat() for file in one.rglob("*") if file.is_file()]
         used = max((status.st_mtime for status in files), default=one.stat().st_mtime)
         yield Cached(one, _name(one), sum(status.st_size for status in files), used)

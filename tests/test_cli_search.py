@@ -266,3 +266,26 @@ def test_a_preview_draws_what_can_be_read(photos, capsys, monkeypatch):
     assert "(picture)" in said.out
     assert left == [("x", "no such file")]
     assert "x.png  (gone)" in said.out
+
+
+def test_a_terminal_that_cannot_be_asked_is_wrong_usage_before_anything_is_searched(monkeypatch):
+    """textual-image asks it while it is imported, and a silent one is logged with a traceback."""
+    import logging
+
+    from cli.output import preview
+    from retrieval.errors import BadRequest
+
+    class Odd:
+        @property
+        def Image(self):  # noqa: N802
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True, fileno=lambda: 1))
+    monkeypatch.setattr(preview, "sys", terminal)
+    monkeypatch.setattr(preview.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(preview.os, "get_terminal_size", lambda handle: SimpleNamespace(columns=80))
+    monkeypatch.setitem(sys.modules, "textual_image", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "textual_image.renderable", Odd())
+    with pytest.raises(BadRequest, match="cannot ask this terminal.*--html FILE"):
+        preview.check()
+    assert not logging.getLogger("textual_image._terminal").isEnabledFor(logging.WARNING)

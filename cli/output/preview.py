@@ -18,11 +18,12 @@ _BLIND = "--preview cannot ask this terminal what it shows: use --html FILE"
 
 
 def check() -> None:
-    """Raise BadRequest where no picture can be shown."""
+    """Raise BadRequest where no picture can be shown: the terminal is asked now, before anything stands on it."""
     if not (sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns):  # some have no size
         raise BadRequest("--preview draws on a terminal, and stdout is none: use --html FILE")
     if importlib.util.find_spec("textual_image") is None:
         raise BadRequest("--preview needs textual-image: pip install 'mmr[preview]', or use --html FILE")
+    _renderable()
 
 
 def draw(found: Sequence[Hit], allowed: Allowed) -> list[tuple[str, str]]:

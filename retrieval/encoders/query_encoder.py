@@ -17,6 +17,7 @@ import numpy as np
 
 from retrieval import cache
 from retrieval.cache import MANIFEST
+from retrieval.callbacks import OnMessage, no_message
 from retrieval.datatypes import Picture
 from retrieval.encoders import onnx_export
 from retrieval.encoders.onnx_export import FRAMES, IMAGE, TEXT
@@ -117,7 +118,7 @@ def preprocess_of(name: str) -> Preprocess | None:
 def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> QueryEncoder | None:
     """The exported encoder of that fingerprint, or None where there is none, or it cannot be used."""
     folder = cache.folder(cache.QUERY) / fingerprint
-    if not (folder / MANIFEST).is_file():
+    if not _is_there(folder / MANIFEST):
         return None
     with contextlib.suppress(OSError):  # of another user, say
         os.utime(folder / MANIFEST)  # when it was last used
@@ -128,10 +129,18 @@ def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> Q
         return None
 
 
-def ensure_exported(encoder: Encoder) -> Path | None:
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # the cache is another user's
+        return False
+
+
+def ensure_exported(encoder: Encoder, on_message: OnMessage = no_message) -> Path | None:
     """Have the text tower in the cache, for queries without torch; its folder.
 
-    None for an encoder that is no DualEncoder, or whose tokenizer cannot be saved.
+    None for an encoder that is no DualEncoder, or whose tokenizer cannot be saved. None also where the cache cannot be
+    written, of which on_message is told: a query then loads the encoder itself.
     """
     from retrieval.encoders.encoder import DualEncoder
 
@@ -139,4 +148,9 @@ def ensure_exported(encoder: Encoder) -> Path | None:
         return None
     if open_query_encoder(encoder.fingerprint, lambda: encoder):
         return cache.folder(cache.QUERY) / encoder.fingerprint
-    return onnx_export.export(encoder)
+    try:
+        return onnx_export.export(encoder)
+    except OSError as error:
+        place, reason = cache.folder(), error.strerror or error
+        on_message(f"the cache {place} cannot be written ({reason}): queries load the whole encoder, which is slower")
+        return None
