@@ -233,3 +233,16 @@ def test_names_that_would_move_the_cursor_are_written_out(trained, tmp_path):
     assert lines(mmr("ls", *index, "--json"))[0]["uri"] == NASTY
     assert mmr("ls", *index, "-0").stdout == f"{NASTY}\0"
     assert mmr("search", "a dog", *index, "-0").stdout == f"{photos / NASTY}\0"
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", "{", '{"step": 1}', None])
+def test_a_damaged_checkpoint_is_named(book, trained, tmp_path, damage):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "encoder.json").unlink()
+    (last,) = (run / "checkpoints").glob("step_*")
+    (last / "state.json").unlink()
+    if damage is not None:
+        (last / "state.json").write_text(damage)
+    words = ("train", f"csv:{book}/pairs.csv?split=train", "--out", run, "--resume")
+    fails(mmr(*words), 3, f"{last} is damaged", "remove it, then run the same again")

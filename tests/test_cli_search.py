@@ -277,7 +277,7 @@ def test_a_terminal_that_cannot_be_asked_is_wrong_usage_before_anything_is_searc
 
     class Odd:
         @property
-        def Image(self):  # noqa: N802
+        def Image(self):
             raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
     terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True, fileno=lambda: 1))

@@ -14,7 +14,7 @@ import safetensors.torch
 from torch import Tensor
 
 from indexes import durable
-from retrieval.errors import BadRequest
+from retrieval.errors import BadRequest, MissingModel, first_line
 from retrieval.settings import from_json
 from retrieval.training.config import TrainConfig
 
@@ -80,17 +80,28 @@ def all_of(run: Path) -> list[Path]:
 def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
     """The last checkpoint of a run, or None.
 
-    Raises BadRequest where it belongs to other data or settings.
+    Raises BadRequest where it belongs to other data or settings, MissingModel where it is damaged.
     """
     found = all_of(run)
     if not found:
         return None
-    state = json.loads((found[-1] / "state.json").read_text())
-    state["settings"] = _as_written_now(state.get("settings"))
+    state, tensors = _read(found[-1])
+    said = {**state, "settings": _as_written_now(state.get("settings"))}
     for key, value in identity.items():
-        if state.get(key) != value:
+        if said.get(key) != value:
             raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
-    return Checkpoint(state["step"], state["evaluations"], safetensors.torch.load_file(found[-1] / "state.safetensors"))
+    return Checkpoint(state["step"], state["evaluations"], tensors)
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What state.json of a checkpoint says, and its tensors. Raises MissingModel where it is damaged."""
+    try:
+        state = json.loads((folder / "state.json").read_text("utf-8"))  # a metric may be NaN
+        if not (isinstance(state, dict) and {"step", "evaluations"} <= state.keys()):
+            raise ValueError("it does not say its step and evaluations")
+        return state, safetensors.torch.load_file(folder / "state.safetensors")
+    except (ValueError, FileNotFoundError, safetensors.SafetensorError) as error:
+        raise MissingModel(f"{folder} is damaged ({first_line(error)}): remove it, then run the same again") from error
 
 
 def _as_written_now(settings: Any) -> dict[str, Any] | None:
