@@ -85,8 +85,9 @@ def evaluate(
     report = evaluate_head(head, prepared)
     if confusion:
         matrix.save(report, confusion, target.MARK)
-        if letters := matrix.unwritten(report):
-            show.note(f"{confusion}: no font here has {letters}: boxes stand for them; install, say, Noto Sans CJK SC")
+        if names := matrix.unwritten(report):
+            told = ", ".join(f"{number} is {name}" for number, name in names.items())
+            show.note(f"{confusion}: no font here can write some names: {told}; install, say, Noto Sans CJK SC")
     show.out(report.to_json() if as_json else str(report))
     raise typer.Exit(classifying.code_of(prepared))
 
