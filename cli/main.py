@@ -7,18 +7,28 @@ from typing import Annotated
 
 import typer
 
-from cli import options
-from cli.commands import exchange, heads
+from cli import options, usage
+from cli.commands import configuring, exchange, heads
 from cli.options import AsJson, Device, IndexDir, Model
 from cli.output import show, streams
 
 app = typer.Typer(
-    name="mmr", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    name="mmr", cls=usage.Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find pictures by words and words by pictures.",
     epilog="Exit codes: 0 answers, 1 none, 2 wrong usage, 3 index or model missing or unfit, 4 inputs skipped, "
     "5 the machine failed, 130 interrupted. MMR_DEBUG=1 shows tracebacks.",
 )  # fmt: skip
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=usage.version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -241,6 +251,15 @@ def ls(
 
 @app.command()
 @show.guarded
+def fields(index_dir: IndexDir = None, as_json: AsJson = False) -> None:
+    """List the fields that --where may ask for: how many items have each, its types, some of its values."""
+    from cli.commands import listing
+
+    raise typer.Exit(listing.fields(index_dir, as_json))
+
+
+@app.command()
+@show.guarded
 def rm(
     names: Annotated[list[str] | None, typer.Argument(help="Items, as mmr ls names them.", metavar="ID")] = None,
     index_dir: IndexDir = None,
@@ -392,6 +411,7 @@ def label(
     raise typer.Exit(classifying.label(index_dir, head, field, remove, model, device))
 
 
+app.add_typer(configuring.configuration, name="config")
 app.add_typer(heads.heads, name="head")
 app.add_typer(exchange.importing, name="import")
 app.add_typer(exchange.exporting, name="export")

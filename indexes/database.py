@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from indexes import durable
+from indexes import durable, filters
+from indexes.distribution import UPGRADE
 from indexes.errors import Damaged, NewerFormat, NotAnIndex
 
 FORMAT_VERSION = 1
@@ -76,12 +77,14 @@ def connect(file: Path) -> sqlite3.Connection:
     SQLite falls back to reading alone where the file system forbids writing.
     """
     database = sqlite3.connect(
-        f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, isolation_level=None, timeout=30
-    )
+        f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, isolation_level=None, timeout=30,
+        check_same_thread=False,  # opened.py has threads take turns
+    )  # fmt: skip
     try:
         (application,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
         database.execute("PRAGMA synchronous = EXTRA")
+        filters.teach(database)
     except sqlite3.DatabaseError as error:
         database.close()
         if isinstance(error, sqlite3.OperationalError):
@@ -92,7 +95,5 @@ def connect(file: Path) -> sqlite3.Connection:
         raise NotAnIndex(f"{file} was not written by mmr: give another --index")
     if version > FORMAT_VERSION:
         database.close()
-        raise NewerFormat(
-            f"{file.parent} has format {version}, this mmr reads up to {FORMAT_VERSION}: run `pip install -U mmr`"
-        )
+        raise NewerFormat(f"{file.parent} has format {version}, this mmr reads up to {FORMAT_VERSION}: run `{UPGRADE}`")
     return database

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from indexes import Store
 from terminal import fails, lines, mmr
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +55,7 @@ def test_an_index_of_a_newer_format(indexed, tmp_path):
     database = sqlite3.connect(tmp_path / "newer.mmr" / "mmr.db")
     database.execute("PRAGMA user_version = 2")
     database.close()
-    fails(mmr("search", "a dog", "--index", tmp_path / "newer.mmr"), 3, "has format 2", "pip install -U mmr")
+    fails(mmr("search", "a dog", "--index", tmp_path / "newer.mmr"), 3, "has format 2", "pip install -U mmr-retrieval")
 
 
 def test_another_encoder_is_refused(indexed, book, tmp_path):
@@ -245,4 +246,19 @@ def test_a_damaged_checkpoint_is_named(book, trained, tmp_path, damage):
     if damage is not None:
         (last / "state.json").write_text(damage)
     words = ("train", f"csv:{book}/pairs.csv?split=train", "--out", run, "--resume")
-    fails(mmr(*words), 3, f"{last} is damaged", "remove it, then run the same again")
+    fails(mmr(*words), 2, f"{last} is damaged", "remove it, then --resume begins with the one before")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("index", ".", "--recall"), ("models", "--prune", "--days"), ("dups", "--threshold")],
+)
+@pytest.mark.parametrize("number", ["nan", "-inf"])
+def test_a_number_that_is_none_passes_no_bounds(words, number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "i").mkdir()
+    Store.create(tmp_path / "i" / ".mmr", dim=4).close()
+    monkeypatch.chdir(tmp_path / "i")
+    result = mmr(*words[:-1], f"{words[-1]}={number}")
+    assert result.exit_code == 2, result.output
+    assert "greater" in result.output or "less" in result.output or "is no cosine" in result.output

@@ -169,12 +169,12 @@ def test_heic_names_what_to_install_or_is_decoded(monkeypatch):
     assert pixels.is_heif(head)
     assert not pixels.is_heif(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif")
     monkeypatch.setattr(pixels, "find_spec", lambda name: None)
-    with pytest.raises(ImageError, match=r"pip install 'mmr\[heic\]'"):
+    with pytest.raises(ImageError, match=r"pip install 'mmr-retrieval\[heic\]'"):
         load.decode(head)
 
 
 def test_heic_is_upright(tmp_path):
-    heif = pytest.importorskip("pillow_heif", reason="pip install 'mmr[heic]'")
+    heif = pytest.importorskip("pillow_heif", reason="pip install 'mmr-retrieval[heic]'")
     image = Image.new("RGB", (64, 32), "red")
     exif = Image.Exif()
     exif[0x0112] = 6

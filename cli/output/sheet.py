@@ -81,7 +81,7 @@ def _asked_with(picture: Path) -> str:
     from retrieval.images import load
 
     try:
-        return f'<img class="asked" alt="the query" src="{_data(lambda: load.decode(picture, _SIDE))}">'
+        return f'<img class="asked" alt="the query" src="{_data(lambda: load.look(picture, 1, _SIDE)[0])}">'
     except ImageError:  # it was there when it was asked with
         return ""
 

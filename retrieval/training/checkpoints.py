@@ -6,20 +6,30 @@ A checkpoint is written under another name and renamed, so a killed run never le
 import dataclasses
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from indexes import durable
-from retrieval.errors import BadRequest, MissingModel, first_line
+from indexes import durable, typed
+from indexes.typed import Malformed, Meta
+from retrieval.errors import BadRequest
 from retrieval.settings import from_json
 from retrieval.training.config import TrainConfig
 
 KEEP = 2
 BEST = "best.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """What state.json says of how far a run is; it holds the run's identity too."""
+
+    step: Annotated[int, Meta(ge=0)]
+    evaluations: list[tuple[int, dict[str, float]]]
 
 
 class Checkpoint(NamedTuple):
@@ -80,28 +90,24 @@ def all_of(run: Path) -> list[Path]:
 def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
     """The last checkpoint of a run, or None.
 
-    Raises BadRequest where it belongs to other data or settings, MissingModel where it is damaged.
+    Raises BadRequest where it belongs to other data or settings, or is damaged.
     """
     found = all_of(run)
     if not found:
         return None
-    state, tensors = _read(found[-1])
-    said = {**state, "settings": _as_written_now(state.get("settings"))}
-    for key, value in identity.items():
-        if said.get(key) != value:
-            raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
-    return Checkpoint(state["step"], state["evaluations"], tensors)
-
-
-def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What state.json of a checkpoint says, and its tensors. Raises MissingModel where it is damaged."""
     try:
-        state = json.loads((folder / "state.json").read_text("utf-8"))  # a metric may be NaN
-        if not (isinstance(state, dict) and {"step", "evaluations"} <= state.keys()):
-            raise ValueError("it does not say its step and evaluations")
-        return state, safetensors.torch.load_file(folder / "state.safetensors")
-    except (ValueError, FileNotFoundError, safetensors.SafetensorError) as error:
-        raise MissingModel(f"{folder} is damaged ({first_line(error)}): remove it, then run the same again") from error
+        state = typed.read(found[-1] / "state.json", dict[str, Any])
+        progress = typed.checked(state, _Progress)
+        tensors = safetensors.torch.load_file(found[-1] / "state.safetensors")
+    except (Malformed, FileNotFoundError, safetensors.SafetensorError) as error:
+        raise BadRequest(
+            f"{found[-1]} is damaged ({error}): remove it, then --resume begins with the one before"
+        ) from error
+    state["settings"] = _as_written_now(state.get("settings"))
+    for key, value in identity.items():
+        if state.get(key) != value:
+            raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
+    return Checkpoint(progress.step, progress.evaluations, tensors)
 
 
 def _as_written_now(settings: Any) -> dict[str, Any] | None:
