@@ -205,6 +205,19 @@ def test_what_is_gone_is_said_and_the_rest_is_copied(photos, trained, tmp_path):
     )  # fmt: skip
 
 
+def test_near_duplicates_that_are_gone_are_marked(photos, trained, tmp_path):
+    shutil.copy(photos / "red.png", photos / "twin.png")
+    index = ("--index", photos / ".mmr")
+    assert mmr("index", photos, "--model", trained).exit_code == 0
+    (photos / "twin.png").unlink()
+    twins = [
+        item.get("gone") for group in lines(mmr("dups", *index, "--json")) for item in group["items"]
+        if item["uri"] in ("red.png", "twin.png")
+    ]  # fmt: skip
+    assert sorted(twins, key=str) == [None, True]
+    assert [line.endswith("(gone)") for line in mmr("dups", *index).stdout.splitlines() if "twin" in line] == [True]
+
+
 def test_where_all_is_gone_nothing_is_made(photos, trained, tmp_path):
     assert mmr("index", photos, "--index", tmp_path / "i.mmr", "--model", trained).exit_code == 0
     photos.rename(tmp_path / "moved")

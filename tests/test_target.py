@@ -88,6 +88,9 @@ def test_what_is_no_plain_file_is_wrong_usage(indexed, tmp_path):
     fails(mmr(*asked, tmp_path / "folder"), 2, "is a folder: name a file in it")
     fails(mmr(*asked, "/dev/null"), 2, "/dev/null is no plain file", "--html")
     fails(mmr(*asked, tmp_path / ("x" * 250 + ".html")), 2, "too long", "247 bytes")
+    long = tmp_path / ("x" * 300)
+    for words in (("train", "none.csv", "--out"), ("search", "a", "--index", indexed, "--copy-to"), ("demo", "--out")):
+        fails(mmr(*words, long), 2, f"the name of {words[-1]} is too long")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 

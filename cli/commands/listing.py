@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from cli.output import plain, show
-from cli.output.hits import nearby
+from cli.output.hits import is_gone, nearby
 from indexes import Condition, Record, Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
@@ -143,4 +143,5 @@ def dups(index_dir: Path | None, threshold: float, where: str | None, inside: st
 def _member(store: Store, row: int, score: float) -> dict:
     (record,) = store.records([row])
     told = _told(store, record)
-    return {"score": score, "uri": told["uri"], "path": told["path"], "caption": told["caption"]}
+    member = {"score": score, "uri": told["uri"], "path": told["path"], "caption": told["caption"]}
+    return member | ({"gone": True} if is_gone(told["path"]) else {})

@@ -221,7 +221,7 @@ def _say_what_is_left(
     store: Store, sections: Sequence[sheet.Section], left: Mapping[str, str], allowed: Allowed
 ) -> bool:
     """Say which answers could not be handed out, and that files are gone; whether there were any."""
-    gone = dict.fromkeys(hit.path or "" for section in sections for hit in section.hits if hits.is_gone(hit))
+    gone = dict.fromkeys(hit.path or "" for section in sections for hit in section.hits if hits.is_gone(hit.path))
     if left or gone:
         sys.stdout.flush()
         show.skipped(list(left.items()))

@@ -38,10 +38,10 @@ def _without_lists(told: dict) -> dict:
     return {name: value for name, value in told.items() if name != "captions"}
 
 
-def is_gone(hit: Hit) -> bool:
-    """Is the file of a hit not on this machine any more? One that never was a file is not gone."""
+def is_gone(path: str | None) -> bool:
+    """Is the file of an item not on this machine any more? One that never was a file is not gone."""
     try:
-        return hit.path is not None and not Path(hit.path).exists()
+        return path is not None and not Path(path).exists()
     except OSError:  # a name that no file can have
         return True
 
@@ -49,9 +49,8 @@ def is_gone(hit: Hit) -> bool:
 def line(hit: Hit) -> str:
     """Rank, score, path as one would type it here, caption."""
     sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
-    gone = "  (gone)" if is_gone(hit) else ""
     caption = f"  {plain.line(hit.caption)}" if hit.caption else ""
-    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{gone}{caption}"
+    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{caption}"
 
 
 def table(found: Sequence[Hit]) -> None:
@@ -76,7 +75,7 @@ class Writer:
             table(found)
         elif self._form == "json":
             for hit in found:
-                show.out(json.dumps(told | fields(hit) | ({"gone": True} if is_gone(hit) else {})))
+                show.out(json.dumps(told | fields(hit) | ({"gone": True} if is_gone(hit.path) else {})))
         elif self._form == "csv":
             self._rows([told | _without_lists(fields(hit)) for hit in found])
         else:
@@ -97,7 +96,7 @@ def _paths(found: Sequence[Hit], end: bytes) -> None:
     """
     sys.stdout.flush()
     readable = end == b"\n" and sys.stdout.isatty()
-    for path in (file_of(hit) for hit in found if not is_gone(hit)):
+    for path in (file_of(hit) for hit in found if not is_gone(hit.path)):
         if readable:
             show.out(plain.line(path))
         else:
@@ -113,8 +112,8 @@ def file_of(hit: Hit) -> str:
 
 
 def nearby(path: str | None, uri: str) -> str:
-    """The path as one would type it here, as it may stand on a terminal."""
+    """The path as one would type it here, as it may stand on a terminal; marked where the file is gone."""
     if path is None:
         return plain.line(uri)
     relative = os.path.relpath(path)
-    return plain.line(path if relative.startswith("..") else relative)
+    return plain.line(path if relative.startswith("..") else relative) + ("  (gone)" if is_gone(path) else "")

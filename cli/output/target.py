@@ -23,8 +23,6 @@ _OWN = (
 def check(path: Path, option: str, force: bool = False) -> None:
     """Raise BadRequest where that file must not be written. force: it may replace a file that mmr did not write."""
     check_place(path, option)
-    if len(os.fsencode(path.name)) > _LONGEST:
-        raise BadRequest(f"the name of {option} is too long: give one of at most {_LONGEST} bytes")
     try:
         kind = path.stat().st_mode
     except OSError:  # nothing is there; what else may be wrong, writing says
@@ -39,6 +37,8 @@ def check(path: Path, option: str, force: bool = False) -> None:
 
 def check_place(path: Path, option: str) -> None:
     """Raise BadRequest where nothing may be put: inside an index, a run or a head, or below what is no folder."""
+    if len(os.fsencode(path.name)) > _LONGEST:
+        raise BadRequest(f"the name of {option} is too long: give one of at most {_LONGEST} bytes")
     for folder in path.absolute().parents:
         if folder.exists() and not folder.is_dir():
             raise BadRequest(f"{folder} is no folder: give another name for {option}")
