@@ -186,7 +186,7 @@ def test_what_is_gone_is_said_and_the_rest_is_copied(photos, trained, tmp_path):
     copied = mmr(*asked, "--copy-to", tmp_path / "out", "--html", tmp_path / "page.html")
     assert copied.exit_code == 4
     assert "1 skipped:\n  red.png: no such file" in copied.stderr
-    assert f"1 files are gone, as {photos / 'red.png'}: `mmr index --index " in copied.stderr
+    assert f"1 gone: run `mmr index --index {photos / '.mmr'}`" in copied.stderr
     assert f"2 pictures in {tmp_path / 'out'}" in copied.stderr
     assert sorted(path.name[4:] for path in (tmp_path / "out").iterdir()) == ["blue é.png", "green.jpg"]
     page = (tmp_path / "page.html").read_text()
@@ -195,11 +195,12 @@ def test_what_is_gone_is_said_and_the_rest_is_copied(photos, trained, tmp_path):
 
     (gone,) = [line for line in copied.stdout.splitlines() if "red.png" in line]
     assert gone.endswith("red.png  (gone)")
-    found = lines(mmr(*asked, "--json"), 4)
+    found = lines(mmr(*asked, "--json"))  # all answers are shown
     assert {hit["uri"]: hit.get("gone") for hit in found} == {
         "red.png": True, "blue é.png": None, "more/green.jpg": None
     }  # fmt: skip
     paths = mmr(*asked, "-0")
+    assert f"1 files are gone, as {photos / 'red.png'}: `mmr index --index " in paths.stderr
     assert (paths.exit_code, set(paths.stdout.split("\0"))) == (
         4, {str(photos / "blue é.png"), str(photos / "more" / "green.jpg"), ""}
     )  # fmt: skip

@@ -94,11 +94,15 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
                 write(title, found)
             sections.append(sheet.Section(title, found, allowed, pictures=query.files(query.parse(one))))
         left |= _keep(sections, output, allowed)
-        some_left = _say_what_is_left(retriever.store, sections, left, allowed)
-        if not (place.update or output.quiet or queries or output.form != "table" or some_left):
-            _say_what_is_new(retriever.store)
-        if any(section.hits for section in sections):
-            return show.SKIPPED if some_left else show.OK
+        found = [hit for section in sections for hit in section.hits]
+        gone = [hit for hit in found if hits.is_gone(hit.path)]
+        left |= {hit.uri: "no such file" for hit in gone if output.form in ("paths", "null")}
+        _say_what_is_left(left)
+        speaks = not (place.update or output.quiet or queries or output.form != "table")
+        if not (speaks and _say_what_is_new(retriever.store)) and gone and (speaks or left):
+            _say_what_is_gone(retriever.store, gone, allowed)
+        if found:
+            return show.SKIPPED if left else show.OK
         show.note(filters.nothing(retriever.store, asked.where, asked.inside) or _why_none(bool(given), asked))
     return show.NONE
 
@@ -125,11 +129,13 @@ def _update(path: Path, place: Place) -> None:
         indexing.refresh(path, uri, place.model, place.device)
 
 
-def _say_what_is_new(store: Store) -> None:
+def _say_what_is_new(store: Store) -> bool:
+    """Say that the folders of the index hold other pictures than it; whether there was anything to say."""
     since = changes.glance(store)
     if since:
         sys.stdout.flush()
         show.note(f"pictures since the last indexing: {since}: run `{_index_again(store)}`, or search with --update")
+    return bool(since)
 
 
 def _index_again(store: Store) -> str:
@@ -217,23 +223,22 @@ def _open(hit: Hit, allowed: Allowed) -> dict[str, str]:
     return {}
 
 
-def _say_what_is_left(
-    store: Store, sections: Sequence[sheet.Section], left: Mapping[str, str], allowed: Allowed
-) -> bool:
-    """Say which answers could not be handed out, and that files are gone; whether there were any."""
-    gone = dict.fromkeys(hit.path or "" for section in sections for hit in section.hits if hits.is_gone(hit.path))
-    if left or gone:
-        sys.stdout.flush()
-        show.skipped(list(left.items()))
-    if gone:
-        root = allowed.root or ""
-        where = next(iter(gone)) if Path(root).is_dir() else f"the folder {root}"
-        show.note(
-            f"{len(gone)} files are gone, as {plain.line(where)}: `{_index_again(store)}` brings the index up to date"
-        )
+def _say_what_is_left(left: Mapping[str, str]) -> None:
+    """Say which answers could not be handed out."""
+    sys.stdout.flush()
+    show.skipped(list(left.items()))
     if OUTSIDE in left.values():
         show.note("--allow FOLDER hands out what lies below one more folder")
-    return bool(left or gone)
+
+
+def _say_what_is_gone(store: Store, gone: Sequence[Hit], allowed: Allowed) -> None:
+    """Say that files of answers are not there any more, and the way on."""
+    sys.stdout.flush()
+    root = allowed.root or ""
+    where = gone[0].path or "" if Path(root).is_dir() else f"the folder {root}"
+    show.note(
+        f"{len(gone)} files are gone, as {plain.line(where)}: `{_index_again(store)}` brings the index up to date"
+    )
 
 
 def _given(model: str | None, device: str) -> Encoder | None:
