@@ -13,6 +13,7 @@ from indexes import Record, Store
 from retrieval.datatypes import Hit
 from retrieval.errors import ImageError
 from retrieval.images import load
+from retrieval.indexing import catalog
 from retrieval.sources.allowed import OUTSIDE, Allowed
 from retrieval.sources.within import InTable, InTar
 from terminal import mmr
@@ -77,6 +78,22 @@ def test_a_root_that_is_all_of_a_disk_or_a_home_was_named_by_nobody(home):
         assert refused(elsewhere.file, str(home / "private" / "passport.png")) == OUTSIDE
     own = Allowed.of(str(home), home / ".mmr")  # who indexes a home, does so there
     assert own.file(hit("private/passport.png")) == (home / "private" / "passport.png").resolve()
+
+
+def test_of_several_folders_each_counts_and_not_what_lies_between(home, trained, monkeypatch):
+    """Their root is the home, which nobody named."""
+    picture(home / "other" / "dog.png")
+    (home / "elsewhere").mkdir()
+    index = home / "elsewhere" / "i.mmr"
+    assert mmr("index", home / "sent", home / "other", "--index", index, "--model", trained).exit_code == 4
+    assert mmr("search", "a", "--index", index, "--copy-to", home / "out").exit_code == 0
+    assert sorted(path.name[4:] for path in (home / "out").iterdir()) == ["cat.png", "dog.png"]
+    with Store.open(index) as store:
+        several = catalog.allowed(store)
+    assert refused(several.file, "private/passport.png") == OUTSIDE
+    assert several.file(hit("other/dog.png")) == (home / "other" / "dog.png").resolve()
+    crafted = Allowed.of(str(home), index, (), ("..", "/", "."))
+    assert crafted.folders == ()
 
 
 def test_files_that_hold_pictures_are_held_to_the_same(home):

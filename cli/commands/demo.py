@@ -13,7 +13,6 @@ from eval import evaluate
 from retrieval import Retriever, open_pairs, recipes
 from retrieval.errors import BadRequest
 from retrieval.indexing import catalog
-from retrieval.sources.allowed import Allowed
 from retrieval.sources.picturebook import scenes
 from retrieval.training.loop import train
 
@@ -60,8 +59,7 @@ def _answer(retriever: Retriever, query: str) -> sheet.Section:
     show.out(f"{query}")
     table(found[:5])
     pictures = (Path(query),) if query.endswith(".png") else ()
-    allowed = Allowed.of(catalog.root_of(retriever.store), retriever.store.path)
-    return sheet.Section(query, found, allowed, pictures=pictures)
+    return sheet.Section(query, found, catalog.allowed(retriever.store), pictures=pictures)
 
 
 def _make_room(out: Path, force: bool) -> None:

@@ -86,7 +86,7 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     if place.update:
         _update(path, place)
     with Retriever.open(path, _given(place.model, place.device), place.device) as retriever:
-        allowed = Allowed.of(catalog.root_of(retriever.store), retriever.store.path, output.allow)
+        allowed = catalog.allowed(retriever.store, output.allow)
         for title, one, found in _answers(retriever, iter(given), asked, place.captions):
             if output.preview:
                 left |= _preview(title, found, allowed)

@@ -33,19 +33,24 @@ class Allowed:
     folders: tuple[Path, ...]
 
     @classmethod
-    def of(cls, root: str | None, index: Path, named: Sequence[Path] = ()) -> "Allowed":
+    def of(
+        cls, root: str | None, index: Path, named: Sequence[Path] = (), roots: Sequence[str] = ()
+    ) -> "Allowed":  # fmt: skip
         """What of the index at that path may be handed out.
 
         Args:
             root: The one that the index records.
             index: The folder of the index.
             named: More folders, which the person named.
+            roots: The folders below the root that it is of, where it records several.
 
         Returns:
-            The root counts as named, as whoever indexes names it. But an index that came from elsewhere may record
-            any: one that is all of the disk, or of a home, counts only where the index itself lies in it.
+            The root counts as named, as whoever indexes names it, or its several folders. But an index that came from
+            elsewhere may record any: one that is all of the disk, or of a home, counts only where the index itself lies
+            in it.
         """
-        own = [] if root is None or _is_wide(_real(root), index) else [Path(root)]
+        recorded = [] if root is None else [Path(root, folder) for folder in roots or ("",)]
+        own = [folder for folder in recorded if not _is_wide(_real(folder), index)]
         return cls(root, tuple(_real(folder) for folder in (*own, *named)))
 
     def content(self, hit: Hit) -> Path | bytes:
