@@ -342,3 +342,17 @@ def test_a_sum_in_quotes_is_searched_for_and_said(indexed):
     assert len(lines(found)) == 1
     assert "a sum is written mmr search 'a dog' - 'a cat'" in found.stderr
     assert "a sum" not in mmr("search", "a dog", "-", "a cat", "--index", indexed, "-k", 1, "--json").stderr
+
+
+def test_pictures_of_a_table_that_lie_elsewhere_are_handed_out_where_that_is_said(photos, trained, tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "t.csv").write_text(f"image,caption\n../photos/red.png,red\n{photos}/more/green.jpg,green\n")
+    index = ("--index", tmp_path / "tables" / "i.mmr")
+    assert mmr("index", tmp_path / "tables" / "t.csv", *index, "--model", trained).exit_code == 0
+    asked = ("search", "a dog", *index, "--html", tmp_path / "s.html")
+    refused = mmr(*asked)
+    assert refused.exit_code == 4
+    assert f"--allow {photos} hands out what lies below there too" in refused.stderr
+    assert "data:image" not in (tmp_path / "s.html").read_text()
+    assert mmr(*asked, "--allow", photos).exit_code == 0
+    assert (tmp_path / "s.html").read_text().count("data:image") == 2

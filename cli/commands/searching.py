@@ -2,6 +2,7 @@
 
 import codecs
 import itertools
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -97,7 +98,7 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
         found = [hit for section in sections for hit in section.hits]
         gone = [hit for hit in found if hits.is_gone(hit.path)]
         left |= {hit.uri: "no such file" for hit in gone if output.form in ("paths", "null")}
-        _say_what_is_left(left)
+        _say_what_is_left(left, found)
         speaks = not (place.update or output.quiet or queries or output.form != "table")
         if not (speaks and _say_what_is_new(retriever.store)) and gone and (speaks or left):
             _say_what_is_gone(retriever.store, gone, allowed)
@@ -223,12 +224,13 @@ def _open(hit: Hit, allowed: Allowed) -> dict[str, str]:
     return {}
 
 
-def _say_what_is_left(left: Mapping[str, str]) -> None:
-    """Say which answers could not be handed out."""
+def _say_what_is_left(left: Mapping[str, str], found: Sequence[Hit]) -> None:
+    """Say which answers could not be handed out, and what would allow it."""
     sys.stdout.flush()
     show.skipped(list(left.items()))
-    if OUTSIDE in left.values():
-        show.note("--allow FOLDER hands out what lies below one more folder")
+    outside = {os.path.dirname(hit.path) for hit in found if hit.path and left.get(hit.uri) == OUTSIDE}  # noqa: PTH120
+    if outside:
+        show.note(f"--allow {shlex.quote(plain.line(os.path.commonpath(outside)))} hands out what lies below there too")
 
 
 def _say_what_is_gone(store: Store, gone: Sequence[Hit], allowed: Allowed) -> None:
