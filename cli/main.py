@@ -217,7 +217,7 @@ def search(
     mmr search "2:golden retriever" + ./pool.jpg - people --json
     mmr search shirt --where "year >= 2011 and baseColour == 'Red'"
     """
-    from cli.commands import searching
+    from cli.commands import handing, searching
     from cli.output import hits
     from retrieval.search.answers import Asked
 
@@ -226,7 +226,7 @@ def search(
         diversity=diverse,
     )  # fmt: skip
     place = searching.Place(index_dir=index_dir, model=model, device=device, captions=captions, update=update)
-    output = searching.Output(
+    output = handing.Output(
         form=hits.form_of(as_json, as_csv, paths, null), html=html, force=force, open_best=open_best, preview=preview,
         copy_to=copy_to, link_to=link_to, allow=allow or (), quiet=quiet,
     )  # fmt: skip

@@ -1,61 +1,26 @@
-"""`mmr search`: from parsed words to one call of the Retriever, and its answers in every form."""
+"""`mmr search`: from parsed words to one call of the Retriever; handing.py has what becomes of its answers."""
 
 import codecs
 import itertools
-import os
-import shlex
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
-from cli.output import folder, hits, plain, preview, sheet, show, target
+from cli.commands.handing import Handed, Output, index_again
+from cli.output import show
 from indexes import Store
 from retrieval import Retriever, find_index
 from retrieval.datatypes import Hit
 from retrieval.encoders.protocol import Encoder
-from retrieval.errors import BadRequest, ImageError
-from retrieval.indexing import catalog, changes, roots
-from retrieval.indexing.find import FOLDER
+from retrieval.errors import BadRequest
+from retrieval.indexing import changes, roots
 from retrieval.search import filters, query
 from retrieval.search.answers import Asked
-from retrieval.sources.allowed import OUTSIDE, Allowed
 
 _TOGETHER = 256  # queries of a file that are asked at once
 _MOST = 256 << 20  # bytes of such a file
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """Where the answers go. form: of stdout; the others are as the options of `mmr search` say."""
-
-    form: hits.Form = "table"
-    html: Path | None = None
-    force: bool = False
-    open_best: bool = False
-    preview: bool = False
-    copy_to: Path | None = None
-    link_to: Path | None = None
-    allow: Sequence[Path] = ()
-    quiet: bool = False
-
-    def check(self, many: bool) -> None:
-        """Raise BadRequest for what cannot work, before anything is searched."""
-        if many and (self.open_best or self.copy_to or self.link_to):
-            raise BadRequest("--open, --copy-to and --link-to are for one query: leave out --queries")
-        if self.copy_to and self.link_to:
-            raise BadRequest("--copy-to and --link-to are two ways to one end: give one")
-        if missing := [folder for folder in self.allow if not folder.is_dir()]:
-            raise BadRequest(f"no such folder: {missing[0]}: check --allow")
-        if made := self.copy_to or self.link_to:
-            folder.check(made, "--copy-to" if self.copy_to else "--link-to")
-        if self.html:
-            target.check(self.html, "--html", self.force)
-        if self.preview:
-            preview.check()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,30 +45,18 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     if hint := "" if queries else query.signs_inside(words):
         show.note(hint)
     output.check(many=bool(queries))
-    write = hits.Writer(output.form, many=bool(queries))
-    sections: list[sheet.Section] = []
-    left: dict[str, str] = {}
     path = place.index_dir or find_index()
     if place.update:
         _update(path, place)
     with Retriever.open(path, _given(place.model, place.device), place.device) as retriever:
-        allowed = catalog.allowed(retriever.store, output.allow)
+        handed = Handed(output, retriever.store, many=bool(queries))
         for title, one, found in _answers(retriever, iter(given), asked, place.captions):
-            if output.preview:
-                left |= _preview(title, found, allowed)
-            else:
-                write(title, found)
-            sections.append(sheet.Section(title, found, allowed, pictures=query.files(query.parse(one))))
-        left |= _keep(sections, output, allowed)
-        found = [hit for section in sections for hit in section.hits]
-        gone = [hit for hit in found if hits.is_gone(hit.path)]
-        left |= {hit.uri: "no such file" for hit in gone if output.form in ("paths", "null")}
-        _say_what_is_left(left, found)
+            handed.answer(title, found, query.files(query.parse(one)))
+        handed.keep()
         speaks = not (place.update or output.quiet or queries or output.form != "table")
-        if not (speaks and _say_what_is_new(retriever.store)) and gone and (speaks or left):
-            _say_what_is_gone(retriever.store, gone, allowed)
-        if found:
-            return show.SKIPPED if left else show.OK
+        handed.say_what_is_left(speaks and _say_what_is_new(retriever.store), speaks)
+        if handed.found:
+            return show.SKIPPED if handed.left else show.OK
         show.note(filters.nothing(retriever.store, asked.where, asked.inside) or _why_none(bool(given), asked))
     return show.NONE
 
@@ -135,20 +88,8 @@ def _say_what_is_new(store: Store) -> bool:
     since = changes.glance(store)
     if since:
         sys.stdout.flush()
-        show.note(f"pictures since the last indexing: {since}: run `{_index_again(store)}`, or search with --update")
+        show.note(f"pictures since the last indexing: {since}: run `{index_again(store)}`, or search with --update")
     return bool(since)
-
-
-def _index_again(store: Store) -> str:
-    """The command that brings an index up to date."""
-    here = store.path.absolute() == Path(FOLDER).absolute()
-    return "mmr index" if here else f"mmr index --index {shlex.quote(str(store.path))}"
-
-
-def _preview(title: str, found: Sequence[Hit], allowed: Allowed) -> dict[str, str]:
-    """The answers as pictures in the terminal; those that cannot be shown, with the reasons."""
-    show.out(plain.line(title))
-    return dict(preview.draw(found, allowed))
 
 
 def _asked(words: Sequence[str], queries: str | None) -> Iterator[tuple[str, Sequence[str]]]:
@@ -192,55 +133,6 @@ def _answers(
         given = [words for _, words in together]
         found = [retriever.captions(one, asked) for one in given] if captions else retriever.search_many(given, asked)
         yield from ((title, words, answers) for (title, words), answers in zip(together, found, strict=True))
-
-
-def _keep(sections: Sequence[sheet.Section], output: Output, allowed: Allowed) -> dict[str, str]:
-    """Do with the answers what is asked beside showing them: copy, link, write a page, open.
-
-    What could not be done of it: the uris of answers, with the reasons.
-    """
-    left: dict[str, str] = {}
-    found = [hit for section in sections for hit in section.hits]
-    if (made := output.copy_to or output.link_to) and found:
-        left |= folder.make(made, found, allowed, link=output.link_to is not None)
-        show.note(f"{len(found) - len(left)} pictures in {made}" if len(left) < len(found) else f"{made} is not made")
-    if output.html:
-        title = sections[0].query if len(sections) == 1 else f"{len(sections)} queries"
-        left |= sheet.write(output.html, title, sections)
-        show.note(f"contact sheet: {output.html}")
-    if output.open_best and found:
-        left |= _open(found[0], allowed)
-    return left
-
-
-def _open(hit: Hit, allowed: Allowed) -> dict[str, str]:
-    """Open an answer with the desktop's program; why that cannot be, by its uri."""
-    try:
-        file = allowed.file(hit)
-    except ImageError as error:
-        return {hit.uri: str(error)}
-    if typer.launch(str(file)) != 0:
-        raise BadRequest(f"nothing here opens pictures: open {file} yourself")
-    return {}
-
-
-def _say_what_is_left(left: Mapping[str, str], found: Sequence[Hit]) -> None:
-    """Say which answers could not be handed out, and what would allow it."""
-    sys.stdout.flush()
-    show.skipped(list(left.items()))
-    outside = {os.path.dirname(hit.path) for hit in found if hit.path and left.get(hit.uri) == OUTSIDE}  # noqa: PTH120
-    if outside:
-        show.note(f"--allow {shlex.quote(plain.line(os.path.commonpath(outside)))} hands out what lies below there too")
-
-
-def _say_what_is_gone(store: Store, gone: Sequence[Hit], allowed: Allowed) -> None:
-    """Say that files of answers are not there any more, and the way on."""
-    sys.stdout.flush()
-    root = allowed.root or ""
-    where = gone[0].path or "" if Path(root).is_dir() else f"the folder {root}"
-    show.note(
-        f"{len(gone)} files are gone, as {plain.line(where)}: `{_index_again(store)}` brings the index up to date"
-    )
 
 
 def _given(model: str | None, device: str) -> Encoder | None:
