@@ -79,6 +79,10 @@ def train(
 
     mmr train pairs.csv --out runs/mine --eval "csv:pairs.csv?split=dev"
     """
+    from retrieval.encoders import presets
+
+    if model:
+        presets.require(model)
     from cli.commands import training
     from cli.signals import StopOnSignal
 
@@ -282,7 +286,10 @@ def dups(
     inside: options.Inside = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show pictures that are nearly the same, in groups. The work grows with the square of the pictures."""
+    """Show pictures that are nearly the same, in groups. The work grows with the square of the pictures.
+
+    Each is as near to the first of its group as --threshold asks: its score is that cosine.
+    """
     from cli.commands import listing
 
     raise typer.Exit(listing.dups(index_dir, threshold, where, inside, as_json))

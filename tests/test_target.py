@@ -54,15 +54,16 @@ def test_nothing_is_put_inside_an_index_a_run_or_a_head(indexed, trained, tmp_pa
     "words",
     [
         ("train", "none.csv", "--out"),
-        ("head", "train", "none", "none.csv", "--label", "x", "--out"),
+        ("head", "train", "RUN", "none.csv", "--label", "x", "--out"),
         ("blend", "none", "none", "--out"),
         ("demo", "--out"),
         ("import", "npy", "none.npy", "--index"),
         ("index", "picturebook:2", "--index"),
     ],
 )
-def test_no_folder_is_made_inside_an_index_or_below_a_file(indexed, tmp_path, words):
+def test_no_folder_is_made_inside_an_index_or_below_a_file(indexed, trained, tmp_path, words):
     """Said before anything else is looked at: what these commands work on is not there."""
+    words = [trained if word == "RUN" else word for word in words]
     before = kept(indexed)
     fails(mmr(*words, indexed / "new"), 2, "lies inside the index", f"give another {words[-1]}")
     (tmp_path / "file").write_text("mine")
@@ -129,8 +130,8 @@ def test_only_a_demo_is_removed_for_a_demo(tmp_path):
     fails(mmr("demo", "--out", tmp_path / "file", "--force"), 2, "is a file: give another --out")
 
 
-def test_a_folder_with_a_config_of_somebody_is_no_head(tmp_path):
+def test_a_folder_with_a_config_of_somebody_is_no_head(trained, tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    words = ("head", "train", "none", "none.csv", "--label", "x", "--out", tmp_path, "--force")
+    words = ("head", "train", trained, "none.csv", "--label", "x", "--out", tmp_path, "--force")
     fails(mmr(*words), 2, "holds other things than a head")
     assert (tmp_path / "config.json").read_text() == "{}"

@@ -56,10 +56,12 @@ def propagate(index: Path, column: str, field: str, neighbors: int, model: str |
     """The column of some items into a field of all; the exit code says whether any was out of reach."""
     from indexes import Store
     from retrieval.heads import propagation
+    from retrieval.indexing import adoption
     from retrieval.indexing.catalog import Identity
 
     with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
         loaded = encoder_of(model or Identity.required(store).where(store.path), device)
+        adoption.remember_place(store, loaded)
         written = propagation.fill(store, column, field, neighbors, on_progress=meter)
         _settle(store, loaded, meter)
     return _told(index, *written, f"hang together with none that has a {column}")
@@ -96,18 +98,23 @@ def task_of(multilabel: bool, regression: bool) -> str:
 
 def encoder_of(name: str, device: str) -> "DualEncoder":
     """Load the encoder of a name, in fast precision: heads never train it."""
+    from retrieval.encoders import presets
+
+    presets.require(name)
     from retrieval import load_encoder
 
     return load_encoder(name, device).to_fast_precision()
 
 
 def head_of(folder: Path, model: str | None, device: str) -> tuple["Head", "DualEncoder"]:
-    """Load a head, and the encoder it was fitted on or `model` in its place. Raises MissingModel for a wrong one."""
-    from retrieval.heads.head import load_head
+    """Load a head, and the encoder it was fitted on, which is at `model` now. Raises MissingModel for a wrong one."""
+    from retrieval.heads.head import load_head, remember_place
 
     head = load_head(folder)
-    loaded = encoder_of(model or head.encoder, device)
+    loaded = encoder_of(model or head.where(folder), device)
     head.require(loaded.fingerprint, model or head.encoder)
+    if model:
+        head = remember_place(folder, head, model)
     return head, loaded
 
 

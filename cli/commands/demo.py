@@ -38,7 +38,6 @@ def run(out: Path, device: str, seed: int, force: bool) -> None:
             on_step=lambda p: meter(p.step, p.steps, f", loss {p.loss:.3f} (chance {p.chance:.2f})"),
         )  # fmt: skip
     encoder = result.encoder
-    encoder.name = str(out / RUN)
 
     report = evaluate(encoder, full)
     show.out(f"{report}\n")

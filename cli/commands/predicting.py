@@ -19,6 +19,10 @@ def classify(
     device: str,
 ) -> int:  # fmt: skip
     """Zero-shot: of one picture each name with its probability, best first; of several, a line each. The exit code."""
+    from retrieval.encoders import presets
+
+    chosen = model or config.value("model")
+    presets.require(chosen)  # no is said before torch is imported
     from retrieval.errors import BadRequest
     from retrieval.heads import zero_shot
     from retrieval.settings import listed
@@ -27,7 +31,7 @@ def classify(
     names = list(dict.fromkeys(name for text in labels for name in listed(whole(text))))
     if len(names) < 2:
         raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
-    loaded = encoder_of(model or config.value("model"), device)
+    loaded = encoder_of(chosen, device)
     uris, seen = rows_of(pictures, loaded, {"image": loaded.dim})
     words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
     shares = zero_shot.classify(seen.vectors["image"], words, float(loaded.log_logit_scale.detach().exp()))

@@ -13,6 +13,7 @@ from cli.output import show
 from indexes import Store
 from retrieval import Retriever, find_index
 from retrieval.datatypes import Hit
+from retrieval.encoders import presets
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import changes, roots
@@ -139,6 +140,7 @@ def _given(model: str | None, device: str) -> Encoder | None:
     """The encoder of that name; None for the index's own."""
     if model is None:
         return None
+    presets.require(model)
     from retrieval import load_encoder
 
     return load_encoder(model, device)

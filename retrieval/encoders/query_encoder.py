@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexes import forks
 from indexes.typed import Malformed
 from retrieval import cache
 from retrieval.cache import MANIFEST
@@ -59,6 +60,8 @@ class QueryEncoder:
         self._trim, self._folder, self._load = said.trim, folder, load
         self._text = Session(folder / TEXT)
         self._image: Session | None = None
+        self._making = forks.Lock()  # of what is made late: once for all threads
+        self._encoder: DualEncoder | None = None
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts to float32 (n, dim), every row of unit length."""
@@ -66,8 +69,8 @@ class QueryEncoder:
             vectors = self._texts(texts)
         # A cache that is damaged must never stop a query: ONNX Runtime, SQLite and the tokenizers raise their own.
         except Exception:
-            return self._load().encode_texts(texts)
-        return vectors if _are_unit(vectors, (len(texts), self.dim)) else self._load().encode_texts(texts)
+            return self._whole().encode_texts(texts)
+        return vectors if _are_unit(vectors, (len(texts), self.dim)) else self._whole().encode_texts(texts)
 
     def _texts(self, texts: Sequence[str]) -> np.ndarray:
         tokens = self.tokenize(texts)
@@ -79,7 +82,7 @@ class QueryEncoder:
         """Encode RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
         tower = self._image_tower()
         if tower is None:
-            return self._load().encode_images(images)
+            return self._whole().encode_images(images)
         parts = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(images), IMAGES_AT_ONCE):
             part = images[start : start + IMAGES_AT_ONCE]
@@ -90,7 +93,7 @@ class QueryEncoder:
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
         """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
         if self._image_tower() is None:
-            return self._load().pool_frames(vectors)
+            return self._whole().pool_frames(vectors)
         if not (self._folder / FRAMES).is_file():
             means = vectors.mean(1)
             return means / np.linalg.norm(means, axis=1, keepdims=True)
@@ -98,15 +101,23 @@ class QueryEncoder:
 
     def _image_tower(self) -> Session | None:
         """The picture tower, exported first where it is not there; None where it cannot be had as ONNX."""
-        if self._image is None:
-            try:
-                if not (self._folder / IMAGE).is_file():
-                    onnx_export.export_image_tower(self._load(), self._folder)
-                self._image = Session(self._folder / IMAGE)
-            # A cache that is damaged or cannot be written must never stop a query.
-            except Exception:
-                return None
-        return self._image
+        with self._making:
+            if self._image is None:
+                try:
+                    if not (self._folder / IMAGE).is_file():
+                        onnx_export.export_image_tower(self._whole(), self._folder)
+                    self._image = Session(self._folder / IMAGE)
+                # A cache that is damaged or cannot be written must never stop a query.
+                except Exception:
+                    return None
+            return self._image
+
+    def _whole(self) -> "DualEncoder":
+        """The encoder itself, loaded once."""
+        with self._making:
+            if self._encoder is None:
+                self._encoder = self._load()
+            return self._encoder
 
 
 def _are_unit(vectors: np.ndarray, shape: tuple[int, int]) -> bool:
@@ -127,7 +138,7 @@ def preprocess_of(name: str) -> Preprocess | None:
 def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> QueryEncoder | None:
     """The exported encoder of that fingerprint, or None where there is none, or it cannot be used."""
     folder = cache.folder(cache.QUERY) / fingerprint
-    if not _is_there(folder / MANIFEST):
+    if not is_exported(fingerprint):
         return None
     with contextlib.suppress(OSError):  # of another user, say
         os.utime(folder / MANIFEST)  # when it was last used
@@ -138,9 +149,10 @@ def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> Q
         return None
 
 
-def _is_there(file: Path) -> bool:
+def is_exported(fingerprint: str) -> bool:
+    """Is the text tower of the encoder of that fingerprint in the cache?"""
     try:
-        return file.is_file()
+        return (cache.folder(cache.QUERY) / fingerprint / MANIFEST).is_file()
     except OSError:  # the cache is another user's
         return False
 

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import numpy as np
 
 from indexes.distribution import UPGRADE
+from retrieval import cache
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import BLOCK_ROWS, Block, Collection, Entry
 from retrieval.indexing.catalog import Identity
@@ -26,7 +27,7 @@ _ALIVE = "FROM images WHERE deleted IS NULL"
 
 def default_database() -> Path:
     """Where rclip keeps its database: in $RCLIP_DATADIR, or the user's own folder for such things."""
-    home, given = Path.home(), os.environ.get("RCLIP_DATADIR")
+    home, given = cache.home(), os.environ.get("RCLIP_DATADIR")
     by_system = {"darwin": home / "Library/Application Support/rclip", "win32": home / "AppData/Roaming/rclip"}
     return Path(given or by_system.get(sys.platform, home / ".local/share/rclip")) / "db.sqlite3"
 

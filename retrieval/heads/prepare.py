@@ -20,7 +20,7 @@ from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, PATCHES, Inputs
 from retrieval.heads.probes import WITH_WORDS
 from retrieval.heads.zero_shot import class_vectors
-from retrieval.images import kinds
+from retrieval.images import load
 from retrieval.sources.captions import captions_of
 from retrieval.sources.registry import open_items
 from retrieval.sources.uri import id_of
@@ -108,7 +108,7 @@ def one_row(
     if picture is None and not text.strip() and not vectors:
         raise BadRequest("nothing to go by: give a picture, --text, or both")
     name = str(picture or "none")
-    item = Item(id_of(name), name, Path(name), captions=captions_of(text), kind=kinds.kind(Path(name)))
+    item = Item(id_of(name), name, Path(name), captions=captions_of(text), kind=load.kind(Path(name)))
     seen = [m for m in dims if picture is not None or m not in (IMAGE, PATCHES)]
     inputs = features.encode([item], encoder, seen)
     if inputs.skipped:
@@ -130,7 +130,7 @@ def pictures_at(paths: Sequence[Path]) -> list[Item]:
         if path.is_dir():
             found = [replace(item, uri=str(path / item.uri)) for item in open_items(f"folder:{path}")]
         else:
-            found = [Item(id_of(str(path)), str(path), path, kind=kinds.kind(path))]
+            found = [Item(id_of(str(path)), str(path), path, kind=load.kind(path))]
         for item in found:
             items.setdefault(item.uri, replace(item, id=id_of(item.uri)))
     return list(items.values())

@@ -68,6 +68,18 @@ def look(content: Path | bytes, count: int, at_least: int | None = None) -> Sequ
         return frames(content, count, at_least)
 
 
+def kind(path: Path) -> str:
+    """What `Item.kind` is for a file that a person names, by what is in it before what it is called."""
+    try:
+        with _open(path) as file:
+            head = file.read(HEAD)
+        if is_clip(head):
+            return "clip"
+        return "picture" if kinds.kind(path) == "picture" or kind_of(head) != "guarded" else "clip"
+    except ImageError:  # decoding will say so
+        return kinds.kind(path)
+
+
 class Loaded(NamedTuple):
     """What an item shows, an array where it has other channels than a picture file; what its file says (exif.py)."""
 

@@ -12,6 +12,7 @@
 """
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -124,7 +125,16 @@ class Identity:
             return run or self.name
         if Path(self.name).is_dir():
             return self.name
-        raise MissingModel(f"the encoder of this index was {run}, which is gone: say where it is with --model RUN")
+        command = f"mmr index --index {shlex.quote(str(index))} --model RUN"
+        raise MissingModel(f"the encoder of this index was {run}, which is gone: say where it is now with `{command}`")
+
+    def is_elsewhere(self, now: "Identity") -> bool:
+        """Is the same encoder, as `now` says, at another place than this does? One without a place is nowhere else."""
+        if not now.name or self.fingerprint != now.fingerprint:
+            return False
+        return (
+            now.folder != self.folder if now.folder else not self.folder and ":" in now.name and now.name != self.name
+        )
 
 
 # ---------------------------------------------------------------- the source

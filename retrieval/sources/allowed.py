@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retrieval import cache
 from retrieval.datatypes import Hit
-from retrieval.errors import ImageError
+from retrieval.errors import BadRequest, ImageError
 from retrieval.sources.within import InTable, InTar
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _real(path: Path | str) -> Path:
 def _is_wide(root: Path, index: Path) -> bool:
     """Is a root all of a disk, or of a person's home, though the index does not lie in it itself?"""
     try:
-        wide = root == Path(root.anchor) or _real(Path.home()).is_relative_to(root)
-    except RuntimeError:  # who has no home
+        wide = root == Path(root.anchor) or _real(cache.home()).is_relative_to(root)
+    except BadRequest:  # who has no home
         wide = False
     return wide and _real(index).parent != root
