@@ -335,5 +335,5 @@ def test_an_empty_mount_point(root, tmp_path, trained):
     root.mkdir()
     for words in (("index", root), ("index",), ("search", "a dog", "--update"), ("info", "--check")):
         fails(mmr(*words, "--index", away), 2, "root has no pictures now", "holds 4 of it", "add --gone to `mmr index`")
-    assert mmr("search", "a dog", "--index", away).stderr == ""
+    assert len(mmr("search", "a dog", "--index", away).stdout.splitlines()) == 4
     assert "4 removed" in mmr("index", "--gone", "--index", away).stdout

@@ -116,9 +116,9 @@ def check(store: Store, uri: Uri, only: bool = False) -> None:
 
     only: it need not hold on to the folders that are not named.
     """
-    if store.holds_nothing:  # it was left by a run that ended before its first picture: of anything
-        return
     before, was, asked = recorded(store), Origin.recorded(store), Origin.of(uri, store.path)
+    if not len(store):  # of what it was to be of, nothing could be used
+        return
     if before is None or not asked.is_of_folders:
         if (was.root, was.scheme) == (asked.root, asked.scheme):
             return
@@ -156,9 +156,7 @@ def settle(store: Store, uri: Uri, only: bool = False) -> tuple[str, ...]:
     if not only and is_part(recorded(store), uri):
         return (*(id_of(f"{root}/") for root in uri.roots), *(id_of(f"{file}\0") for file in uri.files))
     was, now = Origin.recorded(store), Origin.of(uri, store.path)
-    if store.holds_nothing and was != now:
-        store.set_manifest(**now.replacing())
-    elif was.root != now.root:
+    if was.root != now.root and len(store):
         before, after = was.root_at(store.path), now.root_at(store.path)
         assert before is not None, "`check` lets through another root only where both are folders"
         assert after is not None

@@ -10,6 +10,7 @@ from typing import Any
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, NothingThere
 from retrieval.images import kinds
+from retrieval.sources import texts
 from retrieval.sources.captions import captions_in
 from retrieval.sources.uri import Row, Unseen, Uri, id_of, unreadable
 from retrieval.sources.walk import Found, Walk
@@ -115,7 +116,7 @@ def _captions(path: Path, beside: frozenset[str]) -> tuple[str, ...]:
     if name is None:
         return ()
     try:
-        return captions_in(path.with_name(name).read_text("utf-8-sig", "replace"))
+        return captions_in(texts.read(path.with_name(name)))
     except (FileNotFoundError, IsADirectoryError):
         return ()
 

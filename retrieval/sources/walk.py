@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from retrieval.errors import BadRequest
 from retrieval.images import kinds
+from retrieval.sources import texts
 from retrieval.sources.uri import Options, Unseen
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Rules:
     def read(self, folder: Path) -> None:
         """Take in the ignore file of a folder, if there is one. Raises OSError for one that cannot be read."""
         try:
-            lines = (folder / IGNORE_FILE).read_text("utf-8-sig", "replace").splitlines()
+            lines = texts.read(folder / IGNORE_FILE).splitlines()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return
         self._files[folder] = _patterns(lines)
