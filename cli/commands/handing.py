@@ -111,9 +111,8 @@ class Handed:
         if gone and not said:
             root = self._allowed.root or ""
             where = plain.line(gone[0].path or "" if Path(root).is_dir() else f"the folder {root}")
-            show.note(
-                f"files that are gone: {len(gone)}, as {where}: `{index_again(self._store)}` brings the index up to date"
-            )
+            way = f"`{index_again(self._store)}` brings the index up to date"
+            show.note(f"files that are gone: {len(gone)}, as {where}: {way}")
 
     def _say_what_would_allow_it(self) -> None:
         outside = [Path(hit.path).parent for hit in self.found if hit.path and self.left.get(hit.uri) == OUTSIDE]
