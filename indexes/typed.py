@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 BYTES = 16 << 20  # of a text; what mmr writes is far below
 DEPTH = 32  # of lists in lists
+
+Natural = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+Size = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
 
 T = TypeVar("T")
 
@@ -52,7 +55,7 @@ def parse(text: str | bytes, kind: type[T], most: int = BYTES) -> T:
 
 def checked(found: Any, kind: type[T]) -> T:
     """A value that JSON gave as one of that type. Raises Malformed."""
-    _check_depth(found)
+    check_depth(found)
     try:
         return msgspec.convert(found, kind)
     except (msgspec.ValidationError, OverflowError) as error:
@@ -63,7 +66,8 @@ def _refused(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _check_depth(found: Any) -> None:
+def check_depth(found: Any) -> None:
+    """Raise Malformed where lists and objects stand in each other more than DEPTH deep."""
     layer = [found]
     for _ in range(DEPTH):
         layer = [each for one in layer if isinstance(one, dict | list) for each in _within(one)]

@@ -153,7 +153,8 @@ def test_every_flipped_byte_of_a_segment_is_noticed(store):
     good = file.read_bytes()
     for place in range(len(good)):
         file.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
-        assert store.verify() == ["segments/000001.f16 does not match its checksum"]
+        item = "ab"[place // (2 * DIM)]
+        assert store.verify() == [f"segments/000001.f16: the vector of {item} is not what was written"]
     file.write_bytes(good)
     assert store.verify() == []
 
@@ -175,7 +176,7 @@ def test_a_changed_record_is_noticed(store):
     with sqlite3.connect(store.path / "mmr.db") as connection:
         connection.execute("""UPDATE items SET fields = '{"uri": "b.jpg"}' WHERE id = 'a'""")
     connection.close()
-    assert store.verify() == ["mmr.db: the records of rows 0 to 1 were changed"]
+    assert store.verify() == ["mmr.db: the record of row 0 was changed"]
 
 
 # ---------------------------------------------------------------- snapshots and filters
