@@ -99,7 +99,7 @@ def _words(sql: object) -> str:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Does this error of SQLite say that what it reads is not what was written? Else the machine failed, or the call."""
+    """Does an error of SQLite say that what it reads is not what was written? Else the machine or the call failed."""
     if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
         return False
     code = getattr(error, "sqlite_errorcode", None)  # None: of Python, for a text that is no UTF-8

@@ -42,7 +42,9 @@ def upgrade(connection: sqlite3.Connection, path: Path, dim: int) -> None:
     for statement in filter(str.strip, database.SECOND_FORMAT.split(";")):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {database.FORMAT_VERSION}")
-    for number, first, count, sha256 in connection.execute("SELECT id, first_row, rows, sha256 FROM segments").fetchall():
+    for number, first, count, sha256 in connection.execute(
+        "SELECT id, first_row, rows, sha256 FROM segments"
+    ).fetchall():
         _give_checksums(connection, first, _vectors(path, number, count, dim, sha256), count)
     proof.begin(connection)
 
@@ -59,7 +61,7 @@ def _vectors(path: Path, number: int, count: int, dim: int, sha256: str) -> list
 def _give_checksums(connection: sqlite3.Connection, first: int, vectors: list[int] | None, count: int) -> None:
     sql = "SELECT row, id, stamp, fields, born FROM items WHERE row >= ? AND row < ?"
     lines = []
-    for line in connection.execute(sql, (first, first + count)):
-        vector = None if vectors is None else vectors[line[0] - first]
-        lines.append((vector, proof.of_item(*line, vector), line[0]))
+    for row, name, stamp, fields, born in connection.execute(sql, (first, first + count)):
+        vector = None if vectors is None else vectors[row - first]
+        lines.append((vector, proof.of_item(row, name, stamp, fields, born, vector), row))
     connection.executemany("UPDATE items SET vector = ?, digest = ? WHERE row = ?", lines)

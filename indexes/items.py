@@ -49,7 +49,9 @@ def rows(database: sqlite3.Connection, generation: int, where: Condition | None)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or "malformed" in str(error):  # a record that is no JSON
             raise
-        raise BadFilter(f"the filter cannot be used ({error}): give a simpler --where") from error  # too many terms, say
+        raise BadFilter(
+            f"the filter cannot be used ({error}): give a simpler --where"
+        ) from error  # too many terms, say
     return np.fromiter((line[0] for line in found), np.int64)
 
 

@@ -29,7 +29,7 @@ ITEM = "row, id, stamp, fields, born, vector, digest"  # what `is_sound` takes, 
 
 def of_vectors(rows: np.ndarray) -> list[int]:
     """The checksum of each row (n, d): CRC-32 of its float16 bytes."""
-    return [zlib.crc32(row) for row in np.ascontiguousarray(rows, "<f2")]
+    return [zlib.crc32(memoryview(row)) for row in np.ascontiguousarray(rows, "<f2").view(np.uint8)]
 
 
 def of_item(row: int, id: str, stamp: str, fields: str, born: int, vector: int | None) -> int:
@@ -72,7 +72,8 @@ def require_dead(database: sqlite3.Connection, found: int) -> None:
 
 def problems(database: sqlite3.Connection) -> list[str]:
     """Compare the sums with what they are of: a line a problem. In a transaction."""
-    found, said = [], _line(database)
+    found: list[str] = []
+    said = _line(database)
     lines, total = database.execute("SELECT digest FROM items"), 0
     while some := lines.fetchmany(_READ):
         total += sum(digest for (digest,) in some if isinstance(digest, int))
@@ -86,7 +87,8 @@ def problems(database: sqlite3.Connection) -> list[str]:
 
 def changed(database: sqlite3.Connection) -> list[int]:
     """The rows whose records are not what was written. It takes long, so it reads them in short transactions."""
-    found, lines, last = [], [], -1
+    found: list[int] = []
+    last = -1
     while True:
         sql = f"SELECT {ITEM} FROM items WHERE row > ? ORDER BY row LIMIT {_READ}"
         lines = database.execute(sql, (last,)).fetchall()
@@ -170,8 +172,8 @@ def seal(database: sqlite3.Connection) -> None:
 
 
 def _change(database: sqlite3.Connection, items: int = 0, dead: int = 0, retired: int = 0) -> None:
-    before = _line(database)
-    after = [_signed(was + more) for was, more in zip(before, (items, dead, retired), strict=False)]
+    before = _line(database)[:3]
+    after = [_signed(was + more) for was, more in zip(before, (items, dead, retired), strict=True)]
     database.execute("UPDATE proof SET items = ?, dead = ?, retired = ?", after)
 
 

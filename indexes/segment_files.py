@@ -85,7 +85,7 @@ def mapped_rows(path: Path, number: int, count: int, dim: int) -> np.ndarray:
 
 def sha256_of(rows: np.ndarray) -> str:
     """The SHA-256 of mapped rows, as that of their file."""
-    return hashlib.sha256(rows.view(np.uint8)).hexdigest()
+    return hashlib.sha256(rows.view(np.uint8).data).hexdigest()
 
 
 def are_there(connection: sqlite3.Connection, first_row: int) -> bool:

@@ -5,12 +5,11 @@ index that was of format 1 when its segment was damaged has none of those rows; 
 """
 
 import sqlite3
-import zlib
 from collections.abc import Iterable
 
 import numpy as np
 
-from indexes import database, items, segment_files
+from indexes import database, items, proof, segment_files
 from indexes.segments import BLOCK_ROWS, Segment, as_float32
 from indexes.typed import Malformed
 
@@ -32,7 +31,7 @@ def damaged(connection: sqlite3.Connection, segment: Segment, only: np.ndarray |
             return sorted(bad)
         known = _checksums(connection, rows)
     for row in rows.tolist():
-        if known.get(row) != zlib.crc32(np.ascontiguousarray(vectors[row - segment.first_row])):
+        if known.get(row) != proof.of_vectors(vectors[row - segment.first_row][None])[0]:
             bad.add(row)
     return sorted(bad)
 

@@ -11,6 +11,7 @@ DEPTH = 32  # of lists in lists
 
 Natural = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
 Size = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]  # since 1970
 
 T = TypeVar("T")
 

@@ -32,6 +32,7 @@ def label(
         raise BadRequest(f"the head wants `{strange[0]}`, which no index holds: train one with --set inputs=image,text")
     field = field or f"predicted_{head.column}"
     rows, total = store.rows(), len(store)
+    store.require_sound()
     vectors, done = stored.vectors(store, rows), 0
     for start in range(0, total, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)

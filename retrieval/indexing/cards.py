@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from indexes import Record, Store
+from indexes import Damaged, Record, Store
 from retrieval.datatypes import Item
 from retrieval.indexing.catalog import root_of
 from retrieval.indexing.fields import CAPTION, KEY, META, URI
@@ -31,9 +31,18 @@ class Card:
 
     @classmethod
     def of(cls, record: Record) -> "Card":
-        """What a record says. One without a uri, of a store that was not filled here, is called by its id."""
+        """What a record says. One without a uri, of a store that was not filled here, is called by its id.
+
+        Raises Damaged where its fields are of other types.
+        """
         said = record.fields
-        return cls(said.get(URI, record.id), said.get(CAPTION) or None, said.get(META) or {}, said.get(KEY) or None)
+        uri, caption, meta = said.get(URI, record.id), said.get(CAPTION) or None, said.get(META) or {}
+        key = said.get(KEY) or None
+        if not (isinstance(uri, str) and isinstance(meta, dict) and isinstance(key, str | None)):
+            raise _wrong(record)
+        if isinstance(caption, dict | list):
+            raise _wrong(record)
+        return cls(uri, None if caption is None else str(caption), meta, key)
 
     def record(self, id: str, stamp: str, before: Mapping[str, Any] | None = None) -> Record:
         """The record that says this. before: the fields it had so far; those that are not a card's stay."""
@@ -59,6 +68,12 @@ class Card:
         """Its file on this machine, absolute; None where it has none of its own."""
         root = root_of(store)
         return None if root is None or self.inside else os.path.normpath(Path(root, self.uri))
+
+
+def _wrong(record: Record) -> Damaged:
+    return Damaged(
+        f"the record of {record.id} does not say what a picture is: see what `mmr verify` says, and index again"
+    )
 
 
 def record_of(item: Item) -> Record:

@@ -14,9 +14,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from indexes import Store, StoreError
+from indexes import Store, StoreError, database, typed
+from indexes.typed import Malformed
 from retrieval.errors import MissingModel
 from retrieval.sources.uri import Options, Uri
 
@@ -41,6 +42,14 @@ def _from_index(place: Path | str, index: Path) -> str:
 
 def _on_this_machine(relative: str, index: Path) -> str:
     return os.path.normpath(index.absolute().parent / relative)
+
+
+def _said(store: Store, key: str, kind: Any) -> Any:
+    """What a manifest says under that key, of that type. Raises Damaged where it is of another."""
+    try:
+        return typed.checked(store.manifest.get(key), kind)
+    except Malformed as error:
+        raise database.damaged(store.path, f"`{key}`: {error}") from error
 
 
 # ---------------------------------------------------------------- the encoder
@@ -73,8 +82,7 @@ class Identity:
     @classmethod
     def recorded(cls, store: Store) -> "Identity | None":
         """The identity that a store's manifest records; None where it records none."""
-        said = store.manifest.get(_ENCODER)
-        return cls.from_json(said) if said else None
+        return _said(store, _ENCODER, cls) if store.manifest.get(_ENCODER) else None
 
     @classmethod
     def required(cls, store: Store) -> "Identity":
@@ -89,8 +97,8 @@ class Identity:
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> "Identity":
-        """Read what `to_json` gave, of this version or an older one."""
-        return cls(said["name"], said.get("fingerprint"), said.get("folder"))
+        """Read what `to_json` gave, of this version or an older one. Raises Malformed."""
+        return typed.checked(said, cls)
 
     def to_json(self) -> dict[str, Any]:
         """A dict of its fields."""
@@ -127,6 +135,15 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class _Walk:
+    """As it lies on disk."""
+
+    roots: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    include_hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where the items of an index come from.
 
@@ -158,11 +175,9 @@ class Origin:
     @classmethod
     def recorded(cls, store: Store) -> "Origin":
         """The origin that a store's manifest records."""
-        walk = store.manifest.get(_WALK) or {}
-        return cls(
-            store.manifest.get(_ROOT), store.manifest.get(_SOURCE), tuple(walk.get("roots", ())),
-            tuple(walk.get("exclude", ())), bool(walk.get("include_hidden")),
-        )  # fmt: skip
+        walk = _said(store, _WALK, _Walk | None) or _Walk()
+        root, scheme = _said(store, _ROOT, str | None), _said(store, _SOURCE, str | None)
+        return cls(root, scheme, walk.roots, walk.exclude, walk.include_hidden)
 
     @property
     def is_of_folders(self) -> bool:
@@ -204,7 +219,7 @@ def root_of(store: Store) -> str | None:
 
 def walked(store: Store) -> float:
     """When its folders were last looked through, in seconds since 1970; 0 where that is not known."""
-    return store.manifest.get(_WALKED, 0.0)
+    return _said(store, _WALKED, typed.Seconds | None) or 0.0
 
 
 def walked_at(seconds: float) -> dict[str, Any]:
@@ -213,6 +228,12 @@ def walked_at(seconds: float) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------- the import
+
+
+# As it lies on disk.
+_Import = TypedDict(
+    "_Import", {"from": str | None, "compared": typed.Natural | None, "cosine": float | None}, total=False
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +251,7 @@ class Imported:
     @classmethod
     def recorded(cls, store: Store) -> "Imported | None":
         """What a store's manifest records of its import; None for one that was not imported."""
-        said = store.manifest.get(_IMPORTED)
+        said = _said(store, _IMPORTED, _Import | None)
         return None if said is None else cls(said.get("from"), said.get("compared"), said.get("cosine"))
 
     def entry(self) -> dict[str, Any]:

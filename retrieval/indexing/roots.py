@@ -96,6 +96,7 @@ def settle(store: Store, uri: Uri, only: bool = False) -> tuple[str, ...]:
         before, after = was.root_at(store.path), now.root_at(store.path)
         assert before is not None, "`check` lets through another root only where both are folders"
         assert after is not None
+        store.require_sound()
         store.replace(_Move(before, after).blocks(store), **now.replacing())
     elif was != now:
         store.set_manifest(**now.replacing())
