@@ -56,12 +56,9 @@ def rows(database: sqlite3.Connection, generation: int, where: Condition | None)
 
 
 def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
-    """(row, generation it died in) of those from the first on and before the end that did, int64 (n, 2), ascending."""
-    sql = "SELECT row, died FROM items WHERE died IS NOT NULL AND row >= ? AND row < ? ORDER BY row"
-    found = database.execute(sql, (first_row, end)).fetchall()
-    if not all(isinstance(died, int) for _, died in found):
-        raise Malformed("a row died in what is no generation")
-    return np.array(found, np.int64).reshape(-1, 2)
+    """The rows from the first on and before the end that are no longer alive, int64, ascending."""
+    sql = "SELECT row FROM items WHERE died IS NOT NULL AND row >= ? AND row < ? ORDER BY row"
+    return np.array([line[0] for line in database.execute(sql, (first_row, end))], np.int64)
 
 
 def record(database: sqlite3.Connection, row: int) -> Record | None:

@@ -3,7 +3,7 @@
     items.digest     of what never changes of an item: its row, id, stamp, fields, birth, and the checksum of its vector
     proof.items      the sum of all digests
     proof.dead       the sum of a mark for each row that died, in segments that are read
-    proof.retired    the same, in segments that were replaced
+    proof.deaths     the sum of a mark for each row that died and when, also in segments that were replaced
     proof.sha256     the seal: SHA-256 of manifest, segments, and these sums
 
 Sums are modulo 2**64, so a commit adds and takes away what it changes, and opening costs the same whatever the store
@@ -47,6 +47,11 @@ def is_sound(line: Sequence[Any]) -> bool:
         return False
 
 
+def of_dead(rows: np.ndarray) -> int:
+    """The sum of the marks of rows (n,)."""
+    return of_deaths(rows, np.zeros(len(rows), np.int64))
+
+
 def of_deaths(rows: np.ndarray, died: np.ndarray) -> int:
     """The sum of the marks of rows (n,) that died in these generations (n,)."""
     mixed = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) ^ died.astype(np.uint64)
@@ -79,9 +84,10 @@ def problems(database: sqlite3.Connection) -> list[str]:
         total += sum(digest for (digest,) in some if isinstance(digest, int))
     if total % _WORD != said[0] % _WORD:
         found.append("the items are not those that were committed")
-    for sum_, is_read, what in ((said[1], True, "read"), (said[2], False, "replaced")):
-        if _deaths(database, is_read) != sum_ % _WORD:
-            found.append(f"the rows that are marked as deleted are not those that were, in segments that are {what}")
+    if _marks_of_dead(database) != said[1] % _WORD:
+        found.append("the rows that are marked as deleted are not those that were")
+    if _marks_of_deaths(database) != said[2] % _WORD:
+        found.append("what is said of when rows were deleted is not what was committed")
     return found if _sealed(database) == said[3] else [*found, "manifest and segments are not what was committed"]
 
 
@@ -109,20 +115,23 @@ def _sealed(database: sqlite3.Connection) -> str:
 
 
 def _line(database: sqlite3.Connection) -> tuple[int, int, int, str]:
-    lines = database.execute("SELECT items, dead, retired, sha256 FROM proof").fetchall()
+    lines = database.execute("SELECT items, dead, deaths, sha256 FROM proof").fetchall()
     if len(lines) != 1 or not all(isinstance(value, int) for value in lines[0][:3]):
         raise Malformed("its proof is not what was committed")
     return lines[0]
 
 
-def _deaths(database: sqlite3.Connection, is_read: bool) -> int:
+def _marks_of_dead(database: sqlite3.Connection) -> int:
     # From the table, not from an index of it: an index that says otherwise is found by SQLite's own check.
     sql = (
-        "SELECT i.row, i.died FROM items AS i NOT INDEXED WHERE died IS NOT NULL AND"
-        f" {'NOT' if is_read else ''} EXISTS (SELECT 1 FROM segments AS s WHERE s.retired IS NOT NULL AND"
-        " s.first_row = (SELECT max(first_row) FROM segments WHERE first_row <= i.row))"
+        "SELECT i.row FROM segments AS s, items AS i NOT INDEXED WHERE s.retired IS NULL"
+        " AND i.row >= s.first_row AND i.row < s.first_row + s.rows AND i.died IS NOT NULL"
     )
-    lines, total = database.execute(sql), 0
+    return of_dead(np.array([row for (row,) in database.execute(sql)], np.int64))
+
+
+def _marks_of_deaths(database: sqlite3.Connection) -> int:
+    lines, total = database.execute("SELECT row, died FROM items NOT INDEXED WHERE died IS NOT NULL"), 0
     while some := lines.fetchmany(_READ):
         total += _of_lines(some)
     return total % _WORD
@@ -141,7 +150,7 @@ def _of_lines(lines: Sequence[tuple[int, int]]) -> int:
 def begin(database: sqlite3.Connection) -> None:
     """The proof of what a store holds now, which has none yet."""
     digests = sum(digest for (digest,) in database.execute("SELECT digest FROM items"))
-    values = [_signed(total) for total in (digests, _deaths(database, True), _deaths(database, False))]
+    values = [_signed(total) for total in (digests, _marks_of_dead(database), _marks_of_deaths(database))]
     database.execute("INSERT INTO proof VALUES (?, ?, ?, '')", values)
 
 
@@ -152,18 +161,19 @@ def count_born(database: sqlite3.Connection, digests: Iterable[int]) -> None:
 
 def count_dead(database: sqlite3.Connection, rows: Sequence[int], generation: int) -> None:
     """These rows, of segments that are read, died in that generation."""
-    _change(database, dead=of_deaths(np.array(rows, np.int64), np.full(len(rows), generation)))
+    numbers = np.array(rows, np.int64)
+    _change(database, dead=of_dead(numbers), deaths=of_deaths(numbers, np.full(len(rows), generation)))
 
 
 def count_retired(database: sqlite3.Connection) -> None:
-    """All segments that were read are replaced, and all their rows have died."""
-    _change(database, dead=-(dead := _line(database)[1]), retired=dead)
+    """All segments that were read are replaced."""
+    database.execute("UPDATE proof SET dead = 0")
 
 
 def count_forgotten(database: sqlite3.Connection, lines: Sequence[tuple[int, int, int]]) -> None:
     """Items of replaced segments are forgotten: their rows, generations of death, and digests."""
     deaths = _of_lines([(row, died) for row, died, _ in lines])
-    _change(database, items=-sum(digest for *_, digest in lines), retired=-deaths)
+    _change(database, items=-sum(digest for *_, digest in lines), deaths=-deaths)
 
 
 def seal(database: sqlite3.Connection) -> None:
@@ -171,10 +181,10 @@ def seal(database: sqlite3.Connection) -> None:
     database.execute("UPDATE proof SET sha256 = ?", (_sealed(database),))
 
 
-def _change(database: sqlite3.Connection, items: int = 0, dead: int = 0, retired: int = 0) -> None:
+def _change(database: sqlite3.Connection, items: int = 0, dead: int = 0, deaths: int = 0) -> None:
     before = _line(database)[:3]
-    after = [_signed(was + more) for was, more in zip(before, (items, dead, retired), strict=True)]
-    database.execute("UPDATE proof SET items = ?, dead = ?, retired = ?", after)
+    after = [_signed(was + more) for was, more in zip(before, (items, dead, deaths), strict=True)]
+    database.execute("UPDATE proof SET items = ?, dead = ?, deaths = ?", after)
 
 
 def _signed(total: int) -> int:

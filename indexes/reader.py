@@ -379,8 +379,8 @@ class StoreReader:
     ) -> tuple[Segment, int]:
         """A segment, and the sum of the marks of its dead rows."""
         vectors = segment_files.mapped_rows(self.path, number, count, dim)
-        rows, died = items.dead(connection, first_row, first_row + count).T
-        return Segment(first_row, vectors, rows - first_row, self._copies), proof.of_deaths(rows, died)
+        rows = items.dead(connection, first_row, first_row + count)
+        return Segment(first_row, vectors, rows - first_row, self._copies), proof.of_dead(rows)
 
     def _rows(self, state: State, where: Condition | None) -> np.ndarray:
         with self._reading(state) as database:

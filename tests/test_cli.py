@@ -26,7 +26,14 @@ def test_info_verify_and_compact(photos, trained, tmp_path):
     content = bytearray(segment.read_bytes())
     content[5] ^= 4
     segment.write_bytes(content)
-    fails(mmr("verify", "--index", index), 3, "000002.f16 does not match its checksum", "index again")
+    fails(
+        mmr("verify", "--index", index),
+        3,
+        "000002.f16: the vector of ",
+        " is not what was written",
+        "--repair",
+        "index again",
+    )
 
 
 def test_index_again_says_what_it_did(indexed, book):

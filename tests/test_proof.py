@@ -96,7 +96,7 @@ def test_a_flipped_bit_changes_no_answer_unseen(whole, changed, soak, name):
 CELLS = {
     "manifest": ("key", "value"), "segments": ("id", "first_row", "rows", "sha256", "retired"),
     "items": ("row", "id", "stamp", "fields", "born", "died", "vector", "digest"),
-    "proof": ("items", "dead", "retired", "sha256"),
+    "proof": ("items", "dead", "deaths", "sha256"),
 }  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-3, 1 << 65) | st.floats() | st.text(max_size=3),
