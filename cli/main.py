@@ -8,18 +8,28 @@ from typing import Annotated
 
 import typer
 
-from cli import options
-from cli.commands import exchange, heads
+from cli import options, usage
+from cli.commands import configuring, exchange, heads
 from cli.options import AsJson, Device, IndexDir, Model
 from cli.output import show
 
 app = typer.Typer(
-    name="mmr", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    name="mmr", cls=usage.Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find pictures by words and words by pictures.",
     epilog="Exit codes: 0 answers, 1 none, 2 wrong usage, 3 index or model missing or unfit, 4 inputs skipped, "
     "5 the machine failed, 130 interrupted. MMR_DEBUG=1 shows tracebacks.",
 )  # fmt: skip
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=usage.version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -240,6 +250,15 @@ def ls(
 
 @app.command()
 @show.guarded
+def fields(index_dir: IndexDir = None, as_json: AsJson = False) -> None:
+    """List the fields that --where may ask for: how many items have each, its types, some of its values."""
+    from cli.commands import listing
+
+    raise typer.Exit(listing.fields(index_dir, as_json))
+
+
+@app.command()
+@show.guarded
 def rm(
     names: Annotated[list[str] | None, typer.Argument(help="Items, as mmr ls names them.", metavar="ID")] = None,
     index_dir: IndexDir = None,
@@ -262,7 +281,10 @@ def dups(
     inside: options.Inside = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show pictures that are nearly the same, in groups. The work grows with the square of the pictures."""
+    """Show pictures that are nearly the same, in groups. The work grows with the square of the pictures.
+
+    Each is as near to the first of its group as --threshold asks: its score is that cosine.
+    """
     from cli.commands import listing
 
     raise typer.Exit(listing.dups(index_dir, threshold, where, inside, as_json))
@@ -367,20 +389,30 @@ def classify(
 @show.guarded
 def label(
     index_dir: Annotated[Path, typer.Argument(help="The index folder.", metavar="INDEX")],
-    head: heads.HeadDir,
+    head: Annotated[
+        Path | None, typer.Argument(help="A head folder, as `mmr head train` made it.", metavar="HEAD")
+    ] = None,
     field: Annotated[str, typer.Option(help="Bare: predicted_COLUMN.", metavar="NAME")] = "",
+    remove: Annotated[
+        str | None, typer.Option(help="Take this label away, in place of writing one.", metavar="NAME")
+    ] = None,
     model: heads.Moved = None,
     device: Device = "auto",
 ) -> None:
-    """Write what a head says of every item into the index, as a field that --where understands.
+    """Write what a head says of every item into the index, as a label that --where understands as a field.
+
+    An item keeps its labels until its picture changes. A label never has the name of a field of the source.
 
     mmr label photos.mmr heads/article; mmr search shoe --index photos.mmr --where "predicted_articleType == 'Heels'"
+
+    mmr label photos.mmr --remove predicted_articleType
     """
     from cli.commands import classifying
 
-    raise typer.Exit(classifying.label(index_dir, head, field, model, device))
+    raise typer.Exit(classifying.label(index_dir, head, field, remove, model, device))
 
 
+app.add_typer(configuring.configuration, name="config")
 app.add_typer(heads.heads, name="head")
 app.add_typer(exchange.importing, name="import")
 app.add_typer(exchange.exporting, name="export")

@@ -7,14 +7,20 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli import complete
+from cli import complete, config
 from cli.output import show
 
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes the GPU where there is one.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="auto takes the GPU where there is one.", envvar="MMR_DEVICE", callback=config.device_option),
+]
 IndexDir = Annotated[
     Path | None,
-    typer.Option("--index", help="The index folder.", metavar="DIR", autocompletion=complete.indexes),
-]
+    typer.Option(
+        "--index", help="The index folder.", metavar="DIR", autocompletion=complete.indexes, envvar="MMR_INDEX",
+        callback=config.index_option,
+    ),
+]  # fmt: skip
 Model = Annotated[
     str | None,
     typer.Option(

@@ -1,6 +1,6 @@
 """A confusion matrix as a picture: a row for each true class, a column for each answer, darker where more often.
 
-Drawn with matplotlib, an extra (`pip install 'mmr[plots]'`), on a figure of its own: pyplot is not touched.
+Drawn with matplotlib, an extra (plots), on a figure of its own: pyplot is not touched.
 """
 
 import io
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eval.classification import HeadReport
-from indexes import durable
+from indexes import distribution, durable
 from retrieval.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ FALLBACKS = (
 def require(path: Path) -> None:
     """Raise BadRequest where no picture of that name can be drawn: asked before the work that it is to show."""
     if find_spec("matplotlib") is None:
-        raise BadRequest("--confusion draws with matplotlib: pip install 'mmr[plots]'")
+        raise BadRequest(f"--confusion draws with matplotlib: {distribution.install('plots')}")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     kinds = FigureCanvasAgg.get_supported_filetypes()

@@ -8,7 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from indexes import durable, foreign, proof
+from indexes import durable, folding, foreign, proof
+from indexes.distribution import UPGRADE
 from indexes.errors import Damaged, NewerFormat, NotAnIndex
 from indexes.typed import Malformed
 
@@ -156,6 +157,7 @@ def connect(file: Path) -> sqlite3.Connection:
         (version,) = database.execute("PRAGMA user_version").fetchone()
         database.execute("PRAGMA synchronous = EXTRA")
         foreign.limit(database, CELL)
+        folding.teach(database)
     except sqlite3.DatabaseError as error:
         database.close()
         if is_damage(error):
@@ -166,7 +168,5 @@ def connect(file: Path) -> sqlite3.Connection:
         raise NotAnIndex(f"{file} was not written by mmr: give another --index")
     if version > FORMAT_VERSION:
         database.close()
-        raise NewerFormat(
-            f"{file.parent} has format {version}, this mmr reads up to {FORMAT_VERSION}: run `pip install -U mmr`"
-        )
+        raise NewerFormat(f"{file.parent} has format {version}, this mmr reads up to {FORMAT_VERSION}: run `{UPGRADE}`")
     return database

@@ -17,6 +17,11 @@ from indexes.filters import Condition
 from indexes.typed import Malformed
 
 LOOKED_UP = 500  # ids in one statement
+_DECODER = json.JSONDecoder(parse_constant=lambda name: None)  # older versions wrote NaN and Infinity
+_AS_JSON = (
+    "(SELECT row, id, born, died, CASE WHEN json_valid(fields) THEN fields ELSE plain_json(fields) END AS fields"
+    " FROM items)"
+)
 _SEEN = "born <= ?1 AND (died IS NULL OR died > ?1)"  # by a reader of generation ?1
 
 
@@ -40,19 +45,30 @@ class Record:
 
 
 def rows(database: sqlite3.Connection, generation: int, where: Condition | None) -> np.ndarray:
-    """The rows of that generation whose fields meet the condition, int64, ascending. Raises BadFilter."""
-    sql, values = f"SELECT row FROM items WHERE {_SEEN}", (generation,)
-    if where is not None:
-        sql, values = f"{sql} AND {where.sql}", values + where.values
+    """The rows of that generation whose fields meet the condition, int64, ascending. Raises BadFilter, Damaged."""
     try:
-        found = database.execute(f"{sql} ORDER BY row", values).fetchall()
+        return _rows(database, "items", generation, where)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or "malformed" in str(error):  # a record that is no JSON
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
             raise
-        raise BadFilter(
-            f"the filter cannot be used ({error}): give a simpler --where"
-        ) from error  # too many terms, say
+        if "malformed JSON" not in str(error):  # too many terms, say
+            raise BadFilter(f"the filter cannot be used ({error}): give a simpler --where") from error
+    database.create_function("plain_json", 1, _plain_json, deterministic=True)
+    try:
+        return _rows(database, _AS_JSON, generation, where)
+    except sqlite3.OperationalError as error:
+        raise Malformed("a record is no JSON") from error
+
+
+def _rows(database: sqlite3.Connection, table: str, generation: int, where: Condition | None) -> np.ndarray:
+    met, values = ("", ()) if where is None else (f" AND {where.sql}", where.values)
+    found = database.execute(f"SELECT row FROM {table} WHERE {_SEEN}{met} ORDER BY row", (generation, *values))
     return np.fromiter((line[0] for line in found), np.int64)
+
+
+def _plain_json(text: str) -> str:
+    """What an older version wrote, with null for NaN and infinity, which are no JSON to SQLite."""
+    return json.dumps(_DECODER.decode(text), allow_nan=False)
 
 
 def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
@@ -75,11 +91,11 @@ def record(database: sqlite3.Connection, row: int) -> Record | None:
 
 
 def _fields(text: Any, row: int) -> dict[str, Any]:
-    """The fields of a record. Unlike typed.parse it takes NaN, which versions before wrote, and no time."""
+    """The fields of a record. Unlike typed.parse it takes NaN, and little time."""
     try:
         if len(text) > typed.BYTES:
             raise Malformed("too large")
-        fields = json.loads(text)
+        fields = _DECODER.decode(text)
         _check_depth(text, fields)
         if isinstance(fields, dict):
             return fields
@@ -90,7 +106,7 @@ def _fields(text: Any, row: int) -> dict[str, Any]:
 
 def written(fields: dict[str, Any], name: str) -> str:
     """The fields of an item as text. Raises ValueError for what could not be read again."""
-    text = json.dumps(fields)
+    text = json.dumps(fields, allow_nan=False)
     if len(text) > typed.BYTES:
         raise ValueError(f"the fields of {name} take more than {typed.BYTES} bytes")
     try:

@@ -165,7 +165,8 @@ class Store(StoreReader):
             records: One for each row.
 
         Raises:
-            ValueError: The vectors are anything else, or an id stands twice. Nothing is changed then.
+            ValueError: The vectors are anything else, an id stands twice, or fields are no JSON, which has no NaN.
+                Nothing is changed then.
             StoreError: The store was opened for reading.
         """
         vectors = self._check(vectors)

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+from msgspec import Meta
+
+__all__ = ["Malformed", "Meta", "checked", "parse", "read"]
 
 BYTES = 16 << 20  # of a text; what mmr writes is far below
 DEPTH = 32  # of lists in lists
@@ -25,8 +28,7 @@ def read(file: Path, kind: type[T], most: int = BYTES) -> T:
 
     Args:
         file: Its path.
-        kind: A dataclass, a TypedDict, `dict[str, Any]`, ...: whatever msgspec converts to, with `msgspec.Meta` for
-            bounds. Keys that it does not name are passed over: newer versions may write more.
+        kind: A dataclass, a TypedDict, `dict[str, Any]`, ...: whatever msgspec converts to, with `Meta` for bounds.
         most: Bytes.
 
     Returns:

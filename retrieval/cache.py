@@ -7,13 +7,16 @@
 All of it may be removed at any time: it is made again when it is next needed.
 """
 
-import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from indexes import typed
+from indexes.typed import Malformed
 
 QUERY, BACKGROUND, HEADS = "query", "background", "heads"  # its parts
 MANIFEST = "manifest.json"  # of an exported encoder, written last
@@ -77,8 +80,9 @@ def _name(exported: Path) -> str | None:
     if exported.name.startswith(PARTIAL):
         return None
     try:
-        return json.loads((exported / MANIFEST).read_text())["name"] or "unnamed"
-    except (OSError, ValueError, KeyError, TypeError):
+        said = typed.read(exported / MANIFEST, dict[str, Any])
+        return str(said["name"]) or "unnamed"
+    except (OSError, Malformed, KeyError):
         return None
 
 

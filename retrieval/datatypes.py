@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from retrieval.sources.within import Within
+
 Picture: TypeAlias = "Image.Image | np.ndarray"  # RGB, or a uint8 array (h, w, c) of other channels
 
 
@@ -25,19 +27,28 @@ class Item:
         uri: Where it is, relative to the source's root.
         content: Its file; or a function that gives the file, its bytes, or the picture itself, which may be a uint8
             array (h, w, c) where it has other channels than a picture file could hold.
-        caption: One text for people to read.
+        captions: All texts that its source says of it, in their order.
         stamp: A text that changes when the content does; "" where that is not known.
-        meta: Whatever else the source says of it; `inside` where it lies within another file (sources/reopen.py).
+        meta: Whatever else the source says of it: columns under any names.
         kind: "picture", or "clip" (images/clips.py).
+        within: Where it lies in another file or on the web; None for a file of its own.
+        file_fields: What its file says of itself (images/exif.py); empty until it was opened.
     """
 
     id: str
     uri: str
     content: "Path | Callable[[], Path | bytes | Picture]"
-    caption: str | None = None
+    captions: tuple[str, ...] = ()
     stamp: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
     kind: str = "picture"
+    within: "Within | None" = None
+    file_fields: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def caption(self) -> str | None:
+        """Its first caption; None where it has none."""
+        return self.captions[0] if self.captions else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +75,30 @@ class Hit:
         score: The cosine with the query, higher is better.
         uri: Where it is, relative to the root of its index.
         path: The absolute path of its file on this machine; None where it is no file.
-        caption: One text of it, if it has any.
+        captions: Its texts; of a search for captions the one that was found comes first.
         id: The stable name of the item.
-        meta: What else the index knows of it.
+        meta: What else the index knows of it: what its source says, its file, and heads.
         confidence: The share of other queries that have no picture this near; None where it was not asked for
             (search/confidence.py).
+        kind: "picture" or "clip".
+        within: Where it lies in another file or on the web; None for a file of its own.
     """
 
     rank: int
     score: float
     uri: str
     path: str | None
-    caption: str | None
+    captions: tuple[str, ...]
     id: str
     meta: dict[str, Any] = field(default_factory=dict)
     confidence: float | None = None
+    kind: str = "picture"
+    within: "Within | None" = None
+
+    @property
+    def caption(self) -> str | None:
+        """Its first text; None where it has none."""
+        return self.captions[0] if self.captions else None
 
 
 class Features(NamedTuple):

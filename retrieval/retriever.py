@@ -127,8 +127,9 @@ class Retriever:
         """The items nearest to words, a picture, an item, or a sum of them.
 
         Args:
-            asked: One text, or arguments among which + and - stand alone (search/query.py). The pictures and items of a
-                query are not answers to it.
+            asked: One text, or arguments among which + and - stand alone (search/query.py). What names an existing file
+                is asked with as a picture or a clip; "text:..." is words in any case. The pictures and items of a query
+                are not answers to it.
             k: How many; fewer come where the index holds fewer.
             where: A condition on the items' fields, as "year >= 2011 and baseColour == 'Red'".
             exact: Go round an approximate index.

@@ -9,7 +9,7 @@ from PIL import Image
 
 from retrieval.errors import BadRequest, ImageError
 from retrieval.images import load
-from retrieval.sources import archives, reopen
+from retrieval.sources import archives, reopen, within
 from retrieval.sources.registry import open_items, open_pairs, parse_uri
 
 
@@ -71,7 +71,7 @@ def test_the_text_and_the_plain_values_of_json(tmp_path):
     )
     (item,) = open_items(f"{tmp_path}/0.tar")
     assert item.caption == "a red square"
-    assert {k: v for k, v in item.meta.items() if k != "inside"} == {"width": 4, "url": "http://x"}
+    assert item.meta == {"width": 4, "url": "http://x"}
     with pytest.raises(BadRequest, match="no pictures that match"):
         list(open_items(f"{tmp_path}/0.tar?width=5"))
 
@@ -118,23 +118,23 @@ def test_a_compressed_or_a_missing_tar_is_listed(tmp_path):
 def test_a_picture_in_a_tar_is_opened_again(tmp_path):
     tar = write_tar(tmp_path / "s" / "0.tar", sample("a", "red", "x") + sample("b", "blue"))
     for item in open_items(str(tar)):
-        record = json.loads(json.dumps(item.meta))  # as an index keeps it
-        again = reopen.open_again(item.uri, record, tmp_path / "s")
+        place = within.from_json(json.loads(json.dumps(within.to_json(item.within))))  # as an index keeps it
+        again = reopen.open_again(item.uri, place, tmp_path / "s")
         assert again.tobytes() == load.load(item).tobytes()
-        assert record["inside"]["file"] == "0.tar"
+        assert place.file == "0.tar"
     write_tar(tmp_path / "s" / "0.tar", sample("c", "red", "x") + sample("a", "lime"))
     with pytest.raises(ImageError, match="has changed: index it again"):
-        reopen.open_again(item.uri, record, tmp_path / "s")
+        reopen.open_again(item.uri, place, tmp_path / "s")
     tar.unlink()
     with pytest.raises(ImageError, match="no such file"):
-        reopen.open_again(item.uri, record, tmp_path / "s")
+        reopen.open_again(item.uri, place, tmp_path / "s")
 
 
 def test_a_picture_that_is_a_file_is_opened_again(photos):
     (item, *_) = open_items(str(photos))
-    assert reopen.open_again(item.uri, item.meta, photos).getpixel((0, 0)) == (0, 0, 255)
+    assert reopen.open_again(item.uri, item.within, photos).getpixel((0, 0)) == (0, 0, 255)
     with pytest.raises(ImageError, match="no file that could be opened again"):
-        reopen.open_again("0", {}, None)
+        reopen.open_again("0", None, None)
 
 
 @pytest.mark.parametrize("kind", ["webdataset", "files", "parquet"])
@@ -161,7 +161,7 @@ def test_img2dataset_folders(tmp_path, kind):
     }
     assert len(open_pairs(str(out))) == 2
     for item in items.values():
-        assert reopen.open_again(item.uri, item.meta, out).tobytes() == load.load(item).tobytes()
+        assert reopen.open_again(item.uri, item.within, out).tobytes() == load.load(item).tobytes()
 
 
 def write_parquet(path, rows, with_pictures):

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,24 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from indexes import NotAnIndex, Record, Store, StoreError
+from indexes import NotAnIndex, Store, StoreError
 from retrieval import Retriever, find_index
 from retrieval.errors import MissingModel
 from retrieval.exchange import export, import_into, open_collection
-from retrieval.indexing.cards import Card
-from retrieval.indexing.catalog import Identity, Imported, Origin, root_of
-from retrieval.sources import within
+from retrieval.indexing.catalog import AskedFor, Identity, Imported, Origin, root_of
 from retrieval.sources.registry import Options, open_items, parse_uri
-from retrieval.sources.within import InTable, InTar, OnWeb
 from toy import ToyEncoder
 
 TEXTS = st.text(st.characters(codec=None), max_size=8)  # half surrogates too: odd bytes of names
-VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
-CARDS = st.builds(
-    Card, TEXTS.filter(bool), st.none() | TEXTS.filter(bool), st.dictionaries(TEXTS, VALUES, max_size=3),
-    st.none() | TEXTS.filter(bool),
-)  # fmt: skip
-PLACES = [InTar("s.tar", "x.png", 512, 68), InTable("t.parquet", 3, "image"), OnWeb("https://a/b.jpg")]
 
 
 @pytest.fixture
@@ -46,67 +36,6 @@ def on_disk(index, sql):
         return connection.execute(sql).fetchall()
     finally:
         connection.close()
-
-
-# ---------------------------------------------------------------- cards
-
-
-@given(CARDS)
-def test_a_card_comes_back_from_its_record(card):
-    record = card.record("id", "stamp")
-    assert (record.id, record.stamp) == ("id", "stamp")
-    assert Card.of(Record("id", "stamp", json.loads(json.dumps(record.fields)))) == card
-
-
-def test_what_is_said_of_an_item_comes_beside_what_was_said():
-    card = Card("a.png", "a dog", {"year": 2011, "kind": "dog"}, "key")
-    assert card.saying({"kind": "cat", "sure": 0.5}) == replace(card, meta={"year": 2011, "kind": "cat", "sure": 0.5})
-    assert card.meta == {"year": 2011, "kind": "dog"}
-
-
-@given(CARDS, CARDS)
-def test_what_is_no_card_of_a_record_stays_when_it_is_written_again(before, now):
-    old = before.record("old", "1", {"of a newer version": 0})
-    new = now.record("new", "2", old.fields)
-    assert Card.of(new) == now
-    assert new.fields["of a newer version"] == 0
-
-
-def test_records_of_older_versions_and_other_tools():
-    assert Card.of(Record("a", "1", {"uri": "a.png"})) == Card("a.png", None, {}, None)
-    assert Card.of(Record("a", "1", {"uri": "a.png", "caption": "", "meta": {}})) == Card("a.png")
-    assert Card.of(Record("by its id")).uri == "by its id"
-    assert Card("a.png").record("a", "1").fields == {"uri": "a.png"}
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_where_a_picture_lies_comes_back_from_its_meta(place):
-    card = Card("x", meta=json.loads(json.dumps({"year": 1, **within.said(place)})))
-    assert card.inside == place
-    with_root = SimpleNamespace(path=Path("/p/.mmr"), manifest={"root": "."})
-    assert card.path(with_root) is None
-    assert replace(card, meta={}).path(with_root) == "/p/x"
-
-
-@pytest.mark.parametrize(
-    "other", ["yes", "", 1, None, [], {}, {"room": "kitchen"}, {"url": 3}, {"file": "s.tar"}, {"url": "u", "more": 1}]
-)
-def test_a_column_of_that_name_is_no_place(other):
-    assert Card("x", meta={"inside": other}).inside is None
-
-
-def test_kinds_are_those_of_items():
-    assert [Card("x", meta=meta).kind for meta in ({}, {"video": True}, {"video": False})] == [
-        "picture", "clip", "picture"
-    ]  # fmt: skip
-
-
-def test_hits_of_a_table_with_a_column_called_inside_have_their_path(here):
-    Path("t.csv").write_text("image,inside\nphotos/one.png,yes\n")
-    retriever, _ = Retriever.build("t.csv", "i.mmr", ToyEncoder())
-    with retriever:
-        (hit,) = retriever.search("red")
-    assert (hit.path, hit.meta["inside"]) == (str(here / "photos" / "one.png"), "yes")
 
 
 # ---------------------------------------------------------------- the encoder
@@ -188,9 +117,8 @@ def test_what_is_on_disk_is_what_it_always_was(here):
         "root": '"photos/deep"', "source": '"folder"', "walk": '{"exclude": ["*.gif"], "include_hidden": true}',
     }  # fmt: skip
     (fields,) = on_disk(here / "i.mmr", "SELECT fields FROM items WHERE id = '.three.png'")[0]
-    assert fields.startswith('{"uri": ".three.png", "meta": {"folder": ".", ')
-    assert list(json.loads(fields)) == ["uri", "meta", "key"]
-    assert list(Card("u", "c", {"m": 1}, "k").record("id", "").fields) == ["uri", "caption", "meta", "key"]
+    assert fields.startswith('{"uri": ".three.png", "kind": "picture", "meta": {"folder": ".", ')
+    assert list(json.loads(fields)) == ["uri", "kind", "meta", "file", "key"]
 
 
 @given(
@@ -205,7 +133,7 @@ def test_an_origin_comes_back_from_the_manifest(root, scheme, roots, exclude, hi
 def test_what_is_left_out_is_said_of_folders_only(here):
     Path("t.csv").write_text("image\nphotos/one.png\n")
     table = Origin.of(parse_uri("t.csv", Options(exclude=("x",), include_hidden=True)), here / "i.mmr")
-    assert table == Origin(".", "csv")
+    assert table == Origin(".", "csv", asked=AskedFor(file="t.csv"))
     assert table.uri(here / "i.mmr") is None
     folders = Origin.of(parse_uri("photos", Options(exclude=("x",))), here / "i.mmr")
     assert folders == Origin("photos", "folder", exclude=("x",))

@@ -19,6 +19,7 @@ from indexes import Locked, Record, Store
 from retrieval import Retriever, exchange
 from retrieval.errors import BadRequest
 from retrieval.exchange import clip_retrieval, import_into, importing, open_collection
+from retrieval.indexing.cards import Card
 from terminal import mmr
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +31,9 @@ TEXT = st.text(max_size=8)
 NAME = st.text(min_size=1, max_size=8)
 SCALAR = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | ANY
 META = st.dictionaries(TEXT | st.sampled_from(["caption", "image_path", "embedding", "id"]), SCALAR | st.lists(SCALAR))
-ITEM = st.fixed_dictionaries({"uri": ANY}, optional={"caption": ANY, "meta": META.filter(bool)})
+KIND = st.sampled_from(["picture", "clip"])
+PARTS = {"caption": ANY | st.lists(ANY), "meta": META, "file": META, "labels": META, "kind": KIND, "key": ANY}
+ITEM = st.fixed_dictionaries({"uri": ANY}, optional=PARTS)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -51,7 +54,7 @@ def test_what_goes_out_comes_back_the_same(tmp_path_factory, items, are_files):
     for kind in exchange.EXPORTERS:
         after = held(folder / f"{kind}.mmr")
         assert np.array_equal(after[0], before[0])
-        assert after[1] == before[1]
+        assert after[1] == [Card.of(one).record(one.id, one.stamp, one.fields) for one in before[1]]
         assert {key: after[2][key] for key in ("encoder", "root", "source")} == {
             key: before[2][key] for key in ("encoder", "root", "source")
         }

@@ -176,7 +176,9 @@ def test_clip_retrieval_moves_in(tmp_path, photos, monkeypatch):
     found, records, manifest = held("i.mmr")
     assert np.array_equal(found, rows[:3].astype(np.float16).astype(np.float32))
     assert [record.id for record in records] == list(NAMES)
-    assert records[1].fields == {"uri": NAMES[1], "caption": "n 1", "meta": {"width": 1, "exif.a": "x"}}
+    assert records[1].fields == {
+        "uri": NAMES[1], "kind": "picture", "caption": "n 1", "meta": {"width": 1, "exif.a": "x"}
+    }  # fmt: skip
     assert (manifest["root"], manifest["source"]) == ("photos", "folder")
 
 
@@ -240,7 +242,8 @@ def test_npy_with_each_kind_of_table(tmp_path, photos):
         index = tmp_path / f"{name}.mmr"
         import_into(index, open_collection("npy", tmp_path / "v.npy", None, photos / name), "small")
         _, records, manifest = held(index)
-        expected = {"uri": NAMES[1], "caption": f"a {NAMES[1]}", "meta": {"year": "2011"}}
+        said = [f"a {NAMES[1]}", "x"] if name == "t.jsonl" else f"a {NAMES[1]}"
+        expected = {"uri": NAMES[1], "kind": "picture", "caption": said, "meta": {"year": "2011"}}
         assert (records[1].fields, manifest["root"]) == (expected, "photos")
     import_into(tmp_path / "bare.mmr", open_collection("npy", tmp_path / "v.npy"), "small")
     assert [record.id for record in held(tmp_path / "bare.mmr")[1]] == ["0", "1", "2"]

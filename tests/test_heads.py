@@ -297,8 +297,8 @@ def test_train_eval_predict_label_as_a_person_does(trained, book, tmp_path):
     labelled = mmr("label", index, out)
     assert labelled.exit_code == 0, labelled.output
     with Store.open(index) as store:
-        fields = [record.fields["meta"] for record in store.records(store.rows())]
-        assert {field["predicted_label"] for field in fields} <= {"one", "many"}
+        labels = [record.fields["labels"] for record in store.records(store.rows())]
+        assert {label["predicted_label"] for label in labels} <= {"one", "many"}
         assert store.verify() == []
     said = mmr("ls", "--index", index, "--where", "predicted_label in ('one', 'many')")
     assert len(said.stdout.splitlines()) == 60

@@ -97,7 +97,7 @@ def test_what_cannot_be_drawn_is_refused_before_any_work(tmp_path, monkeypatch):
     words = ("head", "eval", tmp_path / "none", "none.csv", "--confusion")
     fails(mmr(*words, tmp_path / "c.xyz"), 2, "no name of a picture", "--confusion confusion.png")
     monkeypatch.setattr(confusion, "find_spec", lambda name: None)
-    fails(mmr(*words, tmp_path / "c.png"), 2, "matplotlib", "pip install 'mmr[plots]'")
+    fails(mmr(*words, tmp_path / "c.png"), 2, "matplotlib", "pip install 'mmr-retrieval[plots]'")
 
 
 def test_the_command_draws_it_and_names_letters_without_a_font(trained, book, tmp_path, monkeypatch):

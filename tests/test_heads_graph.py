@@ -87,15 +87,15 @@ def test_labels_of_a_few_items_fill_an_index(trained, book, tmp_path):
     with Store.open(index) as store:
         records = store.records(store.rows())
         for record, vector in zip(records, stored.vectors(store, store.rows()), strict=True):
-            meta = record.fields["meta"]
-            said, sure, given = meta["predicted_kind"], meta["predicted_kind_probability"], meta.get("kind")
+            labels, given = record.fields["labels"], record.fields.get("meta", {}).get("kind")
+            said, sure = labels["predicted_kind"], labels["predicted_kind_probability"]
             assert said == given if given else said in ("even", "odd")
             assert 1.0 >= sure >= (1.0 if given else 0.5)
             old_vector, old = before[record.id]
             assert np.allclose(vector, old_vector, atol=1e-3)
             assert record.fields == old | {
-                "meta": old["meta"] | {name: meta[name] for name in meta if "predicted" in name}
-            }
+                "labels": {"predicted_kind": said, "predicted_kind_probability": sure}
+            }  # fmt: skip
         assert store.verify() == []
     said = mmr("ls", "--index", index, "--where", "predicted_kind in ('even', 'odd')")
     assert len(said.stdout.splitlines()) == 40

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from older import first
 
-from indexes import Damaged, Record, Store, StoreError, database, filters, first_format, opened, proof
+from indexes import Damaged, Record, Store, StoreError, database, filters, opened, proof
 from rows import numbered as unit
 
 DIM = 8
@@ -196,24 +197,6 @@ def test_fields_that_could_not_be_read_again_do_not_come_in(tmp_path):
 
 
 # ---------------------------------------------------------------- format 1
-
-
-def first(path):
-    """The store there as format 1 had it."""
-    with closing(sqlite3.connect(path / "mmr.db", isolation_level=None)) as connection:
-        connection.execute("ALTER TABLE segments RENAME TO was")
-        connection.executescript(
-            "BEGIN; DROP INDEX items_alive; DROP INDEX items_dead; ALTER TABLE items RENAME TO items2;"
-            "DROP TABLE proof; ALTER TABLE manifest RENAME TO manifest2;" + database._TABLES_1 +
-            "INSERT INTO manifest SELECT * FROM manifest2; DROP TABLE manifest2;"
-            "INSERT INTO items SELECT row, id, stamp, fields, born, died FROM items2; DROP TABLE items2;"
-            "INSERT INTO segments SELECT id, first_row, rows, sha256, '', retired FROM was; DROP TABLE was;"
-            "PRAGMA user_version = 1; COMMIT"
-        )  # fmt: skip
-        for number, row, count in connection.execute("SELECT id, first_row, rows FROM segments").fetchall():
-            sha256 = first_format._digest(connection, row, count)
-            connection.execute("UPDATE segments SET records_sha256 = ? WHERE id = ?", (sha256, number))
-    return path
 
 
 def test_an_index_of_the_first_format_is_read_and_becomes_one_of_the_second(whole, changed):

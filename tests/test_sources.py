@@ -9,6 +9,7 @@ from retrieval.errors import BadRequest, ImageError
 from retrieval.images import load
 from retrieval.sources import reopen
 from retrieval.sources.registry import open_items, open_pairs, parse_uri
+from retrieval.sources.within import InTable
 
 
 def captions(uri):
@@ -122,13 +123,13 @@ def test_parquet_holds_pictures_in_many_ways_and_they_are_opened_again(tmp_path,
     items = list(open_items(str(tmp_path / "p.parquet")))
     assert len(items) == 5
     for number, item in enumerate(items):
-        assert item.meta["inside"] == {"file": "p.parquet", "row": number, "column": "image"}
+        assert item.within == InTable("p.parquet", number, "image")
         assert load.load(item).getpixel((0, 0)) == (255, 0, 0)
-        assert reopen.open_again(item.uri, item.meta, tmp_path).getpixel((0, 0)) == (255, 0, 0)
+        assert reopen.open_again(item.uri, item.within, tmp_path).getpixel((0, 0)) == (255, 0, 0)
     with pytest.raises(ImageError, match="has changed"):
-        reopen.open_again("5", {"inside": {"file": "p.parquet", "row": 5, "column": "image"}}, tmp_path)
+        reopen.open_again("5", InTable("p.parquet", 5, "image"), tmp_path)
     with pytest.raises(ImageError, match="cannot be read as parquet"):
-        reopen.open_again("5", {"inside": {"file": "p.parquet", "row": 0, "column": "gone"}}, tmp_path)
+        reopen.open_again("5", InTable("p.parquet", 0, "gone"), tmp_path)
 
 
 def test_picturebook_is_a_source():
@@ -180,3 +181,13 @@ def test_a_plain_path_picks_its_scheme(tmp_path, name, scheme):
 def test_a_path_may_hold_a_question_mark(tmp_path):
     (tmp_path / "what?").mkdir()
     assert parse_uri(str(tmp_path / "what?")).path == str(tmp_path / "what?")
+
+
+def test_a_column_called_status_is_a_column(shared):
+    items = list(open_items(str(shared / "reports" / "status.parquet")))
+    assert [item.meta["status"] for item in items] == ["sold", "available", "success"]
+
+
+def test_columns_of_any_name_are_columns(shared):
+    (item,) = open_items(str(shared / "reports" / "reserved_columns.csv"))
+    assert (item.meta, item.kind, item.within) == ({"inside": "yes", "video": "no"}, "picture", None)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from older import prove
 
 from indexes import Damaged, Locked, NewerFormat, NotAnIndex, Record, Store, StoreError, database, durable, filters
 from rows import numbered as unit
@@ -347,3 +348,41 @@ def test_a_making_that_was_interrupted_is_taken_up(tmp_path):
     (tmp_path / "i" / "mmr.db.partial").write_text("half")
     with Store.create(tmp_path / "i", 2) as store:
         assert len(store) == 0
+
+
+# ---------------------------------------------------------------- fields
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_fields_that_are_no_json_are_refused_and_nothing_is_changed(store, number):
+    store.add(unit(1), [Record("a")])
+    with pytest.raises(ValueError, match="JSON"):
+        store.add(unit(2, 3), [Record("b"), Record("c", "", {"meta": {"price": [number]}})])
+    assert store.stamps() == {"a": ""}
+    assert store.verify() == []
+
+
+def test_nan_that_an_older_version_wrote_is_null(store):
+    store.add(unit(1, 2, 3), [Record("abc"[n], "", {"price": 1, "size": n + 1}) for n in range(3)])
+    with sqlite3.connect(store.path / "mmr.db") as older:
+        older.execute("""UPDATE items SET fields = '{"price": NaN, "size": [Infinity, 2]}' WHERE id = 'b'""")
+        prove(older)
+    older.close()
+
+    def ids(where):
+        return [record.id for record in store.records(store.rows(filters.parse(where)))]
+
+    assert (ids("price == 1"), ids("price is null"), ids("size > 2")) == (["a", "c"], ["b"], ["c"])
+    assert store.search(unit(2), 1, where=filters.parse("price is null")).rows.tolist() == [[1]]
+    store.compact()
+    assert store.records(store.rows())[1].fields == {"price": None, "size": [None, 2]}
+    assert (ids("price is null"), store.verify()) == (["b"], [])
+
+
+def test_a_record_that_is_no_json_at_all_is_damage(store):
+    store.add(unit(1), [Record("a")])
+    with sqlite3.connect(store.path / "mmr.db") as other:
+        other.execute("UPDATE items SET fields = '{'")
+    other.close()
+    with pytest.raises(Damaged, match="mmr verify"):
+        store.rows(filters.parse("price == 1"))

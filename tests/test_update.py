@@ -75,7 +75,7 @@ def test_a_clip_is_the_mean_of_its_frames(toy, monkeypatch):
     monkeypatch.setattr("retrieval.images.load.clip", lambda content, count, at_least: (frames, {"seconds": 2.0}))
     items = [Item("a", "a", lambda: Image.new("RGB", (8, 8), "green")), Item("b", "b.mp4", lambda: b"", kind="clip")]
     ((good, vectors, skipped),) = encoding.encode(items, toy)
-    assert (skipped, good[1].meta) == ([], {"seconds": 2.0})
+    assert (skipped, good[1].file_fields) == ([], {"seconds": 2.0})
     np.testing.assert_allclose(vectors[1], [0.5**0.5, 0, 0.5**0.5, 0], atol=1e-2)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
@@ -86,8 +86,9 @@ def test_what_a_file_says_of_itself_becomes_fields_and_the_source_wins(store, tm
     Image.new("RGB", (30, 20), "red").save(tmp_path / "a.jpg", exif=exif)
     (tmp_path / "a.csv").write_text("image,caption,width\na.jpg,one,9\n")
     update(store, tmp_path / "a.csv", toy)
-    meta = store.records(store.rows())[0].fields["meta"]
-    assert (meta["width"], meta["height"], meta["taken"][:10]) == ("9", 20, "2024-07-01")
+    card = cards.Card.of(store.records(store.rows())[0])
+    assert (card.meta, card.file_fields["width"]) == ({"width": "9"}, 30)
+    assert (card.fields["width"], card.fields["height"], card.fields["taken"][:10]) == ("9", 20, "2024-07-01")
 
 
 def test_a_moved_or_touched_file_keeps_its_vector(store, tmp_path, toy):

@@ -13,6 +13,7 @@ from retrieval.errors import BadRequest, ImageError
 from retrieval.images import load
 from retrieval.sources import reopen, web
 from retrieval.sources.registry import Options, open_items, parse_uri
+from retrieval.sources.within import OnWeb
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -85,7 +86,7 @@ def test_a_column_of_urls(server, tmp_path, name):
         (tmp_path / name).write_text(table[name])
     for source in (str(tmp_path / name), f"urls:{tmp_path / name}"):
         (item,) = open_items(parse_uri(source, ALLOWED))
-        assert (item.caption, load.load(item).size, item.meta["inside"]) == ("x", (2, 2), {"url": url})
+        assert (item.caption, load.load(item).size, item.within) == ("x", (2, 2), OnWeb(url))
         with pytest.raises(BadRequest, match="nothing is fetched unless asked: add --urls"):
             list(open_items(source))
 
@@ -146,8 +147,8 @@ def test_size_and_time_are_limited(server, monkeypatch):
 
 
 def test_opened_again_only_where_fetching_is_asked_for(server):
-    meta = {"inside": {"url": f"{server.url}/red.png"}}
+    place = OnWeb(f"{server.url}/red.png")
     with pytest.raises(ImageError, match="fetching was not asked for"):
-        reopen.open_again("x", meta, None)
+        reopen.open_again("x", place, None)
     with pytest.raises(ImageError, match="no public address"):
-        reopen.open_again("x", meta, None, urls=True)
+        reopen.open_again("x", place, None, urls=True)

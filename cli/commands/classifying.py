@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli import config
 from cli.output import show
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ def classify(
     picture: Path, labels: str, templates: list[str] | None, model: str | None, as_json: bool, device: str
 ) -> None:
     """Zero-shot: each name with its probability, best first."""
-    from retrieval.encoders.presets import DEFAULT
     from retrieval.errors import BadRequest
     from retrieval.heads import zero_shot
     from retrieval.heads.prepare import one_row
@@ -27,7 +27,7 @@ def classify(
     names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
     if len(names) < 2:
         raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
-    loaded = encoder_of(model or DEFAULT, device)
+    loaded = encoder_of(model or config.value("model"), device)
     seen = one_row(picture, "", loaded, {"image": loaded.dim}).vectors["image"]
     words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
     shares = zero_shot.classify(seen, words, float(loaded.log_logit_scale.detach().exp()))[0]
@@ -35,16 +35,42 @@ def classify(
         answer(rank, names[place], float(shares[place]), as_json)
 
 
-def label(index: Path, folder: Path, field: str, model: str | None, device: str) -> int:
-    """What a head says into a field of all; the exit code says whether any item had nothing to go by."""
+def label(
+    index: Path, folder: Path | None, field: str, remove: str | None, model: str | None, device: str
+) -> int:  # fmt: skip
+    """What a head says into a label of all; the exit code says whether any item had nothing to go by.
+
+    remove: a label that is taken away, in place of that.
+    """
     from indexes import Store
+    from retrieval.errors import BadRequest
     from retrieval.heads import labeling
 
+    if (folder is None) == (remove is None) or (remove is not None and field):
+        raise BadRequest(f"say which head, or which label to take away: mmr label {index} HEAD, or --remove NAME")
+    if remove is not None:
+        return _remove(index, remove, model, device)
+    assert folder is not None
     head, loaded = head_of(folder, model, device)
     with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
         written = labeling.label(store, head, loaded, field, meter)
         _settle(store, loaded, meter)
     return _told(index, *written, f"have nothing of {', '.join(head.dims)}")
+
+
+def _remove(index: Path, name: str, model: str | None, device: str) -> int:
+    from indexes import Store
+    from retrieval.heads import labels
+    from retrieval.indexing.catalog import Identity
+
+    with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
+        done = labels.remove(store, name)
+        if store.derived.recorded:
+            _settle(store, encoder_of(model or Identity.required(store).where(store.path), device), meter)
+        elif store.needs_compaction():
+            store.compact()
+    show.out(f"{index}: {name} removed from {done} items")
+    return show.OK
 
 
 def propagate(index: Path, column: str, field: str, neighbors: int, model: str | None, device: str) -> int:

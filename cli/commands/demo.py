@@ -1,9 +1,11 @@
 """`mmr demo`: the main job on drawn scenes, told as it happens."""
 
+import shlex
 import shutil
 import time
 from pathlib import Path
 
+from cli import usage
 from cli.output import sheet, show
 from cli.output.hits import table
 from eval import evaluate
@@ -43,8 +45,10 @@ def run(out: Path, device: str, seed: int, force: bool) -> None:
         sections = [_answer(retriever, query) for query in asked]
     sheet.write(out / "sheet.html", "mmr demo: held-out scenes", sections, str(report))
     show.out(f"contact sheet: {out / 'sheet.html'}")
-    show.out(f'ask it yourself: mmr search "a cat" --index {out / "index.mmr"}')
     show.note(f"{time.monotonic() - started:.0f} s in all")
+    show.out(f'ask it yourself: {usage.called()} search "a cat" --index {shlex.quote(str(out / "index.mmr"))}')
+    if activation := usage.activation():
+        show.out(f"to type `mmr` alone: {activation}")
 
 
 def _answer(retriever: Retriever, query: str) -> sheet.Section:

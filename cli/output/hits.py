@@ -24,9 +24,17 @@ def form_of(as_json: bool, as_csv: bool, paths: bool, null: bool) -> Form:
 
 
 def fields(hit: Hit) -> dict:
-    """What a program is told of a hit: rank, score, uri, path, caption, and confidence where it was asked for."""
-    told = {"rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption}
+    """What a program is told of a hit: the first of its captions and all, and confidence where it was asked for."""
+    told = {
+        "rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption,
+        "captions": hit.captions,
+    }  # fmt: skip
     return told if hit.confidence is None else told | {"confidence": hit.confidence}
+
+
+def _without_lists(told: dict) -> dict:
+    """What stands in the cells of a csv: one text of each picture."""
+    return {name: value for name, value in told.items() if name != "captions"}
 
 
 def table(found: Sequence[Hit]) -> None:
@@ -55,7 +63,7 @@ class Writer:
             for hit in found:
                 show.out(json.dumps(told | fields(hit)))
         elif self._form == "csv":
-            self._rows([told | fields(hit) for hit in found])
+            self._rows([told | _without_lists(fields(hit)) for hit in found])
         else:
             _paths(found, b"\0" if self._form == "null" else b"\n")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cli.output import show
 from cli.output.hits import nearby
+from indexes import distribution
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest, ImageError
 
@@ -19,7 +20,7 @@ def check() -> None:
     if not (sys.stdout.isatty() and os.get_terminal_size(sys.stdout.fileno()).columns):  # some have no size
         raise BadRequest("--preview draws on a terminal, and stdout is none: use --html FILE")
     if importlib.util.find_spec("textual_image") is None:
-        raise BadRequest("--preview needs textual-image: pip install 'mmr[preview]', or use --html FILE")
+        raise BadRequest(f"--preview needs textual-image: {distribution.install('preview')}, or use --html FILE")
 
 
 def draw(found: Sequence[Hit]) -> None:

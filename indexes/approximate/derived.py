@@ -57,7 +57,7 @@ class Derived:
 
         try:
             file = file_of(self._path, recorded.number)
-            index, reduction = ann_file.read(file, recorded.sha256, recorded.spec, self._dim)
+            index, reduction = ann_file.read(file, recorded, self._dim)
         except Damaged:
             return None
         return ann.Ann(index, recorded.spec, recorded.rows_below, list(recorded.points), reduction, recorded.rows_from)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from indexes import durable
 from retrieval import engine
 from retrieval.datatypes import Features, Picture
+from retrieval.encoders.manifest import RUN as MANIFEST
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
@@ -26,7 +27,6 @@ from retrieval.encoders.views import encode_views
 from retrieval.towers import frames
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
-MANIFEST = "encoder.json"
 WEIGHTS = "encoder.safetensors"
 FORMAT_VERSION = 1
 Input = TypeVar("Input")

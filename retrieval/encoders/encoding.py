@@ -43,10 +43,7 @@ def prepare(item: Item, preprocess: Preprocess) -> Prepared | ImageError:
         else:
             image, fields = load.load_with_fields(item, at_least=preprocess.size)
             frames = [image]
-        return Prepared(
-            replace(item, meta=item.meta | {k: v for k, v in fields.items() if k not in item.meta}),
-            [preprocess(frame) for frame in frames],
-        )
+        return Prepared(replace(item, file_fields=fields), [preprocess(frame) for frame in frames])
     except ImageError as error:
         return error
 

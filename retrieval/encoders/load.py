@@ -8,18 +8,19 @@ A name is `scheme:rest`; to add a scheme, write `f(rest) -> DualEncoder` and nam
 """
 
 import difflib
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from indexes.distribution import UPGRADE
 from retrieval import engine
+from retrieval.encoders import manifest
 from retrieval.encoders.build import from_spec
 from retrieval.encoders.encoder import FORMAT_VERSION, MANIFEST, WEIGHTS, DualEncoder, EncoderSpec
+from retrieval.encoders.manifest import RunManifest
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.presets import PRESETS
 from retrieval.encoders.protocol import Tokenizer
@@ -80,10 +81,10 @@ def load_run(folder: Path | str) -> DualEncoder:
         way = f"go on with `mmr train SOURCE --out {folder} --resume`" if unfinished else "give the folder of a run"
         raise MissingModel(f"{folder} holds no trained encoder: {way}")
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest["format"] > FORMAT_VERSION:
-            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
-        return _read_run(folder, manifest)
+        said = manifest.of_run(folder / MANIFEST)
+        if said.format > FORMAT_VERSION:
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `{UPGRADE}`")
+        return _read_run(folder, said)
     except MissingModel:
         raise
     # Whatever a damaged file makes of it: JSON, keys, shapes and safetensors' own errors (a subclass of Exception).
@@ -92,22 +93,32 @@ def load_run(folder: Path | str) -> DualEncoder:
         raise MissingModel(f"{folder} is damaged ({reason[:120]}): restore it or train again") from error
 
 
-def _read_run(folder: Path, manifest: dict[str, Any]) -> DualEncoder:
-    spec: EncoderSpec = {"image": manifest["image"], "text": manifest["text"]}
-    if "frames" in manifest:
-        spec["frames"] = manifest["frames"]
-    preprocess = Preprocess.from_json(manifest["preprocess"])
-    if spec["image"] == spec["text"]:  # a whole model of open_clip
-        name = spec["image"]["name"]
+def _read_run(folder: Path, said: RunManifest) -> DualEncoder:
+    shapes = manifest.shapes_in(folder / WEIGHTS)
+    for spec in (said.image, said.text, said.frames or {}):
+        manifest.check_spec(spec, len(shapes))
+    tokenizer = _tokenizer_of(folder, said.text)
+    with torch.device("meta"):  # its shapes, and no memory
+        manifest.require_fit(_made(said, tokenizer, "logit_bias" in shapes), shapes)
+    encoder = _made(said, tokenizer, "logit_bias" in shapes)
+    encoder.load_state_dict(load_file(folder / WEIGHTS))
+    return encoder
+
+
+def _made(said: RunManifest, tokenizer: Tokenizer, bias: bool) -> DualEncoder:
+    """The encoder that a manifest describes, with weights of any kind."""
+    if said.image == said.text:  # a whole model of open_clip
+        name = said.image["name"]
         encoder = _wrap_open_clip(name, open_clip_towers.open_clip_model(name))
-        encoder.preprocess = preprocess
-        encoder.frame_pool = frames.build_frames(encoder.dim, spec["frames"]) if "frames" in spec else None
+        encoder.preprocess = said.preprocess
+        encoder.frame_pool = frames.build_frames(encoder.dim, said.frames) if said.frames else None
     else:
-        encoder = from_spec(spec, manifest["dim"], preprocess, _tokenizer_of(folder, spec["text"]))
-    tensors = load_file(folder / WEIGHTS)
-    if "logit_bias" in tensors and encoder.logit_bias is None:
+        sides: EncoderSpec = {"image": said.image, "text": said.text}
+        encoder = from_spec(
+            sides if said.frames is None else {**sides, "frames": said.frames}, said.dim, said.preprocess, tokenizer
+        )
+    if bias and encoder.logit_bias is None:
         encoder.logit_bias = nn.Parameter(torch.zeros(()))
-    encoder.load_state_dict(tensors)
     return encoder
 
 
@@ -116,7 +127,7 @@ def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
         return _tokenizer_of(folder, text["parts"][0])
     if text["type"] == "open_clip":
         return open_clip.OpenClipTokenizer.of_model(text["name"])
-    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text(), text["context"])
+    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text("utf-8"), text["context"])
 
 
 def load_open_clip(rest: str) -> DualEncoder:
@@ -142,11 +153,16 @@ def _wrap_open_clip(name: str, model: open_clip_towers.OpenClipModel) -> DualEnc
     spec: EncoderSpec = {"image": side, "text": side}
     image = open_clip_towers.OpenClipImageTower(model, side)
     text = open_clip_towers.OpenClipTextTower(model, side)
+    encoder = DualEncoder(image, text, preprocess, open_clip.OpenClipTokenizer.of_model(name), fields["dim"], spec)
+    encoder.log_logit_scale = _scalar(model.logit_scale)
     bias = getattr(model, "logit_bias", None)
-    return DualEncoder(
-        image, text, preprocess, open_clip.OpenClipTokenizer.of_model(name), fields["dim"], spec,
-        logit_scale=model.logit_scale.exp().item(), logit_bias=None if bias is None else bias.item(),
-    )  # fmt: skip
+    encoder.logit_bias = None if bias is None else _scalar(bias)
+    return encoder
+
+
+def _scalar(tensor: torch.Tensor) -> nn.Parameter:
+    """A parameter of that one number; no number is asked of it, which on the device "meta" has none."""
+    return nn.Parameter(tensor.detach().clone().reshape(()))
 
 
 ENCODERS: dict[str, Callable[[str], DualEncoder]] = {"open_clip": load_open_clip}

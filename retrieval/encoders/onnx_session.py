@@ -10,8 +10,7 @@ class Session:
     """A graph on the CPU, from numbered inputs to its one output."""
 
     def __init__(self, file: Path) -> None:
-        import onnxruntime
-
+        onnxruntime = _runtime()
         options = onnxruntime.SessionOptions()
         # A query runs the tower once: packing its weights for speed takes longer than it saves, and so does rewriting
         # the graph, which was done when it was exported.
@@ -27,8 +26,7 @@ class Session:
 
 def optimize(traced: Path, graph: Path, weights: str) -> None:
     """Write `traced` anew as `graph`, rewritten for speed, with its weights in the file `weights` beside it."""
-    import onnxruntime
-
+    onnxruntime = _runtime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(graph)
@@ -36,3 +34,11 @@ def optimize(traced: Path, graph: Path, weights: str) -> None:
     options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     options.log_severity_level = 3
     onnxruntime.InferenceSession(traced, options, providers=["CPUExecutionProvider"])
+
+
+def _runtime() -> Any:
+    """The module, told to report nothing: retrieval/reporting.py came too late where it was imported before."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime

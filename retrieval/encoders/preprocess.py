@@ -1,11 +1,13 @@
 """Preprocess: a picture of any size to the square that a tower sees, and its normalization."""
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from PIL import Image
 
+from indexes import typed
+from indexes.typed import Meta
 from retrieval.datatypes import Picture
 from retrieval.errors import ImageError
 
@@ -31,13 +33,20 @@ class Preprocess:
     out, of VIEWS (views.py).
     """
 
-    size: int
+    size: Annotated[int, Meta(ge=1, le=8192)]
     mode: str = "squash"
-    mean: tuple[float, ...] = (0.48145466, 0.4578275, 0.40821073)
+    mean: Annotated[tuple[float, ...], Meta(min_length=1, max_length=256)] = (0.48145466, 0.4578275, 0.40821073)
     std: tuple[float, ...] = (0.26862954, 0.26130258, 0.27577711)
     interpolation: str = "bicubic"
-    fill: int = 0
+    fill: Annotated[int, Meta(ge=0, le=255)] = 0
     views: int = 1
+
+    def __post_init__(self) -> None:
+        for value, known in ((self.mode, MODES), (self.interpolation, _FILTERS), (self.views, VIEWS)):
+            if value not in known:
+                raise ValueError(f"{value} is none of {', '.join(map(str, known))}")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"{len(self.mean)} channels have a mean, {len(self.std)} a spread")
 
     @property
     def channels(self) -> int:
@@ -85,5 +94,5 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Preprocess":
-        """The inverse of `to_json`."""
-        return cls(**{**fields, "mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+        """The inverse of `to_json`. Raises Malformed where a field is not what it must be."""
+        return typed.checked(fields, cls)

@@ -7,7 +7,6 @@ touches a few rows of the token table only.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexes.typed import Malformed
 from retrieval import cache
 from retrieval.cache import MANIFEST
 from retrieval.datatypes import Picture
-from retrieval.encoders import onnx_export
+from retrieval.encoders import manifest, onnx_export
 from retrieval.encoders.onnx_export import FRAMES, IMAGE, TEXT
 from retrieval.encoders.onnx_session import Session
 from retrieval.encoders.preprocess import Preprocess
@@ -52,16 +52,23 @@ class QueryEncoder:
     lanes, bulk = 1, 32
 
     def __init__(self, folder: Path, load: Callable[[], "DualEncoder"]) -> None:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        self.name, self.dim, self.fingerprint = manifest["name"], manifest["dim"], manifest["fingerprint"]
-        self.preprocess = Preprocess.from_json(manifest["preprocess"])
-        self.tokenize = saved.load(folder, manifest["tokenizer"])
-        self._trim, self._folder, self._load = manifest["trim"], folder, load
+        said = manifest.of_export(folder / MANIFEST)
+        self.name, self.dim, self.fingerprint, self.preprocess = said.name, said.dim, said.fingerprint, said.preprocess
+        self.tokenize = saved.load(folder, said.tokenizer)
+        self._trim, self._folder, self._load = said.trim, folder, load
         self._text = Session(folder / TEXT)
         self._image: Session | None = None
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts to float32 (n, dim), every row of unit length."""
+        try:
+            vectors = self._texts(texts)
+        # A cache that is damaged must never stop a query: ONNX Runtime, SQLite and the tokenizers raise their own.
+        except Exception:
+            return self._load().encode_texts(texts)
+        return vectors if _are_unit(vectors, (len(texts), self.dim)) else self._load().encode_texts(texts)
+
+    def _texts(self, texts: Sequence[str]) -> np.ndarray:
         tokens = self.tokenize(texts)
         if self._trim:  # what follows a text's end decides nothing, and is most of the work
             tokens = tokens[:, : max(1, int(np.count_nonzero(tokens, axis=1).max(initial=1)))]
@@ -101,16 +108,18 @@ class QueryEncoder:
         return self._image
 
 
+def _are_unit(vectors: np.ndarray, shape: tuple[int, int]) -> bool:
+    return vectors.shape == shape and bool(np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3))
+
+
 def preprocess_of(name: str) -> Preprocess | None:
     """How an encoder of that name prepares pictures, as far as it is known without loading it."""
-    manifests = [Path(name) / "encoder.json", *sorted(cache.folder(cache.QUERY).glob(f"*/{MANIFEST}"))]
-    for file in manifests:
-        try:
-            manifest = json.loads(file.read_text())
-            if file == manifests[0] or manifest["name"] == name:
-                return Preprocess.from_json(manifest["preprocess"])
-        except (OSError, ValueError, KeyError, TypeError):  # not there, damaged, or of another version
-            continue
+    with contextlib.suppress(OSError, Malformed):  # no run, or a damaged one
+        return manifest.of_run(Path(name) / manifest.RUN).preprocess
+    for file in sorted(cache.folder(cache.QUERY).glob(f"*/{MANIFEST}")):
+        with contextlib.suppress(OSError, Malformed):
+            if (said := manifest.of_export(file)).name == name:
+                return said.preprocess
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from indexes import Record
 from retrieval.indexing.catalog import Identity
 
 Block = tuple[np.ndarray, "list[Entry]"]
@@ -17,17 +18,16 @@ BLOCK_ROWS = 16_384  # rows that are in memory at once while reading and writing
 class Entry:
     """What a row is of. name: what the other tool calls it: a path, an address, a key.
 
-    path: the absolute path, where it is a file. stamp: as in Item; None: that of the file as it is now. id, uri: as an
-    index of mmr had them, where it was one.
+    path: the absolute path, where it is a file. captions, meta: as in Item. stamp: as in Item; None: that of the file
+    as it is now. record: as an index of mmr had it, where it was one; then it holds what is said of it.
     """
 
     name: str
     path: str | None = None
-    caption: str | None = None
+    captions: tuple[str, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
     stamp: str | None = None
-    id: str | None = None
-    uri: str | None = None
+    record: Record | None = None
 
 
 @dataclass(frozen=True, slots=True)

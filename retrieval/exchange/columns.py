@@ -6,24 +6,39 @@ other tools.
 """
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from indexes import Record
+from indexes import Record, typed
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Entry
 from retrieval.images.kinds import PICTURES
 from retrieval.indexing.cards import Card
-from retrieval.indexing.fields import URI
+from retrieval.indexing.fields import CAPTION, kept
+from retrieval.sources.captions import captions_of
 
 RECORD = "mmr_record"
 VECTOR = "embedding"
+CAPTIONS = "captions"  # all of them, beside the first one
 FILES = ("image_path", "image", "path", "file", "filepath", "file_name")  # columns that may name a file
 NAMES = ("url", "key", "id", "uri")  # and those that name what is none
 _INT64 = 1 << 63
+
+
+@dataclass
+class _Fields:
+    """What the fields of a record must be, where they are there."""
+
+    uri: str
+    caption: str | list[str] | None = None
+    meta: dict[str, Any] | None = None
+    file: dict[str, Any] | None = None
+    labels: dict[str, Any] | None = None
+    kind: Literal["picture", "clip"] = "picture"
+    key: str | None = None
 
 
 # ---------------------------------------------------------------- read
@@ -47,9 +62,9 @@ def _recorded(text: object, source: Path, number: int) -> Record:
             raise TypeError("no text")
         found = json.loads(text)
         record = Record(found["id"], found["stamp"], found["fields"])
-        typed = (isinstance(part, str) for part in (record.id, record.stamp, record.fields[URI]))
-        if not all(typed) or not isinstance(Card.of(record).meta, dict):
+        if not all(isinstance(part, str) for part in (record.id, record.stamp)):
             raise TypeError("not as an index writes it")
+        typed.checked(record.fields, _Fields)
         return record
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BadRequest(f"{source}: {RECORD} of row {number} is damaged: remove that column and try again") from error
@@ -58,7 +73,7 @@ def _recorded(text: object, source: Path, number: int) -> Record:
 def _of_record(record: Record, root: Path | None) -> Entry:
     card = Card.of(record)
     path = None if root is None else os.path.normpath(root / card.uri)
-    return Entry(card.uri, path, card.caption, card.meta, record.stamp, record.id, card.uri)
+    return Entry(card.uri, path, stamp=record.stamp, record=record)
 
 
 def _of_row(row: dict[str, Any], number: int, folder: Path) -> Entry:
@@ -69,32 +84,12 @@ def _of_row(row: dict[str, Any], number: int, folder: Path) -> Entry:
     else:
         used, path = next((column for column in NAMES if _is_text(row.get(column))), file), None
     name = row[used] if used else str(number)
-    meta = {key: plain(value) for key, value in row.items() if key not in (used, "caption", VECTOR, RECORD)}
-    return Entry(name, path, _caption(row.get("caption")), {k: v for k, v in meta.items() if v not in (None, "")})
+    meta = {key: value for key, value in row.items() if key not in (used, CAPTION, CAPTIONS, VECTOR, RECORD)}
+    return Entry(name, path, captions_of(row.get(CAPTIONS)) or captions_of(row.get(CAPTION)), kept(meta))
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
-
-
-def _caption(value: object) -> str | None:
-    """The first of a list; None where there is none."""
-    if isinstance(value, list):
-        value = value[0] if value else None
-    return None if value is None or value != value or value == "" else str(value)
-
-
-def plain(value: object) -> Any:
-    """A value as JSON can hold it; None for what says nothing (NaN, bytes)."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(part) for part in value]
-    if value is None or isinstance(value, str | int):
-        return value
-    return None if isinstance(value, bytes) else str(value)
 
 
 # ---------------------------------------------------------------- write
@@ -103,13 +98,14 @@ def plain(value: object) -> Any:
 def kinds_of(blocks: Iterable[Sequence[Record]]) -> dict[str, str]:
     """The columns that records need, name -> kind (rows.KINDS); what is not of one kind throughout is a string."""
     found: dict[str, str] = {}
-    for records in blocks:
-        for record in records:
-            for key, value in Card.of(record).meta.items():
-                kind, name = _kind(value), text_of(key)
-                if kind and name not in (*FILES[:1], "caption", VECTOR, RECORD):
-                    found[name] = kind if found.get(name, kind) == kind else _both(found[name], kind)
-    return {FILES[0]: "string", "caption": "string", **found, RECORD: "string"}
+    several: dict[str, str] = {}
+    for card in (Card.of(record) for records in blocks for record in records):
+        several |= {CAPTIONS: "strings"} if len(card.captions) > 1 else {}
+        for key, value in card.fields.items():
+            kind, name = _kind(value), text_of(key)
+            if kind and name not in (FILES[0], CAPTION, CAPTIONS, VECTOR, RECORD):
+                found[name] = kind if found.get(name, kind) == kind else _both(found[name], kind)
+    return {FILES[0]: "string", CAPTION: "string", **several, **found, RECORD: "string"}
 
 
 def _kind(value: object) -> str | None:
@@ -129,12 +125,11 @@ def _both(one: str, other: str) -> str:
 def line_of(record: Record, path: str | None, kinds: dict[str, str]) -> dict[str, Any]:
     """The row of a record. path: the file, where it is one."""
     card = Card.of(record)
-    meta = {text_of(key): value for key, value in card.meta.items()}
-    line = {name: _as_kind(meta.get(name), kind) for name, kind in kinds.items()}
+    told = {text_of(key): value for key, value in card.fields.items()}
+    line = {name: _as_kind(told.get(name), kind) for name, kind in kinds.items() if name != CAPTIONS}
     whole = {"id": record.id, "stamp": record.stamp, "fields": record.fields}
     return line | {
-        FILES[0]: text_of(path or card.uri), "caption": None if card.caption is None else text_of(card.caption),
-        RECORD: json.dumps(whole),
+        FILES[0]: text_of(path or card.uri), CAPTION: card.caption, CAPTIONS: card.captions, RECORD: json.dumps(whole),
     }  # fmt: skip
 
 

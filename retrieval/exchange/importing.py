@@ -17,6 +17,7 @@ from retrieval.encoders.presets import PRESETS
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import Collection, Entry
 from retrieval.exchange.columns import text_of
+from retrieval.images import kinds
 from retrieval.indexing import staging
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Imported, Origin
@@ -192,27 +193,30 @@ class _Chooser:
         if found is None:
             return None
         uri, path = found
-        name = entry.id or text_of(uri)
+        name = entry.record.id if entry.record else text_of(uri)
         if name in self._seen:
             self._report.leave_out(REPEATED, entry.name)
             return None
         self._seen.add(name)
-        self._report.changed += entry.stamp == "" and entry.id is None
+        if entry.record:
+            return Card.of(entry.record).record(name, entry.record.stamp, entry.record.fields)
+        self._report.changed += entry.stamp == ""
         stamp = entry.stamp
         if stamp is None:
             stamp = stamp_of(Path(path)) if path and Path(path).exists() else ""
-        return Card(uri, entry.caption, entry.meta).record(name, stamp)
+        kind = kinds.kind(Path(path)) if path else "picture"
+        return Card(uri, entry.captions, entry.meta, kind=kind).record(name, stamp)
 
     def _uri(self, entry: Entry) -> tuple[str, str | None] | None:
         """The uri and the file, if it is one; None, counted, where the entry is not wanted."""
         if entry.path is None or self._root is None:
             if self._root is None or self._keep:
-                return entry.uri or entry.name, None
+                return entry.name, None
             self._report.leave_out(NO_FILE, entry.name)
         elif not self._keep and not Path(entry.path).exists():
             self._report.leave_out(GONE, entry.path)
-        elif entry.uri is not None:
-            return entry.uri, entry.path
+        elif entry.record:
+            return entry.name, entry.path
         elif Path(entry.path).is_relative_to(self._root):
             return Path(entry.path).relative_to(self._root).as_posix(), entry.path
         else:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from indexes.distribution import UPGRADE
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import BLOCK_ROWS, Block, Collection, Entry
 from retrieval.indexing.catalog import Identity
@@ -41,9 +42,7 @@ def open_database(path: Path, root: Path | None = None, records: Path | None = N
         raise BadRequest(f"no rclip database at {path}: give its path, as in mmr import rclip DB")
     version, total = _describe(path)
     if version > NEWEST:
-        raise BadRequest(
-            f"{path} has version {version}, this mmr reads rclip's up to {NEWEST}: run `pip install -U mmr`"
-        )
+        raise BadRequest(f"{path} has version {version}, this mmr reads rclip's up to {NEWEST}: run `{UPGRADE}`")
     name = "small" if version >= 3 else "open_clip:ViT-B-32-quickgelu/openai"
     return Collection("rclip", path, DIM, total, lambda: _blocks(path), lambda: _paths(path), Identity(name))
 

@@ -14,7 +14,7 @@ from retrieval.errors import BadRequest
 from retrieval.exchange.collection import BLOCK_ROWS
 
 FOOTER = b"mmr"  # the key in a parquet file's footer under which an index says what it is
-KINDS = ("bool", "int64", "float64", "string")
+KINDS = ("bool", "int64", "float64", "string", "strings")  # the last is a list of them
 
 
 # ---------------------------------------------------------------- read
@@ -135,7 +135,8 @@ class ParquetSink:
         import pyarrow
         import pyarrow.parquet
 
-        fields = [(name, pyarrow.type_for_alias(kind)) for name, kind in columns.items()]
+        lists = {"strings": pyarrow.list_(pyarrow.string())}
+        fields = [(name, lists.get(kind) or pyarrow.type_for_alias(kind)) for name, kind in columns.items()]
         if dim is not None:
             fields.append(("embedding", pyarrow.list_(pyarrow.float32())))
         self._schema = pyarrow.schema(fields, {FOOTER: json.dumps(footer)})

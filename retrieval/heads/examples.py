@@ -15,8 +15,8 @@ import numpy as np
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
+from retrieval.heads.labels import text_of
 from retrieval.sources.registry import open_items
-from retrieval.sources.within import INSIDE
 
 TASKS = ("single", "multiple", "number")
 SEPARATOR = "|"  # between the names of a row with several labels
@@ -63,7 +63,7 @@ def open_examples(source: str, column: str, task: str = "single") -> Examples:
     items = list(open_items(source))
     values = [item.caption if column == "caption" else item.meta.get(column) for item in items]
     if all(value is None for value in values):
-        known = sorted({key for item in items for key in item.meta if key != INSIDE})
+        known = sorted({key for item in items for key in item.meta})
         near = difflib.get_close_matches(column, known, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"use --label with one of {', '.join(known) or 'its columns'}"
         raise BadRequest(f"{source} has nothing in a column `{column}`: {hint}")
@@ -77,17 +77,16 @@ def open_examples(source: str, column: str, task: str = "single") -> Examples:
 
 
 def _name(value: Any, column: str) -> str | None:
-    text = "" if value is None else str(value).strip()
-    return text or None
+    return text_of(value)
 
 
 def _names(value: Any, column: str) -> frozenset[str] | None:
-    parts = value if isinstance(value, list) else str(value or "").split(SEPARATOR)
-    return frozenset(text for part in parts if (text := str(part).strip())) or None
+    parts = value if isinstance(value, list) else (text_of(value) or "").split(SEPARATOR)
+    return frozenset(text for part in parts if (text := text_of(part))) or None
 
 
 def _number(value: Any, column: str) -> float | None:
-    if value is None or not str(value).strip():
+    if text_of(value) is None:
         return None
     try:
         number = float(value)

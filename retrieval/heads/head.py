@@ -8,13 +8,16 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
 from torch import nn
 
-from indexes import durable
+from indexes import durable, typed
+from indexes.distribution import UPGRADE
+from indexes.typed import Meta
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.heads import examples, fusions
 from retrieval.heads.config import HeadConfig
@@ -140,6 +143,32 @@ class Head:
         return {"format": FORMAT_VERSION, **{name: getattr(self, name) for name in fields}}
 
 
+def _module(config: HeadConfig, dims: dict[str, int], outputs: int, tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """The module that was saved; names and shapes are compared before memory of the sizes in its config is taken."""
+    with torch.device("meta"):
+        fusions.rebuild(config, dims, outputs, {name: tensor.to("meta") for name, tensor in tensors.items()})
+    return fusions.rebuild(config, dims, outputs, tensors)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Manifest:
+    """What head.json says, with types: the fields of a Head that are no tensors."""
+
+    format: Annotated[int, Meta(ge=1)]
+    names: list[str]
+    task: Literal["single", "multiple", "number"]
+    column: str
+    dims: Annotated[dict[str, Annotated[int, Meta(ge=1, le=1 << 20)]], Meta(min_length=1, max_length=64)]
+    encoder: str
+    fingerprint: str
+    temperature: Annotated[float, Meta(gt=0)] = 1.0
+    center: float = 0.0
+    spread: float = 1.0
+
+    def facts(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "format"}
+
+
 def check_out(folder: Path | str, force: bool = False) -> None:
     """May a head be written there? Raises BadRequest: an existing one without force, or anything that is no head."""
     folder = Path(folder)
@@ -175,13 +204,12 @@ def load_head(folder: Path | str) -> Head:
             f"{folder} holds no head: make one with `mmr head train ENCODER SOURCE --label COLUMN --out {folder}`"
         )
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-        if manifest.pop("format") > FORMAT_VERSION:
-            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
-        config = from_json(HeadConfig, json.loads((folder / CONFIG).read_text()))
-        tensors = load_file(folder / WEIGHTS)
-        module = fusions.rebuild(config, manifest["dims"], len(manifest["names"]) or 1, tensors)
-        return Head(module=module.eval(), config=config, **manifest)
+        said = typed.read(folder / MANIFEST, _Manifest)
+        if said.format > FORMAT_VERSION:
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `{UPGRADE}`")
+        config = from_json(HeadConfig, typed.read(folder / CONFIG, dict[str, Any]))
+        module = _module(config, said.dims, len(said.names) or 1, load_file(folder / WEIGHTS))
+        return Head(module=module.eval(), config=config, **said.facts())
     except MissingModel:
         raise
     # Whatever a damaged file makes of it: JSON, keys, shapes and safetensors' own errors (a subclass of Exception).

@@ -1,4 +1,4 @@
-"""A head's answers as fields of an index, which `--where` understands."""
+"""A head's answers as labels of an index's items (labels.py), which `--where` understands."""
 
 import numpy as np
 
@@ -6,6 +6,7 @@ from indexes import Record, Store
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
+from retrieval.heads import labels
 from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, TEXT, WORDS, Inputs, of_texts, with_vectors
 from retrieval.indexing import stored
@@ -19,11 +20,11 @@ def label(
     store: Store, head: Head, encoder: Encoder, field: str = "",
     on_progress: OnProgress = no_progress,
 ) -> tuple[str, int, int]:  # fmt: skip
-    """Write what `head` says of every item into the field `predicted_COLUMN`, with `..._probability` beside it.
+    """Write what `head` says of every item into the label `predicted_COLUMN`, with `..._probability` beside it.
 
     Vectors of pictures are those of the index; captions are encoded. Returns the field, how many items were labelled,
-    and how many had nothing that the head goes by. Items keep their stamps: indexing again keeps the answers of what is
-    unchanged. Raises MissingModel for another encoder's index, BadRequest for a head that wants what no index holds.
+    and how many had nothing that the head goes by. Raises MissingModel for another encoder's index, BadRequest for a
+    head that wants what no index holds, and for a field of the source.
     """
     identity = Identity.recorded(store)
     head.require(identity.fingerprint if identity else None, str(store.path))
@@ -31,6 +32,7 @@ def label(
     if strange:
         raise BadRequest(f"the head wants `{strange[0]}`, which no index holds: train one with --set inputs=image,text")
     field = field or f"predicted_{head.column}"
+    labels.require_free(store, field)
     rows, total = store.rows(), len(store)
     store.require_sound()
     vectors, done = stored.vectors(store, rows), 0
@@ -58,11 +60,5 @@ def _answered(
     kept = np.flatnonzero(inputs.anything)
     if not len(kept):
         return [], kept
-    return [_with(records[i], answer, field)
-            for i, answer in zip(kept, head.labels(inputs[kept]), strict=True)], kept  # fmt: skip
-
-
-def _with(record: Record, answer: tuple, field: str) -> Record:
-    value, sure = answer
-    said = {field: value} if sure is None else {field: value, f"{field}_probability": round(sure, 4)}
-    return Card.of(record).saying(said).record(record.id, record.stamp, record.fields)
+    answers = zip(kept, head.labels(inputs[kept]), strict=True)
+    return [labels.written(records[i], labels.said(field, *answer)) for i, answer in answers], kept

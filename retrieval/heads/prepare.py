@@ -20,7 +20,7 @@ from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, PATCHES, Inputs
 from retrieval.heads.probes import WITH_WORDS
 from retrieval.heads.zero_shot import class_vectors
-from retrieval.images import kinds
+from retrieval.images import load
 from retrieval.sources.uri import id_of
 
 
@@ -106,7 +106,7 @@ def one_row(
     if picture is None and not text.strip() and not vectors:
         raise BadRequest("nothing to go by: give a picture, --text, or both")
     name = str(picture or "none")
-    item = Item(id_of(name), name, Path(name), caption=text, kind=kinds.kind(Path(name)))
+    item = Item(id_of(name), name, Path(name), captions=(text,) if text else (), kind=load.kind(Path(name)))
     seen = [m for m in dims if picture is not None or m not in (IMAGE, PATCHES)]
     inputs = features.encode([item], encoder, seen)
     if inputs.skipped:

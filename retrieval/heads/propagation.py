@@ -12,6 +12,7 @@ import torch
 from indexes import Record, Store, exact, segments
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.errors import BadRequest
+from retrieval.heads import labels
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 
@@ -60,28 +61,28 @@ def fill(
     store: Store, column: str, field: str = "", neighbors: int = NEIGHBORS, share: float = SHARE,
     on_progress: OnProgress = no_progress,
 ) -> tuple[str, int, int]:  # fmt: skip
-    """Write the labels that some items have in `column` into a field of all that hang together with them.
+    """Write what some items have in `column` into a label of all that hang together with them.
 
     An item with a label keeps it. `..._probability` beside the field is the share of the answer among all classes.
     Returns the field, how many items have it now, and how many no label reached. Raises BadRequest where the column
-    does not tell classes apart.
+    does not tell classes apart, and for a field of the source.
     """
     rows = store.rows()
+    store.require_sound()
     vectors, records = stored.vectors(store, rows), store.records(rows)
-    values = [Card.of(record).meta.get(column) for record in records]
-    given = ["" if value is None else str(value).strip() for value in values]
+    values = [Card.of(record).fields.get(column) for record in records]
+    given = [labels.text_of(value) for value in values]
     names = sorted({label for label in given if label})
     if len(names) < 2:
-        known = f"only `{names[0]}`" if names else "nothing"
-        raise BadRequest(
-            f"{store.path} has {known} in `{column}`: label items of two classes or more, then index again"
-        )
-    place = {name: number for number, name in enumerate(names)}
-    labels = np.array([place.get(label, -1) for label in given], np.int64)
-    scores = propagate(labels, len(names), nearest(vectors, neighbors), share)
-    scores[labels >= 0] = np.eye(len(names))[labels[labels >= 0]]
-    reached = np.flatnonzero(scores.sum(1) > 0)
+        only = f"only `{names[0]}`" if names else "nothing"
+        raise BadRequest(f"{store.path} has {only} in `{column}`: label items of two classes or more, then index again")
     field = field or f"predicted_{column}"
+    labels.require_free(store, field)
+    place = {name: number for number, name in enumerate(names)}
+    known = np.array([-1 if label is None else place[label] for label in given], np.int64)
+    scores = propagate(known, len(names), nearest(vectors, neighbors), share)
+    scores[known >= 0] = np.eye(len(names))[known[known >= 0]]
+    reached = np.flatnonzero(scores.sum(1) > 0)
     for start in range(0, len(reached), _AT_ONCE):
         part = reached[start : start + _AT_ONCE]
         store.add(vectors[part], [_said(records[i], field, names, scores[i]) for i in part])
@@ -91,5 +92,4 @@ def fill(
 
 def _said(record: Record, field: str, names: list[str], scores: np.ndarray) -> Record:
     best = int(scores.argmax())
-    said = {field: names[best], f"{field}_probability": round(float(scores[best] / scores.sum()), 4)}
-    return Card.of(record).saying(said).record(record.id, record.stamp, record.fields)
+    return labels.written(record, labels.said(field, names[best], float(scores[best] / scores.sum())))

@@ -14,10 +14,11 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
+from indexes import distribution
 from retrieval.datatypes import Item, Picture
-from retrieval.errors import ImageError
+from retrieval.errors import ImageError, NeedsLibrary
 from retrieval.images import guard, kinds, raw
-from retrieval.images.clips import Clip
+from retrieval.images.clips import HEAD, Clip, is_clip
 from retrieval.images.exif import Fields
 from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, reason_of
 
@@ -50,6 +51,35 @@ def decode_with_fields(content: Path | bytes, at_least: int | None = None, name:
     return guard.decode_guarded(content, at_least)
 
 
+def look(content: Path | bytes, count: int, at_least: int | None = None) -> Sequence[Image.Image]:
+    """What a file shows, whatever it is called: a picture, or up to `count` frames of a clip.
+
+    Raises ImageError with the reason.
+    """
+    with _open(content) as file:
+        head = file.read(HEAD)
+    if is_clip(head):
+        return frames(content, count, at_least)
+    try:
+        return [decode(content, at_least)]
+    except ImageError:
+        if isinstance(content, bytes) or kinds.kind(content) != "clip":
+            raise
+        return frames(content, count, at_least)
+
+
+def kind(path: Path) -> str:
+    """What `Item.kind` is for a file that a person names, by what is in it before what it is called."""
+    try:
+        with _open(path) as file:
+            head = file.read(HEAD)
+        if is_clip(head):
+            return "clip"
+        return "picture" if kinds.kind(path) == "picture" or kind_of(head) != "guarded" else "clip"
+    except ImageError:  # decoding will say so
+        return kinds.kind(path)
+
+
 class Loaded(NamedTuple):
     """What an item shows, an array where it has other channels than a picture file; what its file says (exif.py)."""
 
@@ -75,7 +105,7 @@ def load_frames(item: Item, count: int, at_least: int | None = None) -> Sequence
 def load_with_fields(item: Item, at_least: int | None = None) -> Loaded:
     """`load`, and what the file says of itself: taken, camera, latitude, longitude, width, height.
 
-    The source's own columns are in `item.meta` and should win: `{**fields, **item.meta}`.
+    What the source says of it is in `item.meta` and counts more, where both have a name.
     """
     content = content_of(item)
     if isinstance(content, Image.Image):
@@ -139,7 +169,7 @@ def frames(content: Path | bytes, count: int = 8, at_least: int | None = None) -
 def clip(content: Path | bytes, count: int = 8, at_least: int | None = None) -> Clip:
     """`frames`, and the fields of the file; it is opened once. Raises ImageError with the reason."""
     if find_spec("av") is None:
-        raise ImageError("clips need one more library: pip install 'mmr[video]'")
+        raise NeedsLibrary(f"clips need one more library: {distribution.install('video')}")
     if isinstance(content, Path) and not content.is_file():
         raise ImageError("no such file")
     return Clip(*guard.ask({"kind": "clip", "count": count, "at_least": at_least}, content))

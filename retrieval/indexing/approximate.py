@@ -83,7 +83,7 @@ def text_queries(store: Store, encoder: Encoder) -> np.ndarray:
     """QUERIES unit rows of words: captions drawn from the store, or prompts where it has too few. float32 (q, dim)."""
     rows = store.rows()
     drawn = np.random.default_rng(0).choice(rows, min(len(rows), 2 * QUERIES), replace=False)
-    captions = {caption for record in store.records(drawn) if (caption := Card.of(record).caption)}
+    captions = {caption for record in store.records(drawn) for caption in Card.of(record).captions}
     texts = sorted(captions)[:QUERIES]
     if len(texts) < QUERIES // 4:
         texts += prompts()

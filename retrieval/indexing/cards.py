@@ -9,25 +9,37 @@ from typing import Any
 
 from indexes import Damaged, Record, Store
 from retrieval.datatypes import Item
+from retrieval.images import kinds
+from retrieval.indexing import fields
 from retrieval.indexing.catalog import root_of
-from retrieval.indexing.fields import CAPTION, KEY, META, URI
+from retrieval.indexing.fields import CAPTION, FILE, INSIDE, KEY, KIND, LABELS, META, URI
 from retrieval.sources import within
+from retrieval.sources.captions import captions_of
+from retrieval.sources.within import Within
 
 _EDGE = 1 << 16  # bytes at each end of a file: with its size they tell photographs apart
+# What older versions kept in `meta` beside what the source said.
+_OF_FILES = frozenset(("taken", "camera", "latitude", "longitude", "width", "height", "seconds", "video"))
+_PREDICTED = "predicted_"
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
     """What is kept of an item.
 
-    uri: relative to the root of the index. caption: None where there is none, never "". meta: whatever else its source
-    and its file said of it. key: tells its content from others (`key_of`); None for what is no file, or was imported.
+    uri: relative to the root of the index. captions: as in Item. meta: what its source says of it. key: tells its
+    content from others (`key_of`); None for what is no file, or was imported. kind, within, file_fields: as in Item.
+    labels: what heads say of it (heads/labeling.py).
     """
 
     uri: str
-    caption: str | None = None
+    captions: tuple[str, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
     key: str | None = None
+    kind: str = "picture"
+    within: Within | None = None
+    file_fields: dict[str, Any] = field(default_factory=dict)
+    labels: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, record: Record) -> "Card":
@@ -36,49 +48,77 @@ class Card:
         Raises Damaged where its fields are of other types.
         """
         said = record.fields
-        uri, caption, meta = said.get(URI, record.id), said.get(CAPTION) or None, said.get(META) or {}
-        key = said.get(KEY) or None
-        if not (isinstance(uri, str) and isinstance(meta, dict) and isinstance(key, str | None)):
-            raise _wrong(record)
-        if isinstance(caption, dict | list):
-            raise _wrong(record)
-        return cls(uri, None if caption is None else str(caption), meta, key)
+        if not _makes_sense(record):
+            raise Damaged(
+                f"the record of {record.id} does not say what a picture is: see what `mmr verify` says, and index again"
+            )
+        uri, captions, meta = said.get(URI, record.id), captions_of(said.get(CAPTION)), said.get(META) or {}
+        if KIND not in said:
+            return _of_older(uri, captions, meta, said.get(KEY) or None)
+        return cls(
+            uri, captions, meta, said.get(KEY) or None, said[KIND], within.from_json(said.get(INSIDE)),
+            said.get(FILE) or {}, said.get(LABELS) or {},
+        )  # fmt: skip
 
     def record(self, id: str, stamp: str, before: Mapping[str, Any] | None = None) -> Record:
         """The record that says this. before: the fields it had so far; those that are not a card's stay."""
-        own = {URI: self.uri, CAPTION: self.caption, META: self.meta, KEY: self.key}
-        fields = {**(before or {}), **own}
-        return Record(id, stamp, {name: value for name, value in fields.items() if value or name not in own})
+        captions = list(captions_of(list(self.captions)))
+        own = {
+            URI: self.uri, KIND: self.kind, CAPTION: captions if len(captions) > 1 else "".join(captions),
+            INSIDE: within.to_json(self.within), META: fields.kept(self.meta), FILE: fields.kept(self.file_fields),
+            LABELS: fields.kept(self.labels), KEY: self.key,
+        }  # fmt: skip
+        others = {name: value for name, value in (before or {}).items() if name not in own}
+        return Record(id, stamp, {name: value for name, value in own.items() if value} | others)
 
-    def saying(self, said: Mapping[str, Any]) -> "Card":
-        """The same with these fields in `meta`, in place of what it said there of the same names."""
-        return replace(self, meta={**self.meta, **said})
+    def labelled(self, said: Mapping[str, Any]) -> "Card":
+        """The same with these labels, in place of those it had of the same names."""
+        return replace(self, labels={**self.labels, **said})
 
     @property
-    def inside(self) -> within.Within | None:
-        """Where it lies in another file or on the web; None for a file of its own."""
-        return within.place_of(self.meta)
+    def caption(self) -> str | None:
+        """Its first caption; None where it has none."""
+        return self.captions[0] if self.captions else None
 
     @property
-    def kind(self) -> str:
-        """ "picture" or "clip", as in Item."""
-        return within.kind_of(self.meta)
+    def fields(self) -> dict[str, Any]:
+        """All that is said of it by name: by its source, by its file where the source is silent, and by heads."""
+        return {**self.meta, **self.file_fields, **self.labels} | self.file_fields | self.meta
 
     def path(self, store: Store) -> str | None:
         """Its file on this machine, absolute; None where it has none of its own."""
         root = root_of(store)
-        return None if root is None or self.inside else os.path.normpath(Path(root, self.uri))
+        return None if root is None or self.within else os.path.normpath(Path(root, self.uri))
 
 
-def _wrong(record: Record) -> Damaged:
-    return Damaged(
-        f"the record of {record.id} does not say what a picture is: see what `mmr verify` says, and index again"
+def _of_older(uri: str, captions: tuple[str, ...], meta: dict[str, Any], key: str | None) -> Card:
+    """What older versions kept: in `meta` was all that was said, and where it lay."""
+    place = within.from_json(meta.get(INSIDE))
+    rest = {name: value for name, value in meta.items() if not (place and name == INSIDE)}
+    labels = {name: rest.pop(name) for name in list(rest) if name.startswith(_PREDICTED)}
+    read = {name: rest.pop(name) for name in list(rest) if name in _OF_FILES}
+    return Card(uri, captions, rest, key, "picture" if place else kinds.kind(Path(uri)), place, read, labels)
+
+
+def card_of(item: Item) -> Card:
+    """What is kept of an item, without its `key`, for which its file must be read."""
+    return Card(
+        item.uri, item.captions, fields.kept(item.meta), None, item.kind, item.within, fields.kept(item.file_fields)
+    )
+
+
+def _makes_sense(record: Record) -> bool:
+    """Are its fields of the types that a card has? Any text of a caption is one."""
+    said = record.fields
+    types = {KEY: str, META: dict, FILE: dict, LABELS: dict}
+    return all(isinstance(said.get(name, ""), str) for name in (URI, KIND)) and all(
+        isinstance(said.get(name) or type_(), type_) for name, type_ in types.items()
     )
 
 
 def record_of(item: Item) -> Record:
     """What a store keeps of an item."""
-    return Card(item.uri, item.caption, item.meta, key_of(item)).record(item.id, item.stamp)
+    return replace(card_of(item), key=key_of(item)).record(item.id, item.stamp)
 
 
 def key_of(item: Item) -> str | None:

@@ -63,7 +63,10 @@ def _since(store: Store) -> float:
 
 def _time_in(item: Item) -> float:
     """When the item's file was last changed; 0 where that is not known."""
-    return int(item.stamp.partition(":")[2] or 0) / 1e9
+    time_of, nanoseconds = item.stamp.split(":")[1:2], 0
+    if time_of and time_of[0].isdecimal() and isinstance(item.content, Path):
+        nanoseconds = int(time_of[0])
+    return nanoseconds / 1e9
 
 
 def glance(store: Store, seconds: float = SECONDS, entries: int = ENTRIES) -> Changes | None:

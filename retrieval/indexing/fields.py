@@ -1,12 +1,53 @@
-"""What the fields of a record are called (cards.py has their types). Costs no NumPy, for the shell's completion."""
+"""What a record says of an item, by name (cards.py has the types). Costs no NumPy, for the shell's completion.
 
+    uri       where it is
+    caption   its text; of several texts a list
+    meta      what its source says of it, under any names: columns, keys
+    file      what its file says of itself: width, taken, ...
+    labels    what heads say of it
+    kind      "picture" or "clip"
+    inside    where it lies in another file or on the web
+    key       what tells its content from others
+
+Names of `meta`, `file` and `labels` are an item's fields; where two have one name, the first of them counts.
+"""
+
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-URI, CAPTION, META, KEY = "uri", "caption", "meta", "key"
+URI, CAPTION, META, FILE, LABELS = "uri", "caption", "meta", "file", "labels"
+KIND, INSIDE, KEY = "kind", "inside", "key"
+OWN = (URI, CAPTION)  # what `--where` finds beside the fields
+OBJECTS = (META, FILE, LABELS)  # where it looks for fields
+# What files and folders say of themselves: asked for also where no item of an index has it.
+OF_FILES = frozenset("width height size modified folder taken camera latitude longitude seconds video".split())
+_DEEPEST = 24  # lists in lists: SQLite reads no JSON that is nested without end
 
 
-def names(fields: Mapping[str, Any]) -> Iterator[str]:
-    """What `--where` may ask for: the names of the fields; those of `meta` count as the item's own."""
-    yield from (name for name in fields if name != META)
-    yield from fields.get(META, {})
+def names(record: Mapping[str, Any]) -> Iterator[str]:
+    """What `--where` may ask for."""
+    yield from (name for name in OWN if name in record)
+    for objects in OBJECTS:
+        yield from record.get(objects) or {}
+
+
+def kept(said: Mapping[Any, Any]) -> dict[str, Any]:
+    """What is said, as a record keeps it: plain JSON, without what says nothing."""
+    plains = ((str(name), plain(value)) for name, value in said.items() if name is not None)
+    return {name: value for name, value in plains if value is not None and value != ""}
+
+
+def plain(value: object, depth: int = _DEEPEST) -> Any:
+    """A value as JSON can hold it; None for what says nothing: NaN, infinity, bytes, what is nested without end."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): plain(part, depth - 1) for key, part in value.items()} if depth else None
+    if isinstance(value, list | tuple):
+        return [plain(part, depth - 1) for part in value] if depth else None
+    return None if isinstance(value, bytes) else str(value)

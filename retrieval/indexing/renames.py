@@ -9,7 +9,7 @@ import numpy as np
 from indexes import Condition, Record, Store
 from retrieval.datatypes import Item
 from retrieval.indexing import stored
-from retrieval.indexing.cards import Card, key_of
+from retrieval.indexing.cards import Card, card_of, key_of
 
 
 def carry_over(store: Store, todo: Sequence[Item], gone: Sequence[str], known: dict[str, str]) -> dict[str, str]:
@@ -49,7 +49,7 @@ def _keys(
 
 
 def _renamed(item: Item, old: Record) -> Record:
-    """The item under its new name; what its file says of itself is as it was."""
+    """The item under its new name; what its file says of itself, and heads of it, is as it was."""
     before = Card.of(old)
-    card = replace(before, uri=item.uri, caption=item.caption, meta={**before.meta, **item.meta})
+    card = replace(card_of(item), key=before.key, file_fields=before.file_fields, labels=before.labels)
     return card.record(item.id, item.stamp, old.fields)

@@ -59,5 +59,5 @@ def _items(store: Store, records: dict[str, Record], urls: bool) -> Iterator[Ite
     root = root_of(store)
     for record in records.values():
         card = Card.of(record)
-        content = partial(content_again, card.uri, card.meta, root, urls=urls)
+        content = partial(content_again, card.uri, card.within, root, urls=urls)
         yield Item(record.id, card.uri, content, kind=card.kind)

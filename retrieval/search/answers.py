@@ -1,8 +1,9 @@
 """From queries to hits: the items or captions nearest to each, less those that the request rules out."""
 
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -53,8 +54,10 @@ class Asked:
     diversity: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.k < 1:
+        if not self.k >= 1:
             raise BadRequest("k must be at least 1: give -k 10")
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise BadRequest(f"--min-score {self.min_score:g} is no cosine: give, say, 0.25")
         if not 0 <= self.diversity <= 1:
             raise BadRequest(f"--diverse {self.diversity:g} is not between 0 and 1: give --diverse 0.5")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
@@ -123,7 +126,9 @@ def _hits(store: Store, found: _Found, asked: Asked, judge: confidence.Backgroun
 
 def _hit(store: Store, rank: int, record: Record, score: float, sure: float | None = None) -> Hit:
     card = Card.of(record)
-    return Hit(rank, score, card.uri, card.path(store), card.caption, record.id, card.meta, sure)
+    return Hit(
+        rank, score, card.uri, card.path(store), card.captions, record.id, card.fields, sure, card.kind, card.within
+    )
 
 
 def _vector_of(store: Store, uri: str) -> np.ndarray:
@@ -144,6 +149,7 @@ class Captions:
     """The distinct captions of a store's items. rows: int64 (n,), the first item of each; vectors: float32 (n, d)."""
 
     condition: Condition | None
+    texts: tuple[str, ...]
     rows: np.ndarray
     vectors: np.ndarray
 
@@ -153,13 +159,15 @@ class Captions:
         rows = store.rows(condition)
         first: dict[str, int] = {}
         for row, record in zip(rows.tolist(), store.records(rows), strict=True):
-            if caption := Card.of(record).caption:
+            for caption in Card.of(record).captions:
                 first.setdefault(caption, row)
+        if not len(rows):
+            return cls(condition, (), rows, np.empty((0, store.dim), np.float32))
         if not first:
             raise BadRequest(f"no item of {store.path} has a caption: index a source with captions, or search pictures")
-        texts = list(first)
+        texts = tuple(first)
         parts = [encoder.encode_texts(texts[at : at + _TOGETHER]) for at in range(0, len(texts), _TOGETHER)]
-        return cls(condition, np.fromiter(first.values(), np.int64), np.concatenate(parts))
+        return cls(condition, texts, np.fromiter(first.values(), np.int64), np.concatenate(parts))
 
 
 def captions(
@@ -172,5 +180,13 @@ def captions(
     order = np.argsort(-scores, kind="stable")[: asked.k]
     if asked.min_score is not None:
         order = order[scores[order] >= asked.min_score]
-    lines = zip(store.records(known.rows[order]), scores[order].tolist(), strict=True)
-    return [_hit(store, rank, *line) for rank, line in enumerate(lines, 1)]
+    lines = zip(store.records(known.rows[order]), scores[order].tolist(), order.tolist(), strict=True)
+    return [
+        _with_first(_hit(store, rank, record, score), known.texts[place])
+        for rank, (record, score, place) in enumerate(lines, 1)
+    ]
+
+
+def _with_first(hit: Hit, caption: str) -> Hit:
+    """The hit of a caption: that one stands before the others of its item."""
+    return replace(hit, captions=(caption, *(other for other in hit.captions if other != caption)))

@@ -17,6 +17,7 @@ from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.images.kinds import PICTURES
 from retrieval.sources import reopen, within
+from retrieval.sources.captions import captions_in, captions_of
 from retrieval.sources.uri import Options, Row, Uri, existing_file, id_of, matches, pattern_root, stamp_of, unreadable
 
 _KEY = re.compile(r"^((?:.*/|)[^.]+)[.]([^/]*)$")
@@ -26,7 +27,7 @@ _MAX_TEXT = 1 << 20  # bytes of a caption or of a json
 _MAX_SHARDS = 1_000_000
 # tarfile raises ReadError and its kin on damage, and on hostile headers also what its parsing runs into.
 _DAMAGED = (tarfile.TarError, OSError, ValueError, OverflowError, EOFError)
-_LEFT_OUT = ("caption", "exif", "error_message", within.INSIDE)
+_LEFT_OUT = ("caption", "exif", "error_message")
 
 
 def webdataset(uri: Uri) -> Iterable[Row]:
@@ -123,14 +124,14 @@ def _sample(
     fields = _json(_text(tar, by_ending.get("json")))
     if not matches(fields, uri.where):
         return
-    text = _text(tar, by_ending.get("txt")).strip() or fields.get("caption")
+    captions = captions_in(_text(tar, by_ending.get("txt"))) or captions_of(fields.get("caption"))
     member = by_ending[pictures[0]]
     place = within.InTar(name, member.name, member.offset_data, member.size)
     item = Item(
         id_of(f"{name}/{key}"), f"{name}/{member.name}", lambda: reopen.read_tar(path, place),
-        stamp=f"{stamp_of(path)}:{member.offset_data}", meta={**_plain(fields), **within.said(place)},
+        stamp=f"{stamp_of(path)}:{member.offset_data}", meta=_plain(fields), within=place,
     )  # fmt: skip
-    yield item, None if text is None else str(text)
+    yield from ((item, caption) for caption in captions or (None,))
 
 
 def _text(tar: tarfile.TarFile, member: tarfile.TarInfo | None) -> str:
@@ -189,15 +190,16 @@ def _files_shard(folder: Path, uri: Uri) -> Iterator[Row]:
         fields = _json(beside.read_text("utf-8-sig", "replace") if beside.is_file() else "")
         if matches(fields, uri.where):
             name = f"{folder.name}/{item.uri}"
-            text = caption if caption is not None else fields.get("caption")
+            captions = (caption,) if caption is not None else captions_of(fields.get("caption"))
             meta = {**item.meta, **_plain(fields), "folder": folder.name}
-            yield replace(item, id=id_of(name), uri=name, meta=meta), text
+            named = replace(item, id=id_of(name), uri=name, meta=meta)
+            yield from ((named, one) for one in captions or (None,))
 
 
 def _parquet_shard(path: Path, uri: Uri) -> Iterator[Row]:
     from retrieval.sources import tables
 
-    one = Uri(str(path), "parquet", str(path), uri.where, uri.options)
+    one = Uri(str(path), uri.scheme, str(path), uri.where, uri.options)
     existing_file(one)
     for item, caption in tables.parquet(one):
         name = f"{path.name}/{item.meta.get('key', item.id)}"

@@ -1,7 +1,7 @@
 """Pictures and clips in a folder and below it, with what their file says without being opened."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.images import kinds
+from retrieval.sources.captions import captions_in
 from retrieval.sources.uri import Options, Row, Uri, id_of, unreadable
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def rows(uri: Uri) -> Iterable[Row]:
     for folder, name, beside in _all_of(uri):
         relative = (folder / name).relative_to(root).as_posix()
         item = unreadable(relative, beside) if isinstance(beside, str) else _item(root, relative)
-        lines: Sequence[str | None] = _captions(folder / name, beside) if isinstance(beside, set) else []
-        yield from ((item, line) for line in lines or [None])
+        lines = _captions(folder / name, beside) if isinstance(beside, set) else ()
+        yield from ((item, line) for line in lines or (None,))
 
 
 def _all_of(uri: Uri) -> Iterator[Found]:
@@ -74,15 +75,14 @@ def _item(root: Path, name: str) -> Item:
     return Item(id_of(name), name, path, stamp=stamp, meta=meta, kind=kind)
 
 
-def _captions(path: Path, beside: set[str]) -> list[str]:
+def _captions(path: Path, beside: set[str]) -> tuple[str, ...]:
     sidecar = path.with_suffix(".txt")
     if sidecar.name not in beside:
-        return []
+        return ()
     try:
-        lines = sidecar.read_text("utf-8-sig", "replace").splitlines()
+        return captions_in(sidecar.read_text("utf-8-sig", "replace"))
     except OSError:
-        return []
-    return [line for line in lines if line.strip()]
+        return ()
 
 
 def walk(root: Path, options: Options) -> Iterator[Found]:

@@ -10,9 +10,11 @@
 
 Several folders are one source: their items are named from the deepest folder that holds them all.
 `?column=value&column=value` keeps the rows that say so. A plain path picks its scheme by what it is. To add a source,
-write `f(uri) -> Iterable[(Item, caption or None)]` and name it in SOURCES.
+write `f(uri) -> Iterable[(Item, caption or None)]`, a row a caption, those of a picture together, and name it in
+SOURCES.
 """
 
+import itertools
 import math
 import os
 import re
@@ -29,6 +31,7 @@ from retrieval.sources.uri import Options, Row, Uri
 __all__ = ["SOURCES", "Options", "Row", "Uri", "open_items", "open_mixture", "open_pairs", "parse_uri"]
 
 
+_SCATTERED = ("csv", "jsonl", "urls")  # the rows of a picture may stand anywhere in these
 _WEIGHTED = re.compile(r"(\d+(?:\.\d+)?):(.+)")
 
 
@@ -110,7 +113,7 @@ def _schemes() -> str:
 
 
 def open_items(uri: str | Uri) -> Iterator[Item]:
-    """Read what can be found in a source: each picture or clip once, with its first caption.
+    """Read what can be found in a source: each picture or clip once, with all its captions.
 
     Args:
         uri: The source, as typed or from `parse_uri`.
@@ -125,11 +128,29 @@ def open_items(uri: str | Uri) -> Iterator[Item]:
         >>> [item.uri for item in open_items("photos")]
         ['beach.jpg', 'zoo/lion.jpg']
     """
+    uri = parse_uri(uri)
+    rows = _rows(uri)
+    yield from _gathered(rows) if uri.scheme in _SCATTERED else _in_turn(rows)
+
+
+def _in_turn(rows: Iterable[Row]) -> Iterator[Item]:
+    """The items of rows that stand together where they are of one item, each as soon as its rows are read."""
     seen: set[str] = set()
-    for item, caption in _rows(uri):
-        if item.id not in seen:
-            seen.add(item.id)
-            yield replace(item, caption=caption)
+    for id_, some in itertools.groupby(rows, lambda row: row[0].id):
+        if id_ not in seen:
+            seen.add(id_)
+            yield from _gathered(some)
+
+
+def _gathered(rows: Iterable[Row]) -> Iterator[Item]:
+    """The items of rows, with the captions of all their rows, wherever those stand."""
+    items: dict[str, Item] = {}
+    captions: dict[str, list[str]] = {}
+    for item, caption in rows:
+        items.setdefault(item.id, item)
+        if caption:
+            captions.setdefault(item.id, []).append(caption)
+    return (replace(item, captions=tuple(captions.get(id_, ()))) for id_, item in items.items())
 
 
 def open_pairs(uri: str | Uri) -> list[Pair]:

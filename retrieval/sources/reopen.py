@@ -5,36 +5,34 @@ within.py has the types of where; files are relative to the source's root.
 
 import tarfile
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from retrieval.errors import ImageError
 from retrieval.images import load
-from retrieval.sources import within
-from retrieval.sources.within import InTable, InTar, OnWeb
+from retrieval.sources.within import InTable, InTar, OnWeb, Within
 
 MAX_BYTES = 512_000_000  # of one picture within another file
 _BLOCK = tarfile.BLOCKSIZE
 
 
 def open_again(
-    uri: str, meta: dict[str, Any], root: Path | str | None, at_least: int | None = None, *, urls: bool = False
-) -> Image.Image:
+    uri: str, place: Within | None, root: Path | str | None, at_least: int | None = None, *, kind: str = "picture",
+    urls: bool = False,
+) -> Image.Image:  # fmt: skip
     """The picture of an indexed item, as `images.load` gave it; of a clip its middle frame.
 
-    root: the folder that the index's uris are relative to. urls: it may be fetched. Raises ImageError where it is gone
-    or another file stands there now.
+    place, kind: as in Item. root: the folder that the index's uris are relative to. urls: it may be fetched. Raises
+    ImageError where it is gone or another file stands there now.
     """
-    content = content_again(uri, meta, root, urls=urls)
-    if within.kind_of(meta) == "clip":
+    content = content_again(uri, place, root, urls=urls)
+    if kind == "clip":
         return load.frames(content, 1, at_least)[0]
     return load.decode(content, at_least, uri)
 
 
-def content_again(uri: str, meta: dict[str, Any], root: Path | str | None, *, urls: bool = False) -> Path | bytes:
+def content_again(uri: str, place: Within | None, root: Path | str | None, *, urls: bool = False) -> Path | bytes:
     """The file of an indexed item, or its bytes where it lies in another file. Raises ImageError."""
-    place = within.place_of(meta)
     if isinstance(place, OnWeb):
         return _fetched(place.url, urls)
     if root is None:

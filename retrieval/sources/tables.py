@@ -15,6 +15,7 @@ from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.images import kinds
 from retrieval.sources import reopen, within
+from retrieval.sources.captions import captions_of
 from retrieval.sources.uri import Row, Uri, existing_file, id_of, matches, stamp_of
 
 Table = Any  # a datasets.Dataset, whose package has no types and is imported late
@@ -87,13 +88,7 @@ def _table(uri: Uri, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> 
                 item = _of_web(str(name), uri, meta)
             else:
                 item = Item(id_of(str(name)), str(name), path, stamp=stamp_of(path), meta=meta, kind=kinds.kind(path))
-            yield from ((item, caption) for caption in _captions(row.get("caption")))
-
-
-def _captions(value: object) -> list[str | None]:
-    if isinstance(value, list):
-        return [str(text) for text in value] or [None]
-    return [None if value is None else str(value)]
+            yield from ((item, caption) for caption in captions_of(row.get("caption")) or (None,))
 
 
 def _picture_column(uri: Uri, columns: Iterable[str], among: tuple[str, ...]) -> str:
@@ -180,7 +175,8 @@ def _dataset(uri: Uri, table: Table, file: Path | None) -> Iterator[Row]:
         table = table.cast_column(column, datasets.Image(decode=False))
     texts = table if column == "url" else table.remove_columns(column)
     for number, row in enumerate(texts):
-        if matches(row, uri.where) and row.get("status", "success") == "success":  # img2dataset lists what failed too
+        failed = uri.scheme == "img2dataset" and row.get("status", "success") != "success"  # it lists these too
+        if matches(row, uri.where) and not failed:
             meta = {k: v for k, v in row.items() if k != "caption" and isinstance(v, str | int | float | bool)}
             if column != "url":
                 item = _dataset_item(table, number, column, meta, file)
@@ -188,8 +184,8 @@ def _dataset(uri: Uri, table: Table, file: Path | None) -> Iterator[Row]:
                 item = _of_web(row["url"], uri, {k: v for k, v in meta.items() if k != "url"})
             else:
                 continue
-            text = row.get("caption") if row.get("caption") is not None else row.get("txt")
-            yield from ((item, caption) for caption in _captions(text))
+            captions = captions_of(row.get("caption")) or captions_of(row.get("txt"))
+            yield from ((item, caption) for caption in captions or (None,))
 
 
 def _dataset_item(table: Table, number: int, column: str, meta: dict[str, Any], file: Path | None) -> Item:
@@ -198,5 +194,5 @@ def _dataset_item(table: Table, number: int, column: str, meta: dict[str, Any], 
     def content() -> Path | bytes:
         return reopen.cell(table[number][column], folder)
 
-    inside = {} if file is None else within.said(within.InTable(file.name, number, column))
-    return Item(str(number), str(number), content, stamp=table._fingerprint, meta={**meta, **inside})
+    place = None if file is None else within.InTable(file.name, number, column)
+    return Item(str(number), str(number), content, stamp=table._fingerprint, meta=meta, within=place)

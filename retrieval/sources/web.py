@@ -16,8 +16,8 @@ from typing import Any
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, ImageError
-from retrieval.sources import within
 from retrieval.sources.uri import Uri, id_of
+from retrieval.sources.within import OnWeb
 
 SECONDS = 20.0  # for one picture, all in all
 MAX_BYTES = 64_000_000
@@ -29,8 +29,7 @@ def item(url: str, uri: Uri, meta: dict[str, Any]) -> Item:
     if not uri.options.urls:
         raise BadRequest(f"{uri.path} lists URLs, and nothing is fetched unless asked: add --urls")
     local = uri.options.local_urls
-    meta = {**meta, **within.said(within.OnWeb(url))}
-    return Item(id_of(url), url, lambda: fetch(url, local=local), stamp="url", meta=meta)
+    return Item(id_of(url), url, lambda: fetch(url, local=local), stamp="url", meta=meta, within=OnWeb(url))
 
 
 def fetch(url: str, *, local: bool = False) -> bytes:

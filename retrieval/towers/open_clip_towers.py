@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -217,7 +218,8 @@ def open_clip_model(name: str, weights: str | None = None, option: str = "--mode
     level = logging.root.level
     logging.root.setLevel(logging.ERROR)  # open_clip warns of random weights, which are wanted here
     try:
-        return open_clip.create_model(name, pretrained=weights, force_custom_text=True, precision="fp32", **more)
+        return open_clip.create_model(name, pretrained=weights, force_custom_text=True, precision="fp32",
+                                      device=torch.get_default_device(), **more)  # fmt: skip
     # torch.load, safetensors, load_state_dict and the hub raise their own families; a refused pickle is among them.
     except Exception as error:
         reason = f"{weights} is no checkpoint of {name}" if weights else f"open_clip cannot build {name}"

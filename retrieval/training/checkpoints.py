@@ -6,20 +6,30 @@ A checkpoint is written under another name and renamed, so a killed run never le
 import dataclasses
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from indexes import durable
+from indexes import durable, typed
+from indexes.typed import Malformed, Meta
 from retrieval.errors import BadRequest
 from retrieval.settings import from_json
 from retrieval.training.config import TrainConfig
 
 KEEP = 2
 BEST = "best.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """What state.json says of how far a run is; it holds the run's identity too."""
+
+    step: Annotated[int, Meta(ge=0)]
+    evaluations: list[tuple[int, dict[str, float]]]
 
 
 class Checkpoint(NamedTuple):
@@ -85,12 +95,19 @@ def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
     found = all_of(run)
     if not found:
         return None
-    state = json.loads((found[-1] / "state.json").read_text())
+    try:
+        state = typed.read(found[-1] / "state.json", dict[str, Any])
+        progress = typed.checked(state, _Progress)
+        tensors = safetensors.torch.load_file(found[-1] / "state.safetensors")
+    except (Malformed, safetensors.SafetensorError) as error:
+        raise BadRequest(
+            f"{found[-1]} is damaged ({error}): remove it, then --resume begins with the one before"
+        ) from error
     state["settings"] = _as_written_now(state.get("settings"))
     for key, value in identity.items():
         if state.get(key) != value:
             raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
-    return Checkpoint(state["step"], state["evaluations"], safetensors.torch.load_file(found[-1] / "state.safetensors"))
+    return Checkpoint(progress.step, progress.evaluations, tensors)
 
 
 def _as_written_now(settings: Any) -> dict[str, Any] | None:

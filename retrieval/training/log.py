@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexes import distribution
 from retrieval.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -99,4 +100,4 @@ def read(run: Path | str) -> list[dict[str, Any]]:
 def require_tensorboard() -> None:
     """Raise BadRequest where it is not installed."""
     if find_spec("tensorboard") is None:
-        raise BadRequest("tensorboard is not installed: pip install 'mmr[tensorboard]'")
+        raise BadRequest(f"tensorboard is not installed: {distribution.install('tensorboard')}")

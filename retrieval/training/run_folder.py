@@ -5,8 +5,9 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from indexes import durable
+from indexes import durable, typed
 from retrieval.datatypes import Pair
 from retrieval.errors import BadRequest
 from retrieval.settings import from_json
@@ -39,7 +40,7 @@ def config_of(run: Path | str) -> TrainConfig:
         BadRequest: The folder holds no run, or its config.json cannot be used.
     """
     try:
-        return from_json(TrainConfig, json.loads((Path(run) / "config.json").read_text()))
+        return from_json(TrainConfig, typed.read(Path(run) / "config.json", dict[str, Any]))
     except FileNotFoundError:
         raise BadRequest(f"{run} holds no run to resume: leave out --resume") from None
     except (ValueError, TypeError) as error:

@@ -11,10 +11,14 @@ import re
 import sqlite3
 import string
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
+
+from indexes import foreign, typed
+from indexes.typed import Meta
 
 _END = "</w>"
 _MARKS = r"|'s|'t|'re|'ve|'m|'ll|'d|"
@@ -49,6 +53,18 @@ CLEANERS: dict[str, Callable[[str], str]] = {
 }  # fmt: skip
 
 
+_TABLES = {"merges": ("pair", "rank"), "tokens": ("token", "id"), "facts": ("key", "value")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the table of that name says. specials: the start and the end first, with | between."""
+
+    context: Annotated[int, Meta(ge=2, le=1 << 16)]
+    clean: Literal["lower", "whitespace", "canonicalize"]
+    specials: Annotated[str, Meta(max_length=10_000)]
+
+
 class Merges(Protocol):
     """What is read of open_clip's SimpleTokenizer, whose package has no types."""
 
@@ -79,12 +95,11 @@ class ClipTokenizer:
     """Texts to the token rows of open_clip's SimpleTokenizer, from a file that `compile_tokenizer` wrote."""
 
     def __init__(self, file: Path) -> None:
-        uri = f"{file.absolute().as_uri()}?mode=ro&immutable=1"
-        self._database = sqlite3.connect(uri, uri=True, check_same_thread=False)
-        facts = dict(self._database.execute("SELECT key, value FROM facts"))
-        self.context = facts["context"]
-        self._clean = CLEANERS[facts["clean"]]
-        self._specials = facts["specials"].split("|")
+        self._database = foreign.open_read_only(file, _TABLES, lookups=True)
+        facts = typed.checked(dict(self._database.execute("SELECT key, value FROM facts LIMIT 100")), _Facts)
+        self.context = facts.context
+        self._clean = CLEANERS[facts.clean]
+        self._specials = facts.specials.split("|")
         self._first, self._last = (self._id(token) for token in self._specials[:2])
         self._rank = functools.lru_cache(1 << 16)(self._look_up)
 

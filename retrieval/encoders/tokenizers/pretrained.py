@@ -1,23 +1,24 @@
 """Tokenizers of the model hub, read by `tokenizers` alone."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
+
+from retrieval.encoders.tokenizers.parsed import tokenizer_from
 
 
 class HubTokenizer:
-    """What open_clip's HFTokenizer gives (SigLIP 2, say), without transformers. facts: context, pad, zeroed.
+    """What open_clip's HFTokenizer gives (SigLIP 2, say), without transformers.
 
-    clean: applied to each text first. zeroed: a token that becomes 0, or None.
+    text: its tokenizer.json. clean: applied to each text first. context: tokens of every row, filled with `pad`.
+    zeroed: a token that becomes 0, or None. Raises Malformed for a text that is no tokenizer.
     """
 
-    def __init__(self, text: str, clean: Callable[[str], str], facts: dict[str, Any]) -> None:
-        self._tokenizer = Tokenizer.from_str(text)
-        self._tokenizer.enable_truncation(facts["context"])
-        self._tokenizer.enable_padding(length=facts["context"], pad_id=facts["pad"])
-        self._clean, self._zeroed = clean, facts["zeroed"]
+    def __init__(self, text: str, clean: Callable[[str], str], context: int, pad: int, zeroed: int | None) -> None:
+        self._tokenizer = tokenizer_from(text)
+        self._tokenizer.enable_truncation(context)
+        self._tokenizer.enable_padding(length=context, pad_id=pad)
+        self._clean, self._zeroed = clean, zeroed
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """int64 (n, context)."""

@@ -5,13 +5,28 @@ LOADERS. What a kind needs is imported when one is loaded: a query pays for its 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from indexes import typed
+from indexes.typed import Malformed, Meta
 from retrieval.encoders.protocol import SavedTokenizer, Tokenizer
 from retrieval.encoders.tokenizers.clip import CLEANERS, ClipTokenizer
 
 Facts = dict[str, Any]  # what is kept of a tokenizer in a manifest: its kind, and what its files do not say
+_LARGEST = 1 << 24  # of a token's number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    """Facts of any kind, with types. context: tokens of a text. The last three are a hub tokenizer's alone."""
+
+    kind: str
+    context: Annotated[int, Meta(ge=1, le=1 << 16)] = 64
+    clean: Literal["lower", "whitespace", "canonicalize"] = "lower"
+    pad: Annotated[int, Meta(ge=0, le=_LARGEST)] = 0
+    zeroed: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
 
 
 def can_save(tokenize: Tokenizer) -> bool:
@@ -27,25 +42,29 @@ def save(tokenize: Tokenizer, folder: Path) -> Facts:
 
 
 def load(folder: Path, facts: Facts) -> Tokenizer:
-    """The tokenizer that `save` wrote."""
-    return LOADERS[facts["kind"]](folder, facts)
+    """The tokenizer that `save` wrote. Raises Malformed where the facts or its files are not what they must be."""
+    known = typed.checked(facts, _Facts)
+    if known.kind not in LOADERS:
+        raise Malformed(f"no kind of tokenizer is called `{known.kind}`")
+    return LOADERS[known.kind](folder, known)
 
 
-def _caption(folder: Path, facts: Facts) -> Tokenizer:
+def _caption(folder: Path, facts: _Facts) -> Tokenizer:
     from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 
-    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text(), facts["context"])
+    return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text("utf-8"), facts.context)
 
 
-def _clip(folder: Path, facts: Facts) -> Tokenizer:
+def _clip(folder: Path, facts: _Facts) -> Tokenizer:
     return ClipTokenizer(folder / "tokenizer.db")
 
 
-def _hub(folder: Path, facts: Facts) -> Tokenizer:
+def _hub(folder: Path, facts: _Facts) -> Tokenizer:
     """One of the model hub, as SigLIP 2 has."""
     from retrieval.encoders.tokenizers.pretrained import HubTokenizer
 
-    return HubTokenizer((folder / "tokenizer.json").read_text("utf-8"), CLEANERS[facts["clean"]], facts)
+    text = (folder / "tokenizer.json").read_text("utf-8")
+    return HubTokenizer(text, CLEANERS[facts.clean], facts.context, facts.pad, facts.zeroed)
 
 
-LOADERS: dict[str, Callable[[Path, Facts], Tokenizer]] = {"caption": _caption, "clip": _clip, "hub": _hub}
+LOADERS: dict[str, Callable[[Path, _Facts], Tokenizer]] = {"caption": _caption, "clip": _clip, "hub": _hub}

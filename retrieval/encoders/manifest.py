@@ -1,0 +1,102 @@
+"""What encoder.json of a run and manifest.json of an exported encoder say, with types; do their weights fit that?
+
+A run that somebody sends is believed in nothing: its shapes are compared with its weights' header before anything of
+their size is made, and it names no other file.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from indexes import typed
+from indexes.typed import Malformed, Meta
+from retrieval.encoders.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from torch import nn
+
+RUN = "encoder.json"  # in a run's folder, written last
+Size = Annotated[int, Meta(ge=1, le=1 << 16)]  # numbers of a vector, pixels of a side, tokens of a text
+_LARGEST = 1 << 24  # of any number in a spec: tokens of a vocabulary
+_ENTRIES = 64  # of a list or dict in a spec
+_REPEATED = ("layers", "blocks")  # each has weights of its own
+_ELSEWHERE = ("weights", "pretrained")  # names of other files, of which a saved spec has none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunManifest:
+    """encoder.json. image, text, frames: specs (towers/tower.py); the last is None where clips are a mean."""
+
+    format: Annotated[int, Meta(ge=1)]
+    dim: Size
+    preprocess: Preprocess
+    image: dict[str, Any]
+    text: dict[str, Any]
+    frames: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportManifest:
+    """manifest.json of an encoder in the cache.
+
+    trim: what follows a text's end decides nothing. tokenizer: as tokenizers/saved.py reads it.
+    """
+
+    name: str
+    fingerprint: str
+    dim: Size
+    preprocess: Preprocess
+    trim: bool
+    tokenizer: dict[str, Any]
+
+
+def of_run(file: Path) -> RunManifest:
+    """Read encoder.json. Raises Malformed, OSError."""
+    return typed.read(file, RunManifest)
+
+
+def of_export(file: Path) -> ExportManifest:
+    """Read manifest.json. Raises Malformed, OSError."""
+    return typed.read(file, ExportManifest)
+
+
+def check_spec(spec: dict[str, Any], tensors: int) -> None:
+    """Raise Malformed for a spec that names other files, or asks for more than weights of so many tensors can fill."""
+    for key, value in _entries(spec):
+        if key in _ELSEWHERE and value not in (None, "", "no"):
+            raise Malformed(f"`{key}` names weights of its own")
+        most = tensors if key in _REPEATED else _LARGEST
+        if isinstance(value, int) and not 0 <= value <= most:
+            raise Malformed(f"`{key}` is {value}")
+        if isinstance(value, list | dict) and len(value) > _ENTRIES:
+            raise Malformed(f"`{key}` has {len(value)} entries")
+
+
+def _entries(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Everything within, with the nearest key above it."""
+    yield key, value
+    if isinstance(value, dict):
+        for name, each in value.items():
+            yield from _entries(each, name)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _entries(each, key)
+
+
+def shapes_in(file: Path) -> dict[str, list[int]]:
+    """Name -> shape of the tensors of a safetensors file, by its header alone."""
+    from safetensors import safe_open
+
+    with safe_open(file, "pt") as opened:
+        return {name: opened.get_slice(name).get_shape() for name in opened.keys()}  # noqa: SIM118 - no mapping
+
+
+def require_fit(module: "nn.Module", shapes: dict[str, list[int]]) -> None:
+    """Raise Malformed where a module, whose tensors may be on the device "meta", has other tensors than a file."""
+    own = {name: list(tensor.shape) for name, tensor in module.state_dict().items()}
+    for name in sorted(own.keys() ^ shapes.keys()):
+        raise Malformed(f"its weights {'have a' if name in shapes else 'lack'} `{name}`")
+    for name, shape in own.items():
+        if shape != shapes[name]:
+            raise Malformed(f"`{name}` is {shape} by its manifest and {shapes[name]} in its weights")

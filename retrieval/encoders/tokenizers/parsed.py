@@ -1,0 +1,17 @@
+"""tokenizer.json as Hugging Face `tokenizers` reads it; one that cannot be read is one error of ours."""
+
+from tokenizers import Tokenizer
+
+from indexes.typed import BYTES, Malformed
+
+
+def tokenizer_from(text: str) -> Tokenizer:
+    """The tokenizer that a JSON text describes. Raises Malformed."""
+    if len(text) > BYTES:
+        raise Malformed(f"a tokenizer of more than {BYTES} characters")
+    try:
+        return Tokenizer.from_str(text)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of its Rust code is no Exception
+        raise Malformed(f"no tokenizer ({str(error)[:80]})") from error
