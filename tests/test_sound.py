@@ -1,9 +1,11 @@
 """Vectors that are not what was written are never written again under a new checksum, and are made again on request."""
 
+import sqlite3
+
 import numpy as np
 import pytest
 
-from indexes import Damaged, Record, Store
+from indexes import Damaged, Record, Store, manifest
 from retrieval import exchange
 from retrieval.datatypes import Item
 from retrieval.indexing import stored, update
@@ -167,3 +169,44 @@ def test_a_renamed_picture_does_not_take_a_damaged_vector_along(damaged, photos)
     fails(mmr("index", "--index", index, photos), 3, "those of red.png: `mmr verify --repair")
     with Store.open(index) as store:
         assert "rouge.png" not in store.stamps()
+
+
+# ---------------------------------------------------------------- the database
+
+
+COMMANDS = (
+    ("search", "a dog"), ("ls",), ("ls", "--where", "width > 0"), ("info",), ("dups",), ("verify",),
+    ("rm", "red.png", "--yes"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_any_command_says_that_the_database_is_damaged(photos, trained, tmp_path, words):
+    index = tmp_path / "i"
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+    right, told = (index / "mmr.db").read_bytes(), 0
+    before = mmr(*words, "--index", index) if words[0] != "rm" else None
+    for start in range(0, len(right), 4096):
+        (index / "mmr.db").write_bytes(right[:start] + bytes(range(256)) * 16 + right[start + 4096 :])
+        done = mmr(*words, "--index", index)
+        assert "Traceback" not in done.output
+        if done.exit_code == 3:
+            told += 1
+            assert "mmr verify" in done.stderr or "index again" in done.stderr, done.stderr
+            assert words[0] == "verify" or len(done.stderr.strip().splitlines()) == 1
+        elif before:
+            assert done.stdout == before.stdout, done.output
+    assert told >= 4
+
+
+def test_a_disk_that_fails_is_no_damage(photos, trained, tmp_path, monkeypatch):
+    index = tmp_path / "i"
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+
+    def fail(*_):
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+        raise error
+
+    monkeypatch.setattr(manifest, "read", fail)
+    fails(mmr("ls", "--index", index), 5, "the machine failed (disk I/O error)")
