@@ -13,7 +13,7 @@ from indexes.distribution import UPGRADE
 from indexes.errors import Damaged, NewerFormat, NotAnIndex
 from indexes.typed import Malformed
 
-FORMAT_VERSION = 2  # format 1 had no proof (upgrade.py)
+FORMAT_VERSION = 2  # format 1 had no proof (first_format.py)
 APPLICATION_ID = 0x6D6D7201  # "mmr" in the header of mmr.db
 DATABASE = "mmr.db"
 CELL = 512 << 20  # bytes of the longest text: a list of all ids is one
