@@ -8,7 +8,7 @@
 
 A commit writes the segment, fsyncs it and its folder, and then one SQLite transaction names it: a crash leaves the old
 state or the new one, and at worst an orphan file that the next writer removes. Rows are numbered once and never reused;
-each carries the generation it was born and died in (proof.py has what shows that none was changed), so a reader stays on the state it opened without a long
+each carries the generation it was born and died in, so a reader stays on the state it opened without a long
 transaction, and what its lease says that it needs is not collected. Update is delete and add under one id, in one
 transaction.
 """
