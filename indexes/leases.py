@@ -124,9 +124,11 @@ def _is_held(file: Path) -> bool:
             return True
         with suppress(OSError):
             file.unlink()  # while it is locked: a reader that has just made it sees that (`_taken`)
-        return False
     finally:
         os.close(handle)
+    with suppress(OSError):
+        file.unlink(missing_ok=True)  # Windows removes no open file, which that reader's is too
+    return False
 
 
 def _lock(handle: int) -> bool | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexes import forks
 from indexes.typed import Malformed
 from retrieval import cache
 from retrieval.cache import MANIFEST
@@ -58,6 +59,8 @@ class QueryEncoder:
         self._trim, self._folder, self._load = said.trim, folder, load
         self._text = Session(folder / TEXT)
         self._image: Session | None = None
+        self._making = forks.Lock()  # of what is made late: once for all threads
+        self._encoder: DualEncoder | None = None
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts to float32 (n, dim), every row of unit length."""
@@ -65,8 +68,8 @@ class QueryEncoder:
             vectors = self._texts(texts)
         # A cache that is damaged must never stop a query: ONNX Runtime, SQLite and the tokenizers raise their own.
         except Exception:
-            return self._load().encode_texts(texts)
-        return vectors if _are_unit(vectors, (len(texts), self.dim)) else self._load().encode_texts(texts)
+            return self._whole().encode_texts(texts)
+        return vectors if _are_unit(vectors, (len(texts), self.dim)) else self._whole().encode_texts(texts)
 
     def _texts(self, texts: Sequence[str]) -> np.ndarray:
         tokens = self.tokenize(texts)
@@ -78,7 +81,7 @@ class QueryEncoder:
         """Encode RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
         tower = self._image_tower()
         if tower is None:
-            return self._load().encode_images(images)
+            return self._whole().encode_images(images)
         parts = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(images), IMAGES_AT_ONCE):
             part = images[start : start + IMAGES_AT_ONCE]
@@ -89,7 +92,7 @@ class QueryEncoder:
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
         """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
         if self._image_tower() is None:
-            return self._load().pool_frames(vectors)
+            return self._whole().pool_frames(vectors)
         if not (self._folder / FRAMES).is_file():
             means = vectors.mean(1)
             return means / np.linalg.norm(means, axis=1, keepdims=True)
@@ -97,15 +100,23 @@ class QueryEncoder:
 
     def _image_tower(self) -> Session | None:
         """The picture tower, exported first where it is not there; None where it cannot be had as ONNX."""
-        if self._image is None:
-            try:
-                if not (self._folder / IMAGE).is_file():
-                    onnx_export.export_image_tower(self._load(), self._folder)
-                self._image = Session(self._folder / IMAGE)
-            # A cache that is damaged or cannot be written must never stop a query.
-            except Exception:
-                return None
-        return self._image
+        with self._making:
+            if self._image is None:
+                try:
+                    if not (self._folder / IMAGE).is_file():
+                        onnx_export.export_image_tower(self._whole(), self._folder)
+                    self._image = Session(self._folder / IMAGE)
+                # A cache that is damaged or cannot be written must never stop a query.
+                except Exception:
+                    return None
+            return self._image
+
+    def _whole(self) -> "DualEncoder":
+        """The encoder itself, loaded once."""
+        with self._making:
+            if self._encoder is None:
+                self._encoder = self._load()
+            return self._encoder
 
 
 def _are_unit(vectors: np.ndarray, shape: tuple[int, int]) -> bool:

@@ -60,10 +60,9 @@ class CaptionTokenizer:
 
     def to_json(self) -> str:
         """Everything but the context."""
-        self._tokenizer.no_truncation()
-        text = self._tokenizer.to_str()
-        self._tokenizer.enable_truncation(self.context)
-        return text
+        whole = Tokenizer.from_str(self._tokenizer.to_str())  # a copy: another thread may be encoding
+        whole.no_truncation()
+        return whole.to_str()
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write tokenizer.json; the facts that saved.load wants beside it."""
