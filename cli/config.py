@@ -10,6 +10,7 @@ import difflib
 import json
 import os
 import re
+import sys
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from typing import Any
 import typer
 
 from indexes import durable
-from retrieval.encoders.presets import DEFAULT, PRESETS
+from retrieval import cache
+from retrieval.encoders.presets import DEFAULT, PRESETS, unknown
 from retrieval.errors import BadRequest
 
 BUILT_IN = {"model": DEFAULT, "index": "", "device": "auto"}  # index: the .mmr of this folder or of one above it
@@ -36,9 +38,13 @@ class Setting:
 
 
 def file() -> Path:
-    """Where the configuration file is, or would be."""
+    """Where the configuration file is, or would be. Raises BadRequest where no home folder is known."""
     given = os.environ.get("MMR_CONFIG")
-    return Path(given or Path(typer.get_app_dir("mmr"), "config.toml")).absolute()
+    if given:
+        return Path(given).absolute()
+    if sys.platform in ("win32", "darwin"):
+        return Path(typer.get_app_dir("mmr"), "config.toml").absolute()
+    return cache.base("XDG_CONFIG_HOME", ".config") / "mmr" / "config.toml"
 
 
 def settings() -> list[Setting]:
@@ -106,9 +112,7 @@ def _model(value: str) -> str:
         return str(Path(value).expanduser().absolute())
     if value in PRESETS or ":" in value:
         return value
-    near = difflib.get_close_matches(value, PRESETS, 1)
-    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join(PRESETS)}, open_clip:NAME/TAG, or a run folder"
-    raise BadRequest(f"no encoder `{value}`: {hint}")
+    raise unknown(value)
 
 
 def _device(value: str) -> str:

@@ -80,6 +80,10 @@ def train(
 
     mmr train pairs.csv --out runs/mine --eval "csv:pairs.csv?split=dev"
     """
+    from retrieval.encoders import presets
+
+    if model:
+        presets.require(model)
     from cli.commands import training
     from cli.signals import StopOnSignal
 

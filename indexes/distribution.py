@@ -22,4 +22,4 @@ def version() -> str:
         import tomllib
         from pathlib import Path
 
-        return tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"]
+        return tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))["project"]["version"]

@@ -149,7 +149,7 @@ def _is_young(file: Path) -> bool:
 def _machine() -> str:
     """Names those among whom locks are seen: this kernel, or this host where there is no telling."""
     try:
-        name = _BOOT.read_text()
+        name = _BOOT.read_text("utf-8")
     except OSError:
         name = platform.node()
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]

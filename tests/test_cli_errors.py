@@ -71,7 +71,7 @@ def test_a_model_that_went_away(trained, book, tmp_path, cache):
     (tmp_path / "run").rename(tmp_path / "moved")
     assert mmr("search", "a dog", "--index", index).exit_code == 0  # words need the cache alone
     shutil.rmtree(cache / "query")
-    fails(mmr("search", "a dog", "--index", index), 3, "which is gone", "--model RUN")
+    fails(mmr("search", "a dog", "--index", index), 3, "which is gone", "--model RUN`")
     assert mmr("search", "a dog", "--index", index, "--model", tmp_path / "moved").exit_code == 0
 
 

@@ -91,11 +91,14 @@ def test_a_file_in_disorder_is_one_line_wherever_it_is_read(file, indexed, text,
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
-    [("modle", "small", "`model`"), ("model", "smal", "`small`"), ("device", "gpu", "use auto"), ("index", "", "give")],
+    ("name", "value", "code", "told"),
+    [
+        ("modle", "small", 2, "`model`"), ("model", "smal", 3, "`small`"), ("device", "gpu", 2, "use auto"),
+        ("index", "", 2, "give"),
+    ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_not_written(file, name, value, told):
-    fails(mmr("config", "set", name, value), 2, told)
+def test_what_makes_no_sense_is_not_written(file, name, value, code, told):
+    fails(mmr("config", "set", name, value), code, told)
     assert not file.exists()
 
 

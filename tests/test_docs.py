@@ -62,7 +62,8 @@ def demo(tmp_path_factory, trained):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
-def test_the_python_runs(page, folder, capsys):
+def test_the_python_runs(page, folder, demo, capsys):
+    shutil.copytree(demo, folder / "mmr-demo")
     names = {}
     for code in blocks(page, "python"):
         exec(compile(code, name_of(page), "exec"), names)

@@ -35,7 +35,6 @@ def run(out: Path, device: str, seed: int, force: bool) -> None:
             on_step=lambda p: meter(p.step, p.steps, f", loss {p.loss:.3f} (chance {p.chance:.2f})"),
         )  # fmt: skip
     encoder = result.encoder
-    encoder.name = str(out / "run")
 
     report = evaluate(encoder, full)
     show.out(f"{report}\n")
@@ -73,5 +72,5 @@ def _draw_held_out(folder: Path, seed: int) -> Path:
     folder.mkdir(parents=True)
     for number, scene in enumerate(scenes(HELD_OUT, "test", seed)):
         scene.draw(SIZE).save(folder / f"test-{number:05d}.png")
-        (folder / f"test-{number:05d}.txt").write_text(scene.full_caption() + "\n")
+        (folder / f"test-{number:05d}.txt").write_text(scene.full_caption() + "\n", "utf-8")
     return folder

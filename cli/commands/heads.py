@@ -50,6 +50,9 @@ def train(
 
     mmr head train runs/mine "csv:products.csv?split=train" --label articleType --fusion attention --out heads/article
     """
+    from retrieval.encoders import presets
+
+    presets.require(encoder)
     from cli.commands import fitting
 
     config = fitting.configured(fusion, kind, label, vectors, settings)
@@ -165,6 +168,9 @@ def compare(
 
     mmr head compare runs/mine "csv:products.csv?split=train" --test "csv:products.csv?split=test" --label usage
     """
+    from retrieval.encoders import presets
+
+    presets.require(encoder)
     from cli.commands import fitting
     from eval import fusion as comparison
     from retrieval.heads.config import HeadConfig

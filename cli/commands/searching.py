@@ -1,6 +1,5 @@
 """`mmr search`: from parsed words to one call of the Retriever, and its answers in every form."""
 
-import codecs
 import itertools
 import shlex
 import sys
@@ -15,12 +14,14 @@ from cli.output import folder, hits, preview, sheet, show
 from indexes import Store
 from retrieval import Retriever, find_index
 from retrieval.datatypes import Hit
+from retrieval.encoders import presets
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import catalog, changes, roots
 from retrieval.indexing.find import FOLDER
 from retrieval.search import filters, query
 from retrieval.search.answers import Asked
+from retrieval.sources import texts
 
 _TOGETHER = 256  # queries of a file that are asked at once
 _MOST = 256 << 20  # bytes of such a file
@@ -153,12 +154,10 @@ def _lines(file: str) -> list[str]:
         raise BadRequest(f"{file} cannot be read ({error.strerror or error}): check --queries") from error
     if len(content) > _MOST:
         raise BadRequest(f"{file} holds more than {_MOST >> 20} MiB of queries: ask in parts")
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise BadRequest(f"line {number} of {file} is no UTF-8: save it as UTF-8") from error
+        text = texts.decoded(content)
+    except UnicodeError as error:
+        raise BadRequest(f"line {texts.line_of(error)} of {file} is no UTF-8: save it as UTF-8") from error
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -189,6 +188,7 @@ def _given(model: str | None, device: str) -> Encoder | None:
     """The encoder of that name; None for the index's own."""
     if model is None:
         return None
+    presets.require(model)
     from retrieval import load_encoder
 
     return load_encoder(model, device)

@@ -199,7 +199,7 @@ def _start(role: str, path: Path, seed: int) -> "subprocess.Popen[str]":
     given = [sys.executable, "-m", "eval.faults.readers", "--role", role, "--index", str(path), "--seed", str(seed)]
     places = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *sys.path])
     return subprocess.Popen(
-        given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": places}
+        given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env={**os.environ, "PYTHONPATH": places}
     )
 
 

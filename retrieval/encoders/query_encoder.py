@@ -137,7 +137,7 @@ def preprocess_of(name: str) -> Preprocess | None:
 def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> QueryEncoder | None:
     """The exported encoder of that fingerprint, or None where there is none, or it cannot be used."""
     folder = cache.folder(cache.QUERY) / fingerprint
-    if not (folder / MANIFEST).is_file():
+    if not is_exported(fingerprint):
         return None
     with contextlib.suppress(OSError):  # of another user, say
         os.utime(folder / MANIFEST)  # when it was last used
@@ -146,6 +146,11 @@ def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> Q
     # A damaged cache must never stop a query: onnxruntime, JSON and the tokenizers each raise their own.
     except Exception:
         return None
+
+
+def is_exported(fingerprint: str) -> bool:
+    """Is the text tower of the encoder of that fingerprint in the cache?"""
+    return (cache.folder(cache.QUERY) / fingerprint / MANIFEST).is_file()
 
 
 def ensure_exported(encoder: Encoder) -> Path | None:

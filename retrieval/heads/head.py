@@ -4,8 +4,10 @@ A head folder holds config.json (the HeadConfig), head.safetensors and, written 
 encoder's name and fingerprint. Without head.json the folder is no head. A head refuses another encoder's vectors.
 """
 
+import contextlib
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,6 +20,7 @@ from torch import nn
 from indexes import durable, typed
 from indexes.distribution import UPGRADE
 from indexes.typed import Meta
+from retrieval.encoders import presets
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.heads import examples, fusions
 from retrieval.heads.config import HeadConfig
@@ -109,6 +112,15 @@ class Head:
         named = [[(self.names[i], float(row[i])) for i in np.flatnonzero(row >= 0.5)] for row in scores]
         return [(examples.SEPARATOR.join(n for n, _ in row), min((s for _, s in row), default=0.0)) for row in named]
 
+    def where(self, folder: Path | str) -> str:
+        """The name by which the encoder of the head in that folder is loaded. Raises MissingModel where it is gone."""
+        if presets.is_gone(self.encoder):
+            command = f"mmr head predict {shlex.quote(str(folder))} PICTURE --model RUN"
+            raise MissingModel(
+                f"the encoder of {folder} was {self.encoder}, which is gone: say where it is now with `{command}`"
+            )
+        return self.encoder
+
     def require(self, fingerprint: str | None, name: str) -> None:
         """Raises MissingModel where vectors come from another encoder than those it was fitted on."""
         if fingerprint != self.fingerprint:
@@ -180,6 +192,15 @@ def check_out(folder: Path | str, force: bool = False) -> None:
         raise BadRequest(f"{folder} holds other things than a head: give another --out")
     if not force:
         raise BadRequest(f"{folder} holds a head already: replace it with --force, or give another --out")
+
+
+def remember_place(folder: Path | str, head: Head, name: str) -> Head:
+    """The head of a folder with its encoder at another place, written down there where that can be done."""
+    moved = dataclasses.replace(head, encoder=str(Path(name).absolute()) if Path(name).is_dir() else name)
+    if moved.encoder != head.encoder:
+        with contextlib.suppress(OSError):  # of another user, say
+            durable.write_bytes(Path(folder) / MANIFEST, json.dumps(moved._manifest(), indent=2).encode())
+    return moved
 
 
 def load_head(folder: Path | str) -> Head:

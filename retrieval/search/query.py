@@ -24,6 +24,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from retrieval import cache
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError, NeedsLibrary
 from retrieval.images import kinds
@@ -156,7 +157,7 @@ def _mode(text: str) -> int:
 
 def _file(text: str) -> Path:
     """A weight before a path keeps the shell from seeing its ~."""
-    return Path.home() / text[2:] if text.startswith("~/") else Path(text)
+    return cache.home() / text[2:] if text.startswith("~/") else Path(text)
 
 
 def signs_inside(asked: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from indexes import durable, typed
 from indexes.typed import Malformed, Meta
 from retrieval.errors import BadRequest
 from retrieval.settings import from_json
+from retrieval.training import run_folder
 from retrieval.training.config import TrainConfig
 
 KEEP = 2
@@ -105,9 +106,14 @@ def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
         ) from error
     state["settings"] = _as_written_now(state.get("settings"))
     for key, value in identity.items():
-        if state.get(key) != value:
+        if _placeless(state.get(key)) != _placeless(value):
             raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
     return Checkpoint(progress.step, progress.evaluations, tensors)
+
+
+def _placeless(value: Any) -> Any:
+    """Settings without the places of encoders, which may have been moved: their fingerprints are compared beside."""
+    return {k: v for k, v in value.items() if k not in run_folder.PLACES} if isinstance(value, dict) else value
 
 
 def _as_written_now(settings: Any) -> dict[str, Any] | None:
