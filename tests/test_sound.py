@@ -8,7 +8,7 @@ import pytest
 from indexes import Damaged, Record, Store, manifest
 from retrieval import exchange
 from retrieval.datatypes import Item
-from retrieval.indexing import stored, update
+from retrieval.indexing import approximate, stored, update
 from rows import numbered as unit
 from terminal import fails, mmr
 from toy import ToyEncoder
@@ -82,6 +82,24 @@ def test_what_writes_rows_again_refuses_them_by_name(store, tmp_path, rewrite):
         rewrite(store, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert store.verify() == ["segments/000001.f16: the vector of b is not what was written"]
+
+
+def test_a_damaged_vector_is_not_labelled_and_not_merged_into_an_approximate_index(store, monkeypatch):
+    from indexes.approximate import ann
+    from retrieval.heads import labels
+
+    monkeypatch.setattr(approximate, "LEAST_ROWS", 1)
+    with pytest.raises(Damaged, match=NAMED):
+        approximate.keep(store, ToyEncoder(), recall=0.9)
+    flip(store.path, 1, 1, DIM)  # as it was
+    store.set_approximate(ann.build(store.segments, "IVF1,Flat", DIM, 3), 0.9)
+    store.add(unit(4, 5), [Record("d", "s", {"uri": "d.jpg", "kind": "picture", "labels": {"x": 1}}), Record("e")])
+    flip(store.path, 2, 0, DIM)
+    with pytest.raises(Damaged, match="those of d: "):
+        store.merge_approximate()
+    with pytest.raises(Damaged, match="those of d: "):
+        labels.remove(store, "x")
+    assert store.damaged() == [3]
 
 
 def test_a_compaction_that_indexing_does_by_itself_refuses_them_too(store, monkeypatch):
