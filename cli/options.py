@@ -28,6 +28,7 @@ Model = Annotated[
         autocompletion=complete.models,
     ),
 ]  # fmt: skip
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that mmr did not write.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
 # ---------------------------------------------------------------- which items
@@ -81,6 +82,14 @@ CopyTo = Annotated[
 LinkTo = Annotated[
     Path | None, typer.Option("--link-to", help="Link to the answers from a new folder, by rank.", metavar="DIR")
 ]
+Allow = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow", metavar="FOLDER",
+        help="Pictures below this folder may be copied, linked, opened and shown too, beside those below the index's "
+        "own; repeatable.",
+    ),
+]  # fmt: skip
 
 # ---------------------------------------------------------------- train: what can be set
 

@@ -91,7 +91,11 @@ def prune(days: float) -> list[Cached]:
 
 def _exported() -> Iterator[Cached]:
     place = folder(QUERY)
-    for one in filter(Path.is_dir, place.iterdir() if place.is_dir() else ()):
+    try:
+        there = [one for one in place.iterdir() if one.is_dir()]
+    except OSError:  # there is none, or it is another user's
+        return
+    for one in there:
         files = [file.stat() for file in one.rglob("*") if file.is_file()]
         used = max((status.st_mtime for status in files), default=one.stat().st_mtime)
         yield Cached(one, _name(one), sum(status.st_size for status in files), used)

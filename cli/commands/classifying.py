@@ -1,11 +1,9 @@
-"""What the commands of heads share; `mmr classify` and `mmr label`."""
+"""What the commands of heads share; `mmr label` and `mmr head propagate`."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli import config
 from cli.output import show
 
 if TYPE_CHECKING:
@@ -14,29 +12,6 @@ if TYPE_CHECKING:
     from retrieval.encoders.protocol import Encoder
     from retrieval.heads.head import Head
     from retrieval.heads.prepare import PreparedRows
-
-
-def classify(
-    picture: Path, labels: str, templates: list[str] | None, model: str | None, as_json: bool, device: str
-) -> None:
-    """Zero-shot: each name with its probability, best first."""
-    from retrieval.encoders import presets
-
-    chosen = model or config.value("model")
-    presets.require(chosen)
-    from retrieval.errors import BadRequest
-    from retrieval.heads import zero_shot
-    from retrieval.heads.prepare import one_row
-
-    names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
-    if len(names) < 2:
-        raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
-    loaded = encoder_of(chosen, device)
-    seen = one_row(picture, "", loaded, {"image": loaded.dim}).vectors["image"]
-    words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
-    shares = zero_shot.classify(seen, words, float(loaded.log_logit_scale.detach().exp()))[0]
-    for rank, place in enumerate((-shares).argsort(kind="stable"), 1):
-        answer(rank, names[place], float(shares[place]), as_json)
 
 
 def label(
@@ -107,14 +82,6 @@ def _told(index: Path, name: str, done: int, left: int, why: str) -> int:
     if left:
         show.note(f"{left} items {why}: left out")
     return show.SKIPPED if left else show.OK
-
-
-def answer(rank: int, name: str, share: float, as_json: bool) -> None:
-    """Print one class and how likely it is, as JSON or as a line."""
-    if as_json:
-        show.out(json.dumps({"rank": rank, "label": name, "probability": round(share, 6)}))
-    else:
-        show.out(f"{rank:>4}  {share:6.1%}  {name}")
 
 
 # ---------------------------------------------------------------- shared with `mmr head`

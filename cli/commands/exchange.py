@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.options import IndexDir
-from cli.output import show
+from cli.output import show, target
 
 importing = typer.Typer(no_args_is_help=True, help="Make an index of what another tool encoded: nothing is done again.")
 exporting = typer.Typer(no_args_is_help=True, help="Write an index's vectors and records for other tools.")
@@ -119,6 +119,7 @@ def _import(
     from retrieval.exchange import import_into, open_collection
     from retrieval.exchange.importing import GONE, NO_FILE, OUTSIDE, REPEATED
 
+    target.check_place(index, "--index")
     collection = open_collection(kind, source, root, records)
     with show.Meter("importing", "rows") as meter:
         report = import_into(index, collection, model, root, keep_missing, meter)
@@ -140,6 +141,7 @@ def _export(kind: str, out: Path, index_dir: Path | None, dtype: str) -> None:
     from retrieval import find_index
     from retrieval.exchange import export
 
+    target.check_place(out, "OUT")
     with Store.open(index_dir or find_index()) as store, show.Meter("exporting", "rows") as meter:
         written = export(kind, store, out, meter, dtype)
         show.out(f"{', '.join(map(str, written))}: {len(store)} rows of {store.dim}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import config
-from cli.output import show
+from cli.output import show, target
 from indexes import NotAnIndex, Store
 from retrieval import Retriever
 from retrieval.encoders import encoding, presets
@@ -60,6 +60,8 @@ def run(
     """Index and say what was done; the exit code."""
     budget = None if memory is None else _bytes(memory)
     path = index_dir or _place(asked.sources)
+    if not (path / "mmr.db").exists():
+        target.check_place(path, "--index")
     known = _known(path, model)
     if known.silent and not asked.sources:
         raise BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")

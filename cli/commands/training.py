@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cli.output import show
+from cli.output import show, target
 from eval import evaluate
 from eval.report import require_readable
 from retrieval import TrainConfig, open_pairs
@@ -29,6 +29,8 @@ def run(
     """Train and say how it goes; the exit code."""
     if not is_first():
         show.silence()  # one of several processes of torchrun
+    if not resume:
+        target.check_place(out, "--out")
     pairs = open_mixture(sources)
     measure = evaluator(eval_source, remember)
     config = _resumed(out, model, settings) if resume else _config(pairs, model, recipe, settings)

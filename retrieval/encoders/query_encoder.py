@@ -18,6 +18,7 @@ from indexes import forks
 from indexes.typed import Malformed
 from retrieval import cache
 from retrieval.cache import MANIFEST
+from retrieval.callbacks import OnMessage, no_message
 from retrieval.datatypes import Picture
 from retrieval.encoders import manifest, onnx_export
 from retrieval.encoders.onnx_export import FRAMES, IMAGE, TEXT
@@ -150,13 +151,17 @@ def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> Q
 
 def is_exported(fingerprint: str) -> bool:
     """Is the text tower of the encoder of that fingerprint in the cache?"""
-    return (cache.folder(cache.QUERY) / fingerprint / MANIFEST).is_file()
+    try:
+        return (cache.folder(cache.QUERY) / fingerprint / MANIFEST).is_file()
+    except OSError:  # the cache is another user's
+        return False
 
 
-def ensure_exported(encoder: Encoder) -> Path | None:
+def ensure_exported(encoder: Encoder, on_message: OnMessage = no_message) -> Path | None:
     """Have the text tower in the cache, for queries without torch; its folder.
 
-    None for an encoder that is no DualEncoder, or whose tokenizer cannot be saved.
+    None for an encoder that is no DualEncoder, or whose tokenizer cannot be saved. None also where the cache cannot be
+    written, of which on_message is told: a query then loads the encoder itself.
     """
     from retrieval.encoders.encoder import DualEncoder
 
@@ -164,4 +169,9 @@ def ensure_exported(encoder: Encoder) -> Path | None:
         return None
     if open_query_encoder(encoder.fingerprint, lambda: encoder):
         return cache.folder(cache.QUERY) / encoder.fingerprint
-    return onnx_export.export(encoder)
+    try:
+        return onnx_export.export(encoder)
+    except OSError as error:
+        place, reason = cache.folder(), error.strerror or error
+        on_message(f"the cache {place} cannot be written ({reason}): queries load the whole encoder, which is slower")
+        return None

@@ -188,7 +188,8 @@ def check_out(folder: Path | str, force: bool = False) -> None:
         raise BadRequest(f"{folder} is a file: give another --out")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if not {path.name for path in folder.iterdir()} <= {MANIFEST, WEIGHTS, CONFIG}:
+    names = {path.name for path in folder.iterdir()}
+    if not names <= {MANIFEST, WEIGHTS, CONFIG} or names == {CONFIG}:  # which may be anybody's
         raise BadRequest(f"{folder} holds other things than a head: give another --out")
     if not force:
         raise BadRequest(f"{folder} holds a head already: replace it with --force, or give another --out")
@@ -221,6 +222,8 @@ def load_head(folder: Path | str) -> Head:
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
+        if several := [str(found.parent) for found in sorted(folder.glob(f"*/{MANIFEST}"))]:
+            raise MissingModel(f"{folder} holds several heads: give one of {', '.join(several)}")
         raise MissingModel(
             f"{folder} holds no head: make one with `mmr head train ENCODER SOURCE --label COLUMN --out {folder}`"
         )

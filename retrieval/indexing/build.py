@@ -70,7 +70,7 @@ def build(
         if store.derived.recorded is None:  # its rows were written anew
             recall = recall or asked_before
         approximate.keep(store, encoder, recall, memory, on_message, device)
-        ensure_exported(encoder)  # so that the first query need not
+        ensure_exported(encoder, on_message)  # so that the first query need not
         return store, report
     except BaseException:
         store.close()

@@ -13,7 +13,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from indexes import Store, StoreError, database, typed
 from indexes.typed import Malformed
 from retrieval.errors import MissingModel
+from retrieval.sources.allowed import Allowed
 from retrieval.sources.uri import Options, Uri, written
 
 if TYPE_CHECKING:
@@ -276,6 +277,12 @@ class Origin:
 def root_of(store: Store) -> str | None:
     """The folder that the items' uris are relative to, absolute; None for items that are no files."""
     return Origin.recorded(store).root_at(store.path)
+
+
+def allowed(store: Store, named: Sequence[Path] = ()) -> Allowed:
+    """Which files of an index may be handed out. named: folders that the person named, beside those it is of."""
+    origin = Origin.recorded(store)
+    return Allowed.of(origin.root_at(store.path), store.path, named, origin.roots)
 
 
 def walked(store: Store) -> float:

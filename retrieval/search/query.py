@@ -28,6 +28,7 @@ from retrieval import cache
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError, NeedsLibrary
 from retrieval.images import kinds
+from retrieval.sources.captions import whole
 
 _WEIGHT = re.compile(r"(-?)(\d+(?:\.\d+)?|\.\d+|\d+\.):(.+)", re.DOTALL | re.ASCII)
 _NUMBER = re.compile(r"\s*\.?\d")
@@ -120,7 +121,7 @@ def _named(kind: Literal["words", "item"], text: str, weight: float) -> Part:
         raise BadRequest(_EMPTY)
     if kind == "words" and (longest := max(map(len, text.split()))) > _LONGEST_WORD:
         raise BadRequest(f"a word of {longest} letters is more than {_LONGEST_WORD}: write shorter ones")
-    return Part(kind, text, weight)
+    return Part(kind, whole(text) if kind == "words" else text, weight)
 
 
 def _short(text: str) -> str:

@@ -91,7 +91,7 @@ def all_of(run: Path) -> list[Path]:
 def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
     """The last checkpoint of a run, or None.
 
-    Raises BadRequest where it belongs to other data or settings.
+    Raises BadRequest where it belongs to other data or settings, or is damaged.
     """
     found = all_of(run)
     if not found:
@@ -100,7 +100,7 @@ def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
         state = typed.read(found[-1] / "state.json", dict[str, Any])
         progress = typed.checked(state, _Progress)
         tensors = safetensors.torch.load_file(found[-1] / "state.safetensors")
-    except (Malformed, safetensors.SafetensorError) as error:
+    except (Malformed, FileNotFoundError, safetensors.SafetensorError) as error:
         raise BadRequest(
             f"{found[-1]} is damaged ({error}): remove it, then --resume begins with the one before"
         ) from error
