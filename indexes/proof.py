@@ -173,7 +173,7 @@ def count_retired(database: sqlite3.Connection) -> None:
 def count_forgotten(database: sqlite3.Connection, lines: Sequence[tuple[int, int, int]]) -> None:
     """Items of replaced segments are forgotten: their rows, generations of death, and digests."""
     deaths = _of_lines([(row, died) for row, died, _ in lines])
-    _change(database, items=-sum(digest for *_, digest in lines), deaths=-deaths)
+    _change(database, items=-sum(digest for *_, digest in lines if isinstance(digest, int)), deaths=-deaths)
 
 
 def seal(database: sqlite3.Connection) -> None:
