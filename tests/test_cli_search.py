@@ -195,12 +195,12 @@ def test_what_is_gone_is_said_and_the_rest_is_copied(photos, trained, tmp_path):
 
     (gone,) = [line for line in copied.stdout.splitlines() if "red.png" in line]
     assert gone.endswith("red.png  (gone)")
-    found = lines(mmr(*asked, "--json"))  # all answers are shown
+    found = lines(mmr(*asked, "--json"), code=4)
     assert {hit["uri"]: hit.get("gone") for hit in found} == {
         "red.png": True, "blue é.png": None, "more/green.jpg": None
     }  # fmt: skip
     paths = mmr(*asked, "-0")
-    assert f"1 files are gone, as {photos / 'red.png'}: `mmr index --index " in paths.stderr
+    assert f"files that are gone: 1, as {photos / 'red.png'}: `mmr index --index " in paths.stderr
     assert (paths.exit_code, set(paths.stdout.split("\0"))) == (
         4, {str(photos / "blue é.png"), str(photos / "more" / "green.jpg"), ""}
     )  # fmt: skip
@@ -224,7 +224,7 @@ def test_where_all_is_gone_nothing_is_made(photos, trained, tmp_path):
     photos.rename(tmp_path / "moved")
     result = mmr("search", "a dog", "--index", tmp_path / "i.mmr", "--copy-to", tmp_path / "out")
     assert result.exit_code == 4
-    assert f"3 files are gone, as the folder {photos}: `mmr index --index " in result.stderr
+    assert f"files that are gone: 3, as the folder {photos}: `mmr index --index " in result.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["i.mmr", "moved"]
 
 

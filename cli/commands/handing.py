@@ -98,23 +98,21 @@ class Handed:
         if typer.launch(str(file)) != 0:
             raise BadRequest(f"nothing here opens pictures: open {file} yourself")
 
-    def say_what_is_left(self, said: bool, speaks: bool) -> None:
+    def say_what_is_left(self, said: bool) -> None:
         """Say which answers could not be handed out, and that files are gone.
 
-        said: that the index is not as its folders are. speaks: a person reads what is not asked for.
+        said: that the index is not as its folders are.
         """
         gone = [hit for hit in self.found if hits.is_gone(hit.path)]
-        if self._output.form in ("paths", "null"):
-            self.left |= {hit.uri: "no such file" for hit in gone}
+        self.left |= {hit.uri: "no such file" for hit in gone}
         sys.stdout.flush()
         show.skipped(list(self.left.items()))
         self._say_what_would_allow_it()
-        if gone and not said and (speaks or self.left):
+        if gone and not said:
             root = self._allowed.root or ""
             where = plain.line(gone[0].path or "" if Path(root).is_dir() else f"the folder {root}")
-            show.note(
-                f"{len(gone)} files are gone, as {where}: `{index_again(self._store)}` brings the index up to date"
-            )
+            way = f"`{index_again(self._store)}` brings the index up to date"
+            show.note(f"files that are gone: {len(gone)}, as {where}: {way}")
 
     def _say_what_would_allow_it(self) -> None:
         outside = [Path(hit.path).parent for hit in self.found if hit.path and self.left.get(hit.uri) == OUTSIDE]

@@ -55,7 +55,7 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
             handed.answer(title, found, query.files(query.parse(one)))
         handed.keep()
         speaks = not (place.update or output.quiet or queries or output.form != "table")
-        handed.say_what_is_left(speaks and _say_what_is_new(retriever.store), speaks)
+        handed.say_what_is_left(speaks and _say_what_is_new(retriever.store))
         if handed.found:
             return show.SKIPPED if handed.left else show.OK
         show.note(filters.nothing(retriever.store, asked.where, asked.inside) or _why_none(bool(given), asked))
