@@ -6,11 +6,12 @@ Whatever is wrong with an index, the shell is offered nothing: an error has no p
 import json
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 import typer
 
+from indexes import foreign
 from retrieval.indexing.fields import names as record_names
 from retrieval.indexing.find import FOLDER
 
@@ -72,13 +73,11 @@ def _names(index: Path | None) -> set[str]:
     if not file or not file.is_file():
         return set()
     try:
-        database = sqlite3.connect(f"file:{quote(str(file.absolute()))}?mode=ro", uri=True, timeout=0.2)
-        try:
-            return {name for (text,) in _some(database) for name in record_names(json.loads(text))}
-        finally:
-            database.close()
-    except (sqlite3.Error, ValueError):
+        with closing(foreign.open_read_only(file, {"items": ("fields", "died")})) as database:
+            records = [json.loads(text) for (text,) in _some(database)]
+    except (sqlite3.Error, ValueError, TypeError, RecursionError):
         return set()
+    return {name for record in records if isinstance(record, dict) for name in record_names(record)}
 
 
 def _some(database: sqlite3.Connection) -> sqlite3.Cursor:

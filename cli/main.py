@@ -327,11 +327,19 @@ def info(
 
 @app.command()
 @show.guarded
-def verify(index_dir: IndexDir = None) -> None:
+def verify(
+    index_dir: IndexDir = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Encode pictures again whose vectors are damaged. Nothing is removed.")
+    ] = False,
+    model: Model = None,
+    urls: Annotated[bool, typer.Option("--urls", help="For --repair, pictures may be fetched from the web.")] = False,
+    device: Device = "auto",
+) -> None:
     """Read the whole index and compare it with its checksums."""
     from cli.commands import upkeep
 
-    raise typer.Exit(upkeep.verify(index_dir))
+    raise typer.Exit(upkeep.repair(index_dir, model, device, urls) if repair else upkeep.verify(index_dir))
 
 
 @app.command()

@@ -1,23 +1,24 @@
-"""mmr.db: its schema, how it is made and how it is opened."""
+"""mmr.db: its schema, how it is made and how it is opened, and which errors of SQLite say that it is damaged."""
 
+import functools
 import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from indexes import durable, folding
+from indexes import durable, folding, foreign, proof
 from indexes.distribution import UPGRADE
 from indexes.errors import Damaged, NewerFormat, NotAnIndex
+from indexes.typed import Malformed
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # format 1 had no proof (first_format.py)
 APPLICATION_ID = 0x6D6D7201  # "mmr" in the header of mmr.db
 DATABASE = "mmr.db"
+CELL = 512 << 20  # bytes of the longest text: a list of all ids is one
 
-_SCHEMA = f"""
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {FORMAT_VERSION};
+_TABLES_1 = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE segments (
   id INTEGER PRIMARY KEY, first_row INTEGER NOT NULL UNIQUE, rows INTEGER NOT NULL, sha256 TEXT NOT NULL,
@@ -28,31 +29,102 @@ CREATE TABLE items (
 CREATE UNIQUE INDEX items_alive ON items (id) WHERE died IS NULL;
 CREATE INDEX items_dead ON items (row, died) WHERE died IS NOT NULL;
 """
+SECOND_FORMAT = """
+ALTER TABLE segments DROP COLUMN records_sha256;
+ALTER TABLE items ADD COLUMN vector INTEGER;
+ALTER TABLE items ADD COLUMN digest INTEGER;
+CREATE TABLE proof (
+  items INTEGER NOT NULL, dead INTEGER NOT NULL, deaths INTEGER NOT NULL, sha256 TEXT NOT NULL);
+"""
+_TABLES = {1: _TABLES_1, 2: _TABLES_1 + SECOND_FORMAT}
+_MACHINE = {
+    sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_AUTH,
+}  # fmt: skip
+_PLAIN = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite^_%' ESCAPE '^' ORDER BY type, name"
 
 
 def create(file: Path, manifest: dict[str, object]) -> None:
     """Make an empty database with that manifest; `file` is never seen half-made."""
     with _made_beside(file) as database:
-        database.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+        database.executescript(f"PRAGMA application_id = {APPLICATION_ID};BEGIN;{_TABLES[FORMAT_VERSION]}")
+        database.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        proof.begin(database)
         put(database, manifest)
+        proof.seal(database)
+        database.execute("COMMIT")
 
 
 def copy(source: sqlite3.Connection, file: Path, changes: dict[str, object]) -> None:
     """A copy of a database's committed state, with changes to its manifest; `file` is never seen half-made."""
     with _made_beside(file) as database:
         source.backup(database)
+        database.execute("BEGIN")
         put(database, changes)
+        if version(database) > 1:
+            proof.seal(database)
+        database.execute("COMMIT")
 
 
 def put(database: sqlite3.Connection, values: dict[str, object]) -> None:
-    """Set values of the manifest, in the transaction there is or in one of their own."""
+    """Set values of the manifest, in a transaction."""
     lines = [(key, json.dumps(value)) for key, value in values.items()]
-    within = database.in_transaction
-    if not within:
-        database.execute("BEGIN")
     database.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", lines)
-    if not within:
-        database.execute("COMMIT")
+
+
+def version(database: sqlite3.Connection) -> int:
+    """The format of a database."""
+    return database.execute("PRAGMA user_version").fetchone()[0]
+
+
+def require_plain(database: sqlite3.Connection) -> int:
+    """The format of a database. Raises Malformed where its tables are others than mmr makes: a view, a trigger, ..."""
+    found = version(database)
+    if found not in _TABLES:
+        raise Malformed(f"format {found} never was")
+    if [(kind, name, _words(sql)) for kind, name, sql in database.execute(_PLAIN)] != _schema(found):
+        raise Malformed("its tables are not those of an index")
+    return found
+
+
+@functools.cache
+def _schema(version: int) -> list[tuple[str, str, str]]:
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(_TABLES[version])
+        return [(kind, name, _words(sql)) for kind, name, sql in database.execute(_PLAIN)]
+
+
+def _words(sql: object) -> str:
+    return " ".join(str(sql).split())
+
+
+def is_damage(error: BaseException) -> bool:
+    """Does an error of SQLite say that what it reads is not what was written? Else the machine or the call failed."""
+    if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, sqlite3.ProgrammingError):
+        return False
+    code = getattr(error, "sqlite_errorcode", None)  # None: of Python, for a text that is no UTF-8
+    return code is None or code & 0xFF not in _MACHINE
+
+
+def damaged(folder: Path, what: object) -> Damaged:
+    """The error of a database that is not what was written. what: how that is seen, in a few words."""
+    said = str(what).replace("\n", " ")
+    return Damaged(
+        f"{folder / DATABASE} is damaged ({said}): restore it and see what `mmr verify` says, or remove {folder} and "
+        "index again"
+    )
+
+
+@contextmanager
+def telling_damage(folder: Path) -> Iterator[None]:
+    """Within it, what SQLite cannot read raises Damaged; a disk that fails raises as it does."""
+    try:
+        yield
+    except (sqlite3.DatabaseError, Malformed) as error:
+        if isinstance(error, Malformed) or is_damage(error):
+            raise damaged(folder, error) from error
+        raise
 
 
 @contextmanager
@@ -84,12 +156,13 @@ def connect(file: Path) -> sqlite3.Connection:
         (application,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
         database.execute("PRAGMA synchronous = EXTRA")
+        foreign.limit(database, CELL)
         folding.teach(database)
     except sqlite3.DatabaseError as error:
         database.close()
-        if isinstance(error, sqlite3.OperationalError):
-            raise
-        raise Damaged(f"{file} is damaged ({error}): restore it, or remove {file.parent} and index again") from error
+        if is_damage(error):
+            raise damaged(file.parent, error) from error
+        raise
     if application != APPLICATION_ID:
         database.close()
         raise NotAnIndex(f"{file} was not written by mmr: give another --index")

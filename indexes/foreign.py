@@ -47,12 +47,22 @@ def open_read_only(file: Path, tables: Mapping[str, Iterable[str]], *, lookups: 
 
 def guard(database: sqlite3.Connection, seconds: float = STATEMENT_SECONDS) -> None:
     """Bound what the content of a database can make SQLite do: no function by its schema, no endless statement."""
+    limit(database, CELL)
+    database.set_trace_callback(watch(database, seconds).start)
+
+
+def limit(database: sqlite3.Connection, cell: int) -> None:
+    """No function is called by its schema, no page is believed unseen, and no cell is longer than so many bytes."""
     database.execute("PRAGMA trusted_schema = OFF")
     database.execute("PRAGMA cell_size_check = ON")
-    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, CELL)
-    clock = _Clock(seconds)
-    database.set_trace_callback(clock.start)
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, cell)
+
+
+def watch(database: sqlite3.Connection, seconds: float) -> "Clock":
+    """What runs longer than that since its clock was started is ended."""
+    clock = Clock(seconds)
     database.set_progress_handler(clock.is_over, _STEPS)
+    return clock
 
 
 def require_table(database: sqlite3.Connection, name: str, columns: Iterable[str]) -> None:
@@ -66,14 +76,16 @@ def require_table(database: sqlite3.Connection, name: str, columns: Iterable[str
         raise Malformed(f"its table `{name}` has no column `{missing[0]}`")
 
 
-class _Clock:
-    """Since when the last statement runs."""
+class Clock:
+    """Since when something runs. `start` it before each statement, or before some that belong together."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds, self._started = seconds, time.monotonic()
 
-    def start(self, _statement: str) -> None:
+    def start(self, _statement: str = "") -> None:
+        """It runs from now on."""
         self._started = time.monotonic()
 
     def is_over(self) -> bool:
+        """Has it run too long?"""
         return time.monotonic() - self._started > self._seconds

@@ -1,6 +1,8 @@
-"""The items of a store, in SQL: what is known of each row, and the generations it was born and died in."""
+"""The items of a store, in SQL: what is known of each row, and the generations it was born and died in.
 
-import hashlib
+What another hand changed is told by its digest (proof.py), which format 1 did not have: Malformed is raised then.
+"""
+
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -9,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from indexes.errors import BadFilter, Damaged
+from indexes import proof, typed
+from indexes.errors import BadFilter
 from indexes.filters import Condition
+from indexes.typed import Malformed
 
 LOOKED_UP = 500  # ids in one statement
 _DECODER = json.JSONDecoder(parse_constant=lambda name: None)  # older versions wrote NaN and Infinity
@@ -45,13 +49,15 @@ def rows(database: sqlite3.Connection, generation: int, where: Condition | None)
     try:
         return _rows(database, "items", generation, where)
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
+            raise
         if "malformed JSON" not in str(error):  # too many terms, say
             raise BadFilter(f"the filter cannot be used ({error}): give a simpler --where") from error
     database.create_function("plain_json", 1, _plain_json, deterministic=True)
     try:
         return _rows(database, _AS_JSON, generation, where)
     except sqlite3.OperationalError as error:
-        raise Damaged("a record of the index is no JSON: see `mmr verify`") from error
+        raise Malformed("a record is no JSON") from error
 
 
 def _rows(database: sqlite3.Connection, table: str, generation: int, where: Condition | None) -> np.ndarray:
@@ -72,14 +78,58 @@ def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
 
 
 def record(database: sqlite3.Connection, row: int) -> Record | None:
-    """The record of a row, dead or alive; None where it never was or was collected."""
-    line = database.execute("SELECT id, stamp, fields FROM items WHERE row = ?", (row,)).fetchone()
-    return line and Record(line[0], line[1], _DECODER.decode(line[2]))
+    """The record of a row, dead or alive; None where it never was or was collected. Raises Malformed."""
+    line = database.execute("SELECT * FROM items WHERE row = ?", (row,)).fetchone()
+    if line is None:
+        return None
+    _, name, stamp, fields, born, _died, *proven = line
+    if proven and not proof.is_sound((row, name, stamp, fields, born, *proven)):
+        raise Malformed(f"the record of row {row} was changed")
+    if not (isinstance(name, str) and isinstance(stamp, str)):
+        raise Malformed(f"the record of row {row} has no name")
+    return Record(name, stamp, _fields(fields, row))
+
+
+def _fields(text: Any, row: int) -> dict[str, Any]:
+    """The fields of a record. Unlike typed.parse it takes NaN, and little time."""
+    try:
+        if len(text) > typed.BYTES:
+            raise Malformed("too large")
+        fields = _DECODER.decode(text)
+        _check_depth(text, fields)
+        if isinstance(fields, dict):
+            return fields
+    except (ValueError, TypeError, RecursionError) as error:
+        raise Malformed(f"the record of row {row} cannot be read ({error})") from error
+    raise Malformed(f"the record of row {row} has no fields")
+
+
+def written(fields: dict[str, Any], name: str) -> str:
+    """The fields of an item as text. Raises ValueError for what could not be read again."""
+    text = json.dumps(fields, allow_nan=False)
+    if len(text) > typed.BYTES:
+        raise ValueError(f"the fields of {name} take more than {typed.BYTES} bytes")
+    try:
+        _check_depth(text, fields)
+    except Malformed as error:
+        raise ValueError(f"the fields of {name} are {error}") from error
+    return text
+
+
+def _check_depth(text: str, fields: Any) -> None:
+    if text.count("{") + text.count("[") > typed.DEPTH:  # seldom: the walk takes longer than the reading
+        typed.check_depth(fields)
 
 
 def stamps(database: sqlite3.Connection, generation: int) -> dict[str, str]:
     """id -> stamp of every item of that generation."""
-    return dict(database.execute(f"SELECT id, stamp FROM items WHERE {_SEEN}", (generation,)))
+    return _texts(database.execute(f"SELECT id, stamp FROM items WHERE {_SEEN}", (generation,)).fetchall())
+
+
+def _texts(lines: list[tuple[Any, Any]]) -> dict[str, str]:
+    if not all(isinstance(name, str) and isinstance(stamp, str) for name, stamp in lines):
+        raise Malformed("an item has no name")
+    return dict(lines)
 
 
 def stamps_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str]:
@@ -88,7 +138,7 @@ def stamps_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str
     for start in range(0, len(ids), LOOKED_UP):
         some = ids[start : start + LOOKED_UP]
         sql = f"SELECT id, stamp FROM items WHERE died IS NULL AND id IN ({', '.join('?' * len(some))})"
-        found.update(database.execute(sql, some))
+        found.update(_texts(database.execute(sql, some).fetchall()))
     return found
 
 
@@ -98,45 +148,42 @@ def ids_between(database: sqlite3.Connection, first: str, end: str) -> list[str]
     return [line[0] for line in database.execute(sql, (first, end, LOOKED_UP))]
 
 
-def digest(database: sqlite3.Connection, first_row: int, count: int) -> str:
-    """SHA-256 of the records of these rows."""
-    sha256 = hashlib.sha256()
-    sql = "SELECT row, id, stamp, fields FROM items WHERE row >= ? AND row < ? ORDER BY row"
-    for line in database.execute(sql, (first_row, first_row + count)):
-        sha256.update("\0".join(map(str, line)).encode("utf-8", "surrogatepass"))
-    return sha256.hexdigest()
-
-
 # ---------------------------------------------------------------- within a transaction of the writer's
 
 
-def insert(database: sqlite3.Connection, first_row: int, records: Sequence[Record], generation: int) -> None:
-    """Rows from the first on are born with these records. Raises ValueError for fields that are no JSON."""
-    database.executemany(
-        "INSERT INTO items VALUES (?, ?, ?, ?, ?, NULL)",
-        [
-            (first_row + offset, each.id, each.stamp, json.dumps(each.fields, allow_nan=False), generation)
-            for offset, each in enumerate(records)
-        ],
-    )
+def insert(
+    database: sqlite3.Connection, first_row: int, records: Sequence[Record], vectors: Sequence[int], generation: int
+) -> None:
+    """Rows from the first on are born with these records. vectors: their checksums. Raises ValueError."""
+    lines = []
+    for row, (each, vector) in enumerate(zip(records, vectors, strict=True), first_row):
+        item = (row, each.id, each.stamp, written(each.fields, each.id), generation, vector)
+        lines.append((*item, proof.of_item(*item)))
+    database.executemany(f"INSERT INTO items ({proof.ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", lines)
+    proof.count_born(database, (line[-1] for line in lines))
 
 
 def bury(database: sqlite3.Connection, ids: Iterable[str], generation: int) -> None:
     """These items die. Unknown ids are no error."""
-    database.executemany(
-        "UPDATE items SET died = ? WHERE id = ? AND died IS NULL", [(generation, name) for name in ids]
-    )
+    sql = "SELECT row FROM items WHERE id = ? AND died IS NULL"
+    rows = [row for name in dict.fromkeys(ids) for (row,) in database.execute(sql, (name,))]
+    database.executemany("UPDATE items SET died = ? WHERE row = ?", [(generation, row) for row in rows])
+    proof.count_dead(database, rows, generation)
 
 
 def bury_all(database: sqlite3.Connection, generation: int) -> None:
     """Every item dies."""
+    rows = [row for (row,) in database.execute("SELECT row FROM items WHERE died IS NULL")]
     database.execute("UPDATE items SET died = ? WHERE died IS NULL", (generation,))
+    proof.count_dead(database, rows, generation)
 
 
 def forget_retired(database: sqlite3.Connection, generation: int) -> None:
     """Remove the items of the segments that were retired by that generation."""
-    database.execute(
-        "DELETE FROM items WHERE EXISTS (SELECT 1 FROM segments AS s WHERE s.retired <= ?"
-        " AND items.row >= s.first_row AND items.row < s.first_row + s.rows)",
-        (generation,),
+    of_those = (
+        "FROM items WHERE EXISTS (SELECT 1 FROM segments AS s WHERE s.retired <= ?"
+        " AND items.row >= s.first_row AND items.row < s.first_row + s.rows)"
     )
+    gone = database.execute(f"SELECT row, died, digest {of_those}", (generation,)).fetchall()
+    database.execute(f"DELETE {of_those}", (generation,))
+    proof.count_forgotten(database, gone)

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from indexes import database, forks, leases
+from indexes import database, foreign, forks, leases
 from indexes.database import DATABASE
 from indexes.errors import StoreError
 
+SECONDS = 600.0  # that one turn may take: what takes longer goes in circles that damage made
 # Of parents: closing one in a child is as bad as using it.
 _inherited: list[sqlite3.Connection] = []
 
@@ -31,14 +32,16 @@ class Opened:
         self._lease: leases.Lease | None = None
         self._needed: leases.Needed | None = None
         self._lock = forks.Lock(waited_for=True)
-        self._connection: sqlite3.Connection | None = database.connect(self._path / DATABASE)
+        self._connection: sqlite3.Connection | None = self._connect()
         self._process = os.getpid()
 
     @contextmanager
     def alone(self) -> Iterator[sqlite3.Connection]:
-        """The connection, while no other thread has it. Raises StoreError after `close`."""
-        with self._lock:
-            yield self.connection
+        """The connection, while no other thread has it. Raises StoreError after `close`, Damaged for what is read."""
+        with self._lock, database.telling_damage(self._path):
+            connection = self.connection
+            self._clock.start()
+            yield connection
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -47,7 +50,7 @@ class Opened:
             raise StoreError(f"{self._path} was closed: open it again")
         if self._process != os.getpid():
             _inherited.append(self._connection)
-            self._connection = database.connect(self._path / DATABASE)
+            self._connection = self._connect()
             self._process = os.getpid()
             if self._needed and not self._lease:
                 self._lease = leases.take(self._path, self._needed)
@@ -67,6 +70,11 @@ class Opened:
                 connection.rollback()  # nothing was written
             if self._lease:
                 self._lease.beat()
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = database.connect(self._path / DATABASE)
+        self._clock = foreign.watch(connection, SECONDS)
+        return connection
 
     def need(self, needed: leases.Needed) -> None:
         """What is asked for from now on: a reader takes a lease on it, in place of the one that it has."""

@@ -5,10 +5,9 @@ that a writer may go on meanwhile, and a lease (leases.py) keeps what it may sti
 """
 
 import copy
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,15 +15,15 @@ from typing import Any, Self
 
 import numpy as np
 
-from indexes import database, exact, items, leases, segment_files
+from indexes import database, exact, items, leases, manifest, proof, segment_files, sound, verify
 from indexes.approximate.derived import Derived
 from indexes.approximate.recorded import KEY, Recorded
-from indexes.database import DATABASE
 from indexes.errors import Damaged, Outdated
 from indexes.filters import Condition
 from indexes.items import Record
 from indexes.opened import Opened
 from indexes.segments import Neighbors, Segment, restrict
+from indexes.typed import Malformed
 
 COMPACT_FROM_SEGMENTS = 32
 FILTERS_KEPT = 8
@@ -205,6 +204,7 @@ class StoreReader:
 
         Raises:
             KeyError: A row never was, or was collected before this state.
+            Damaged: A record is not what was written.
             Outdated: What was opened was collected.
         """
         state, found, wanted = self._state, [], [int(row) for row in rows]
@@ -212,6 +212,8 @@ class StoreReader:
             with self._reading(state) as database:
                 for row in wanted[start : start + items.LOOKED_UP]:
                     record = items.record(database, row)
+                    if record is None and any(segment.holds(row) for segment in state.segments):
+                        raise Malformed(f"the record of row {row} is missing")
                     if record is None:
                         raise KeyError(f"row {row} is not in {self.path}")
                     found.append(record)
@@ -261,14 +263,53 @@ class StoreReader:
         """Read everything of the state that was opened and compare it with its checksum.
 
         Returns:
-            The problems found, one line each; those of derived files, which can be made again, begin with "derived/".
+            The problems found, one line each. Those of vectors, which can be encoded again, begin with "segments/";
+            those of derived files, which can be made again, with "derived/".
+
+        Raises:
+            Damaged: It cannot be read at all.
+        """
+        return verify.problems(self.path, self._now().segments) + self._now().derived.problems()
+
+    def damaged(self, rows: Iterable[int] | None = None) -> list[int]:
+        """The rows whose vectors are not what was written, or of no unit length.
+
+        Args:
+            rows: Only these are looked at; None for all.
+
+        Returns:
+            They, ascending. All of a segment where there is no telling.
+
+        Raises:
+            Outdated: What was opened was collected.
         """
         state = self._now()
-        with closing(database.connect(self.path / DATABASE)) as own:  # this takes long: other threads do not wait
-            checked = [line[0] for line in own.execute("PRAGMA integrity_check")]
-            broken = [f"{DATABASE}: {line}" for line in checked if line != "ok"]
-            broken += segment_files.problems(own, self.path, state.generation, state.manifest["next_row"])
-        return broken + state.derived.problems()
+        asked = None if rows is None else np.unique(np.fromiter(rows, np.int64))
+        found: list[int] = []
+        for segment in state.segments:
+            with self._reading(state) as connection:
+                found += sound.damaged(connection, segment, segment.among(asked))
+        return found
+
+    def require_sound(self, rows: Iterable[int] | None = None) -> None:
+        """Raise Damaged, which names the items, where vectors are not what was written.
+
+        To be called before they are written anywhere again: with a new checksum nobody would see it any more.
+
+        Args:
+            rows: Only these are looked at; None for all.
+
+        Raises:
+            Damaged: They are not.
+            Outdated: What was opened was collected.
+        """
+        if found := self.damaged(rows):
+            with self._opened.reading() as connection:
+                first = sound.names(connection, found[: sound.NAMED])
+            raise Damaged(
+                f"{self.path} has vectors that are not what was written, those of {sound.listed(first, len(found))}: "
+                f"`mmr verify --repair --index {self.path}` encodes them again"
+            )
 
     def describe(self) -> dict[str, int]:
         """What the store takes.
@@ -312,36 +353,39 @@ class StoreReader:
 
     def _load(self) -> None:
         """Read the last committed state in one transaction; map the segments."""
-        try:
-            self._count_in()
-            with self._opened.reading() as database:
-                manifest = _manifest(database)
-                segments = [self._mapped(database, manifest["dim"], *line) for line in segment_files.living(database)]
-            said = manifest.get(KEY)
-            recorded = Recorded.from_json(said) if said else None
-            derived = Derived(self.path, recorded, segments, manifest["dim"], self._approximate)
-            self._state = State(manifest, segments, derived)
-            for gone in self._copies.keys() - {segment.first_row for segment in segments}:
-                self._copies.pop(gone, None)
-        except (sqlite3.DatabaseError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
-                raise
-            raise Damaged(
-                f"{self.path / DATABASE} cannot be read ({error}): restore it, or remove {self.path} and index again"
-            ) from error
+        self._count_in()
+        with self._opened.reading() as connection:
+            format_ = database.require_plain(connection)
+            said = manifest.read(connection)
+            living = segment_files.living(connection)
+            manifest.require_fitting(said, living)
+            if format_ > 1:
+                proof.require(connection)
+            mapped = [self._mapped(connection, said["dim"], *line) for line in living]
+            if format_ > 1:
+                proof.require_dead(connection, sum(marks for _, marks in mapped))
+            recorded = Recorded.from_json(said[KEY]) if said.get(KEY) else None
+        segments = [segment for segment, _ in mapped]
+        derived = Derived(self.path, recorded, segments, said["dim"], self._approximate)
+        self._state = State(said, segments, derived)
+        for gone in self._copies.keys() - {segment.first_row for segment in segments}:
+            self._copies.pop(gone, None)
 
     def _count_in(self) -> None:
         """Have a reader's lease from the state on that is the newest now: what is read after this is kept."""
-        with self._opened.reading() as database:
-            manifest = _manifest(database)
-        said = manifest.get(KEY)
-        number = Recorded.from_json(said).number if said else 0
-        self._opened.need(leases.Needed(int(manifest["generation"]), int(number)))
+        with self._opened.reading() as connection:
+            database.require_plain(connection)
+            said = manifest.read(connection)
+            number = Recorded.from_json(said[KEY]).number if said.get(KEY) else 0
+        self._opened.need(leases.Needed(said["generation"], number))
 
-    def _mapped(self, database: sqlite3.Connection, dim: int, number: int, first_row: int, count: int) -> Segment:
+    def _mapped(
+        self, connection: sqlite3.Connection, dim: int, number: int, first_row: int, count: int
+    ) -> tuple[Segment, int]:
+        """A segment, and the sum of the marks of its dead rows."""
         vectors = segment_files.mapped_rows(self.path, number, count, dim)
-        dead = items.dead(database, first_row, first_row + count) - first_row
-        return Segment(first_row, vectors, dead, self._copies)
+        rows = items.dead(connection, first_row, first_row + count)
+        return Segment(first_row, vectors, rows - first_row, self._copies), proof.of_dead(rows)
 
     def _rows(self, state: State, where: Condition | None) -> np.ndarray:
         with self._reading(state) as database:
@@ -371,10 +415,6 @@ class StoreReader:
 
 def _alive(segments: Iterable[Segment]) -> int:
     return sum(len(segment.vectors) - len(segment.dead) for segment in segments)
-
-
-def _manifest(database: sqlite3.Connection) -> dict[str, Any]:
-    return {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM manifest")}
 
 
 def _bytes_below(path: Path) -> int:

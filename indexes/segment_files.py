@@ -10,13 +10,15 @@ a lease counts (leases.py), by the next rewriting or a later one.
 import hashlib
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from indexes import database, durable, items
+from indexes import database, durable, items, proof
 from indexes.errors import Damaged
 from indexes.items import Record
+from indexes.typed import Malformed
 
 FOLDER_NAME = "segments"
 
@@ -36,11 +38,21 @@ def next_number(connection: sqlite3.Connection) -> int:
     return connection.execute("SELECT coalesce(max(id), 0) + 1 FROM segments").fetchone()[0]
 
 
-def write(path: Path, number: int, rows: np.ndarray) -> tuple[int, str]:
-    """Write rows (n, d) as the file of a new segment, durably: its number and its SHA-256. No commit names it yet."""
-    content = rows.astype("<f2", copy=False).tobytes()
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The file of a segment that no commit names yet. vectors: the checksum of each row (proof.py)."""
+
+    number: int
+    sha256: str
+    vectors: list[int]
+
+
+def write(path: Path, number: int, rows: np.ndarray) -> Written:
+    """Write rows (n, d) as the file of a new segment, durably."""
+    rows = np.ascontiguousarray(rows, "<f2")
+    content = rows.tobytes()
     durable.write_bytes(file_of(path, number), content)
-    return number, hashlib.sha256(content).hexdigest()
+    return Written(number, hashlib.sha256(content).hexdigest(), proof.of_vectors(rows))
 
 
 def copy(connection: sqlite3.Connection, path: Path, other: Path) -> None:
@@ -50,9 +62,15 @@ def copy(connection: sqlite3.Connection, path: Path, other: Path) -> None:
 
 
 def living(connection: sqlite3.Connection) -> list[tuple[int, int, int]]:
-    """(number, first row, rows) of the segments that are not retired, by their rows."""
+    """(number, first row, rows) of the segments that are not retired, by their rows. Raises Malformed."""
     sql = "SELECT id, first_row, rows FROM segments WHERE retired IS NULL ORDER BY first_row"
-    return connection.execute(sql).fetchall()
+    found = connection.execute(sql).fetchall()
+    end = 0
+    for number, first_row, count in found:
+        if not (isinstance(count, int) and isinstance(first_row, int) and count > 0 and first_row >= end):
+            raise Malformed(f"segment {number} is of rows that cannot be")
+        end = first_row + count
+    return found
 
 
 def mapped_rows(path: Path, number: int, count: int, dim: int) -> np.ndarray:
@@ -63,6 +81,11 @@ def mapped_rows(path: Path, number: int, count: int, dim: int) -> np.ndarray:
         what = "is missing" if size < 0 else f"has {size} bytes instead of {expected}"
         raise Damaged(f"{file} {what}: restore it, or remove {path} and index again")
     return np.memmap(file, "<f2", "r", shape=(count, dim))
+
+
+def sha256_of(rows: np.ndarray) -> str:
+    """The SHA-256 of mapped rows, as that of their file."""
+    return hashlib.sha256(rows.view(np.uint8).data).hexdigest()
 
 
 def are_there(connection: sqlite3.Connection, first_row: int) -> bool:
@@ -76,37 +99,17 @@ def are_waiting(connection: sqlite3.Connection, generation: int) -> bool:
     return bool(connection.execute(sql, (generation,)).fetchone())
 
 
-def problems(connection: sqlite3.Connection, path: Path, generation: int, next_row: int) -> list[str]:
-    """Compare records and rows of a generation, which are below `next_row`, with their checksums: a line a problem."""
-    found = []
-    sql = (
-        "SELECT id, sha256, first_row, rows, records_sha256 FROM segments"
-        " WHERE (retired IS NULL OR retired > ?) AND first_row < ?"
-    )
-    for number, sha256, first, count, records in connection.execute(sql, (generation, next_row)).fetchall():
-        file = file_of(path, number)
-        if items.digest(connection, first, count) != records:
-            found.append(f"{database.DATABASE}: the records of rows {first} to {first + count - 1} were changed")
-        if not file.is_file():
-            found.append(f"{FOLDER_NAME}/{file.name} is missing")
-        elif hashlib.sha256(file.read_bytes()).hexdigest() != sha256:
-            found.append(f"{FOLDER_NAME}/{file.name} does not match its checksum")
-    return found
-
-
 # ---------------------------------------------------------------- within a transaction of the writer's
 
 
 def insert(
-    connection: sqlite3.Connection, written: tuple[int, str], first_row: int, records: Sequence[Record],
-    generation: int,
-) -> None:  # fmt: skip
+    connection: sqlite3.Connection, written: Written, first_row: int, records: Sequence[Record], generation: int
+) -> None:
     """Name a file that was written, and its records; rows are numbered from `first_row` on."""
-    number, sha256 = written
-    items.insert(connection, first_row, records, generation)
+    items.insert(connection, first_row, records, written.vectors, generation)
     connection.execute(
-        "INSERT INTO segments VALUES (?, ?, ?, ?, ?, NULL)",
-        (number, first_row, len(records), sha256, items.digest(connection, first_row, len(records))),
+        "INSERT INTO segments (id, first_row, rows, sha256) VALUES (?, ?, ?, ?)",
+        (written.number, first_row, len(records), written.sha256),
     )
     database.put(connection, {"next_row": first_row + len(records)})
 
@@ -116,6 +119,7 @@ def retire_all(connection: sqlite3.Connection, generation: int, oldest: int) -> 
     forget(connection, oldest)
     items.bury_all(connection, generation)
     connection.execute("UPDATE segments SET retired = ? WHERE retired IS NULL", (generation,))
+    proof.count_retired(connection)
 
 
 def forget(connection: sqlite3.Connection, oldest: int) -> None:

@@ -59,6 +59,14 @@ class Segment:
         """The rows that are not deleted, ascending."""
         return self.rows(np.delete(np.arange(len(self.vectors)), self.dead))
 
+    def holds(self, row: int) -> bool:
+        """Is that row one of it, deleted or not?"""
+        return self.first_row <= row < self.first_row + len(self.vectors)
+
+    def among(self, rows: np.ndarray | None) -> np.ndarray | None:
+        """Those of these rows, ascending, that are here and not deleted; None for None."""
+        return None if rows is None else rows[self.offsets(rows) >= 0]
+
     def blocks(self, at_once: int = BLOCK_ROWS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows, vectors float32) of what is alive, so many rows at a time."""
         for start in range(0, len(self.vectors), at_once):

@@ -2,7 +2,7 @@
 
     mmr.db                 SQLite (rollback journal, synchronous=EXTRA): the commit log and the records
     derived/000001.faiss   an approximate index of the rows (approximate/ann.py): may be deleted at any time
-    segments/000001.f16    immutable rows (n, d), little-endian float16; length and SHA-256 are in mmr.db
+    segments/000001.f16    immutable rows (n, d), little-endian float16; length and checksums are in mmr.db
     readers/               a lease of each reader (leases.py)
     lock                   held by the one writer
 
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 import filelock
 import numpy as np
 
-from indexes import claim, database, durable, forks, items, leases, segment_files
+from indexes import claim, database, durable, first_format, forks, items, leases, proof, segment_files, verify
 from indexes.approximate import derived
 from indexes.approximate.recorded import KEY, Recorded
 from indexes.database import DATABASE
@@ -216,8 +216,10 @@ class Store(StoreReader):
         collects them when the last of those is gone.
 
         Raises:
+            Damaged: Rows are not what was written. Nothing is changed then.
             StoreError: The store was opened for reading.
         """
+        self.require_sound()
         known, recorded = self.derived.index, self.derived.recorded
         alive = [(rows, vectors.astype("<f2")) for segment in self.segments for rows, vectors in segment.blocks()]
         records = self.records(row for rows, _ in alive for row in rows)
@@ -299,6 +301,7 @@ class Store(StoreReader):
             False where there was nothing to do.
 
         Raises:
+            Damaged: Those rows are not what was written.
             StoreError: The store was opened for reading.
         """
         from indexes.approximate import ann
@@ -306,6 +309,7 @@ class Store(StoreReader):
         known, recorded = self.derived.index, self.derived.recorded
         if known is None or recorded is None or not self.derived.unmerged():
             return False
+        self.require_sound(row for segment in self.derived.newer() for row in segment.alive())
         copy = ann.copy_of(known)
         ann.extend(copy, self.derived.newer(), self.manifest["next_row"])
         self.set_approximate(copy, recorded.asked)
@@ -334,11 +338,15 @@ class Store(StoreReader):
 
         Raises:
             NotAnIndex: The folder holds something, or lies inside this one.
+            Damaged: Something of this store is not what was written.
             StoreError: The store was opened for reading.
         """
         path = Path(path)
         if path.resolve().is_relative_to(self.path.resolve()):
             raise NotAnIndex(f"{path} lies inside the index itself: give a folder outside {self.path}")
+        self.require_sound()
+        if found := verify.of_database(self.path):
+            raise database.damaged(self.path, found[0])
         with claim.filling(path, "give a folder that is new or empty"):
             with self._opened.alone() as connection:
                 segment_files.copy(connection, self.path, path)
@@ -369,7 +377,7 @@ class Store(StoreReader):
                 segment_files.insert(self._database, written, self.manifest["next_row"], records, generation)
             database.put(self._database, manifest)
 
-    def _write_segment(self, rows: np.ndarray) -> tuple[int, str]:
+    def _write_segment(self, rows: np.ndarray) -> segment_files.Written:
         self._must_be_writer()
         with self._opened.alone() as connection:
             number = segment_files.next_number(connection)
@@ -382,9 +390,12 @@ class Store(StoreReader):
         with self._writing, self._opened.alone():
             self._database.execute("BEGIN IMMEDIATE")
             try:
+                if database.version(self._database) < database.FORMAT_VERSION:
+                    first_format.upgrade(self._database, self.path, self.dim)
                 generation = self.generation + 1
                 database.put(self._database, {"generation": generation})
                 yield generation
+                proof.seal(self._database)
                 self._database.execute("COMMIT")
             except BaseException:
                 if self._database.in_transaction:

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -11,6 +11,10 @@ __all__ = ["Malformed", "Meta", "checked", "parse", "read"]
 
 BYTES = 16 << 20  # of a text; what mmr writes is far below
 DEPTH = 32  # of lists in lists
+
+Natural = Annotated[int, msgspec.Meta(ge=0, lt=1 << 53)]
+Size = Annotated[int, msgspec.Meta(ge=1, lt=1 << 31)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, lt=1e12)]  # since 1970
 
 T = TypeVar("T")
 
@@ -54,7 +58,7 @@ def parse(text: str | bytes, kind: type[T], most: int = BYTES) -> T:
 
 def checked(found: Any, kind: type[T]) -> T:
     """A value that JSON gave as one of that type. Raises Malformed."""
-    _check_depth(found)
+    check_depth(found)
     try:
         return msgspec.convert(found, kind)
     except (msgspec.ValidationError, OverflowError) as error:
@@ -65,7 +69,8 @@ def _refused(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _check_depth(found: Any) -> None:
+def check_depth(found: Any) -> None:
+    """Raise Malformed where lists and objects stand in each other more than DEPTH deep."""
     layer = [found]
     for _ in range(DEPTH):
         layer = [each for one in layer if isinstance(one, dict | list) for each in _within(one)]

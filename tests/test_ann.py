@@ -8,7 +8,7 @@ import sqlite3
 import numpy as np
 import pytest
 
-from indexes import Damaged, Record, Store, StoreError, exact, filters
+from indexes import Damaged, Record, Store, StoreError, exact, filters, proof
 from indexes.approximate import ann, tune
 from indexes.approximate.recorded import Point, Recorded
 from indexes.approximate.rerank import refined, rerank
@@ -358,8 +358,9 @@ def test_a_manifest_that_makes_no_sense_of_it_is_damage(store):
     store.set_manifest(walked=1)
     with sqlite3.connect(store.path / "mmr.db") as database:
         database.execute("""UPDATE manifest SET value = '{"number": 1}' WHERE key = 'ann'""")
+        proof.seal(database)
     database.close()
-    with pytest.raises(Damaged, match=r"mmr.db cannot be read \('sha256'\)"):
+    with pytest.raises(Damaged, match=r"mmr.db is damaged \(Object missing required field `sha256`\)"):
         Store.open(store.path)
 
 

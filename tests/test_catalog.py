@@ -140,7 +140,7 @@ def test_what_is_left_out_is_said_of_folders_only(here):
     assert [item.uri for item in open_items(folders.uri(here / "i.mmr"))] == ["one.png", "deep/two.png"]
 
 
-@given(TEXTS, st.none() | st.integers(0), st.none() | st.floats(-1, 1))
+@given(TEXTS, st.none() | st.integers(0, 2**53 - 1), st.none() | st.floats(-1, 1))
 def test_an_import_comes_back_from_the_manifest(kind, compared, cosine):
     imported = Imported(kind, compared, None if compared is None else cosine)
     assert Imported.recorded(SimpleNamespace(manifest=json.loads(json.dumps(imported.entry())))) == imported

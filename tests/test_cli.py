@@ -27,7 +27,14 @@ def test_info_verify_and_compact(photos, trained, tmp_path):
     content = bytearray(segment.read_bytes())
     content[5] ^= 4
     segment.write_bytes(content)
-    fails(mmr("verify", "--index", index), 3, "000002.f16 does not match its checksum", "index again")
+    fails(
+        mmr("verify", "--index", index),
+        3,
+        "000002.f16: the vector of ",
+        " is not what was written",
+        "--repair",
+        "index again",
+    )
 
 
 def test_index_again_says_what_it_did(indexed, book):
@@ -255,4 +262,4 @@ def test_an_index_that_does_not_say_what_it_is_of_asks_for_it_once(tmp_path, tra
     assert mmr("index", *index).exit_code == 0
     with Store.open(tmp_path / "i", write=True) as store:
         store.set_manifest(asked={"file": 3, "where": [1]})
-    fails(mmr("index", *index), 3, "does not say what it is of (", "index again")
+    fails(mmr("index", *index), 3, "is damaged (`asked`: ", "index again")

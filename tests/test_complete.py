@@ -1,7 +1,9 @@
 """What the shell is offered."""
 
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -58,6 +60,22 @@ def test_a_damaged_index_offers_nothing(place):
     (place / "other.mmr" / "mmr.db").write_bytes(b"x" * 5000)
     assert fields(place, "") == []
     assert fields(place, "", "none") == []
+
+
+@pytest.mark.parametrize("fields", ["[]", "3", "NaN", "[" * 100_000])
+def test_a_record_that_is_none_offers_nothing(tmp_path, fields):
+    with closing(sqlite3.connect(tmp_path / "mmr.db")) as database:
+        database.execute("CREATE TABLE items (fields, died)")
+        database.execute("INSERT INTO items VALUES (?, NULL)", (fields,))
+        database.commit()
+    assert complete._names(tmp_path) == set()
+
+
+def test_a_view_in_place_of_the_items_is_not_run(tmp_path):
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i > 0)"
+    with closing(sqlite3.connect(tmp_path / "mmr.db")) as database:
+        database.execute(f"CREATE VIEW items AS {endless} SELECT '{{}}' AS fields, 1 AS died FROM n")
+    assert complete._names(tmp_path) == set()
 
 
 def test_it_is_light():

@@ -85,6 +85,24 @@ def _approximate(store: Store) -> dict:
     return {"search": recorded.spec, "recall asked": recorded.asked, "on text": points or "not reached"}
 
 
+def repair(index_dir: Path | None, model: str | None, device: str, urls: bool) -> int:
+    """Encode again what is damaged and can be, then verify; the exit code. model: where the encoder is now."""
+    path = index_dir or find_index()
+    with Store.open(path, write=True) as store:
+        if damaged := len(store.damaged()):
+            from retrieval import load_encoder
+            from retrieval.indexing import repair
+
+            encoder = load_encoder(model or Identity.required(store).where(path), device).to_fast_precision()
+            with show.Meter("repairing", "pictures") as meter:
+                report = repair.repair(store, encoder, meter, urls)
+            show.skipped(report.left)
+            show.note(f"{path}: {report.repaired} of {damaged} damaged vectors were encoded again")
+        elif any(_is_of_deleted(problem) for problem in store.verify()):
+            store.compact()
+    return verify(path)
+
+
 def verify(index_dir: Path | None) -> int:
     """Read everything and compare it with its checksums; the exit code."""
     path = index_dir or find_index()
@@ -92,11 +110,23 @@ def verify(index_dir: Path | None) -> int:
         problems = store.verify()
         count = len(store)
     for problem in problems:
-        way_on = "" if problem.startswith("derived/") else f": restore it, or remove {path} and index again"
-        show.note(f"mmr: {path}: {problem}{way_on}")
+        show.note(f"mmr: {path}: {problem}{_way_on(problem, path)}")
     if not problems:
         show.out(f"{path}: {count} rows, all as they were written")
     return show.MISSING if problems else show.OK
+
+
+def _way_on(problem: str, path: Path) -> str:
+    if problem.startswith("derived/"):
+        return ""
+    if _is_of_deleted(problem):
+        return f": `mmr compact --index {path}` drops them"
+    repair = "`mmr verify --repair` encodes it again from its picture, or " if problem.startswith("segments/") else ""
+    return f": {repair}restore it, or remove {path} and index again"
+
+
+def _is_of_deleted(problem: str) -> bool:
+    return problem.endswith("where only deleted rows lie")
 
 
 def compact(index_dir: Path | None) -> int:

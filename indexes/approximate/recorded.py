@@ -1,8 +1,10 @@
 """What the manifest says of an approximate index, under "ann": typed, and as the JSON that lies on disk."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from indexes import typed
+from indexes.typed import Natural
 
 KEY = "ann"  # of the manifest
 
@@ -15,8 +17,8 @@ class Point:
     """
 
     asked: float
-    effort: int
-    fetch: int
+    effort: Natural
+    fetch: Natural
     recall: float
     low: float
 
@@ -28,22 +30,18 @@ class Recorded:
     It knows the rows from `rows_from` on and below `rows_below`. points: by rising recall.
     """
 
-    number: int
+    number: Natural
     sha256: str
     spec: str
-    rows_below: int
+    rows_below: Natural
     asked: float
-    rows_from: int = 0
+    rows_from: Natural = 0  # where it is not said, it may name rows that are no longer there
     points: tuple[Point, ...] = ()
 
     @classmethod
-    def from_json(cls, said: Mapping[str, Any]) -> "Recorded":
-        """Read it. Raises KeyError, TypeError where it is none."""
-        return cls(
-            said["number"], said["sha256"], said["spec"], said["rows_below"], said["asked"],
-            # An index without `rows_from` was written before it was: it may name rows that are no longer there.
-            said.get("rows_from", 0), tuple(Point(**point) for point in said["points"]),
-        )  # fmt: skip
+    def from_json(cls, said: Any) -> "Recorded":
+        """Read it. Raises Malformed where it is none."""
+        return typed.checked(said, cls)
 
     def to_json(self) -> dict[str, Any]:
         """What the manifest holds of it."""

@@ -83,10 +83,12 @@ def export(
 
     Raises:
         BadRequest: The kind or the dtype is unknown, or there is something at `path`.
+        Damaged: Something of the index is not what was written.
     """
     _require_known(kind, EXPORTERS)
     if np.dtype(dtype).name not in ("float16", "float32"):
         raise BadRequest(f"vectors cannot be written as {dtype}: give float16 or float32")
+    store.require_sound()
     return EXPORTERS[kind](store, Path(path), on_progress, np.dtype(dtype).newbyteorder("<"))
 
 

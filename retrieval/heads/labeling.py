@@ -34,6 +34,7 @@ def label(
     field = field or f"predicted_{head.column}"
     labels.require_free(store, field)
     rows, total = store.rows(), len(store)
+    store.require_sound()
     vectors, done = stored.vectors(store, rows), 0
     for start in range(0, total, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)

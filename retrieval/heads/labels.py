@@ -47,6 +47,7 @@ def remove(store: Store, field: str) -> int:
     rows = [row for row, card in _records(store, _having(field, (fields.LABELS, fields.META))) if field in card.labels]
     if not rows:
         raise BadRequest(f"no item of {store.path} has a label `{field}`: `mmr ls --json` shows the fields there are")
+    store.require_sound(rows)
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
         store.add(stored.vectors(store, part), [written(record, gone) for record in store.records(part)])

@@ -68,6 +68,7 @@ def fill(
     does not tell classes apart, and for a field of the source.
     """
     rows = store.rows()
+    store.require_sound()
     vectors, records = stored.vectors(store, rows), store.records(rows)
     values = [Card.of(record).fields.get(column) for record in records]
     given = [labels.text_of(value) for value in values]

@@ -51,6 +51,7 @@ def keep(
     if len(store.segments) > 1:
         say(f"bringing {len(store.segments)} segments together")
         store.compact()  # FAISS then re-ranks from the mapped rows itself
+    store.require_sound()
     budget = memory or _HNSW_SHARE * (4 * store.dim + 272) * len(store)
     built = tune.choose(
         store.segments, text_queries(store, encoder), store.dim, store.manifest["next_row"], asked, budget, say=say,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from indexes import Record, Store
+from indexes import Damaged, Record, Store
 from retrieval.datatypes import Item
 from retrieval.images import kinds
 from retrieval.indexing import fields
@@ -42,8 +42,15 @@ class Card:
 
     @classmethod
     def of(cls, record: Record) -> "Card":
-        """What a record says. One without a uri, of a store that was not filled here, is called by its id."""
+        """What a record says. One without a uri, of a store that was not filled here, is called by its id.
+
+        Raises Damaged where its fields are of other types.
+        """
         said = record.fields
+        if not _makes_sense(record):
+            raise Damaged(
+                f"the record of {record.id} does not say what a picture is: see what `mmr verify` says, and index again"
+            )
         uri, captions, meta = said.get(URI, record.id), captions_of(said.get(CAPTION)), said.get(META) or {}
         if KIND not in said:
             return _of_older(uri, captions, meta, said.get(KEY) or None)
@@ -96,6 +103,15 @@ def card_of(item: Item) -> Card:
     """What is kept of an item, without its `key`, for which its file must be read."""
     return Card(
         item.uri, item.captions, fields.kept(item.meta), None, item.kind, item.within, fields.kept(item.file_fields)
+    )
+
+
+def _makes_sense(record: Record) -> bool:
+    """Are its fields of the types that a card has? Any text of a caption is one."""
+    said = record.fields
+    types = {KEY: str, META: dict, FILE: dict, LABELS: dict}
+    return all(isinstance(said.get(name, ""), str) for name in (URI, KIND)) and all(
+        isinstance(said.get(name) or type_(), type_) for name, type_ in types.items()
     )
 
 

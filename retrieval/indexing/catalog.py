@@ -17,9 +17,10 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from indexes import Damaged, Store, StoreError, typed
+from indexes import Store, StoreError, database, typed
+from indexes.typed import Malformed
 from retrieval.errors import MissingModel
 from retrieval.sources.allowed import Allowed
 from retrieval.sources.uri import Options, Uri, written
@@ -46,6 +47,14 @@ def _from_index(place: Path | str, index: Path) -> str:
 
 def _on_this_machine(relative: str, index: Path) -> str:
     return os.path.normpath(index.absolute().parent / relative)
+
+
+def _said(store: Store, key: str, kind: Any) -> Any:
+    """What a manifest says under that key, of that type. Raises Damaged where it is of another."""
+    try:
+        return typed.checked(store.manifest.get(key), kind)
+    except Malformed as error:
+        raise database.damaged(store.path, f"`{key}`: {error}") from error
 
 
 # ---------------------------------------------------------------- the encoder
@@ -78,8 +87,7 @@ class Identity:
     @classmethod
     def recorded(cls, store: Store) -> "Identity | None":
         """The identity that a store's manifest records; None where it records none."""
-        said = store.manifest.get(_ENCODER)
-        return cls.from_json(said) if said else None
+        return _said(store, _ENCODER, cls) if store.manifest.get(_ENCODER) else None
 
     @classmethod
     def required(cls, store: Store) -> "Identity":
@@ -94,8 +102,8 @@ class Identity:
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> "Identity":
-        """Read what `to_json` gave, of this version or an older one."""
-        return cls(said["name"], said.get("fingerprint"), said.get("folder"))
+        """Read what `to_json` gave, of this version or an older one. Raises Malformed."""
+        return typed.checked(said, cls)
 
     def to_json(self) -> dict[str, Any]:
         """A dict of its fields."""
@@ -138,6 +146,17 @@ class Identity:
 
 
 # ---------------------------------------------------------------- the source
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """As it lies on disk."""
+
+    roots: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    include_hidden: bool = False
+    follow: bool = False
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +237,10 @@ class Origin:
     @classmethod
     def recorded(cls, store: Store) -> "Origin":
         """The origin that a store's manifest records."""
-        walk = store.manifest.get(_WALK) or {}
-        return cls(
-            store.manifest.get(_ROOT), store.manifest.get(_SOURCE), tuple(walk.get("roots", ())),
-            tuple(walk.get("exclude", ())), bool(walk.get("include_hidden")), _asked(store),
-            bool(walk.get("follow")), tuple(walk.get("files", ())),
-        )  # fmt: skip
+        walk = _said(store, _WALK, _Walk | None) or _Walk()
+        root, scheme = _said(store, _ROOT, str | None), _said(store, _SOURCE, str | None)
+        asked = _said(store, _ASKED, AskedFor | None)
+        return cls(root, scheme, walk.roots, walk.exclude, walk.include_hidden, asked, walk.follow, walk.files)
 
     @property
     def is_of_folders(self) -> bool:
@@ -273,15 +290,6 @@ class Origin:
         return replace(uri, text=", ".join([*map(str, uri.folders), *filter(None, [named])]))
 
 
-def _asked(store: Store) -> AskedFor | None:
-    """Raises Damaged where it is none: an index may come from other hands."""
-    said = store.manifest.get(_ASKED)
-    try:
-        return None if said is None else typed.checked(said, AskedFor)
-    except typed.Malformed as error:
-        raise Damaged(f"{store.path} does not say what it is of ({error}): index again into another folder") from error
-
-
 def root_of(store: Store) -> str | None:
     """The folder that the items' uris are relative to, absolute; None for items that are no files."""
     return Origin.recorded(store).root_at(store.path)
@@ -295,7 +303,7 @@ def allowed(store: Store, named: Sequence[Path] = ()) -> Allowed:
 
 def walked(store: Store) -> float:
     """When its folders were last looked through, in seconds since 1970; 0 where that is not known."""
-    return store.manifest.get(_WALKED, 0.0)
+    return _said(store, _WALKED, typed.Seconds | None) or 0.0
 
 
 def walked_at(seconds: float, mounts: Iterable[Path], index: Path) -> dict[str, Any]:
@@ -307,11 +315,17 @@ def walked_at(seconds: float, mounts: Iterable[Path], index: Path) -> dict[str, 
 
 def mounts(store: Store) -> frozenset[Path]:
     """The folders that other disks were mounted at when its folders were last looked through, absolute."""
-    said = store.manifest.get(_MOUNTS) or []
-    return frozenset(Path(_on_this_machine(name, store.path)) for name in said if isinstance(name, str))
+    said = _said(store, _MOUNTS, list[str] | None) or []
+    return frozenset(Path(_on_this_machine(name, store.path)) for name in said)
 
 
 # ---------------------------------------------------------------- the import
+
+
+# As it lies on disk.
+_Import = TypedDict(
+    "_Import", {"from": str | None, "compared": typed.Natural | None, "cosine": float | None}, total=False
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +343,7 @@ class Imported:
     @classmethod
     def recorded(cls, store: Store) -> "Imported | None":
         """What a store's manifest records of its import; None for one that was not imported."""
-        said = store.manifest.get(_IMPORTED)
+        said = _said(store, _IMPORTED, _Import | None)
         return None if said is None else cls(said.get("from"), said.get("compared"), said.get("cosine"))
 
     def entry(self) -> dict[str, Any]:

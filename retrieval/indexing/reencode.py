@@ -88,6 +88,7 @@ def rebuild(
             _must_be_seen(store, new, found)
         if not len(new):
             raise BadRequest(f"no picture could be used, so {store.path} stays as it was: check its source")
+        new.require_sound()  # an earlier run may have made half of it
         blocks = ((vectors, new.records(rows)) for segment in new.segments for rows, vectors in segment.blocks())
         before = store.stamps().keys()
         store.replace(blocks, **(manifest | origin.replacing() | not_imported()), dim=new.dim)

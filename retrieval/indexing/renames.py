@@ -27,7 +27,9 @@ def carry_over(store: Store, todo: Sequence[Item], gone: Sequence[str], known: d
         if item.stamp.partition(":")[0] in sizes and (key := contents.key_of(item)) in by_key
     }
     if found:
-        vectors = stored.vectors(store, np.array([row for _, _, row in found.values()], np.int64))
+        rows = np.array([row for _, _, row in found.values()], np.int64)
+        store.require_sound(rows)
+        vectors = stored.vectors(store, rows)
         store.add(vectors, [_renamed(item, old) for item, old, _ in found.values()])
     return {name: old.id for name, (_, old, _) in found.items()}
 

@@ -160,6 +160,7 @@ def settle(store: Store, uri: Uri, only: bool = False) -> tuple[str, ...]:
         before, after = was.root_at(store.path), now.root_at(store.path)
         assert before is not None, "`check` lets through another root only where both are folders"
         assert after is not None
+        store.require_sound()
         move = _Move(before, after)
         store.replace(move.blocks(store), **now.replacing())
         Removed(store.path).rename(move.name)

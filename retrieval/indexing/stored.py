@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from indexes import Condition, Record, Store, segments
+from indexes import Condition, Record, Store, database, segments
 from retrieval.errors import BadRequest
 from retrieval.indexing.fields import URI
 
@@ -39,5 +39,7 @@ def vectors(store: Store, rows: Iterable[int]) -> np.ndarray:
     if not len(wanted):
         return np.empty((0, store.dim), np.float32)
     (segment,) = segments.gather(store.segments, wanted)
+    if len(segment.vectors) != len(wanted):
+        raise database.damaged(store.path, "rows of no segment")
     found = segment.vectors.astype(np.float32)
     return (found / np.linalg.norm(found, axis=1, keepdims=True))[place]
