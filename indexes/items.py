@@ -92,6 +92,17 @@ def stamps_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str
     return found
 
 
+def records_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, Record]]:
+    """id -> (row, record) of those of these items that the last commit holds."""
+    found: dict[str, tuple[int, Record]] = {}
+    for start in range(0, len(ids), LOOKED_UP):
+        some = ids[start : start + LOOKED_UP]
+        sql = f"SELECT row, id, stamp, fields FROM items WHERE died IS NULL AND id IN ({', '.join('?' * len(some))})"
+        for row, name, stamp, fields in database.execute(sql, some):
+            found[name] = row, Record(name, stamp, _DECODER.decode(fields))
+    return found
+
+
 def ids_between(database: sqlite3.Connection, first: str, end: str) -> list[str]:
     """The first LOOKED_UP ids of the last commit from `first` on and before `end`, in order of code points."""
     sql = "SELECT id FROM items WHERE died IS NULL AND id >= ? AND id < ? ORDER BY id LIMIT ?"

@@ -163,6 +163,17 @@ class StoreReader:
         """
         return items.stamps_of(self._database, ids)
 
+    def records_of(self, ids: Sequence[str]) -> dict[str, tuple[int, Record]]:
+        """The rows and records of some items, by id.
+
+        Args:
+            ids: Those that the last commit does not hold are left out.
+
+        Returns:
+            id -> (row, record), as of the last commit.
+        """
+        return items.records_of(self._database, ids)
+
     def ids_between(self, first: str, end: str) -> list[str]:
         """The ids of the last commit in a range.
 

@@ -1,7 +1,7 @@
 """The indexing line: items -> decoded batches -> vectors -> store. Resumable: what is committed is never done again."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.encoding import Encoded, encode
 from retrieval.encoders.protocol import Encoder
-from retrieval.indexing import renames
+from retrieval.indexing import renames, renewal
 from retrieval.indexing.cards import record_of
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.roots import EVERYTHING
@@ -27,6 +27,7 @@ class IndexReport:
     Attributes:
         added: New ones.
         changed: Those whose content was another than before, encoded again.
+        renewed: Those that were as before, of which their source says other captions or fields: their vectors were kept.
         moved: Those with another name or another time and the same content: their vectors were kept.
         removed: Those that are gone from the source, and from the index now.
         unchanged: Those that were left as they were.
@@ -36,6 +37,7 @@ class IndexReport:
 
     added: int = 0
     changed: int = 0
+    renewed: int = 0
     moved: int = 0
     removed: int = 0
     unchanged: int = 0
@@ -53,7 +55,8 @@ def update(
 ) -> IndexReport:
     """Make the store hold exactly these items: new and changed ones are encoded, those that are gone are deleted.
 
-    A file that has another name now, or another time, with the same content keeps its vector. Commits every few
+    A file that has another name now, or another time, with the same content keeps its vector, and so does one of which
+    its source says other captions or fields now. Commits every few
     seconds, so killed at any moment and run again it goes on. A picture that used to decode and no longer does is
     deleted and listed.
 
@@ -75,12 +78,19 @@ def update(
     known = {name: stamp for name, stamp in store.stamps().items() if name.startswith(starts)}
     present: set[str] = set()
     todo: list[Item] = []
-    for item in items:
-        present.add(item.id)
-        if known.get(item.id) != item.stamp or not item.stamp:
-            todo.append(item)
+
+    def unchanged() -> Iterator[Item]:
+        for item in items:
+            if item.stamp and known.get(item.id) == item.stamp and item.id not in present:
+                yield item
+            elif item.id not in present:
+                todo.append(item)
+            present.add(item.id)
+
+    others = list(renewal.outdated(store, unchanged()))
     gone = [name for name in known if name not in present]
-    report = IndexReport(unchanged=len(present) - len(todo), starts=starts)
+    report = IndexReport(renewed=renewal.renew(store, others), starts=starts)
+    report.unchanged = len(present) - len(todo) - report.renewed
     kept = renames.carry_over(store, todo, gone, known)
     todo = [item for item in todo if item.id not in kept]
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())

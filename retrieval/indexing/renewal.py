@@ -1,0 +1,60 @@
+"""Pictures that are as they were, of which their source says something else now: their records are written anew.
+
+The vector stays, and so does what the file and heads say of them.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+from indexes import Record, Store
+from retrieval.datatypes import Item
+from retrieval.indexing import stored
+from retrieval.indexing.cards import Card, card_of
+from retrieval.indexing.fields import CAPTION, INSIDE, KIND, META, URI
+from retrieval.sources import within
+
+_LOOKED_UP = 500  # items whose records are compared at once
+_AT_ONCE = 10_000  # rows of a commit
+
+
+def outdated(store: Store, items: Iterable[Item]) -> Iterator[tuple[int, Record]]:
+    """Of items that the store holds, those that it says other things of: their rows, and the records they should have."""
+    rest = iter(items)
+    while some := list(islice(rest, _LOOKED_UP)):
+        held = store.records_of([item.id for item in some])
+        for item in some:
+            row, record = held[item.id]
+            if not _says_the_same(record, item) and (now := _renewed(record, item)) is not None:
+                yield row, now
+
+
+def renew(store: Store, found: Iterable[tuple[int, Record]]) -> int:
+    """Commit these records in place of those of the same rows; how many they are."""
+    rest, count = iter(found), 0
+    while some := list(islice(rest, _AT_ONCE)):
+        store.add(stored.vectors(store, [row for row, _ in some]), [record for _, record in some])
+        count += len(some)
+    return count
+
+
+def _says_the_same(record: Record, item: Item) -> bool:
+    """At a glance, as this is asked of every picture each time: False may be wrong, True is not."""
+    said, several = record.fields, len(item.captions) > 1
+    return (
+        said.get(META, {}) == item.meta
+        and said.get(CAPTION) == (list(item.captions) if several else item.caption)
+        and said.get(KIND) == item.kind
+        and said.get(INSIDE) == within.to_json(item.within)
+        and said.get(URI) == item.uri
+    )
+
+
+def _renewed(record: Record, item: Item) -> Record | None:
+    """The record that an item should have; None where this one shows all that its source says, in other words or places."""
+    before, now = Card.of(record), card_of(item)
+    now = replace(now, key=before.key, file_fields=before.file_fields, labels=before.labels)
+    if (now.uri, now.captions, now.kind, now.within) == (before.uri, before.captions, before.kind, before.within):
+        if before.file_fields | before.meta == now.file_fields | now.meta:
+            return None
+    return now.record(record.id, record.stamp, record.fields)
