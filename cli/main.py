@@ -240,6 +240,15 @@ def ls(
 
 @app.command()
 @show.guarded
+def fields(index_dir: IndexDir = None, as_json: AsJson = False) -> None:
+    """List the fields that --where may ask for: how many items have each, its types, some of its values."""
+    from cli.commands import listing
+
+    raise typer.Exit(listing.fields(index_dir, as_json))
+
+
+@app.command()
+@show.guarded
 def rm(
     names: Annotated[list[str] | None, typer.Argument(help="Items, as mmr ls names them.", metavar="ID")] = None,
     index_dir: IndexDir = None,

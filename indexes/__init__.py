@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 _WHERE = {
     "Store": "store", "Record": "items", "Neighbors": "segments",
     "StoreError": "errors", "NotAnIndex": "errors", "NewerFormat": "errors", "Locked": "errors", "Damaged": "errors",
-    "WrongEncoder": "errors", "BadFilter": "errors", "Condition": "filters",
+    "Outdated": "errors", "WrongEncoder": "errors", "BadFilter": "errors", "Condition": "filters",
 }  # fmt: skip
 
 __all__ = sorted(_WHERE)
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from indexes.errors import Locked as Locked
     from indexes.errors import NewerFormat as NewerFormat
     from indexes.errors import NotAnIndex as NotAnIndex
+    from indexes.errors import Outdated as Outdated
     from indexes.errors import StoreError as StoreError
     from indexes.errors import WrongEncoder as WrongEncoder
     from indexes.filters import Condition as Condition

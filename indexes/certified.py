@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from indexes import forks
 from indexes.cpu import has_fast_bf16
 
 PIECE_ROWS = 1 << 18  # rows that are rounded, and kept, together
@@ -28,6 +29,7 @@ MOST_KEPT = 4096  # rows a query may keep, beyond which it is answered by brute 
 INT8_QUERIES = 2  # up to so many queries, reading the rows is all the work: int8 halves it
 COPY_BYTES = 6 << 30  # of low-precision rows kept in memory for all segments together; the rest is rounded each time
 LOOSER = 1.0001  # the norms in the bounds are themselves float32
+_making = forks.Lock()  # one copy, not one a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,20 +58,34 @@ class Copies:
     def pieces(self, device: torch.device, int8: bool = False) -> Iterator[tuple[int, Rounded]]:
         """(first offset, rows) of PIECE_ROWS at a time."""
         for start in range(0, len(self.vectors), PIECE_ROWS):
-            made = self._made.get((device, int8, start))
-            if made is None:
-                exact = torch.from_numpy(np.array(self.vectors[start : start + PIECE_ROWS])).to(device)
-                made = quantized(exact.float()) if int8 else rounded(exact)
-                if made.rows.nbytes <= self._room(device):
-                    self._made[device, int8, start] = made
-                    self.nbytes += made.rows.nbytes
-            yield start, made
+            yield start, self._kept(device, int8, start) or self._rounded(device, int8, start)
+
+    def _kept(self, device: torch.device, int8: bool, start: int) -> Rounded | None:
+        """The piece that is kept, made when it is first asked for; None where there is no room for it."""
+        key = device, int8, start
+        if key not in self._made:
+            with _making:
+                low = torch.int8 if int8 else low_type(device)
+                size = len(self.vectors[start : start + PIECE_ROWS]) * self.vectors.shape[1] * low.itemsize
+                if key not in self._made and size <= self._room(device):
+                    self._made[key] = self._rounded(*key)
+                    self.nbytes += size
+        return self._made.get(key)
+
+    def _rounded(self, device: torch.device, int8: bool, start: int) -> Rounded:
+        exact = torch.from_numpy(np.array(self.vectors[start : start + PIECE_ROWS])).to(device)
+        return quantized(exact.float()) if int8 else rounded(exact)
 
     def _room(self, device: torch.device) -> int:
         """Bytes that may still be kept: of COPY_BYTES, or half of what is free on a GPU."""
         if device.type == "cuda":
             return torch.cuda.mem_get_info(device)[0] // 2
-        return COPY_BYTES - sum(copies.nbytes for copies in self._family.values())
+        return COPY_BYTES - sum(copies.nbytes for copies in list(self._family.values()))
+
+
+def low_type(device: torch.device) -> torch.dtype:
+    """The type that matrices are fastest in."""
+    return torch.bfloat16 if device.type == "cuda" or has_fast_bf16() else torch.float32
 
 
 def rounded(exact: Tensor) -> Rounded:
@@ -77,7 +93,7 @@ def rounded(exact: Tensor) -> Rounded:
 
     A part at a time, so that its float32 never leaves the cache.
     """
-    low = torch.empty_like(exact, dtype=torch.bfloat16 if exact.is_cuda or has_fast_bf16() else torch.float32)
+    low = torch.empty_like(exact, dtype=low_type(exact.device))
     errors, lengths = [], []
     for part, kept in zip(exact.split(ROUNDED_AT_ONCE), low.split(ROUNDED_AT_ONCE), strict=True):
         kept.copy_(part)

@@ -61,7 +61,7 @@ def _is_unborn(path: Path) -> bool:
 
 def lock(path: Path) -> filelock.BaseFileLock:
     """The lock of the folder's one writer, taken. Raises Locked where another process has it."""
-    taken = filelock.FileLock(path / "lock", timeout=0)
+    taken = filelock.FileLock(path / "lock", timeout=0, thread_local=False)  # any thread may let go of it
     try:
         taken.acquire()
     except filelock.Timeout:

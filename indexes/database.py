@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from indexes import durable
+from indexes import durable, filters
 from indexes.errors import Damaged, NewerFormat, NotAnIndex
 
 FORMAT_VERSION = 1
@@ -76,12 +76,14 @@ def connect(file: Path) -> sqlite3.Connection:
     SQLite falls back to reading alone where the file system forbids writing.
     """
     database = sqlite3.connect(
-        f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, isolation_level=None, timeout=30
-    )
+        f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, isolation_level=None, timeout=30,
+        check_same_thread=False,  # opened.py has threads take turns
+    )  # fmt: skip
     try:
         (application,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
         database.execute("PRAGMA synchronous = EXTRA")
+        filters.teach(database)
     except sqlite3.DatabaseError as error:
         database.close()
         if isinstance(error, sqlite3.OperationalError):

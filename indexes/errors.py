@@ -27,6 +27,13 @@ class Damaged(StoreError):
     """
 
 
+class Outdated(StoreError):
+    """What a reader had opened was collected: it was not counted (leases.py), and the index was rewritten twice since.
+
+    `Store.refresh`, or opening the index again, reads the newest state.
+    """
+
+
 class WrongEncoder(StoreError):
     """Vectors of one encoder meet an index of another: their scores would mean nothing."""
 

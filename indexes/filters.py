@@ -3,14 +3,19 @@
     year >= 2011 and baseColour == 'Red'
     season in ('Summer', 'Spring') or not (price < 20 or discontinued)
     caption contains 'dog' and author is not null
-    taken >= 2024-06-01 and taken < 2024-07
+    name like 'IMG_20%.jpg' and price not between 10 and 20
+    taken between 2024-06-01 and 2024-07
 
 Names are fields (in backticks where they hold spaces or other signs); = is ==, <> is !=; keywords in any case. A number
-is compared with what looks like a number, a text with the text of whatever is there. A missing field answers no
-comparison, so `not` of one is true of it.
+is compared with what looks like a number, a text with the text of whatever is there. A date stands for all of its day,
+month or minute. `contains` and `like` (% is any text, _ any letter) hear no difference between A and a, in any script.
+A missing field answers no comparison, so `not` of one is true of it.
 """
 
+import json
 import re
+import sqlite3
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,14 +27,24 @@ _TOKEN = re.compile(
     | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
     | (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
     | (?P<quoted>`[^`"\\]+`)
-    | (?P<word>[^\W\d][\w.]*)
+    | (?P<word>[^\W\d](?:[\w.]|[^\x00-\x7f\s])*)
     | (?P<sign><=|>=|==|!=|<>|[=<>(),])
     )""",
     re.VERBOSE,
 )
+_FOLD = "mmr_fold"  # what `fold` is called in SQL
 _COMPARE = {"==": "=", "=": "=", "!=": "<>", "<>": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-_KEYWORDS = ("and", "or", "not", "in", "is", "null", "contains", "true", "false")
+_KEYWORDS = ("and", "or", "not", "in", "is", "null", "contains", "like", "between", "true", "false")
+_VERBS = ("in", "is", "contains", "like", "between")  # where a name is expected they are names
+_LONGEST_PATTERN = 1000  # letters; SQLite's time grows with the number of % times the text
 _DEEPEST = 50  # parentheses in parentheses
+
+
+class Date(str):
+    """A date as it was written: all of the day, month or minute that it names."""
+
+    __slots__ = ()
+
 
 Value = str | float | bool | None  # of an expression; whole numbers are int, which is a float to a type checker
 
@@ -52,7 +67,7 @@ _Test = Callable[[Condition], Condition]  # of a field
 
 @dataclass(frozen=True, slots=True)
 class _Token:
-    kind: str  # number, text, name, keyword, sign, end
+    kind: str  # number, text, date, name, keyword, sign, end
     text: str
     at: int
 
@@ -79,6 +94,8 @@ def parse(
         >>> parse("year == 2011").values
         ('$."year"', 2011)
     """
+    if any("\ud800" <= letter <= "\udfff" for letter in where):
+        raise BadFilter(f"--where {where!r} holds bytes that are no text: name such items as `mmr ls` does")
     parser = _Parser(where, _tokens(where), inside, own, several)
     condition = parser.either()
     parser.expect_end()
@@ -106,9 +123,35 @@ def _tokens(where: str) -> list[_Token]:
         elif kind == "text":
             text = re.sub(r"\\(.)", r"\1", text[1:-1])
         elif kind == "date":
-            kind = "text"  # ISO 8601 sorts as text does
+            text = Date(text)  # ISO 8601 sorts as text does
         tokens.append(_Token(kind, text, start))
     return [*tokens, _Token("end", "", len(where))]
+
+
+def teach(database: sqlite3.Connection) -> None:
+    """Give a connection the function that conditions use."""
+    database.create_function(_FOLD, 1, _folded, deterministic=True)
+
+
+def _folded(content: bytes | None) -> str | None:
+    return (
+        None if content is None else fold(content.decode("utf-8", "replace"))
+    )  # names may hold bytes that are no text
+
+
+def _folded_sql(field: Condition) -> str:
+    return f"{_FOLD}(CAST({field.sql} AS BLOB))"
+
+
+def _both(one: Condition, other: Condition) -> Condition:
+    return Condition(f"({one.sql} AND {other.sql})", one.values + other.values)
+
+
+def fold(text: str) -> str:
+    """A text as `contains` and `like` compare it: neither case nor how marks are spelled (NFC, NFD) differs."""
+    if text.isascii():
+        return text.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
 
 
 def _message(where: str, at: int, what: str) -> str:
@@ -163,33 +206,61 @@ class _Parser:
             self._depth -= 1
 
     def _comparison(self) -> Condition:
-        name = self._take("name")
-        if name is None:
-            raise self._error("the name of a field is expected")
-        field = self._field(name.text)
-        any_of = self._any_of(name.text, field)
+        name = self._name()
+        field = self._field(name)
+        any_of = self._any_of(name, field)
         sign = self._take("sign")
         if sign and sign.text in _COMPARE:
             return self._compared_any(field, any_of, _COMPARE[sign.text], self._value())
         if sign:
             self._next -= 1
-        if self._take("keyword", "contains"):
-            asked = str(self._value())
-            return any_of(
-                lambda one: Condition(f"ifnull(instr(lower({one.sql}), lower(?)) > 0, 0)", (*one.values, asked))
-            )
         if self._take("keyword", "is"):
             sql_not = "NOT " if self._take("keyword", "not") else ""
             self._expect("keyword", "null")
             return Condition(f"({field.sql} IS {sql_not}NULL)", field.values)
         negated = bool(self._take("keyword", "not"))
+        test = self._verb()
+        if test is None and negated:
+            raise self._error("`in` is expected (or like, between, contains)")
+        if test is None:
+            return _truth(field, True)
+        found = any_of(test)
+        return Condition(f"(NOT {found.sql})", found.values) if negated else found
+
+    def _name(self) -> str:
+        verb = self._tokens[self._next]
+        if verb.kind == "keyword" and verb.text in _VERBS:
+            self._next += 1
+            return verb.text
+        name = self._take("name")
+        if name is None:
+            raise self._error("the name of a field is expected")
+        return name.text
+
+    def _verb(self) -> _Test | None:
+        """What is asked of a field by a word; None where none follows."""
         if self._take("keyword", "in"):
             values = self._values()
-            found = any_of(lambda one: self._among(one, values))
-            return Condition(f"(NOT {found.sql})", found.values) if negated else found
-        if negated:
-            raise self._error("`in` is expected")
-        return _truth(field, True)
+            return lambda one: self._among(one, values)
+        if self._take("keyword", "contains"):
+            sought = fold(str(self._value()))
+            return lambda one: Condition(f"ifnull(instr({_folded_sql(one)}, ?) > 0, 0)", (*one.values, sought))
+        if self._take("keyword", "like"):
+            pattern = self._pattern()
+            return lambda one: Condition(f"ifnull({_folded_sql(one)} LIKE ?, 0)", (*one.values, pattern))
+        if self._take("keyword", "between"):
+            low = self._value()
+            self._expect("keyword", "and")
+            high = self._value()
+            return lambda one: _both(self._compared(one, ">=", low), self._compared(one, "<=", high))
+        return None
+
+    def _pattern(self) -> str:
+        pattern = fold(str(self._value()))
+        if len(pattern) > _LONGEST_PATTERN:
+            self._next -= 1
+            raise self._error(f"a pattern of more than {_LONGEST_PATTERN} letters")
+        return pattern
 
     def _any_of(self, name: str, field: Condition) -> Callable[[_Test], Condition]:
         """How a test of a field is asked: of one that may be a list, is it met by any of its values?"""
@@ -222,18 +293,21 @@ class _Parser:
         return values
 
     def _among(self, field: Condition, values: list[Value]) -> Condition:
-        texts = tuple(value for value in values if isinstance(value, str))
+        texts = tuple(value for value in values if type(value) is str)
         marks = ", ".join("?" * len(texts))
-        options = [self._compared(field, "=", value) for value in values if not isinstance(value, str)]
+        options = [self._compared(field, "=", value) for value in values if type(value) is not str]
         if texts:
             options.append(Condition(f"ifnull(CAST({field.sql} AS TEXT) IN ({marks}), 0)", (*field.values, *texts)))
         sql = " OR ".join(option.sql for option in options)
         return Condition(f"({sql})", tuple(value for option in options for value in option.values))
 
     def _field(self, name: str) -> Condition:
-        own = [f'$."{name}"'] if self._own is None or name in self._own else []
-        inside = self._inside if name not in self._several else ()
-        paths = [*own, *(f'$."{object_}"."{name}"' for object_ in inside)]
+        own = [""] if self._own is None or name in self._own else []
+        places = [*own, *(f'"{each}".' for each in (self._inside if name not in self._several else ()))]
+        # Some versions of SQLite compare a path with the key as the JSON spells it: with its escapes.
+        ways = [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
+        spelled = dict.fromkeys(one for way in ways for one in (way, json.dumps(way)[1:-1]))
+        paths = [f'$.{place}"{one}"' for place in places for one in spelled]
         if len(paths) == 1:
             return Condition("json_extract(fields, ?)", tuple(paths))
         return Condition(f"coalesce({', '.join(['json_extract(fields, ?)'] * len(paths))})", tuple(paths))
@@ -243,6 +317,9 @@ class _Parser:
             return Condition(f"({field.sql} IS {'NOT ' if sign == '<>' else ''}NULL)", field.values)
         if isinstance(value, bool):
             return _truth(field, value) if sign == "=" else Condition(f"(NOT {_truth(field, value).sql})", field.values)
+        if isinstance(value, Date):  # of what is there, as much as was written
+            sql = f"ifnull(substr(CAST({field.sql} AS TEXT), 1, {len(value)}) {sign} ?, 0)"
+            return Condition(sql, (*field.values, str(value)))
         if isinstance(value, str):
             return Condition(f"ifnull(CAST({field.sql} AS TEXT) {sign} ?, 0)", (*field.values, value))
         # Beside a NUMERIC value, SQLite compares a text that looks like a number as that number; any other text is
@@ -256,7 +333,7 @@ class _Parser:
     def _value(self) -> Value:
         token = self._tokens[self._next]
         self._next += 1
-        if token.kind == "text":
+        if token.kind in ("text", "date"):
             return token.text
         if token.kind == "number":
             whole = not re.search(r"[.eE]", token.text) and len(token.text) < 19  # what SQLite holds in an integer

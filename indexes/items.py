@@ -144,9 +144,10 @@ def bury_all(database: sqlite3.Connection, generation: int) -> None:
     database.execute("UPDATE items SET died = ? WHERE died IS NULL", (generation,))
 
 
-def forget_retired(database: sqlite3.Connection) -> None:
-    """Remove the items of the segments that are retired."""
+def forget_retired(database: sqlite3.Connection, generation: int) -> None:
+    """Remove the items of the segments that were retired by that generation."""
     database.execute(
-        "DELETE FROM items WHERE EXISTS (SELECT 1 FROM segments AS s WHERE s.retired IS NOT NULL"
-        " AND items.row >= s.first_row AND items.row < s.first_row + s.rows)"
+        "DELETE FROM items WHERE EXISTS (SELECT 1 FROM segments AS s WHERE s.retired <= ?"
+        " AND items.row >= s.first_row AND items.row < s.first_row + s.rows)",
+        (generation,),
     )

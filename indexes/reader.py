@@ -1,63 +1,125 @@
 """StoreReader: one committed state of a store, as it is searched and looked at.
 
 It reads the state in one short transaction and stays on it: rows carry the generations they were born and died in, so
-that a writer may go on meanwhile.
+that a writer may go on meanwhile, and a lease (leases.py) keeps what it may still ask for.
 """
 
+import copy
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from indexes import exact, items, segment_files
+from indexes import database, exact, items, leases, segment_files
 from indexes.approximate.derived import Derived
 from indexes.approximate.recorded import KEY, Recorded
 from indexes.database import DATABASE
-from indexes.errors import Damaged
+from indexes.errors import Damaged, Outdated
 from indexes.filters import Condition
 from indexes.items import Record
+from indexes.opened import Opened
 from indexes.segments import Neighbors, Segment, restrict
 
 COMPACT_FROM_SEGMENTS = 32
 FILTERS_KEPT = 8
 
 
+@dataclass(frozen=True, slots=True)
+class State:
+    """One commit, as it was read; nothing in it changes. filtered: what the last filters let through."""
+
+    manifest: dict[str, Any]
+    segments: list[Segment]
+    derived: Derived
+    filtered: dict[Condition, list[Segment]] = field(default_factory=dict)
+
+    @property
+    def generation(self) -> int:
+        """The number of the commit."""
+        return self.manifest["generation"]
+
+
 class StoreReader:
     """What can be asked of a store; `Store` opens one and writes to it.
 
+    Threads may share it: each call is answered from one state. A forked child may go on with it, on the same state.
+
     Attributes:
         path: The folder.
-        manifest: What the store remembers of its making, and its generation.
-        generation: The number of the commit that is read.
-        segments: The rows of that commit.
-        derived: The approximate index, where there is one.
     """
 
-    segments: list[Segment]
-    manifest: dict[str, Any]
-    generation: int
-    derived: Derived
+    _state: State
 
-    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+    def __init__(self, path: Path, opened: Opened) -> None:
         self.path = path
-        self._database = connection
-        self._filtered: dict[Condition, list[Segment]] = {}  # what the last filters let through
+        self._opened = opened
         # What serves one state as it serves the next: rows in low precision by a segment's first row (exact.py fills
         # it), and the approximate index by its checksum (approximate/derived.py).
         self._copies: dict[int, Any] = {}
         self._approximate: dict[str, Any] = {}
+        self._is_view = False
         self._load()
 
     def close(self) -> None:
-        """Let go of the files."""
-        self.segments = []
+        """Let go of the files. Another thread that asks meanwhile gets a StoreError."""
+        if self._is_view:
+            return
+        self._opened.close()
+        state = self._state
+        without = Derived(self.path, state.derived.recorded, [], self.dim)
+        self._state = State(state.manifest, [], without)  # what is mapped is let go of
         self._copies.clear()
         self._approximate.clear()
-        self._database.close()
+
+    def view(self) -> Self:
+        """The state that is read now, to be asked several things while others write or `refresh`.
+
+        Returns:
+            A reader on that state, which shares what this one has open: it cannot write, and is not closed.
+
+        Raises:
+            StoreError: This one was closed.
+        """
+        with self._opened.alone():
+            made = copy.copy(self)
+        made._is_view = True
+        return made
+
+    def refresh(self) -> None:
+        """Go to the newest committed state. Views stay on theirs, and hold no lease on it.
+
+        Raises:
+            Damaged: It cannot be read.
+            StoreError: This one was closed.
+        """
+        with self._opened.alone():
+            self._load()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the store remembers of its making, and its generation."""
+        return self._state.manifest
+
+    @property
+    def generation(self) -> int:
+        """The number of the commit that is read."""
+        return self._state.generation
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The rows of that commit."""
+        return self._state.segments
+
+    @property
+    def derived(self) -> Derived:
+        """The approximate index, where there is one."""
+        return self._state.derived
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +128,7 @@ class StoreReader:
         self.close()
 
     def __len__(self) -> int:
-        return sum(len(segment.vectors) - len(segment.dead) for segment in self.segments)
+        return _alive(self.segments)
 
     @property
     def dim(self) -> int:
@@ -96,16 +158,18 @@ class StoreReader:
             ValueError: The queries are of another shape or length.
             StoreError: There is no such device.
             BadFilter: The condition is too large for SQLite.
+            Outdated: A condition is given, and what was opened was collected.
 
         Examples:
             >>> found = store.search(encoder.encode_texts(["a dog"]), 5)  # doctest: +SKIP
             >>> store.records(found.rows[0])  # doctest: +SKIP
         """
         queries = self._check(queries)
-        segments = self.segments if where is None else self._matching(where)
+        state = self._now()
+        segments = state.segments if where is None else self._matching(state, where)
         approximate = recall != 1 and (device == "cpu" or recall is not None)
         if approximate and not any(segment.names is not None for segment in segments):
-            found = self.derived.search(segments, queries, k, recall, device)
+            found = state.derived.search(segments, queries, k, recall, device)
             if found is not None:
                 return found
         return exact.search(segments, queries, k, device)
@@ -121,8 +185,9 @@ class StoreReader:
 
         Raises:
             BadFilter: The condition is too large for SQLite.
+            Outdated: What was opened was collected.
         """
-        return items.rows(self._database, self.generation, where)
+        return self._rows(self._state, where)
 
     def records(self, rows: Iterable[int]) -> list[Record]:
         """What is known of some rows.
@@ -134,14 +199,17 @@ class StoreReader:
             A record for each, in their order.
 
         Raises:
-            KeyError: A row never was, or was collected after a compaction.
+            KeyError: A row never was, or was collected before this state.
+            Outdated: What was opened was collected.
         """
-        found = []
-        for row in rows:
-            record = items.record(self._database, int(row))
-            if record is None:
-                raise KeyError(f"row {row} is not in {self.path}")
-            found.append(record)
+        state, found, wanted = self._state, [], [int(row) for row in rows]
+        for start in range(0, len(wanted), items.LOOKED_UP):  # in short transactions: a writer waits for each
+            with self._reading(state) as database:
+                for row in wanted[start : start + items.LOOKED_UP]:
+                    record = items.record(database, row)
+                    if record is None:
+                        raise KeyError(f"row {row} is not in {self.path}")
+                    found.append(record)
         return found
 
     def stamps(self) -> dict[str, str]:
@@ -149,8 +217,13 @@ class StoreReader:
 
         Returns:
             id -> stamp: what an update compares with the items that it is given.
+
+        Raises:
+            Outdated: What was opened was collected.
         """
-        return items.stamps(self._database, self.generation)
+        state = self._state
+        with self._reading(state) as database:
+            return items.stamps(database, state.generation)
 
     def stamps_of(self, ids: Sequence[str]) -> dict[str, str]:
         """The stamps of some items, by id: quick, where they are few among many.
@@ -161,7 +234,8 @@ class StoreReader:
         Returns:
             id -> stamp, as of the last commit.
         """
-        return items.stamps_of(self._database, ids)
+        with self._opened.reading() as database:
+            return items.stamps_of(database, ids)
 
     def records_of(self, ids: Sequence[str]) -> dict[str, tuple[int, Record]]:
         """The rows and records of some items, by id.
@@ -172,7 +246,8 @@ class StoreReader:
         Returns:
             id -> (row, record), as of the last commit.
         """
-        return items.records_of(self._database, ids)
+        with self._opened.reading() as database:
+            return items.records_of(database, ids)
 
     def ids_between(self, first: str, end: str) -> list[str]:
         """The ids of the last commit in a range.
@@ -184,19 +259,23 @@ class StoreReader:
         Returns:
             The first LOOKED_UP of them (items.py), ascending.
         """
-        return items.ids_between(self._database, first, end)
+        with self._opened.reading() as database:
+            return items.ids_between(database, first, end)
 
     # ---------------------------------------------------------------- look at
 
     def verify(self) -> list[str]:
-        """Read everything and compare it with its checksum.
+        """Read everything of the state that was opened and compare it with its checksum.
 
         Returns:
             The problems found, one line each; those of derived files, which can be made again, begin with "derived/".
         """
-        checked = [line[0] for line in self._database.execute("PRAGMA integrity_check")]
-        broken = [f"{DATABASE}: {line}" for line in checked if line != "ok"]
-        return broken + segment_files.problems(self._database, self.path) + self.derived.problems()
+        state = self._now()
+        with closing(database.connect(self.path / DATABASE)) as own:  # this takes long: other threads do not wait
+            checked = [line[0] for line in own.execute("PRAGMA integrity_check")]
+            broken = [f"{DATABASE}: {line}" for line in checked if line != "ok"]
+            broken += segment_files.problems(own, self.path, state.generation, state.manifest["next_row"])
+        return broken + state.derived.problems()
 
     def describe(self) -> dict[str, int]:
         """What the store takes.
@@ -205,10 +284,10 @@ class StoreReader:
             rows; deleted: rows that a compaction would drop; segments; not merged: rows that the approximate index
             does not know yet; bytes: on disk.
         """
+        state = self._state
         return {
-            "rows": len(self), "deleted": sum(len(segment.dead) for segment in self.segments),
-            "segments": len(self.segments), "not merged": self.derived.unmerged(),
-            "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
+            "rows": _alive(state.segments), "deleted": sum(len(segment.dead) for segment in state.segments),
+            "segments": len(state.segments), "not merged": state.derived.unmerged(), "bytes": _bytes_below(self.path),
         }  # fmt: skip
 
     def needs_compaction(self) -> bool:
@@ -217,26 +296,40 @@ class StoreReader:
         Returns:
             True where `compact` pays.
         """
-        dead = sum(len(segment.dead) for segment in self.segments)
-        return len(self.segments) >= COMPACT_FROM_SEGMENTS or dead > len(self)
+        segments = self.segments
+        dead = sum(len(segment.dead) for segment in segments)
+        return len(segments) >= COMPACT_FROM_SEGMENTS or dead > _alive(segments)
 
     # ---------------------------------------------------------------- inside
+
+    def _now(self) -> State:
+        """The state that is read. Raises StoreError after `close`."""
+        with self._opened.alone():
+            return self._state
+
+    @contextmanager
+    def _reading(self, state: State) -> Iterator[sqlite3.Connection]:
+        """The database in one transaction, in which all of that state is there. Raises Outdated where it is not."""
+        with self._opened.reading() as database:
+            if state.segments and not segment_files.are_there(database, state.segments[0].first_row):
+                raise Outdated(
+                    f"{self.path} was rewritten, and what it held when it was opened is gone: run the command again"
+                )
+            yield database
 
     def _load(self) -> None:
         """Read the last committed state in one transaction; map the segments."""
         try:
-            self._database.execute("BEGIN")
-            lines = self._database.execute("SELECT key, value FROM manifest")
-            self.manifest = {key: json.loads(value) for key, value in lines}
-            self.generation = self.manifest["generation"]
-            self.segments = [self._mapped(*line) for line in segment_files.living(self._database)]
-            self._database.execute("COMMIT")
-            said = self.manifest.get(KEY)
+            self._count_in()
+            with self._opened.reading() as database:
+                manifest = _manifest(database)
+                segments = [self._mapped(database, manifest["dim"], *line) for line in segment_files.living(database)]
+            said = manifest.get(KEY)
             recorded = Recorded.from_json(said) if said else None
-            self.derived = Derived(self.path, recorded, self.segments, self.dim, self._approximate)
-            self._filtered.clear()
-            for gone in self._copies.keys() - {segment.first_row for segment in self.segments}:
-                del self._copies[gone]
+            derived = Derived(self.path, recorded, segments, manifest["dim"], self._approximate)
+            self._state = State(manifest, segments, derived)
+            for gone in self._copies.keys() - {segment.first_row for segment in segments}:
+                self._copies.pop(gone, None)
         except (sqlite3.DatabaseError, KeyError, TypeError, ValueError) as error:
             if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):
                 raise
@@ -244,18 +337,33 @@ class StoreReader:
                 f"{self.path / DATABASE} cannot be read ({error}): restore it, or remove {self.path} and index again"
             ) from error
 
-    def _mapped(self, number: int, first_row: int, count: int) -> Segment:
-        vectors = segment_files.mapped_rows(self.path, number, count, self.dim)
-        dead = items.dead(self._database, first_row, first_row + count) - first_row
+    def _count_in(self) -> None:
+        """Have a reader's lease from the state on that is the newest now: what is read after this is kept."""
+        with self._opened.reading() as database:
+            manifest = _manifest(database)
+        said = manifest.get(KEY)
+        number = Recorded.from_json(said).number if said else 0
+        self._opened.need(leases.Needed(int(manifest["generation"]), int(number)))
+
+    def _mapped(self, database: sqlite3.Connection, dim: int, number: int, first_row: int, count: int) -> Segment:
+        vectors = segment_files.mapped_rows(self.path, number, count, dim)
+        dead = items.dead(database, first_row, first_row + count) - first_row
         return Segment(first_row, vectors, dead, self._copies)
 
-    def _matching(self, where: Condition) -> list[Segment]:
+    def _rows(self, state: State, where: Condition | None) -> np.ndarray:
+        with self._reading(state) as database:
+            return items.rows(database, state.generation, where)
+
+    def _matching(self, state: State, where: Condition) -> list[Segment]:
         """The segments as a filter leaves them; those of the last few filters are kept."""
-        if where not in self._filtered:
-            while len(self._filtered) >= FILTERS_KEPT:
-                del self._filtered[next(iter(self._filtered))]
-            self._filtered[where] = restrict(self.segments, self.rows(where))
-        return self._filtered[where]
+        kept = state.filtered.get(where)
+        if kept is None:
+            kept = restrict(state.segments, self._rows(state, where))
+            with self._opened.alone():
+                while len(state.filtered) >= FILTERS_KEPT:
+                    del state.filtered[next(iter(state.filtered))]
+                state.filtered[where] = kept
+        return kept
 
     def _check(self, vectors: np.ndarray, dim: int | None = None) -> np.ndarray:
         """The vectors as float32, C-contiguous. Raises ValueError where they are not unit rows of `dim` numbers."""
@@ -266,3 +374,20 @@ class StoreReader:
         if not np.all(np.abs(length - 1) < 1e-3):  # NaN fails as well
             raise ValueError("vectors must be finite and of unit length")
         return vectors
+
+
+def _alive(segments: Iterable[Segment]) -> int:
+    return sum(len(segment.vectors) - len(segment.dead) for segment in segments)
+
+
+def _manifest(database: sqlite3.Connection) -> dict[str, Any]:
+    return {key: json.loads(value) for key, value in database.execute("SELECT key, value FROM manifest")}
+
+
+def _bytes_below(path: Path) -> int:
+    """Of all files; one that goes meanwhile has none."""
+    total = 0
+    for file in path.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size if file.is_file() else 0
+    return total

@@ -3,7 +3,8 @@
     segments/000001.f16    immutable rows (n, d), little-endian float16
 
 A file is written before the database names it, and removed after the database has forgotten it. A segment that was
-replaced is *retired*: those who opened the store before still read it, and the next rewriting forgets it.
+replaced is *retired*: those who opened the store before still read it. It is forgotten when none of those is left whom
+a lease counts (leases.py), by the next rewriting or a later one.
 """
 
 import hashlib
@@ -30,9 +31,13 @@ def files(connection: sqlite3.Connection, path: Path) -> set[Path]:
     return {file_of(path, number) for (number,) in connection.execute("SELECT id FROM segments")}
 
 
-def write(connection: sqlite3.Connection, path: Path, rows: np.ndarray) -> tuple[int, str]:
+def next_number(connection: sqlite3.Connection) -> int:
+    """The number of a new segment."""
+    return connection.execute("SELECT coalesce(max(id), 0) + 1 FROM segments").fetchone()[0]
+
+
+def write(path: Path, number: int, rows: np.ndarray) -> tuple[int, str]:
     """Write rows (n, d) as the file of a new segment, durably: its number and its SHA-256. No commit names it yet."""
-    (number,) = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM segments").fetchone()
     content = rows.astype("<f2", copy=False).tobytes()
     durable.write_bytes(file_of(path, number), content)
     return number, hashlib.sha256(content).hexdigest()
@@ -60,11 +65,25 @@ def mapped_rows(path: Path, number: int, count: int, dim: int) -> np.ndarray:
     return np.memmap(file, "<f2", "r", shape=(count, dim))
 
 
-def problems(connection: sqlite3.Connection, path: Path) -> list[str]:
-    """Compare records and rows with their checksums; what is wrong, one line each."""
+def are_there(connection: sqlite3.Connection, first_row: int) -> bool:
+    """Are the segments of a generation, the first of which begins there, not forgotten yet? All are at once."""
+    return bool(connection.execute("SELECT 1 FROM segments WHERE first_row = ?", (first_row,)).fetchone())
+
+
+def are_waiting(connection: sqlite3.Connection, generation: int) -> bool:
+    """Are there segments that were retired by that generation, and before the last rewriting?"""
+    sql = "SELECT 1 FROM segments WHERE retired <= ? AND retired < (SELECT max(retired) FROM segments)"
+    return bool(connection.execute(sql, (generation,)).fetchone())
+
+
+def problems(connection: sqlite3.Connection, path: Path, generation: int, next_row: int) -> list[str]:
+    """Compare records and rows of a generation, which are below `next_row`, with their checksums: a line a problem."""
     found = []
-    sql = "SELECT id, sha256, first_row, rows, records_sha256 FROM segments WHERE retired IS NULL"
-    for number, sha256, first, count, records in connection.execute(sql).fetchall():
+    sql = (
+        "SELECT id, sha256, first_row, rows, records_sha256 FROM segments"
+        " WHERE (retired IS NULL OR retired > ?) AND first_row < ?"
+    )
+    for number, sha256, first, count, records in connection.execute(sql, (generation, next_row)).fetchall():
         file = file_of(path, number)
         if items.digest(connection, first, count) != records:
             found.append(f"{database.DATABASE}: the records of rows {first} to {first + count - 1} were changed")
@@ -92,9 +111,21 @@ def insert(
     database.put(connection, {"next_row": first_row + len(records)})
 
 
-def retire_all(connection: sqlite3.Connection, generation: int) -> None:
-    """Every segment is replaced, and every item in them dies. What was retired before is forgotten."""
-    items.forget_retired(connection)
-    connection.execute("DELETE FROM segments WHERE retired IS NOT NULL")
+def retire_all(connection: sqlite3.Connection, generation: int, oldest: int) -> None:
+    """Every segment is replaced, and every item in them dies. What was retired by generation `oldest` is forgotten."""
+    forget(connection, oldest)
     items.bury_all(connection, generation)
     connection.execute("UPDATE segments SET retired = ? WHERE retired IS NULL", (generation,))
+
+
+def forget(connection: sqlite3.Connection, oldest: int) -> None:
+    """Remove the segments that were retired by generation `oldest`, with their items: no reader asks for them."""
+    items.forget_retired(connection, oldest)
+    connection.execute("DELETE FROM segments WHERE retired <= ?", (oldest,))
+
+
+def forget_waiting(connection: sqlite3.Connection, oldest: int) -> None:
+    """The same, but for those that the last rewriting replaced: whom no lease counts may still read them."""
+    (last,) = connection.execute("SELECT max(retired) FROM segments").fetchone()
+    if last is not None:
+        forget(connection, min(oldest, last - 1))

@@ -3,33 +3,54 @@
     mmr.db                 SQLite (rollback journal, synchronous=EXTRA): the commit log and the records
     derived/000001.faiss   an approximate index of the rows (approximate/ann.py): may be deleted at any time
     segments/000001.f16    immutable rows (n, d), little-endian float16; length and SHA-256 are in mmr.db
+    readers/               a lease of each reader (leases.py)
     lock                   held by the one writer
 
 A commit writes the segment, fsyncs it and its folder, and then one SQLite transaction names it: a crash leaves the old
 state or the new one, and at worst an orphan file that the next writer removes. Rows are numbered once and never reused;
 each carries the generation it was born and died in, so a reader stays on the state it opened without a long
-transaction. Update is delete and add under one id, in one transaction.
+transaction, and what its lease says that it needs is not collected. Update is delete and add under one id, in one
+transaction.
 """
 
+import functools
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import filelock
 import numpy as np
 
-from indexes import claim, database, durable, items, segment_files
+from indexes import claim, database, durable, forks, items, leases, segment_files
 from indexes.approximate import derived
 from indexes.approximate.recorded import KEY, Recorded
 from indexes.database import DATABASE
 from indexes.errors import NotAnIndex, StoreError
 from indexes.items import Record
+from indexes.opened import Opened
 from indexes.reader import StoreReader
 
 if TYPE_CHECKING:
     from indexes.approximate.ann import Ann
+
+_Given = ParamSpec("_Given")
+_Got = TypeVar("_Got")
+
+
+def _alone(
+    method: "Callable[Concatenate[Store, _Given], _Got]",
+) -> "Callable[Concatenate[Store, _Given], _Got]":
+    """A method that writes: threads do so one after the other. Raises StoreError for a reader."""
+
+    @functools.wraps(method)
+    def writing(store: "Store", *given: _Given.args, **named: _Given.kwargs) -> _Got:
+        store._must_be_writer()
+        with store._writing:
+            return method(store, *given, **named)
+
+    return writing
 
 
 class Store(StoreReader):
@@ -37,9 +58,12 @@ class Store(StoreReader):
 
     What is asked of it is in reader.py. Close it, or use it in a `with`: a writer holds the folder's lock.
 
+    Threads may share it, for reading and for writing. A child that was forked goes on with it, on the state that it was
+    on, but cannot write.
+
     Args:
         path: Its folder.
-        connection: Its database, open.
+        opened: Its database, open.
         lock: The folder's lock, held, for a writer; None for a reader.
 
     Examples:
@@ -48,9 +72,9 @@ class Store(StoreReader):
         ...     found = store.search(vectors[:1], 2)
     """
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, lock: filelock.BaseFileLock | None) -> None:
-        self._lock = lock
-        super().__init__(path, connection)
+    def __init__(self, path: Path, opened: Opened, lock: filelock.BaseFileLock | None) -> None:
+        self._lock, self._writing = lock, forks.Lock()
+        super().__init__(path, opened)
 
     # ---------------------------------------------------------------- open, create, close
 
@@ -77,7 +101,7 @@ class Store(StoreReader):
         except BaseException:
             lock.release()
             raise
-        return cls(path, database.connect(path / DATABASE), lock)
+        return cls(path, Opened(path, counted=False), lock)
 
     @classmethod
     def open(cls, path: Path | str, write: bool = False) -> "Store":
@@ -88,7 +112,8 @@ class Store(StoreReader):
             write: Take the lock, and remove what a crash left behind.
 
         Returns:
-            The store; without `write` it stays on that state, whatever a writer does meanwhile.
+            The store; without `write` it stays on that state, whatever a writer does meanwhile: a lease counts it.
+            Where the folder cannot be written it has none, and gets Outdated once the index was rewritten twice.
 
         Raises:
             NotAnIndex: There is none.
@@ -103,28 +128,35 @@ class Store(StoreReader):
         if file.stat().st_size == 0:
             raise NotAnIndex(f"{file} is empty, so {path} is no index: remove the folder and run `mmr index` again")
         lock = claim.lock(path) if write else None
-        connection = None
+        opened = None
         try:
-            connection = database.connect(file)
-            store = cls(path, connection, lock)
+            opened = Opened(path, counted=not write)
+            store = cls(path, opened, lock)
             if write:
                 store.remove_orphans()
             return store
         except BaseException:
-            if connection:
-                connection.close()
+            if opened:
+                opened.close()
             if lock:
                 lock.release()
             raise
 
     def close(self) -> None:
-        """Let go of the files and of the lock."""
+        """Let go of the files and of the lock. Another thread that asks meanwhile gets a StoreError."""
         super().close()
         if self._lock:
             self._lock.release()
 
+    def view(self) -> Self:
+        """As StoreReader says: for reading alone."""
+        made = super().view()
+        made._lock = None
+        return made
+
     # ---------------------------------------------------------------- rows
 
+    @_alone
     def add(self, vectors: np.ndarray, records: Sequence[Record]) -> None:
         """Commit rows with their records; an id that is there already is replaced.
 
@@ -175,10 +207,12 @@ class Store(StoreReader):
         with self._commit():
             database.put(self._database, values)
 
+    @_alone
     def compact(self) -> None:
         """Rewrite what is alive as one segment, and drop what the compaction before this one replaced.
 
-        The old rows stay readable for those who opened the store before; the next compaction collects them.
+        The old rows stay readable for those who opened the store before; a later compaction, or the next writer,
+        collects them when the last of those is gone.
 
         Raises:
             StoreError: The store was opened for reading.
@@ -217,11 +251,13 @@ class Store(StoreReader):
         if len({record.id for record in records}) != len(records) or sum(map(len, rows)) != len(records):
             raise ValueError("every row needs a record, and an id of its own")
         said = manifest | ({} if dim is None else {"dim": dim}) | ({KEY: None} if self.derived.recorded else {})
-        self._rewrite(rows, records, said)
-        self.remove_orphans()
+        with self._writing:
+            self._rewrite(rows, records, said)
+            self.remove_orphans()
 
     # ---------------------------------------------------------------- the approximate index
 
+    @_alone
     def set_approximate(self, built: "Ann", asked: float) -> None:
         """Commit an approximate index of the rows.
 
@@ -234,7 +270,6 @@ class Store(StoreReader):
         """
         from indexes.approximate import ann_file
 
-        self._must_be_writer()
         number = derived.next_number(self.path)
         file = derived.file_of(self.path, number)
         durable.make_folder(file.absolute().parent)
@@ -245,6 +280,7 @@ class Store(StoreReader):
         self.set_manifest(**{KEY: recorded.to_json()})
         self.remove_orphans()
 
+    @_alone
     def drop_approximate(self) -> None:
         """Commit that there is no approximate index.
 
@@ -254,6 +290,7 @@ class Store(StoreReader):
         self.set_manifest(**{KEY: None})
         self.remove_orphans()
 
+    @_alone
     def merge_approximate(self) -> bool:
         """Take the rows that came since into the approximate index; what was learned, and its points, stay.
 
@@ -283,6 +320,7 @@ class Store(StoreReader):
 
     # ---------------------------------------------------------------- copies
 
+    @_alone  # so that no compaction removes a segment meanwhile
     def snapshot(self, path: Path | str, *, beside: Iterable[str] = (), **manifest: object) -> None:
         """Write a consistent copy of the last committed state to another folder, durable when this returns.
 
@@ -297,17 +335,18 @@ class Store(StoreReader):
             NotAnIndex: The folder holds something, or lies inside this one.
             StoreError: The store was opened for reading.
         """
-        self._must_be_writer()  # so that no compaction removes a segment meanwhile
         path = Path(path)
         if path.resolve().is_relative_to(self.path.resolve()):
             raise NotAnIndex(f"{path} lies inside the index itself: give a folder outside {self.path}")
         with claim.filling(path, "give a folder that is new or empty"):
-            segment_files.copy(self._database, self.path, path)
+            with self._opened.alone() as connection:
+                segment_files.copy(connection, self.path, path)
             for name in beside:
                 if (self.path / name).is_file():
                     durable.copy_file(self.path / name, path / name)
             manifest |= self._copy_derived(path)
-            database.copy(self._database, path / DATABASE, manifest)
+            with self._opened.alone() as connection:
+                database.copy(connection, path / DATABASE, manifest)
 
     def _copy_derived(self, path: Path) -> dict[str, Any]:
         """Copy the approximate index; what the manifest there must say of it. A damaged one is left out."""
@@ -324,42 +363,68 @@ class Store(StoreReader):
         """Commit these rows (float16) in place of all that there are, and drop what the rewriting before replaced."""
         written = self._write_segment(np.concatenate(rows)) if records else None
         with self._commit() as generation:
-            segment_files.retire_all(self._database, generation)
+            segment_files.retire_all(self._database, generation, self._oldest(generation - 1))
             if written:
                 segment_files.insert(self._database, written, self.manifest["next_row"], records, generation)
             database.put(self._database, manifest)
 
     def _write_segment(self, rows: np.ndarray) -> tuple[int, str]:
         self._must_be_writer()
-        return segment_files.write(self._database, self.path, rows)
+        with self._opened.alone() as connection:
+            number = segment_files.next_number(connection)
+        return segment_files.write(self.path, number, rows)
 
     @contextmanager
     def _commit(self) -> Iterator[int]:
         """One transaction that bumps the generation, which it yields; afterwards this Store is on the new state."""
         self._must_be_writer()
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            generation = self.generation + 1
-            database.put(self._database, {"generation": generation})
-            yield generation
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            # COMMIT may report a failure after it took effect; whoever tries again must start from what there is.
-            with suppress(sqlite3.Error, StoreError):
-                self._load()
-            raise
-        self._load()
+        with self._writing, self._opened.alone():
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                generation = self.generation + 1
+                database.put(self._database, {"generation": generation})
+                yield generation
+                self._database.execute("COMMIT")
+            except BaseException:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                # COMMIT may report a failure after it took effect; whoever tries again must start from what there is.
+                with suppress(sqlite3.Error, StoreError):
+                    self._load()
+                raise
+            self._load()
+
+    @property
+    def _database(self) -> sqlite3.Connection:
+        """Within a commit."""
+        return self._opened.connection
+
+    def _oldest(self, newest: int) -> int:
+        """The oldest generation that a reader may be on; `newest` where there is none."""
+        return min([newest, *(needed.generation for needed in leases.living(self.path))])
 
     def _must_be_writer(self) -> None:
         if not self._lock:
             raise StoreError(f"{self.path} was opened for reading: open it with write=True")
+        if not self._lock.is_locked:  # it was closed, or this is a forked child, whose lock it is not
+            raise StoreError(f"this process does not write to {self.path}: open it with write=True")
 
+    @_alone
     def remove_orphans(self) -> None:
-        """Remove the files that no commit names: what a crash, a compaction or a newer index left behind."""
-        known = segment_files.files(self._database, self.path) | self.derived.files()
+        """Remove what nobody asks for: files that no commit names, as a crash, a compaction or a newer index left them,
+        and what waited for readers that are gone."""
+        readers = leases.living(self.path)
+        oldest = min([self.generation, *(needed.generation for needed in readers)])
+        with self._opened.alone() as connection:
+            waiting = segment_files.are_waiting(connection, oldest)
+        if waiting:
+            with self._commit():
+                segment_files.forget_waiting(self._database, oldest)
+        with self._opened.alone() as connection:
+            known = segment_files.files(connection, self.path) | self.derived.files()
+        if readers:
+            known |= derived.files_from(self.path, min(needed.derived for needed in readers))
         for folder in (self.path / segment_files.FOLDER_NAME, self.path / "derived"):
             for file in folder.iterdir() if folder.is_dir() else ():
                 if file not in known:
-                    file.unlink()
+                    file.unlink(missing_ok=True)

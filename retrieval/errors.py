@@ -36,6 +36,10 @@ class ImageError(RetrievalError):
     """One picture cannot be used; the others go on. `str(error)` is the short reason of the skip list."""
 
 
+class NeedsLibrary(ImageError):
+    """A picture or a clip of a kind that needs one more library: `str(error)` ends with how it is installed."""
+
+
 def first_line(error: Exception) -> str:
     """An error's reason, as a part of a message of one line.
 

@@ -1,11 +1,11 @@
 """Retriever: an encoder and a store. `build` makes one, `open` opens one, `search` answers."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from indexes import Store
+from indexes import Condition, Outdated, Store, forks
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Hit
 from retrieval.encoders import query_encoder
@@ -22,11 +22,17 @@ if TYPE_CHECKING:
     from retrieval.sources.uri import Uri
 
 
+_Answer = TypeVar("_Answer")
+_TIMES = 10  # that a question is asked, where the index is collected under it each time
+
+
 class Retriever:
     """Answers words and pictures from an index: an encoder and a store.
 
     `build` makes an index and opens it, `open` opens one that is there. It is a context manager, and holds the index
-    open until it is closed.
+    open until it is closed. Threads may share it, and a forked child may go on with it. It stays on the state of the
+    index that it opened; where that cannot be kept for it (a folder that cannot be written), it goes on to the newest,
+    and each answer is of one of them.
 
     Args:
         store: The index, open. It is closed where the encoder is not that of its vectors.
@@ -44,7 +50,8 @@ class Retriever:
 
     def __init__(self, store: Store, encoder: Encoder, device: str = "cpu") -> None:
         self.store, self.encoder, self.device = store, encoder, device
-        self._captions: answers.Captions | None = None
+        self._captions: tuple[int, answers.Captions] | None = None  # and the generation that they are of
+        self._encoding = forks.Lock()  # of captions: once for all threads
         adoption.require_same(store, encoder)
 
     @classmethod
@@ -149,11 +156,13 @@ class Retriever:
         Raises:
             BadRequest: A query or a picture makes no sense.
             BadFilter: The condition makes no sense.
+            StoreError: It was closed meanwhile.
 
         Examples:
             >>> dogs, cats = retriever.search_many(["a dog", "a cat"], Asked(k=3))  # doctest: +SKIP
         """
-        return answers.items(self.store, self.encoder, _search_device(self.device), queries, asked or Asked())
+        device, wanted = _search_device(self.device), asked or Asked()
+        return self._whole(lambda store: answers.items(store, self.encoder, device, queries, wanted))
 
     def captions(self, query: str | Sequence[str], asked: Asked | None = None) -> list[Hit]:
         """The captions nearest to a query: what words belong to a picture.
@@ -173,14 +182,36 @@ class Retriever:
             BadRequest: The query makes no sense, or no item has a caption.
             BadFilter: The condition makes no sense.
         """
-        asked = asked or Asked()
-        condition = filters.condition(self.store, asked.where, asked.inside)
-        if self._captions is None or self._captions.condition != condition:
-            self._captions = answers.Captions.of(self.store, self.encoder, condition)
-        return answers.captions(self.store, self.encoder, self._captions, query, asked)
+        wanted = asked or Asked()
+
+        def ask(store: Store) -> list[Hit]:
+            known = self._known_captions(store, filters.condition(store, wanted.where, wanted.inside))
+            return answers.captions(store, self.encoder, known, query, wanted)
+
+        return self._whole(ask)
+
+    def _known_captions(self, store: Store, condition: Condition | None) -> answers.Captions:
+        with self._encoding:
+            kept = self._captions
+            if kept is None or kept[0] != store.generation or kept[1].condition != condition:
+                kept = store.generation, answers.Captions.of(store, self.encoder, condition)
+                self._captions = kept
+            return kept[1]
+
+    def _whole(self, ask: Callable[[Store], _Answer]) -> _Answer:
+        """The answer of one state: where that was collected meanwhile, the newest one is asked again."""
+        for _ in range(_TIMES - 1):
+            try:
+                return ask(self.store.view())
+            except Outdated:
+                self.store.refresh()
+        return ask(self.store.view())
 
     def close(self) -> None:
-        """Close the index; what was built or changed is committed already. Closing twice does no harm."""
+        """Close the index; what was built or changed is committed already. Closing twice does no harm.
+
+        Another thread that is searching gets a StoreError, or its answer.
+        """
         self.store.close()
 
     def __enter__(self) -> "Retriever":
@@ -192,9 +223,11 @@ class Retriever:
 
 def _search_device(device: str) -> str:
     """ "auto" is the GPU only where torch is in use already: finding out must not cost more than the search."""
-    torch = sys.modules.get("torch")
-    on_gpu = device == "cuda" or (device == "auto" and torch is not None and torch.cuda.is_available())
-    return "cuda" if on_gpu else "cpu"
+    if device == "auto" and "torch" in sys.modules:
+        import torch  # another thread may be half through importing it: this waits
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return "cuda" if device == "cuda" else "cpu"
 
 
 def _remembered(store: Store, device: str) -> Encoder:

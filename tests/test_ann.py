@@ -1,6 +1,7 @@
 """Approximate search: proposals are re-ranked by the truth, recall is measured, a damaged file is never believed."""
 
 import dataclasses
+import hashlib
 import json
 import sqlite3
 
@@ -224,6 +225,8 @@ def test_new_rows_are_found_at_once_and_merged_later(store, monkeypatch):
         assert store.search(new, 1).rows[:, 0].tolist() == list(range(COUNT, COUNT + 50))
         assert 3 not in store.search(ROWS[3:4], 5).rows
         assert reader.search(new, 1).rows[:, 0].tolist() == list(range(COUNT, COUNT + 50))  # on the state it opened
+        assert sorted(file.name for file in (store.path / "derived").iterdir()) == ["000001.faiss", "000002.faiss"]
+    store.remove_orphans()
     assert [file.name for file in (store.path / "derived").iterdir()] == ["000002.faiss"]
 
 
@@ -273,6 +276,39 @@ def test_a_damaged_file_is_not_believed(store, damage, monkeypatch):
         (problem,) = reader.verify()
         assert "derived/000001.faiss" in problem
         assert problem.endswith("`mmr index` makes it again")
+
+
+def resigned(store, content, **recorded):
+    """Put a file of another hand in place of the approximate index, with its own checksum recorded."""
+    (file,) = (store.path / "derived").iterdir()
+    file.write_bytes(content)
+    said = store.manifest["ann"] | {"sha256": hashlib.sha256(content).hexdigest(), **recorded}
+    store.set_manifest(ann=said)
+
+
+def made_by_faiss(ids, dim=DIM):
+    import faiss
+
+    index = faiss.index_factory(dim, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
+    rows = np.ascontiguousarray(ROWS[:, :dim])
+    index.train(rows)
+    index.add_with_ids(rows[: len(ids)], np.array(ids, np.int64))
+    return faiss.serialize_index(index).tobytes()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"damaged", lambda: made_by_faiss([-5]), lambda: made_by_faiss([COUNT]), lambda: made_by_faiss([2**62]),
+        lambda: made_by_faiss([1], dim=DIM // 2), lambda: made_by_faiss([1])[:-7],
+    ],
+)  # fmt: skip
+def test_a_file_of_another_hand_is_not_believed_for_its_checksum(store, content, monkeypatch):
+    resigned(store, content() if callable(content) else content)
+    asked = asked_of_faiss(monkeypatch)
+    with Store.open(store.path) as reader:
+        assert reader.search(ROWS[:5], 1).rows[:, 0].tolist() == list(range(5))
+        assert not asked
 
 
 def test_reading_leaves_faiss_as_it_was(store):

@@ -221,6 +221,7 @@ def test_diverse_answers_keep_their_scores(retriever):
 
 def test_a_picture_finds_its_captions(photos, toy):
     (photos / "red.txt").write_text("something red\n")
+    Image.new("RGB", (8, 8)).save(photos / "silent.png")
     (photos / "blue é.txt").write_text("a green field\n")
     with Retriever.build(str(photos), photos / ".mmr", toy)[0] as retriever:
         found = retriever.captions(str(photos / "red.png"), Asked(k=9))
@@ -232,7 +233,8 @@ def test_a_picture_finds_its_captions(photos, toy):
         below = retriever.captions("red", Asked(inside="more"))
         assert [(hit.uri, hit.caption) for hit in below] == [("more/green.jpg", "a green field")]
         with pytest.raises(BadRequest, match="has a caption"):
-            retriever.captions("red", Asked(where="uri == 'none'"))
+            retriever.captions("red", Asked(where="uri == 'silent.png'"))
+        assert retriever.captions("red", Asked(where="uri == 'none'")) == []
 
 
 # ---------------------------------------------------------------- duplicates
@@ -255,13 +257,37 @@ def test_groups_are_those_of_brute_force(count, seed, threshold, block):
         store.add(rows, [Record(str(i)) for i in range(count)])
         kept = stored.vectors(store, store.rows())
         found = near_duplicates.groups(store, threshold)
-    labels = graph.connected_components(kept @ kept.T >= threshold - 1e-6)[1] if count else []
-    expected = {tuple(np.flatnonzero(labels == label)) for label in labels}
-    assert {tuple(group.rows) for group in found} == {group for group in expected if len(group) > 1}
+    near = kept @ kept.T >= threshold - 1e-6
+    np.fill_diagonal(near, False)
+    members = [row for group in found for row in group.rows.tolist()]
+    assert sorted(members) == np.flatnonzero(near.any(1)).tolist() if count else not members  # each once, none is lost
+    labels = graph.connected_components(near)[1] if count else []
+    assert all(len(set(labels[group.rows])) == 1 for group in found)
     assert [len(group.rows) for group in found] == sorted((len(group.rows) for group in found), reverse=True)
     for group in found:
-        assert group.scores[0] == pytest.approx(1, abs=1e-6)
+        assert group.scores[0] == 1
+        assert group.scores.min() >= threshold - 2e-6
+        assert (np.diff(group.scores) <= 0).all()
         np.testing.assert_allclose(group.scores, kept[group.rows] @ kept[group.rows[0]], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "expected"),
+    [
+        ([0, 20, 40], [[1, 0, 2]]),  # a chain of three is the star of its middle
+        ([0, 20, 40, 60], [[1, 0], [2, 3]]),  # no end is left alone
+        ([0, 20, 40, 60, 80], [[1, 0, 2], [3, 4]]),
+        ([0, 5, 10, 30], [[2, 1, 0, 3]]),
+    ],
+)
+def test_a_chain_is_cut_so_that_each_is_near_to_the_first(tmp_path, degrees, expected):
+    at = np.deg2rad(degrees)
+    with Store.create(tmp_path / "i", 2) as store:
+        store.add(np.stack([np.cos(at), np.sin(at)], 1).astype(np.float32), [Record(str(i)) for i in range(len(at))])
+        found = near_duplicates.groups(store, float(np.cos(np.deg2rad(21))))
+    assert [sorted(group.rows.tolist()) for group in found] == sorted(map(sorted, expected))
+    for group in found:
+        np.testing.assert_allclose(group.scores, np.cos(at[group.rows] - at[group.rows[0]]), atol=1e-3)
 
 
 def test_identical_rows_are_found_at_a_threshold_of_1(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexes import Record, Store, filters
+from indexes import BadFilter, Record, Store, filters
 from retrieval import Retriever
 from retrieval.datatypes import Item
 from retrieval.exchange import import_into, open_collection
@@ -110,7 +110,9 @@ def test_hits_of_a_table_with_columns_of_such_names(tmp_path, monkeypatch):
         for name, value in {"inside": "yes", "video": "no", "key": "k1", "kind": "cat", "file": "f"}.items():
             assert len(retriever.search("red", where=f"{name} == '{value}'")) == 1
         assert retriever.search("red", where="key is null") == []
-        assert retriever.search("red", where="meta is not null or labels is not null") == []
+        for name in ("meta", "labels", "key.x"):
+            with pytest.raises(BadFilter, match=f"no item has a field `{name}`"):
+                retriever.search("red", where=f"{name} is not null")
     assert (hit.path, hit.kind, hit.within) == (str(tmp_path / "photos" / "one.png"), "picture", None)
     assert {name: hit.meta[name] for name in ("inside", "video", "kind")} == {
         "inside": "yes", "video": "no", "kind": "cat"

@@ -14,7 +14,7 @@ from indexes import NotAnIndex, Store, StoreError
 from retrieval import Retriever, find_index
 from retrieval.errors import MissingModel
 from retrieval.exchange import export, import_into, open_collection
-from retrieval.indexing.catalog import Identity, Imported, Origin, root_of
+from retrieval.indexing.catalog import AskedFor, Identity, Imported, Origin, root_of
 from retrieval.sources.registry import Options, open_items, parse_uri
 from toy import ToyEncoder
 
@@ -133,7 +133,7 @@ def test_an_origin_comes_back_from_the_manifest(root, scheme, roots, exclude, hi
 def test_what_is_left_out_is_said_of_folders_only(here):
     Path("t.csv").write_text("image\nphotos/one.png\n")
     table = Origin.of(parse_uri("t.csv", Options(exclude=("x",), include_hidden=True)), here / "i.mmr")
-    assert table == Origin(".", "csv")
+    assert table == Origin(".", "csv", asked=AskedFor(file="t.csv"))
     assert table.uri(here / "i.mmr") is None
     folders = Origin.of(parse_uri("photos", Options(exclude=("x",))), here / "i.mmr")
     assert folders == Origin("photos", "folder", exclude=("x",))

@@ -8,6 +8,7 @@ import tarfile
 import pytest
 from PIL import Image
 
+from indexes import Store
 from terminal import fails, lines, mmr
 
 
@@ -136,13 +137,32 @@ def test_ls_and_rm(trained, book, tmp_path):
         "uri": "001.png", "path": str(book / "001.png"), "caption": "one", "captions": ["one"], "kind": "picture",
         "inside": None, "fields": fields,
     }  # fmt: skip
-    assert mmr("ls", *index, "--in", "nowhere").exit_code == 1
-    assert not mmr("ls", *index, "--where", "year > 2010").stderr  # nothing is mistyped
-    for command in (("ls",), ("rm", "-y"), ("search", "one")):
-        none = mmr(*command, *index, "--where", "yeer > 2001 and year > 0")
-        assert (none.exit_code, none.stdout) == (1, "")
-        assert "no item has a field `yeer`: did you mean `year`?" in none.stderr
-    assert "no item has a field `zzz`: `mmr ls --json` shows" in mmr("ls", *index, "--where", "zzz = 1").stderr
+    for command in (("ls",), ("rm", "-y"), ("search", "one"), ("search", "one", "--captions"), ("dups",)):
+        for more, line in (
+            (("--in", "nowhere"), f"nothing of {index[1]} lies in nowhere: `mmr ls` shows the names there are\n"),
+            (
+                ("--where", "year > 2010"),
+                "no item meets --where 'year > 2010': `mmr fields` shows what fields there are",
+            ),
+            (("--where", "taken > 2010"), "no item meets --where"),  # a field of files, which none here has
+            (("--where", "uri != ''", "--in", "nowhere"), "lies in nowhere: `mmr ls`"),
+        ):
+            none = mmr(*command, *index, *more)
+            assert (none.exit_code, none.stdout) == (1, ""), none.output
+            assert len(none.stderr.splitlines()) == 1
+            assert line in none.stderr
+        unknown = mmr(*command, *index, "--where", "yeer > 2001 or year > 0")
+        fails(unknown, 2, "no item has a field `yeer`, only caption, height, uri, width, year: did you mean `year`?")
+    fails(mmr("ls", *index, "--where", "zzz = 1"), 2, "no item has a field `zzz`, only", "`mmr fields` shows")
+    assert "no two pictures are as near as 1" in mmr("dups", *index, "--threshold", 1).stderr
+
+    assert lines(mmr("fields", *index, "--json")) == [
+        {"field": "caption", "items": 2, "types": ["text"], "examples": ["one", "two"]},
+        {"field": "height", "items": 3, "types": ["number"], "examples": [48]},
+        {"field": "width", "items": 3, "types": ["number"], "examples": [48]},
+        {"field": "year", "items": 3, "types": ["number"], "examples": ["2001", "2002", "2003"]},
+    ]
+    assert mmr("fields", *index).stdout.splitlines()[3] == "year             3  number        '2001', '2002', '2003'"
 
     fails(mmr("rm", *index), 2, "say which items")
     fails(mmr("rm", "001.png", "--where", "year = 2001", *index), 2, "say which items")
@@ -179,3 +199,59 @@ def test_dups_are_copies(photos, trained):
     assert mmr("dups", "--threshold", 0.99999, *index).stdout.splitlines()[0] == "group 1: 2 pictures"
     assert mmr("dups", "--threshold", 0.99999, "--in", "more", *index).exit_code == 1
     fails(mmr("dups", "--threshold", 2, *index), 2, "no cosine")
+
+
+def test_an_empty_index_says_so(tmp_path, trained):
+    from retrieval import load_encoder
+    from retrieval.indexing.catalog import Identity
+
+    path = tmp_path / "i"
+    encoder = load_encoder(str(trained))
+    Store.create(path, encoder.dim, **Identity.of(encoder, path).entry()).close()
+    for command in (("ls",), ("rm", "-y", "--where", "year > 1"), ("search", "one"), ("dups",), ("fields",)):
+        none = mmr(*command, "--index", path)
+        assert (none.exit_code, none.stdout) == (1, ""), (command, none.output)
+        assert none.stderr == f"{path} is empty: index pictures into it with `mmr index FOLDER --index {path}`\n"
+
+
+def test_an_index_of_a_table_remembers_all_of_its_source(tmp_path, trained, book, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = book / "remembered.csv"
+    table.write_text("image,split\n001.png,a b\n002.png,c\n")
+    index = ("--index", tmp_path / "i")
+    assert mmr("index", f"csv:{table}?split=a b", *index, "--model", trained).exit_code == 0
+    held = json.loads(mmr("info", *index, "--json").stdout)
+    assert held["source"] == f"csv:{table}?split=a+b"
+    assert held["fields"] == {"height": [48], "split": ["a b"], "width": [48]}
+    assert "fields        height (48), split ('a b'), width (48) (all: mmr fields)" in mmr("info", *index).stdout
+    with table.open("a") as more:
+        more.write("003.png,a b\n004.png,c\n")
+    assert "new           1" in mmr("info", *index, "--check").stdout
+    renewed = mmr("index", *index)
+    assert renewed.exit_code == 0, renewed.output
+    assert "2 pictures (1 new, 0 changed, 0 moved, 0 removed, 1 as before, 0 skipped)" in renewed.stdout
+    with table.open("a") as more:
+        more.write("005.png,a b\n")
+    assert mmr("search", "a dog", "--update", *index).exit_code == 0
+    assert mmr("ls", *index).stdout == "001.png\n003.png\n005.png\n"
+    fails(mmr("index", book, *index), 2, f"is the index of csv:{table}?split=a+b, not of {book}: give another")
+    copy = tmp_path / "far" / "copy"
+    copy.parent.mkdir()
+    assert mmr("snapshot", copy, *index).exit_code == 0
+    assert json.loads(mmr("info", "--index", copy, "--json").stdout)["source"] == f"csv:{table}?split=a+b"
+
+
+def test_an_index_that_does_not_say_what_it_is_of_asks_for_it_once(tmp_path, trained, book):
+    table = book / "older.csv"
+    table.write_text("image\n001.png\n")
+    index = ("--index", tmp_path / "i")
+    assert mmr("index", table, *index, "--model", trained).exit_code == 0
+    with Store.open(tmp_path / "i", write=True) as store:
+        store.set_manifest(asked=None)  # as older versions wrote it
+    for words in (("index",), ("search", "a dog", "--update")):
+        fails(mmr(*words, *index), 2, "does not say what it is of: name it, as in `mmr index SOURCE --index")
+    assert mmr("index", table, *index).exit_code == 0
+    assert mmr("index", *index).exit_code == 0
+    with Store.open(tmp_path / "i", write=True) as store:
+        store.set_manifest(asked={"file": 3, "where": [1]})
+    fails(mmr("index", *index), 3, "does not say what it is of (", "index again")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from indexes import Store
 from terminal import fails, lines, mmr
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,3 +161,18 @@ def test_ctrl_c_while_indexing_loses_nothing(photos, trained, monkeypatch):
         patch.setattr(Store, "add", interrupted)
         fails(mmr("index", photos, "--model", trained), 130, "interrupted", "run the same command again")
     assert mmr("index", photos).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("index", ".", "--recall"), ("models", "--prune", "--days"), ("dups", "--threshold")],
+)
+@pytest.mark.parametrize("number", ["nan", "-inf"])
+def test_a_number_that_is_none_passes_no_bounds(words, number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "i").mkdir()
+    Store.create(tmp_path / "i" / ".mmr", dim=4).close()
+    monkeypatch.chdir(tmp_path / "i")
+    result = mmr(*words[:-1], f"{words[-1]}={number}")
+    assert result.exit_code == 2, result.output
+    assert "greater" in result.output or "less" in result.output or "is no cosine" in result.output

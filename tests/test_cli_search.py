@@ -144,7 +144,8 @@ def test_queries_of_a_file(indexed, tmp_path):
     assert lines(piped) == found
     table = mmr("search", "--index", indexed, "-k", 2, "--queries", tmp_path / "q.txt").stdout.splitlines()
     assert (table[0], table[3], len(table)) == ("a dog", "two cats - a dog", 6)
-    fails(mmr(*asked, tmp_path / "none"), 2, "no such file", "--queries")
+    fails(mmr(*asked, tmp_path / "none"), 2, "No such file", "--queries")
+    fails(mmr(*asked, tmp_path), 2, "Is a directory", "--queries")
     fails(mmr(*asked, tmp_path / "q.txt", "a", "query"), 2, "give one")
     fails(mmr(*asked, tmp_path / "q.txt", "--open"), 2, "for one query")
     (tmp_path / "bad.txt").write_text("a dog\na +\n")
@@ -223,3 +224,41 @@ def test_a_preview_draws_what_can_be_read(photos, capsys, monkeypatch):
     assert [size for size, _ in drawn] == [(20, 10)]
     assert "(picture)" in said.out
     assert said.err == "x: no such file\n"
+
+
+def test_crafted_queries_are_one_line_each_before_any_answer(indexed, tmp_path, monkeypatch):
+    from cli.commands import searching
+
+    file = tmp_path / "q.txt"
+    asked = ("search", "--index", str(indexed), "-k", "2", "--json", "--queries", file)
+    for content, message in (
+        (b"a dog\n\xe9t\xe9\n", "line 2 of"), (b"a dog\n" * 300 + b"-2:dog\n", "line 301 of"),
+        (b"a" * 20_000, "20000 letters"), (b"9" * 400 + b":dog", "a weight of that size"), (b"dog + + cat", "nothing"),
+    ):  # fmt: skip
+        file.write_bytes(content)
+        fails(mmr(*asked), 2, message)
+    file.write_bytes("a dog\r\na\u2028cat\x0b\0\r".encode("utf-16"))
+    assert [hit["query"] for hit in lines(mmr(*asked))] == ["a dog"] * 2 + ["a\u2028cat\x0b\0"] * 2
+    monkeypatch.setattr(searching, "_MOST", 9)
+    file.write_text("a dog and")
+    assert mmr(*asked).exit_code == 0
+    file.write_text("a dog and ")
+    fails(mmr(*asked), 2, "more than", "ask in parts")
+
+
+@pytest.mark.parametrize("limit", ["--min-score", "--min-confidence", "--diverse"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf"])
+def test_a_limit_that_is_no_number_is_wrong_usage(indexed, limit, number):
+    fails(mmr("search", "a dog", "--index", indexed, f"{limit}={number}"), 2, f"{limit} {number} is", "give")
+
+
+def test_a_huge_k_gives_what_there_is(indexed):
+    for more in ((), ("--diverse", 0.5)):
+        assert len(lines(mmr("search", "a dog", "--index", indexed, "-k", 10**30, "--json", *more))) == 60
+
+
+def test_a_sum_in_quotes_is_searched_for_and_said(indexed):
+    found = mmr("search", "a dog - a cat", "--index", indexed, "-k", 1, "--json")
+    assert len(lines(found)) == 1
+    assert "a sum is written mmr search 'a dog' - 'a cat'" in found.stderr
+    assert "a sum" not in mmr("search", "a dog", "-", "a cat", "--index", indexed, "-k", 1, "--json").stderr

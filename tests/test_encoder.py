@@ -1,6 +1,7 @@
 """Encoders: what is saved is what is loaded, open_clip's own vectors, clear errors where weights are missing."""
 
 import json
+import unicodedata
 
 import numpy as np
 import open_clip
@@ -221,3 +222,55 @@ def test_tokens_of_any_script_come_back_from_json():
     assert len(rows[-1]) == 8  # cut to the context
     assert all(PAD not in row for row in rows)
     assert tokenizer([""]).shape == (1, 1)
+
+
+PAIRS = [
+    ("ガラス", "カラス"),  # glass, crow
+    ("パン", "ハン"),  # bread, a seal
+    ("फल", "फूल"),  # fruit, flower
+    ("दिन", "दीन"),  # day, poor
+    ("ม้า", "มา"),  # horse, come
+    ("หมา", "หม่า"),
+    ("bơ", "bò"),  # butter, cow
+    ("dừa", "dứa"),  # coconut, pineapple
+    ("schon", "schön"),
+    ("סֵפֶר", "סַפָּר"),  # book, barber
+    ("عِلْم", "عَلَم"),  # science, flag
+]
+
+
+def spelled(text):
+    """The ways in which Unicode spells a text that people see as one."""
+    return [unicodedata.normalize(form, text) for form in ("NFC", "NFD", "NFKC", "NFKD")]
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS)
+def test_letters_keep_their_marks_however_they_are_spelled(one, other):
+    for captions in ([one, other] * 3, ["a dog"] * 3):
+        tokenizer = CaptionTokenizer.learn(captions, 500, 32)
+        rows = [tokenizer.rows(spelled(text)) for text in (one, other)]
+        assert all(row == same[0] for same in rows for row in same)
+        assert rows[0][0] != rows[1][0]
+
+
+def test_forms_and_case_and_the_colour_of_an_emoji_make_no_difference():
+    tokenizer = CaptionTokenizer.learn(["a dog"] * 3, 300, 64)
+    for one, other in (
+        ("ｶﾞﾗｽ", "ガラス"),
+        ("ＤＯＧ", "dog"),
+        ("ÉCOLE", "e\u0301cole"),
+        ("❤\ufe0f", "❤"),
+        ("İ", "i\u0307"),
+    ):
+        assert tokenizer.rows([one]) == tokenizer.rows([other])
+
+
+def test_a_run_that_learned_without_marks_goes_on_so():
+    old = json.loads(CaptionTokenizer.learn(["a dog"] * 3, 300, 32).to_json())
+    old["normalizer"] = {
+        "type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": True,
+        "lowercase": True,
+    }  # fmt: skip
+    again = CaptionTokenizer.from_json(json.dumps(old), 32)
+    assert again.rows(["ガラス"]) == again.rows(["カラス"])
+    assert json.loads(again.to_json())["normalizer"] == old["normalizer"]

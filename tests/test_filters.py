@@ -23,6 +23,7 @@ def matching(where, records=RECORDS, inside=("meta",), **how):
     """The numbers of the records that the database lets through."""
     condition = filters.parse(where, inside, **how)
     database = sqlite3.connect(":memory:")
+    filters.teach(database)
     database.execute("CREATE TABLE items (row INTEGER PRIMARY KEY, fields TEXT)")
     database.executemany("INSERT INTO items VALUES (?, ?)", [(i, json.dumps(r)) for i, r in enumerate(records)])
     found = database.execute(f"SELECT row FROM items WHERE {condition.sql} ORDER BY row", condition.values)
@@ -65,6 +66,26 @@ def matching(where, records=RECORDS, inside=("meta",), **how):
         ("taken < 2024-06-01", []),
         ("year >= 2011 and year < 2012", [0]),
         ("nothing == 1", []),
+        ("taken == 2024-06", [3]),
+        ("taken == 2024-06-01 and taken <= 2024-06-01 and not taken > 2024-06-01", [3]),
+        ("taken != 2024-06-01", []),
+        ("taken in (2024-06-01, 2023-01)", [3]),
+        ("taken between 2024-05 and 2024-06", [3]),
+        ("taken between 2024-06-02 and 2024-07", []),
+        ("taken between '2024-06-01' and '2024-06-02'", [3]),
+        ("year between 2011 and 2012", [0, 1]),
+        ("year between 1999.5 and 2011 and colour == 'Red'", [0]),
+        ("year NOT BETWEEN 2011 AND 2012", [2, 3]),
+        ("year between 2012 and 2011", []),
+        ("price between 0 and 100", [0]),
+        ("colour like 'r%'", [0, 2]),
+        ("colour like '%BLUE'", [1]),
+        ("colour like 're_'", [0]),
+        ("colour like 'red'", [0]),
+        ("colour not like '%blue'", [0, 2, 3]),
+        ("year like '20__'", [0, 1]),
+        ("nothing like '%'", []),
+        ("caption not contains 'dog'", [0, 1, 3]),
     ],
 )
 def test_by_hand(where, expected):
@@ -80,7 +101,11 @@ def test_by_hand(where, expected):
         ("colour == Red", "write it in quotes, 'Red', at position 11"),
         ("(year > 1", "`)` is expected at position 10"),
         ("year in 3", "`(` is expected at position 9"),
-        ("year not 3", "`in` is expected at position 10"),
+        ("year not 3", "`in` is expected (or like, between, contains) at position 10"),
+        ("year between 3", "`and` is expected at position 15"),
+        ("year between 3 or 4", "`and` is expected at position 16"),
+        ("year like", "a value is expected at position 10"),
+        (f"year like '{'%a' * 501}'", "a pattern of more than 1000 letters at position 11"),
         ("year > 1; DROP TABLE items", "an operator is expected at position 9"),
         ("__import__('os').system('x')", "is expected at position 17"),
         ("(" * 80 + "a" + ")" * 80, "no more parentheses"),
@@ -91,6 +116,42 @@ def test_what_cannot_be_read_is_said_with_its_place(where, message):
         filters.parse(where)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_names_are_those_of_any_script_and_of_any_table():
+    records = [
+        {
+            "uri": "a",
+            "meta": {"सीज़न": "गर्मी", "ราคาน้ำ": 3, "base colour": 1, "like": 2, "between": 5, "a.b": 1, "caf\u00e9": 1},
+        },
+        {"uri": "b", "meta": {"cafe\u0301": 1}},
+    ]
+    for where in (
+        "सीज़न == 'गर्मी'", "ราคาน้ำ > 2", "`base colour` == 1", "like == 2", "between between 4 and 6", "`like` = 2",
+        "a.b == 1", "like like '2' and not in_", "`base colour`=1 and(like=2)",
+    ):  # fmt: skip
+        assert matching(where, records) == [0], where
+    for where in ("caf\u00e9 == 1", "cafe\u0301 == 1"):
+        assert matching(where, records) == [0, 1]
+
+
+def test_letters_of_any_script_in_any_case_and_any_spelling():
+    captions = ["ÉTÉ à la PLAGE", "e\u0301te\u0301 STRASSE", "ete", "ガラス", "カラス"]
+    records = [{"uri": str(number), "caption": caption} for number, caption in enumerate(captions)]
+    assert matching("caption contains 'été'", records) == [0, 1]
+    assert matching("caption like 'e\u0301t_%'", records) == [0, 1]
+    assert matching("caption contains 'straße'", records) == [1]
+    assert matching("caption contains 'ガラス'", records) == [3]
+    assert matching("caption contains 'カ\u3099ラス'", records) == [3]
+
+
+def test_odd_bytes_in_records_and_expressions_stop_nothing():
+    records = [{"uri": "a\udcff.jpg"}, {"uri": "b.jpg"}]
+    assert matching("uri contains '.JPG'", records) == [0, 1]
+    assert matching("uri like 'a%'", records) == [0]
+    for where in ("uri == 'a\udcff.jpg'", "`a\udcff` = 1", "uri contains '\udcff'"):
+        with pytest.raises(BadFilter, match="no text"):
+            matching(where, records)
 
 
 @given(st.text(max_size=40))

@@ -31,24 +31,26 @@ class IndexRequest:
     local_urls: bool = False
 
     def uri(self, recorded: Uri | None, whole: bool) -> Uri:
-        """The source. recorded: what the index that is there is of, if it is of folders. Raises BadRequest.
+        """The source. recorded: what the index that is there is of, as far as it says. Raises BadRequest.
 
         whole: of an index of several folders all are meant.
         """
         before = recorded.options if recorded else Options()
         exclude = before.exclude if self.exclude is None else tuple(glob for glob in self.exclude if glob.strip())
         hidden = before.include_hidden if self.include_hidden is None else self.include_hidden
-        options = Options(exclude, hidden, self.urls, self.local_urls)
+        urls = self.urls or (before.urls and not self.sources)  # to name a source is to say anew what it may do
+        options = Options(exclude, hidden, urls, self.local_urls)
         uri = parse_uri(self.sources or recorded or ".", options)
         return uri if self.only else roots.seen_from(recorded, uri, whole)
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What an index that is there remembers: the name of its encoder, and its folders."""
+    """What an index that is there remembers: the name of its encoder, and its source. silent: it does not say which."""
 
     encoder: str | None = None
     uri: Uri | None = None
+    silent: bool = False
 
 
 def run(
@@ -59,9 +61,13 @@ def run(
     budget = None if memory is None else _bytes(memory)
     path = index_dir or _place(asked.sources)
     known = _known(path)
+    if known.silent and not asked.sources:
+        raise BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")
     uri = asked.uri(known.uri, whole=model is not None)
     if known.uri and asked.exclude is None and uri.options.exclude:
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
+    if uri.options.urls and not asked.urls:
+        show.note("pictures are fetched from their URLs as before (--urls)")
     told, report = _build(
         uri, path, model or known.encoder or DEFAULT, device, recall=recall, memory=budget, only=asked.only,
         another_encoder=model is not None,
@@ -97,8 +103,9 @@ def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[st
 
 
 def _told(path: Path, retriever: Retriever, report: IndexReport) -> str:
+    renewed = f"{report.renewed} renewed, " if report.renewed else ""  # other words of the same pictures: seldom any
     return (
-        f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, "
+        f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, {renewed}"
         f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, "
         f"{len(report.skipped or ())} skipped)"
     )
@@ -128,6 +135,7 @@ def _known(path: Path) -> _Known:
         return _Known()
     try:
         with Store.open(path) as store:
-            return _Known(Identity.required(store).where(path), roots.recorded(store))
+            uri = roots.source(store)
+            return _Known(Identity.required(store).where(path), uri, silent=uri is None)
     except NotAnIndex:
         return _Known()  # Retriever.build says what is wrong

@@ -1,4 +1,4 @@
-"""`mmr ls`, `mmr rm`, `mmr dups`: what an index holds, taking items out of it, and what it holds twice."""
+"""`mmr ls`, `fields`, `rm`, `dups`: what an index holds, taking items out of it, and what it holds twice."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from cli.output.hits import nearby
 from indexes import Condition, Record, Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
-from retrieval.indexing import stored
+from retrieval.indexing import field_table, stored
 from retrieval.indexing.cards import Card
 from retrieval.search import filters
 from retrieval.sources import within
@@ -39,8 +39,8 @@ def ls(
                 show.out(json.dumps(_told(store, record)))
             else:
                 show.out(_line(record) if details else uri)
-        if empty and (mistyped := filters.unknown_fields(store, where)):
-            show.note(mistyped)
+        if empty:
+            show.note(filters.nothing(store, where, inside))
     return show.NONE if empty else show.OK
 
 
@@ -64,6 +64,23 @@ def _line(record: Record) -> str:
     return "  ".join([card.uri, *card.captions, *others])
 
 
+def fields(index_dir: Path | None, as_json: bool) -> int:
+    """Show the fields of the items, with types and examples; the exit code."""
+    with Store.open(index_dir or find_index()) as store:
+        found = field_table.table(store)
+        if not found:
+            show.note(filters.nothing(store) or f"no item of {store.path} has a field")
+    width = max((len(one.name) for one in found), default=0)
+    for one in found:
+        if as_json:
+            told = {"field": one.name, "items": one.items, "types": one.types, "examples": one.examples}
+            show.out(json.dumps(told))
+        else:
+            shown = ", ".join(repr(each) if isinstance(each, str) else json.dumps(each) for each in one.examples)
+            show.out(f"{one.name:<{width}}  {one.items:>9,}  {' or '.join(one.types):<12}  {shown}")
+    return show.OK if found else show.NONE
+
+
 # ---------------------------------------------------------------- rm
 
 
@@ -76,8 +93,7 @@ def rm(index_dir: Path | None, names: Sequence[str], where: str | None, inside: 
         found = store.rows(filters.condition(store, where, inside)) if not names else stored.named(store, names)
         ids = list(dict.fromkeys(record.id for record in store.records(found)))
         if not ids:
-            if mistyped := filters.unknown_fields(store, where):
-                show.note(mistyped)
+            show.note(filters.nothing(store, where, inside))
             return show.NONE
         if not (sure or _agreed(f"remove {len(ids)} of {len(store)} items from {path}? Their files stay.")):
             show.note("nothing was removed")
@@ -118,6 +134,9 @@ def dups(index_dir: Path | None, threshold: float, where: str | None, inside: st
             else:
                 lines = [f"{item['score']:6.3f}  {nearby(item['path'], item['uri'])}" for item in items]
                 show.out("\n".join([f"group {number}: {len(items)} pictures", *lines]))
+        if not found:
+            alone = f"no two pictures are as near as {threshold:g}: give a lower --threshold"
+            show.note(filters.nothing(store, where, inside) or alone)
     return show.OK if found else show.NONE
 
 

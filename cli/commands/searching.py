@@ -1,9 +1,11 @@
 """`mmr search`: from parsed words to one call of the Retriever, and its answers in every form."""
 
+import codecs
 import itertools
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from retrieval.search import filters, query
 from retrieval.search.answers import Asked
 
 _TOGETHER = 256  # queries of a file that are asked at once
+_MOST = 256 << 20  # bytes of such a file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,9 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     """Search and show; the exit code. queries: a file of them, in place of words."""
     if queries and words:
         raise BadRequest("a query and --queries are two: give one of them")
+    given = list(_asked(words, queries))
+    if hint := "" if queries else query.signs_inside(words):
+        show.note(hint)
     output.check(many=bool(queries))
     write = preview_writer if output.preview else hits.Writer(output.form, many=bool(queries))
     sections = []
@@ -72,29 +78,34 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     if place.update:
         _update(path, place)
     with Retriever.open(path, _given(place.model, place.device), place.device) as retriever:
-        for title, given, found in _answers(retriever, _asked(words, queries), asked, place.captions):
+        for title, one, found in _answers(retriever, iter(given), asked, place.captions):
             write(title, found)
-            pictures = tuple(query.files(query.parse(given)))
+            pictures = tuple(query.files(query.parse(one)))
             sections.append(sheet.Section(title, found, pictures=pictures, root=catalog.root_of(retriever.store)))
         _keep(sections, output)
         if not (place.update or output.quiet or queries or output.form != "table"):
             _say_what_is_new(retriever.store)
         if any(section.hits for section in sections):
             return show.OK
-        if mistyped := filters.unknown_fields(retriever.store, asked.where):
-            show.note(mistyped)
-    if asked.min_confidence is not None or asked.min_score is not None:
-        show.note("no good match")
+        show.note(filters.nothing(retriever.store, asked.where, asked.inside) or _why_none(bool(given), asked))
     return show.NONE
+
+
+def _why_none(queries: bool, asked: Asked) -> str:
+    """Where there are items to answer with."""
+    if not queries:
+        return "there is no query: write one a line into the file of --queries"
+    if asked.min_confidence is not None or asked.min_score is not None:
+        return "no good match"
+    return "nothing but what was asked with"
 
 
 def _update(path: Path, place: Place) -> None:
     """Index what is new or changed; an encoder is loaded only where something is."""
     with Store.open(path) as store:
-        uri = roots.recorded(store)
+        uri = roots.source(store)
         if uri is None:
-            was = catalog.Origin.recorded(store).scheme
-            raise BadRequest(f"{path} is of a source ({was}) that it cannot find again: run `mmr index SOURCE`")
+            raise BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")
         since = changes.count(store, uri)
     if since:
         from cli.commands import indexing
@@ -120,6 +131,7 @@ def preview_writer(title: str, found: Sequence[Hit]) -> None:
 def _asked(words: Sequence[str], queries: str | None) -> Iterator[tuple[str, Sequence[str]]]:
     """(title, arguments) of each query. In a file the arguments of a line stand between single spaces."""
     if queries is None:
+        query.parse(words)
         yield " ".join(words), words
         return
     for number, line in enumerate(_lines(queries), 1):
@@ -133,12 +145,21 @@ def _asked(words: Sequence[str], queries: str | None) -> Iterator[tuple[str, Seq
 
 
 def _lines(file: str) -> list[str]:
-    if file == "-":
-        return sys.stdin.read().splitlines()
+    """The lines of a file, or of stdin; what else Unicode ends lines with may stand in a query."""
     try:
-        return Path(file).read_text("utf-8-sig", "replace").splitlines()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise BadRequest(f"no such file: {file}: check --queries") from error
+        with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as opened:
+            content = opened.read(_MOST + 1)
+    except OSError as error:
+        raise BadRequest(f"{file} cannot be read ({error.strerror or error}): check --queries") from error
+    if len(content) > _MOST:
+        raise BadRequest(f"{file} holds more than {_MOST >> 20} MiB of queries: ask in parts")
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        number = content.count(b"\n", 0, error.start) + 1
+        raise BadRequest(f"line {number} of {file} is no UTF-8: save it as UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
 def _answers(

@@ -7,8 +7,10 @@ from cli.output import show
 from indexes import Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
-from retrieval.indexing import changes, roots, snapshot
+from retrieval.indexing import changes, field_table, roots, snapshot
 from retrieval.indexing.catalog import Identity, Imported, Origin
+
+_LOOKED_AT, _SHOWN = 200, 8  # items that the fields are taken of, and fields that are shown
 
 
 def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
@@ -20,18 +22,28 @@ def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
             "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder and encoder.name,
             "fingerprint": encoder and encoder.fingerprint, **_source(store), "generation": store.generation,
             **_imported(store), **_approximate(store), **(_beside(store) if check else {}),
+            "fields": {one.name: one.examples for one in field_table.table(store, _LOOKED_AT)},
         }  # fmt: skip
     if as_json:
         show.out(json.dumps(held))
     else:
         for name, value in held.items():
             shown = "unknown: as imported" if name == "fingerprint" and value is None else value
+            if name == "fields":
+                shown = f"{_in_words(value)} (all: mmr fields)"
             show.out(f"{name:<14}{shown:,}" if isinstance(shown, int) else f"{name:<14}{shown}")
     return show.OK
 
 
+def _in_words(fields: dict[str, list]) -> str:
+    parts = [f"{name} ({examples[0]!r})" if examples else name for name, examples in fields.items()]
+    return ", ".join(parts[:_SHOWN]) + (", ..." if len(parts) > _SHOWN else "") if parts else "none"
+
+
 def _source(store: Store) -> dict:
     uri, origin = roots.recorded(store), Origin.recorded(store)
+    if origin.asked is not None and (asked := origin.source(store.path)):
+        return {"source": asked.text} | ({"urls": "fetched"} if asked.options.urls else {})
     if uri is None or not (uri.roots or uri.options.exclude):
         return {"source": origin.root or origin.scheme}
     left_out = {"left out": ", ".join(uri.options.exclude)} if uri.options.exclude else {}
@@ -39,11 +51,11 @@ def _source(store: Store) -> dict:
 
 
 def _beside(store: Store) -> dict:
-    uri = roots.recorded(store)
+    uri = roots.source(store)
     if uri is None:
-        raise BadRequest(f"{store.path} is not of folders: `mmr index SOURCE` says what is new")
+        raise BadRequest(f"{store.path} does not say what it is of: `mmr index SOURCE` says what is new")
     found = changes.count(store, uri)
-    return {"new": found.new, "changed": found.changed, "gone": found.gone}
+    return {"new": found.new, "changed": found.changed, "renewed": found.renewed, "gone": found.gone}
 
 
 def _imported(store: Store) -> dict:

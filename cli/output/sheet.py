@@ -3,9 +3,11 @@
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from indexes import durable
 from retrieval.datatypes import Hit
@@ -55,9 +57,7 @@ def write(path: Path, title: str, sections: Sequence[Section], preformatted: str
 
 
 def _section(section: Section) -> str:
-    pictures = "".join(
-        f'<img alt="the query" src="{_thumbnail(path.name, None, path.parent)}">' for path in section.pictures
-    )
+    pictures = "".join(f'<img alt="the query" src="{_of_query(path)}">' for path in section.pictures)
     note = f"<p>{html.escape(section.note)}</p>" if section.note else ""
     figures = "".join(_figure(hit, section.root) for hit in section.hits)
     return f'<h2>{html.escape(section.query)}{pictures}</h2>{note}<div class="hits">{figures}</div>'
@@ -78,8 +78,18 @@ def _thumbnail(uri: str, place: Within | None, root: Path | str | None, kind: st
     """The picture of an item as a data URI; an empty one where it cannot be read any more."""
     from retrieval.sources import reopen
 
+    return _as_data(lambda: reopen.open_again(uri, place, root, at_least=_SIDE, kind=kind))
+
+
+def _of_query(path: Path) -> str:
+    from retrieval.images import load
+
+    return _as_data(lambda: load.look(path, 1, _SIDE)[0])
+
+
+def _as_data(open_it: Callable[[], Image.Image]) -> str:
     try:
-        image = reopen.open_again(uri, place, root, at_least=_SIDE, kind=kind)
+        image = open_it()
     except ImageError:
         return ""
     image.thumbnail((_SIDE, _SIDE))

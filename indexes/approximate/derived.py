@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexes import forks
 from indexes.approximate.recorded import Recorded
 from indexes.errors import Damaged
 from indexes.segments import Neighbors, Segment
 
 if TYPE_CHECKING:
     from indexes.approximate.ann import Ann
+
+
+_reading = forks.Lock()  # of files: once for all threads; FAISS's limits are the whole process's
 
 
 class Derived:
@@ -41,17 +45,19 @@ class Derived:
         """The approximate index, read and checked when it is first needed; None where there is none to believe."""
         if self.recorded is None:
             return None
-        if self.recorded.sha256 not in self._read:
-            self._read.clear()
-            self._read[self.recorded.sha256] = self._believed(self.recorded)
-        return self._read[self.recorded.sha256]
+        with _reading:
+            if self.recorded.sha256 not in self._read:
+                believed = self._believed(self.recorded)
+                self._read.clear()
+                self._read[self.recorded.sha256] = believed
+            return self._read[self.recorded.sha256]
 
     def _believed(self, recorded: Recorded) -> "Ann | None":
         from indexes.approximate import ann, ann_file
 
         try:
             file = file_of(self._path, recorded.number)
-            index, reduction = ann_file.read(file, recorded.sha256, recorded.spec, self._dim)
+            index, reduction = ann_file.read(file, recorded, self._dim)
         except Damaged:
             return None
         return ann.Ann(index, recorded.spec, recorded.rows_below, list(recorded.points), reduction, recorded.rows_from)
@@ -100,10 +106,20 @@ class Derived:
         """The files that the manifest names."""
         return {file_of(self._path, self.recorded.number)} if self.recorded else set()
 
+    @property
+    def number(self) -> int:
+        """That of the file; 0 where there is none."""
+        return self.recorded.number if self.recorded else 0
+
 
 def file_of(path: Path, number: int) -> Path:
     """The file of that number in the store at `path`."""
     return path / "derived" / f"{number:06d}.faiss"
+
+
+def files_from(path: Path, number: int) -> set[Path]:
+    """The files of that number and later ones in the store at `path`."""
+    return {file for file in (path / "derived").glob("*.faiss") if file.stem.isdecimal() and int(file.stem) >= number}
 
 
 def next_number(path: Path) -> int:

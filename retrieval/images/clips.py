@@ -9,10 +9,16 @@ from PIL import Image
 
 from retrieval.errors import ImageError
 from retrieval.images.exif import Fields
+from retrieval.images.pixels import is_still
 
 _MAX_PIXELS = 40_000_000  # of a frame
 _MAX_FRAMES = 20_000  # decoded at most to reach the frames that are wanted
 _FORMATS = {"mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "asf", "flv", "mpeg", "mpegts", "ogg"}
+
+HEAD = 512  # bytes of a file by which a clip is told
+_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}  # that MP4 and QuickTime start with
+_MAGIC = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\0\0\1\xba", b"\0\0\1\xb3", b"0&\xb2u\x8ef\xcf\x11", b"OggS")
+_PACKETS = ((0, 188), (4, 192))  # of MPEG-TS: where the first starts, and after how many bytes the next does
 
 
 class Clip(NamedTuple):
@@ -20,6 +26,18 @@ class Clip(NamedTuple):
 
     frames: list[Image.Image]
     fields: Fields
+
+
+def is_clip(head: bytes) -> bool:
+    """Is it a clip, by the first HEAD bytes of a file?"""
+    if head[4:8] in _BOXES:
+        return not is_still(head)
+    in_packets = any(head[at : at + 1] == head[at + size : at + size + 1] == b"G" for at, size in _PACKETS)
+    return (
+        head.startswith(_MAGIC)
+        or (head[:4] == b"RIFF" and head[8:12] == b"AVI ")
+        or (in_packets and not head.startswith(b"GIF8"))
+    )
 
 
 def clip_here(content: Path | bytes, count: int, at_least: int | None) -> Clip:

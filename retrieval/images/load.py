@@ -15,9 +15,9 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from retrieval.datatypes import Item, Picture
-from retrieval.errors import ImageError
+from retrieval.errors import ImageError, NeedsLibrary
 from retrieval.images import guard, kinds, raw
-from retrieval.images.clips import Clip
+from retrieval.images.clips import HEAD, Clip, is_clip
 from retrieval.images.exif import Fields
 from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, reason_of
 
@@ -48,6 +48,23 @@ def decode_with_fields(content: Path | bytes, at_least: int | None = None, name:
     except OSError as error:
         raise ImageError(reason_of(error)) from error
     return guard.decode_guarded(content, at_least)
+
+
+def look(content: Path | bytes, count: int, at_least: int | None = None) -> Sequence[Image.Image]:
+    """What a file shows, whatever it is called: a picture, or up to `count` frames of a clip.
+
+    Raises ImageError with the reason.
+    """
+    with _open(content) as file:
+        head = file.read(HEAD)
+    if is_clip(head):
+        return frames(content, count, at_least)
+    try:
+        return [decode(content, at_least)]
+    except ImageError:
+        if isinstance(content, bytes) or kinds.kind(content) != "clip":
+            raise
+        return frames(content, count, at_least)
 
 
 class Loaded(NamedTuple):
@@ -139,7 +156,7 @@ def frames(content: Path | bytes, count: int = 8, at_least: int | None = None) -
 def clip(content: Path | bytes, count: int = 8, at_least: int | None = None) -> Clip:
     """`frames`, and the fields of the file; it is opened once. Raises ImageError with the reason."""
     if find_spec("av") is None:
-        raise ImageError("clips need one more library: pip install 'mmr[video]'")
+        raise NeedsLibrary("clips need one more library: pip install 'mmr[video]'")
     if isinstance(content, Path) and not content.is_file():
         raise ImageError("no such file")
     return Clip(*guard.ask({"kind": "clip", "count": count, "at_least": at_least}, content))

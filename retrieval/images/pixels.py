@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
-from retrieval.errors import ImageError
+from retrieval.errors import ImageError, NeedsLibrary
 from retrieval.images import exif
 
 MAX_PIXELS = 200_000_000  # above this a picture is taken for a bomb
@@ -51,14 +51,26 @@ def kind_of(head: bytes) -> str:
         if head.startswith(magic) and name in formats() and (name != "WEBP" or head[8:12] == b"WEBP"):
             return name
     if head[4:8] == b"ftyp" and is_heif(head) and find_spec("pillow_heif") is None:
-        raise ImageError("HEIC needs one more library: pip install 'mmr[heic]'")
+        raise NeedsLibrary("HEIC needs one more library: pip install 'mmr[heic]'")
     return "guarded"
 
 
 def is_heif(head: bytes) -> bool:
     """True for the first bytes of a HEIC or HEIF file, other than AVIF."""
-    brands = [head[8:12], *(head[at : at + 4] for at in range(16, min(64, int.from_bytes(head[:4], "big")), 4))]
-    return head[4:8] == b"ftyp" and b"avif" not in brands and any(brand in _HEIF_BRANDS for brand in brands)
+    brands = brands_of(head)
+    return b"avif" not in brands and any(brand in _HEIF_BRANDS for brand in brands)
+
+
+def brands_of(head: bytes) -> list[bytes]:
+    """What the first bytes of a file of the MP4 family say that it is, b"avif" say; nothing for any other file."""
+    if head[4:8] != b"ftyp":
+        return []
+    return [head[8:12], *(head[at : at + 4] for at in range(16, min(64, int.from_bytes(head[:4], "big")), 4))]
+
+
+def is_still(head: bytes) -> bool:
+    """True for the first bytes of a picture of the MP4 family: HEIC, HEIF, AVIF."""
+    return is_heif(head) or not {b"avif", b"avis"}.isdisjoint(brands_of(head))
 
 
 # ---------------------------------------------------------------- decoding, in this process

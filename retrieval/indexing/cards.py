@@ -19,7 +19,11 @@ from retrieval.sources.within import Within
 
 _EDGE = 1 << 16  # bytes at each end of a file: with its size they tell photographs apart
 # What older versions kept in `meta` beside what the source said.
-_OF_FILES = frozenset(("taken", "camera", "latitude", "longitude", "width", "height", "seconds", "video"))
+_READ = fields.OF_FILES - {
+    "folder",
+    "size",
+    "modified",
+}  # what was read out of a file, beside what is seen from without
 _PREDICTED = "predicted_"
 
 
@@ -89,7 +93,7 @@ def _of_older(uri: str, captions: tuple[str, ...], meta: dict[str, Any], key: st
     place = within.from_json(meta.get(INSIDE))
     rest = {name: value for name, value in meta.items() if not (place and name == INSIDE)}
     labels = {name: rest.pop(name) for name in list(rest) if name.startswith(_PREDICTED)}
-    read = {name: rest.pop(name) for name in list(rest) if name in _OF_FILES}
+    read = {name: rest.pop(name) for name in list(rest) if name in _READ}
     return Card(uri, captions, rest, key, "picture" if place else kinds.kind(Path(uri)), place, read, labels)
 
 

@@ -6,17 +6,19 @@
     root       Origin.root               a path, as it is seen from the folder that holds the index
     source     Origin.scheme             "folder", "csv", ...
     walk       Origin.roots, ...         {"roots", "exclude", "include_hidden"}, without those that are empty
+    asked      Origin.asked              Asked: of a source that is no folder, {"file" or "name", "where", "urls"}
     walked     walked()                  seconds since 1970
     imported   Imported                  {"from", "compared", "cosine"}
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
-from indexes import Store, StoreError
+from indexes import Damaged, Store, StoreError, typed
 from retrieval.errors import MissingModel
 from retrieval.sources.uri import Options, Uri
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from retrieval.encoders.protocol import Encoder
 
 _ENCODER, _ROOT, _SOURCE, _WALK, _WALKED, _IMPORTED = "encoder", "root", "source", "walk", "walked", "imported"
+_ASKED = "asked"
 _FOLDERS = "folder"  # the scheme of a source of files
 
 
@@ -127,13 +130,48 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class AskedFor:
+    """A source that is no folder, as it was asked for.
+
+    file: its path, as it is seen from the folder that holds the index; name: of one that is no file (hf:NAME). where:
+    the values that its rows must have. urls: pictures may be fetched; that they may also be of private networks is not
+    remembered, as an index may come from other hands.
+    """
+
+    file: str | None = None
+    name: str | None = None
+    where: dict[str, str] = field(default_factory=dict)
+    urls: bool = False
+
+    @classmethod
+    def of(cls, uri: Uri, index: Path) -> "AskedFor":
+        """What was asked for with a source, as the index at that path records it."""
+        is_file = uri.root is not None or uri.scheme == "urls" or Path(uri.path).exists()
+        place = {"file": _from_index(uri.path, index)} if is_file else {"name": uri.path}
+        return cls(**place, where=dict(uri.where), urls=uri.options.urls)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of what it says."""
+        said = {"file": self.file, "name": self.name, "where": self.where, "urls": self.urls}
+        return {name: value for name, value in said.items() if value}
+
+    def path(self, index: Path) -> str:
+        """The file, absolute, or the name."""
+        return (self.name or "") if self.file is None else _on_this_machine(self.file, index)
+
+    def seen_from(self, index: Path, other: Path) -> "AskedFor":
+        """The same, for a copy at `other` of the index."""
+        return self if self.file is None else replace(self, file=_from_index(self.path(index), other))
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """Where the items of an index come from.
 
     root: the folder that uris are relative to, as it is seen from the folder that holds the index; None for items that
     are no files. scheme: of the source (sources/uri.py), or the tool it was imported from; None where nothing is said.
     Of a source of folders also, as it was asked for: roots, those below `root` that are walked, where there are
-    several; exclude, include_hidden.
+    several; exclude, include_hidden. asked: of any other source; None where it is not known.
     """
 
     root: str | None
@@ -141,6 +179,7 @@ class Origin:
     roots: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     include_hidden: bool = False
+    asked: AskedFor | None = None
 
     @classmethod
     def at(cls, index: Path, root: Path | None, scheme: str) -> "Origin":
@@ -152,7 +191,7 @@ class Origin:
         """The origin of a source's items, as the index at that path records it."""
         found = cls.at(index, uri.root, uri.scheme)
         if uri.scheme != _FOLDERS:
-            return found
+            return replace(found, asked=AskedFor.of(uri, index))
         return cls(found.root, found.scheme, tuple(uri.roots), tuple(uri.options.exclude), uri.options.include_hidden)
 
     @classmethod
@@ -161,7 +200,7 @@ class Origin:
         walk = store.manifest.get(_WALK) or {}
         return cls(
             store.manifest.get(_ROOT), store.manifest.get(_SOURCE), tuple(walk.get("roots", ())),
-            tuple(walk.get("exclude", ())), bool(walk.get("include_hidden")),
+            tuple(walk.get("exclude", ())), bool(walk.get("include_hidden")), _asked(store),
         )  # fmt: skip
 
     @property
@@ -173,11 +212,12 @@ class Origin:
         """The manifest's entries that record it in a new index."""
         walk = {"roots": list(self.roots), "exclude": list(self.exclude), "include_hidden": self.include_hidden}
         said = {name: value for name, value in walk.items() if value}
-        return {_ROOT: self.root, _SOURCE: self.scheme} | ({_WALK: said} if said else {})
+        asked = {_ASKED: self.asked.to_json()} if self.asked else {}
+        return {_ROOT: self.root, _SOURCE: self.scheme} | ({_WALK: said} if said else {}) | asked
 
     def replacing(self) -> dict[str, Any]:
         """The manifest's entries that record it in place of any that were there before."""
-        return {_WALK: None} | self.entries()
+        return {_WALK: None, _ASKED: None} | self.entries()
 
     def root_at(self, index: Path) -> str | None:
         """The folder that uris are relative to, absolute; None for items that are no files."""
@@ -186,7 +226,16 @@ class Origin:
     def seen_from(self, index: Path, other: Path) -> "Origin":
         """The same, for a copy at `other` of the index: the root is named from there."""
         root = self.root_at(index)
-        return replace(self, root=root and _from_index(root, other))
+        asked = self.asked and self.asked.seen_from(index, other)
+        return replace(self, root=root and _from_index(root, other), asked=asked)
+
+    def source(self, index: Path) -> Uri | None:
+        """All that the index is of, as a source; None where it does not say (imported, or of an older version)."""
+        if self.is_of_folders or self.asked is None or self.scheme is None:
+            return self.uri(index)
+        path, where = self.asked.path(index), self.asked.where
+        text = f"{self.scheme}:{path}" + (f"?{urlencode(where)}" if where else "")
+        return Uri(text, self.scheme, path, where, Options(urls=self.asked.urls))
 
     def uri(self, index: Path) -> Uri | None:
         """The folders that the index is of, as a source; None where it is of anything else."""
@@ -195,6 +244,15 @@ class Origin:
             return None
         uri = Uri(root, _FOLDERS, root, {}, Options(self.exclude, self.include_hidden), self.roots)
         return replace(uri, text=", ".join(map(str, uri.folders)))
+
+
+def _asked(store: Store) -> AskedFor | None:
+    """Raises Damaged where it is none: an index may come from other hands."""
+    said = store.manifest.get(_ASKED)
+    try:
+        return None if said is None else typed.checked(said, AskedFor)
+    except typed.Malformed as error:
+        raise Damaged(f"{store.path} does not say what it is of ({error}): index again into another folder") from error
 
 
 def root_of(store: Store) -> str | None:

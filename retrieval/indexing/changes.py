@@ -14,7 +14,7 @@ from pathlib import Path
 
 from indexes import Store
 from retrieval.datatypes import Item
-from retrieval.indexing import catalog, roots
+from retrieval.indexing import catalog, renewal, roots
 from retrieval.indexing.skipped import Skipped
 from retrieval.sources.folders import Rules
 from retrieval.sources.uri import Uri, id_of, stamp_of
@@ -26,18 +26,22 @@ _SLACK = 3.0  # seconds: some file systems count the time in twos
 
 @dataclass
 class Changes:
-    """Pictures of the folders beside those of the index. whole: everything was looked at."""
+    """Pictures of the folders beside those of the index. whole: everything was looked at.
+
+    renewed: those that are as they were, of which their source says other captions or fields. A glance sees none.
+    """
 
     new: int = 0
     changed: int = 0
+    renewed: int = 0
     gone: int = 0
     whole: bool = True
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.gone)
+        return bool(self.new or self.changed or self.renewed or self.gone)
 
     def __str__(self) -> str:
-        parts = [f"{count} {what}" for what in ("new", "changed", "gone") if (count := getattr(self, what))]
+        parts = [f"{count} {what}" for what in ("new", "changed", "renewed", "gone") if (count := getattr(self, what))]
         return ("" if self.whole else "at least ") + (", ".join(parts) or "nothing new")
 
 
@@ -47,12 +51,18 @@ def count(store: Store, uri: Uri) -> Changes:
 
     known, skipped, since = store.stamps(), Skipped(store.path), _since(store)
     found, present = Changes(), set()
-    for item in open_items(uri):
-        present.add(item.id)
-        if item.id not in known:
-            found.new += item.id not in skipped or _time_in(item) > since
-        elif known[item.id] != item.stamp:
-            found.changed += 1
+
+    def unchanged() -> Iterator[Item]:
+        for item in open_items(uri):
+            present.add(item.id)
+            if item.id not in known:
+                found.new += item.id not in skipped or _time_in(item) > since
+            elif known[item.id] != item.stamp:
+                found.changed += 1
+            else:
+                yield item
+
+    found.renewed = sum(1 for _ in renewal.outdated(store, unchanged()))
     found.gone = len(known.keys() - present)
     return found
 
@@ -63,7 +73,10 @@ def _since(store: Store) -> float:
 
 def _time_in(item: Item) -> float:
     """When the item's file was last changed; 0 where that is not known."""
-    return int(item.stamp.partition(":")[2] or 0) / 1e9
+    time_of, nanoseconds = item.stamp.split(":")[1:2], 0
+    if time_of and time_of[0].isdecimal() and isinstance(item.content, Path):
+        nanoseconds = int(time_of[0])
+    return nanoseconds / 1e9
 
 
 def glance(store: Store, seconds: float = SECONDS, entries: int = ENTRIES) -> Changes | None:

@@ -20,6 +20,8 @@ URI, CAPTION, META, FILE, LABELS = "uri", "caption", "meta", "file", "labels"
 KIND, INSIDE, KEY = "kind", "inside", "key"
 OWN = (URI, CAPTION)  # what `--where` finds beside the fields
 OBJECTS = (META, FILE, LABELS)  # where it looks for fields
+# What files and folders say of themselves: asked for also where no item of an index has it.
+OF_FILES = frozenset("width height size modified folder taken camera latitude longitude seconds video".split())
 _DEEPEST = 24  # lists in lists: SQLite reads no JSON that is nested without end
 
 

@@ -19,7 +19,7 @@ _AT_ONCE = 10_000  # rows of a commit
 
 
 def outdated(store: Store, items: Iterable[Item]) -> Iterator[tuple[int, Record]]:
-    """Of items that the store holds, those that it says other things of: their rows, and the records they should have."""
+    """Of items that the store holds, those of which it says other things: their rows, the records they should have."""
     rest = iter(items)
     while some := list(islice(rest, _LOOKED_UP)):
         held = store.records_of([item.id for item in some])
@@ -51,10 +51,13 @@ def _says_the_same(record: Record, item: Item) -> bool:
 
 
 def _renewed(record: Record, item: Item) -> Record | None:
-    """The record that an item should have; None where this one shows all that its source says, in other words or places."""
+    """The record that an item should have; None where this one shows the same, whatever is kept where."""
     before, now = Card.of(record), card_of(item)
     now = replace(now, key=before.key, file_fields=before.file_fields, labels=before.labels)
-    if (now.uri, now.captions, now.kind, now.within) == (before.uri, before.captions, before.kind, before.within):
-        if before.file_fields | before.meta == now.file_fields | now.meta:
-            return None
+    if _shown(now) == _shown(before):
+        return None
     return now.record(record.id, record.stamp, record.fields)
+
+
+def _shown(card: Card) -> tuple:
+    return card.uri, card.captions, card.kind, card.within, card.file_fields | card.meta

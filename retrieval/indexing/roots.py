@@ -24,6 +24,14 @@ def recorded(store: Store) -> Uri | None:
     return Origin.recorded(store).uri(store.path)
 
 
+def source(store: Store) -> Uri | None:
+    """All that an index is of, as a source of any kind; None where it does not say, or of none that is known here."""
+    from retrieval.sources.registry import SOURCES  # a search that looks at folders does without
+
+    found = Origin.recorded(store).source(store.path)
+    return found if found and found.scheme in SOURCES else None
+
+
 def known(path: Path) -> Uri | None:
     """The folders that the index at a path is of; None where there is none that can be read."""
     try:
@@ -67,7 +75,8 @@ def check(store: Store, uri: Uri, only: bool = False) -> None:
     if before is None or not asked.is_of_folders:
         if (was.root, was.scheme) == (asked.root, asked.scheme):
             return
-        raise _not_of(store, was.root or str(was.scheme), uri)
+        before = was.source(store.path)
+        raise _not_of(store, before.text if was.asked and before else was.root or str(was.scheme), uri)
     if only or is_part(before, uri) or set(_absolute(before)) <= set(_absolute(uri)):
         return
     raise _not_of(store, before.text if before.roots else str(was.root), uri)

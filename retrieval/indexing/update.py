@@ -27,7 +27,7 @@ class IndexReport:
     Attributes:
         added: New ones.
         changed: Those whose content was another than before, encoded again.
-        renewed: Those that were as before, of which their source says other captions or fields: their vectors were kept.
+        renewed: Those as before, of which their source says other captions or fields: their vectors were kept.
         moved: Those with another name or another time and the same content: their vectors were kept.
         removed: Those that are gone from the source, and from the index now.
         unchanged: Those that were left as they were.
@@ -56,9 +56,8 @@ def update(
     """Make the store hold exactly these items: new and changed ones are encoded, those that are gone are deleted.
 
     A file that has another name now, or another time, with the same content keeps its vector, and so does one of which
-    its source says other captions or fields now. Commits every few
-    seconds, so killed at any moment and run again it goes on. A picture that used to decode and no longer does is
-    deleted and listed.
+    its source says other captions or fields now. Commits every few seconds, so killed at any moment and run again it
+    goes on. A picture that used to decode and no longer does is deleted and listed.
 
     Args:
         store: Open for writing.
@@ -81,13 +80,13 @@ def update(
 
     def unchanged() -> Iterator[Item]:
         for item in items:
-            if item.stamp and known.get(item.id) == item.stamp and item.id not in present:
-                yield item
-            elif item.id not in present:
-                todo.append(item)
             present.add(item.id)
+            if item.stamp and known.get(item.id) == item.stamp:
+                yield item
+            else:
+                todo.append(item)
 
-    others = list(renewal.outdated(store, unchanged()))
+    others = list(renewal.outdated(store, unchanged()))  # the whole source is read before anything is written
     gone = [name for name in known if name not in present]
     report = IndexReport(renewed=renewal.renew(store, others), starts=starts)
     report.unchanged = len(present) - len(todo) - report.renewed

@@ -1,5 +1,6 @@
 """From queries to hits: the items or captions nearest to each, less those that the request rules out."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -53,8 +54,10 @@ class Asked:
     diversity: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.k < 1:
+        if not self.k >= 1:
             raise BadRequest("k must be at least 1: give -k 10")
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise BadRequest(f"--min-score {self.min_score:g} is no cosine: give, say, 0.25")
         if not 0 <= self.diversity <= 1:
             raise BadRequest(f"--diverse {self.diversity:g} is not between 0 and 1: give --diverse 0.5")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
@@ -158,6 +161,8 @@ class Captions:
         for row, record in zip(rows.tolist(), store.records(rows), strict=True):
             for caption in Card.of(record).captions:
                 first.setdefault(caption, row)
+        if not len(rows):
+            return cls(condition, (), rows, np.empty((0, store.dim), np.float32))
         if not first:
             raise BadRequest(f"no item of {store.path} has a caption: index a source with captions, or search pictures")
         texts = tuple(first)

@@ -2,26 +2,30 @@
 
 import difflib
 import os
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from indexes import Condition, Store, filters
-from retrieval.errors import BadRequest
-from retrieval.indexing import fields
+from indexes import BadFilter, Condition, Store, filters
+from retrieval.errors import BadRequest, did_you_mean
+from retrieval.indexing import field_table, fields
+from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import root_of
 from retrieval.indexing.stored import TEXT_SQL, URI_SQL
 
-LOOKED_AT = 200  # items among whose fields a mistyped one is looked for
+LOOKED_AT = 200  # items among which a field is looked for before all of them are
+_NAMED = 20  # fields that a message lists
 
 
 def condition(store: Store, where: str | None = None, inside: str | None = None) -> Condition | None:
     """The items whose fields meet an expression, and that lie below a folder; None where neither is asked.
 
-    Raises BadFilter, BadRequest.
+    Raises BadFilter, also for a field that no item has; BadRequest.
     """
     wanted = [] if where is None else [parsed(where)]
+    if where is not None:
+        _check_fields(store, where)
     if inside is not None:
         wanted += below(store, inside)
     return all_of(wanted) if wanted else None
@@ -32,23 +36,45 @@ def parsed(where: str) -> Condition:
     return filters.parse(where, inside=fields.OBJECTS, own=fields.OWN, several=(fields.CAPTION,))
 
 
-def unknown_fields(store: Store, where: str | None) -> str:
-    """A line that names the fields of an expression which no item has, with those near to them; "" where all are there.
+def _check_fields(store: Store, where: str) -> None:
+    """Raise BadFilter where an expression speaks of fields that no item has: most likely they are mistyped."""
+    asked = set(filters.names(where)) - {*fields.OWN, *fields.OF_FILES}
+    if asked and len(store):
+        asked -= {name for record in store.records(store.rows()[:LOOKED_AT]) for name in fields.names(record.fields)}
+    missing = [name for name in filters.names(where) if name in asked and not len(_having(store, name))]
+    if missing and len(store):
+        raise BadFilter(_unknown(store, missing))
 
-    For an expression that nothing met: most likely it was mistyped. Raises BadFilter.
-    """
-    missing = [name for name in filters.names(where or "") if not len(_having(store, name))]
-    if not missing:
-        return ""
-    some = store.records(store.rows()[:LOOKED_AT])
-    known = {name for record in some for name in fields.names(record.fields)}
-    near = difflib.get_close_matches(missing[0], sorted(known), 1)
-    hint = f"did you mean `{near[0]}`?" if near else "`mmr ls --json` shows the fields there are"
-    return f"no item has a field {', '.join(f'`{name}`' for name in missing)}: {hint}"
+
+def _unknown(store: Store, missing: Sequence[str]) -> str:
+    known = sorted({*fields.OWN, *(one.name for one in field_table.table(store))})
+    near = difflib.get_close_matches(missing[0], known, 3)
+    hint = did_you_mean([f"`{name}`" for name in near], "`mmr fields` shows them with examples")
+    named = ", ".join(known[:_NAMED]) + (", ..." if len(known) > _NAMED else "")
+    return f"no item has a field {', '.join(f'`{name}`' for name in missing)}, only {named}: {hint}"
 
 
 def _having(store: Store, name: str) -> np.ndarray:
     return store.rows(parsed(f"`{name}` is not null"))
+
+
+def nothing(store: Store, where: str | None = None, inside: str | None = None) -> str:
+    """A line that says why no item meets a request; "" where some do."""
+    if not len(store):
+        return f"{store.path} is empty: index pictures into it with `mmr index FOLDER --index {store.path}`"
+    if inside is not None and not len(store.rows(condition(store, None, inside))):
+        near = difflib.get_close_matches(os.path.normpath(inside), _folders(store), 3)
+        return f"nothing of {store.path} lies in {inside}: {did_you_mean(near, '`mmr ls` shows the names there are')}"
+    if where is not None and not len(store.rows(condition(store, where, inside))):
+        lies = "" if inside is None else f" of those in {inside}"
+        return f"no item{lies} meets --where {where!r}: `mmr fields` shows what fields there are, with examples"
+    return ""
+
+
+def _folders(store: Store) -> list[str]:
+    """Where the first items lie, and the folders above."""
+    uris = [Card.of(record).uri for record in store.records(store.rows()[:LOOKED_AT])]
+    return sorted({parent.as_posix() for uri in uris for parent in PurePosixPath(uri).parents} - {"."})
 
 
 def all_of(conditions: Iterable[Condition]) -> Condition:

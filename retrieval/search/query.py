@@ -1,30 +1,40 @@
 """What a person asks: words, pictures and items, added and taken away, as one unit vector.
 
     a dog                                   words; several arguments are one text
-    ./dog.jpg   https://.../dog.jpg         a picture; an address is fetched only where that is allowed
+    ./dog.jpg   https://.../dog.jpg         a picture or a clip; an address is fetched only where that is allowed
     id:holiday/beach.jpg                    an item of the index, by its uri
+    text:dog.jpg                            words, whatever they look like
     2:golden retriever + ./pool.jpg - people    arguments that are exactly + or - ; a weight stands before a colon
+
+What names an existing file is asked with as a picture, whatever it is called, and never searched for as words. A number
+is a weight before anything but a digit, and beside + and -; "12:30 on a clock" and "16:9" alone are words.
 
 Each part is of unit length before it is weighed, and so is the sum: scores of all queries are cosines.
 """
 
 import math
 import re
+import shlex
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from retrieval.encoders.protocol import Encoder
-from retrieval.errors import BadRequest, ImageError
+from retrieval.errors import BadRequest, ImageError, NeedsLibrary
 from retrieval.images import kinds
 
-_WEIGHT = re.compile(r"(\d+(?:\.\d+)?|\.\d+|\d+\.):(.+)", re.DOTALL | re.ASCII)
+_WEIGHT = re.compile(r"(-?)(\d+(?:\.\d+)?|\.\d+|\d+\.):(.+)", re.DOTALL | re.ASCII)
+_NUMBER = re.compile(r"\s*\.?\d")
+_LONGEST = 10_000  # letters: towers read a few hundred, and some tokenizers' time grows with the square of a word
 _SIGNS = {"+": 1.0, "-": -1.0}
 _NOTHING = 1e-4  # a sum shorter than this share of its weights is rounding
+_SPACED_SIGN = re.compile(r"(?<=\S)\s+([-+])\s+(?=\S)")
+_KINDS: dict[str, Literal["words", "item"]] = {"text:": "words", "id:": "item"}
 _EMPTY = 'the query is empty: write what you look for, as in mmr search "a dog"'
 
 
@@ -43,7 +53,8 @@ def parse(asked: str | Sequence[str]) -> tuple[Part, ...]:
     Raises BadRequest where an operator has nothing to work on, or a path names no picture.
     """
     words = [asked] if isinstance(asked, str) else list(asked)
-    return tuple(_part(sign, text) for sign, text in _terms(words))
+    summed = any(word in _SIGNS for word in words)
+    return tuple(_part(sign, text, summed) for sign, text in _terms(words))
 
 
 def _terms(words: Iterable[str]) -> Iterator[tuple[float, str]]:
@@ -63,50 +74,95 @@ def _joined(words: Sequence[str], operator: str) -> str:
     text = " ".join(words)
     if not text.strip():
         raise BadRequest(f"nothing follows `{operator}`: write a word or a picture behind it" if operator else _EMPTY)
+    if len(text) > _LONGEST:
+        raise BadRequest(f"a query of {len(text)} letters is more than {_LONGEST}: write fewer words")
+    if len(words) > 1 and not _mode(text):
+        _check_apart(words)
     return text
 
 
-def _part(sign: float, text: str) -> Part:
-    match = _WEIGHT.fullmatch(text)
-    weight, text = (float(match[1]), match[2]) if match else (1.0, text)
-    if not math.isfinite(weight):
-        raise BadRequest("a weight of that size is none: write, say, 2:dog")
+def _check_apart(words: Sequence[str]) -> None:
+    """Raise BadRequest where files stand among words with no operator between, as a shell's * gives them."""
+    file = next((word for word in words if _looks_like_file(word) and _mode(word)), None)
+    if file is not None:
+        raise BadRequest(f"{file} is a file among other words: write + or - between them, as in {file} + a dog")
+
+
+def _part(sign: float, text: str, summed: bool) -> Part:
+    weight = 1.0
+    match = None if _mode(text) else _WEIGHT.fullmatch(text)
+    if match and (summed or not _NUMBER.match(match[3])):
+        weight, text = _weight(match), match[3]
     if not text.strip():
         raise BadRequest(_EMPTY)
-    if text.startswith("id:"):
-        return Part("item", text[3:], sign * weight)
+    for start, kind in _KINDS.items():
+        if text.startswith(start):
+            return _named(kind, text.removeprefix(start), sign * weight)
     if text.lower().startswith(("http://", "https://")):
         return Part("url", text.strip(), sign * weight)
-    return Part("picture" if _is_path(text) else "words", text, sign * weight)
+    return Part("picture" if _is_file(text) else "words", text, sign * weight)
 
 
-def _is_path(text: str) -> bool:
-    """True for an existing picture, and for what can only be meant as one: `./dog.jpg`, `dog.jpg`, not `a dog.`"""
-    if is_picture(text):
-        return True
-    looks_like_file = Path(text).suffix.lower() in kinds.PICTURES and " " not in text.strip()
-    if looks_like_file or text.startswith(("./", "../", "/", "~/")):
-        if not _is_file(text):
-            raise BadRequest(f"no such picture: {text}: check the path, or write words")
-        return True
-    return False
+def _weight(match: re.Match[str]) -> float:
+    if match[1]:
+        raise BadRequest(f"the weight of {_short(match[0])} is below 0: take away with - {_short(match[0][1:])}")
+    if not math.isfinite(weight := float(match[2])):
+        raise BadRequest("a weight of that size is none: write, say, 2:dog")
+    return weight
 
 
-def is_picture(text: str) -> bool:
-    """True where the text names an existing file that looks like a picture: `./dog.jpg`, not `a dog.`"""
-    return _file(text).suffix.lower() in kinds.PICTURES and _is_file(text)
+def _named(kind: Literal["words", "item"], text: str, weight: float) -> Part:
+    if not text.strip():
+        raise BadRequest(_EMPTY)
+    return Part(kind, text, weight)
+
+
+def _short(text: str) -> str:
+    return text if len(text) < 60 else f"{text[:60]}..."
 
 
 def _is_file(text: str) -> bool:
+    """True for an existing file. Raises BadRequest for a folder, and for what can only be meant as a path but is none.
+
+    That is `./dog.jpg`, `dog.jpg`, not `a dog.`
+    """
+    if stat.S_ISDIR(_mode(text)):
+        raise BadRequest(f"{text} is a folder, not words: ask with a picture of it, or write text:{text} for the words")
+    if _mode(text):
+        return True
+    if _looks_like_file(text):
+        raise BadRequest(f"no such picture: {_short(text)}: check the path, or write text:{_short(text)} for the words")
+    return False
+
+
+def _looks_like_file(text: str) -> bool:
+    ending = PurePath(text).suffix.lower()
+    named_so = ending in kinds.PICTURES or ending in kinds.CLIPS
+    return (named_so and " " not in text.strip()) or text.startswith(("./", "../", "/", "~/"))
+
+
+def _mode(text: str) -> int:
+    """What kind of file a text names, as `stat` tells it; 0 where it names none."""
     try:
-        return _file(text).is_file()
-    except OSError:  # too long for a name, say
-        return False
+        return _file(text).stat().st_mode
+    except (OSError, ValueError):  # none, too long for a name, no text that a name may hold
+        return 0
 
 
 def _file(text: str) -> Path:
     """A weight before a path keeps the shell from seeing its ~."""
     return Path.home() / text[2:] if text.startswith("~/") else Path(text)
+
+
+def signs_inside(asked: Sequence[str]) -> str:
+    """A line for who typed a sum within one pair of quotes, which is words; "" for any other query."""
+    for at, word in enumerate(asked):
+        pieces = [] if word.startswith("text:") or _mode(word) else _SPACED_SIGN.split(word)
+        if len(pieces) > 1:
+            apart = [*asked[:at], *pieces, *asked[at + 1 :]]
+            typed = " ".join(one if one in _SIGNS else shlex.quote(one) for one in apart)
+            return f"{shlex.quote(word)} is searched for as words: a sum is written mmr search {typed}"
+    return ""
 
 
 def files(parts: Iterable[Part]) -> list[Path]:
@@ -130,24 +186,38 @@ def encode(
         known |= zip([("words", text) for text in texts], encoder.encode_texts(texts), strict=True)
     pictures = [part for part in parts if part[0] in ("picture", "url")]
     if pictures:
-        decoded = [_picture(kind, text, 2 * encoder.preprocess.size, urls) for kind, text in pictures]
-        known |= zip(pictures, encoder.encode_images(decoded), strict=True)
+        known |= zip(
+            pictures, _seen([_shown(kind, text, encoder, urls) for kind, text in pictures], encoder), strict=True
+        )
     return np.stack([_sum(query, [known[part.kind, part.text] for part in query]) for query in queries])
 
 
-def _picture(kind: str, text: str, at_least: int, urls: bool) -> Image.Image:
+def _seen(shown: Sequence[Sequence[Image.Image]], encoder: Encoder) -> np.ndarray:
+    """A vector of each picture, and of the frames of each clip: float32 (n, d)."""
+    from retrieval.encoders.encoding import pooled
+
+    vectors = encoder.encode_images([image for images in shown for image in images])
+    return pooled(vectors, np.array([len(images) for images in shown]), encoder.pool_frames)
+
+
+def _shown(kind: str, text: str, encoder: Encoder, urls: bool) -> Sequence[Image.Image]:
+    """What a file or an address shows: a picture, or frames of a clip."""
     if kind == "url" and not urls:
         raise BadRequest(f"{text} is an address: add --urls to have it fetched, or give a file")
-    from retrieval.images import load  # a query of words does without
+    from retrieval.encoders.encoding import FRAMES  # a query of words does without
+    from retrieval.images import load
 
     try:
         if kind == "picture":
-            return load.decode(_file(text), at_least)
+            return load.look(_file(text), FRAMES, encoder.preprocess.size)
         from retrieval.sources import web
 
-        return load.decode(web.fetch(text, local=True), at_least)
+        return load.look(web.fetch(text, local=True), FRAMES, encoder.preprocess.size)
+    except NeedsLibrary as error:  # its message says what to type
+        raise BadRequest(f"{text}: {error}") from error
     except ImageError as error:
-        raise BadRequest(f"{text}: {error}: give another picture, or words") from error
+        as_words = f", or text:{text} for the words" if kind == "picture" else ", or words"
+        raise BadRequest(f"{text}: {error}: give another picture{as_words}") from error
 
 
 def _sum(parts: Sequence[Part], vectors: Sequence[np.ndarray]) -> np.ndarray:

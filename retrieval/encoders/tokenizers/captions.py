@@ -1,5 +1,8 @@
 """The small text towers' tokenizer: lower-cased byte-level BPE, learned from the captions. Any script, nothing unknown.
 
+Letters keep their marks, which tell words apart in most scripts; how Unicode spells a letter with its marks makes no
+difference. How texts are normalized lies in the saved tokenizer.json: a run that learned without marks goes on so.
+
 It is Hugging Face `tokenizers`, which loads in milliseconds and needs no torch, so that a query can use it alone.
 """
 
@@ -8,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from indexes import durable
 from retrieval.encoders.tokenizers.parsed import tokenizer_from
@@ -32,7 +35,7 @@ class CaptionTokenizer:
         """Learn at most `vocabulary` tokens. The same captions give the same tokens."""
         tokenizer = Tokenizer(models.BPE())
         # Words are cut at spaces and punctuation, Chinese at every character; a word's first piece carries a space.
-        tokenizer.normalizer = normalizers.BertNormalizer(strip_accents=True, lowercase=True)
+        tokenizer.normalizer = _normalizer()
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)]
         )
@@ -73,6 +76,19 @@ class CaptionTokenizer:
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """int64 (n, length of the longest), filled with PAD; at least one column."""
         return pad(self.rows(texts))
+
+
+def _normalizer() -> normalizers.Normalizer:
+    """Compatible forms made one (NFKC), lower case, no control characters; space around each Chinese character."""
+    return normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Lowercase(),
+            normalizers.NFKC(),  # what is lower-cased may be spelled in another way again
+            normalizers.Replace(Regex("[\ufe0e\ufe0f]"), ""),  # an emoji in colour or not
+            normalizers.BertNormalizer(strip_accents=False, lowercase=False),
+        ]
+    )
 
 
 def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:

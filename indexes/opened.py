@@ -1,0 +1,89 @@
+"""What a process has open of a store: its database, which threads share, and its lease.
+
+Threads take turns on one connection, for short. A connection must not be used in a forked child (sqlite.org,
+howtocorrupt): the child opens one of its own, on the same lease.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from indexes import database, forks, leases
+from indexes.database import DATABASE
+from indexes.errors import StoreError
+
+# Of parents: closing one in a child is as bad as using it.
+_inherited: list[sqlite3.Connection] = []
+
+
+class Opened:
+    """The database of the store at `path`, open; for any thread, and in a forked child too.
+
+    counted: for a reader, which has a lease; a writer needs none, but a child that was forked from it does. Raises what
+    database.connect raises.
+    """
+
+    def __init__(self, path: Path, counted: bool) -> None:
+        self.counted = counted
+        self._path = path.absolute()
+        self._lease: leases.Lease | None = None
+        self._needed: leases.Needed | None = None
+        self._lock = forks.Lock(waited_for=True)
+        self._connection: sqlite3.Connection | None = database.connect(self._path / DATABASE)
+        self._process = os.getpid()
+
+    @contextmanager
+    def alone(self) -> Iterator[sqlite3.Connection]:
+        """The connection, while no other thread has it. Raises StoreError after `close`."""
+        with self._lock:
+            yield self.connection
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection of this process; for those who hold it `alone`. Raises StoreError after `close`."""
+        if self._connection is None:
+            raise StoreError(f"{self._path} was closed: open it again")
+        if self._process != os.getpid():
+            _inherited.append(self._connection)
+            self._connection = database.connect(self._path / DATABASE)
+            self._process = os.getpid()
+            if self._needed and not self._lease:
+                self._lease = leases.take(self._path, self._needed)
+        return self._connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection in a transaction: all that is read within it is of one commit, or of the one that is made."""
+        with self.alone() as connection:
+            if connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.rollback()  # nothing was written
+            if self._lease:
+                self._lease.beat()
+
+    def need(self, needed: leases.Needed) -> None:
+        """What is asked for from now on: a reader takes a lease on it, in place of the one that it has."""
+        with self._lock:
+            self._needed = needed
+            before, self._lease = self._lease, leases.take(self._path, needed) if self.counted else None
+            if before:
+                before.drop()
+
+    def close(self) -> None:
+        """Let go of both. Who asks afterwards gets a StoreError."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection and self._process == os.getpid():
+                connection.close()
+            elif connection:
+                _inherited.append(connection)
+            lease, self._lease = self._lease, None
+            if lease:
+                lease.drop()
