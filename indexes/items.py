@@ -14,6 +14,7 @@ from indexes.filters import Condition
 
 LOOKED_UP = 500  # ids in one statement
 _DECODER = json.JSONDecoder(parse_constant=lambda name: None)  # older versions wrote NaN and Infinity
+_ENCODER = json.JSONEncoder(allow_nan=False)
 _AS_JSON = (
     "(SELECT row, id, born, died, CASE WHEN json_valid(fields) THEN fields ELSE plain_json(fields) END AS fields"
     " FROM items)"
@@ -39,6 +40,16 @@ class Record:
     stamp: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, id: str, stamp: str, text: str) -> "Record":
+        """The record of fields as they are stored. Raises ValueError for what is no JSON."""
+        return cls(id, stamp, _DECODER.decode(text))
+
+    @property
+    def text(self) -> str:
+        """The fields as they are stored, JSON in their order. Raises ValueError for what JSON has not, as NaN."""
+        return _ENCODER.encode(self.fields)
+
 
 def rows(database: sqlite3.Connection, generation: int, where: Condition | None) -> np.ndarray:
     """The rows of that generation whose fields meet the condition, int64, ascending. Raises BadFilter, Damaged."""
@@ -62,7 +73,7 @@ def _rows(database: sqlite3.Connection, table: str, generation: int, where: Cond
 
 def _plain_json(text: str) -> str:
     """What an older version wrote, with null for NaN and infinity, which are no JSON to SQLite."""
-    return json.dumps(_DECODER.decode(text), allow_nan=False)
+    return _ENCODER.encode(_DECODER.decode(text))
 
 
 def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
@@ -74,7 +85,7 @@ def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
 def record(database: sqlite3.Connection, row: int) -> Record | None:
     """The record of a row, dead or alive; None where it never was or was collected."""
     line = database.execute("SELECT id, stamp, fields FROM items WHERE row = ?", (row,)).fetchone()
-    return line and Record(line[0], line[1], _DECODER.decode(line[2]))
+    return line and Record.read(*line)
 
 
 def stamps(database: sqlite3.Connection, generation: int) -> dict[str, str]:
@@ -92,14 +103,13 @@ def stamps_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str
     return found
 
 
-def records_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, Record]]:
-    """id -> (row, record) of those of these items that the last commit holds."""
-    found: dict[str, tuple[int, Record]] = {}
+def fields_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """id -> (row, fields as JSON) of those of these items that the last commit holds."""
+    found: dict[str, tuple[int, str]] = {}
     for start in range(0, len(ids), LOOKED_UP):
         some = ids[start : start + LOOKED_UP]
-        sql = f"SELECT row, id, stamp, fields FROM items WHERE died IS NULL AND id IN ({', '.join('?' * len(some))})"
-        for row, name, stamp, fields in database.execute(sql, some):
-            found[name] = row, Record(name, stamp, _DECODER.decode(fields))
+        sql = f"SELECT id, row, fields FROM items WHERE died IS NULL AND id IN ({', '.join('?' * len(some))})"
+        found.update((name, (row, fields)) for name, row, fields in database.execute(sql, some))
     return found
 
 
@@ -125,10 +135,7 @@ def insert(database: sqlite3.Connection, first_row: int, records: Sequence[Recor
     """Rows from the first on are born with these records. Raises ValueError for fields that are no JSON."""
     database.executemany(
         "INSERT INTO items VALUES (?, ?, ?, ?, ?, NULL)",
-        [
-            (first_row + offset, each.id, each.stamp, json.dumps(each.fields, allow_nan=False), generation)
-            for offset, each in enumerate(records)
-        ],
+        [(first_row + offset, each.id, each.stamp, each.text, generation) for offset, each in enumerate(records)],
     )
 
 

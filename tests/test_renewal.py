@@ -174,8 +174,8 @@ def test_it_is_asked_in_few_statements(folder, monkeypatch):
     with Store.open(folder / "i.mmr", write=True) as store:
         asked = []
         monkeypatch.setattr(type(store), "records", lambda *given: pytest.fail("one by one"))
-        real = store.records_of
-        monkeypatch.setattr(store, "records_of", lambda ids: asked.append(len(ids)) or real(ids))
+        real = store.fields_of
+        monkeypatch.setattr(store, "fields_of", lambda ids: asked.append(len(ids)) or real(ids))
         assert list(renewal.outdated(store, open_items(str(folder / "photos")))) == []
     assert asked == [500, 203]
 

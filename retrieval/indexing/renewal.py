@@ -9,10 +9,8 @@ from itertools import islice
 
 from indexes import Record, Store
 from retrieval.datatypes import Item
-from retrieval.indexing import stored
+from retrieval.indexing import cards, stored
 from retrieval.indexing.cards import Card, card_of
-from retrieval.indexing.fields import CAPTION, INSIDE, KIND, META, URI
-from retrieval.sources import within
 
 _LOOKED_UP = 500  # items whose records are compared at once
 _AT_ONCE = 10_000  # rows of a commit
@@ -22,11 +20,12 @@ def outdated(store: Store, items: Iterable[Item]) -> Iterator[tuple[int, Record]
     """Of items that the store holds, those of which it says other things: their rows, the records they should have."""
     rest = iter(items)
     while some := list(islice(rest, _LOOKED_UP)):
-        held = store.records_of([item.id for item in some])
+        held = store.fields_of([item.id for item in some])
         for item in some:
-            row, record = held[item.id]
-            if not _says_the_same(record, item) and (now := _renewed(record, item)) is not None:
-                yield row, now
+            row, text = held.get(item.id, (-1, ""))
+            if row >= 0 and not cards.starts_so(text, cards.start_of(item)):
+                record = _renewed(Record.read(item.id, item.stamp, text), item)
+                yield from [] if record is None else [(row, record)]
 
 
 def renew(store: Store, found: Iterable[tuple[int, Record]]) -> int:
@@ -36,18 +35,6 @@ def renew(store: Store, found: Iterable[tuple[int, Record]]) -> int:
         store.add(stored.vectors(store, [row for row, _ in some]), [record for _, record in some])
         count += len(some)
     return count
-
-
-def _says_the_same(record: Record, item: Item) -> bool:
-    """At a glance, as this is asked of every picture each time: False may be wrong, True is not."""
-    said, several = record.fields, len(item.captions) > 1
-    return (
-        said.get(META, {}) == item.meta
-        and said.get(CAPTION) == (list(item.captions) if several else item.caption)
-        and said.get(KIND) == item.kind
-        and said.get(INSIDE) == within.to_json(item.within)
-        and said.get(URI) == item.uri
-    )
 
 
 def _renewed(record: Record, item: Item) -> Record | None:

@@ -145,10 +145,12 @@ def _in_turn(rows: Iterable[Row]) -> Iterator[Item]:
 
 def _gathered(rows: Iterable[Row]) -> Iterator[Item]:
     """The items of rows, with the captions of all their rows, wherever those stand."""
-    found: dict[str, tuple[Item, list[str | None]]] = {}
-    for item, caption in rows:
-        found.setdefault(item.id, (item, []))[1].append(caption)
-    return (_said_of(*each) for each in found.values())
+    first: dict[str, Row] = {}
+    others: dict[str, list[str | None]] = {}  # few have any, and what is not held costs nothing
+    for row in rows:
+        if first.setdefault(row[0].id, row) is not row:
+            others.setdefault(row[0].id, []).append(row[1])
+    return (_said_of(item, (caption, *others.get(id_, ()))) for id_, (item, caption) in first.items())
 
 
 def _said_of(item: Item, captions: Iterable[str | None]) -> Item:
