@@ -274,3 +274,7 @@ def test_a_run_that_learned_without_marks_goes_on_so():
     again = CaptionTokenizer.from_json(json.dumps(old), 32)
     assert again.rows(["ガラス"]) == again.rows(["カラス"])
     assert json.loads(again.to_json())["normalizer"] == old["normalizer"]
+
+
+def test_half_a_character_in_a_query_is_read_as_the_sign_for_what_is_no_character(small):
+    assert np.array_equal(small.encode_texts(["a cut \ud83d"]), small.encode_texts(["a cut \ufffd"]))
