@@ -187,3 +187,16 @@ def test_the_summary_has_a_word_for_them(folder):
 
     told = _told(folder, type("R", (), {"store": [1, 2]}), IndexReport(renewed=2))
     assert told == f"{folder}: 2 pictures (0 new, 0 changed, 2 renewed, 0 moved, 0 removed, 0 as before, 0 skipped)"
+
+
+def test_labels_stay_where_another_encoder_takes_over(folder):
+    indexed(folder, "photos")
+    with Store.open(folder / "i.mmr", write=True) as store:
+        rows = store.rows()
+        store.add(stored.vectors(store, rows), [labels.written(r, {"seen": r.id}) for r in store.records(rows)])
+    picture(folder / "photos" / "c.png", (9, 9, 9))
+    other = ToyEncoder("another")
+    Retriever.build(str(folder / "photos"), folder / "i.mmr", other, another_encoder=True)[0].close()
+    assert {name: card.labels for name, (card, _) in held(folder).items()} == {
+        "a.png": {"seen": "a.png"}, "b.png": {"seen": "b.png"}, "c.png": {}
+    }  # fmt: skip

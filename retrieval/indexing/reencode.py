@@ -5,16 +5,17 @@ in `.rebuilding-NAME`; the same request goes on with it.
 """
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexes import Locked, Store, StoreError
+from indexes import Locked, Record, Store, StoreError
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import staging, update
+from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Origin, not_imported
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.update import IndexReport
@@ -80,14 +81,29 @@ def rebuild(
         report = update.update(new, items, encoder, on_progress, ahead)
         if not len(new):
             raise BadRequest(f"no picture could be used, so {store.path} stays as it was: check its source")
-        blocks = ((vectors, new.records(rows)) for segment in new.segments for rows, vectors in segment.blocks())
-        before = store.stamps().keys()
+        known = store.stamps()
+        blocks = (
+            (vectors, _labelled(store, new.records(rows), known))
+            for segment in new.segments for rows, vectors in segment.blocks()
+        )  # fmt: skip
+        before = known.keys()
         store.replace(blocks, **(manifest | origin.replacing() | not_imported()), dim=new.dim)
     shutil.rmtree(place)
     now = store.stamps().keys()
     report.added, report.changed, report.removed = len(now - before), len(now & before), len(before - now)
     report.moved = report.unchanged = 0
     return report
+
+
+def _labelled(store: Store, records: Sequence[Record], known: Mapping[str, str]) -> list[Record]:
+    """The records with the labels that the store has of the same pictures: heads speak of those, not of vectors."""
+    held = store.fields_of([record.id for record in records if record.stamp and known.get(record.id) == record.stamp])
+    found = []
+    for record in records:
+        _, text = held.get(record.id, (-1, "{}"))
+        labels = Card.of(Record.read(record.id, record.stamp, text)).labels
+        found.append(Card.of(record).labelled(labels).record(record.id, record.stamp, record.fields))
+    return found
 
 
 def _begun(place: Path, dim: int, manifest: dict[str, Any]) -> Store:
