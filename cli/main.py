@@ -1,6 +1,5 @@
 """The Typer app: each command parses, makes one call, shows. torch is imported by the commands that need it."""
 
-import io
 import os
 import sys
 from pathlib import Path
@@ -8,18 +7,28 @@ from typing import Annotated
 
 import typer
 
-from cli import options
-from cli.commands import exchange, heads
+from cli import options, usage
+from cli.commands import configuring, exchange, heads
 from cli.options import AsJson, Device, IndexDir, Model
-from cli.output import show
+from cli.output import show, streams
 
 app = typer.Typer(
-    name="mmr", no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    name="mmr", cls=usage.Commands, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find pictures by words and words by pictures.",
     epilog="Exit codes: 0 answers, 1 none, 2 wrong usage, 3 index or model missing or unfit, 4 inputs skipped, "
     "5 the machine failed, 130 interrupted. MMR_DEBUG=1 shows tracebacks.",
 )  # fmt: skip
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=usage.version, help="Say which version this is.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -70,6 +79,10 @@ def train(
 
     mmr train pairs.csv --out runs/mine --eval "csv:pairs.csv?split=dev"
     """
+    from retrieval.encoders import presets
+
+    if model:
+        presets.require(model)
     from cli.commands import training
     from cli.signals import StopOnSignal
 
@@ -192,10 +205,12 @@ def search(
     paths: options.Paths = False,
     null: options.Null = False,
     html: options.Html = None,
+    force: options.Force = False,
     open_best: options.OpenBest = False,
     preview: options.Preview = False,
     copy_to: options.CopyTo = None,
     link_to: options.LinkTo = None,
+    allow: options.Allow = None,
     model: Model = None,
     device: Device = "auto",
 ) -> None:
@@ -206,7 +221,7 @@ def search(
     mmr search "2:golden retriever" + ./pool.jpg - people --json
     mmr search shirt --where "year >= 2011 and baseColour == 'Red'"
     """
-    from cli.commands import searching
+    from cli.commands import handing, searching
     from cli.output import hits
     from retrieval.search.answers import Asked
 
@@ -215,9 +230,9 @@ def search(
         diversity=diverse,
     )  # fmt: skip
     place = searching.Place(index_dir=index_dir, model=model, device=device, captions=captions, update=update)
-    output = searching.Output(
-        form=hits.form_of(as_json, as_csv, paths, null), html=html, open_best=open_best, preview=preview,
-        copy_to=copy_to, link_to=link_to, quiet=quiet,
+    output = handing.Output(
+        form=hits.form_of(as_json, as_csv, paths, null), html=html, force=force, open_best=open_best, preview=preview,
+        copy_to=copy_to, link_to=link_to, allow=allow or (), quiet=quiet,
     )  # fmt: skip
     raise typer.Exit(searching.run(query or [], queries, asked, place, output))
 
@@ -271,7 +286,10 @@ def dups(
     inside: options.Inside = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show pictures that are nearly the same, in groups. The work grows with the square of the pictures."""
+    """Show pictures that are nearly the same, in groups. The work grows with the square of the pictures.
+
+    Each is as near to the first of its group as --threshold asks: its score is that cosine.
+    """
     from cli.commands import listing
 
     raise typer.Exit(listing.dups(index_dir, threshold, where, inside, as_json))
@@ -346,8 +364,17 @@ def models(
 @app.command()
 @show.guarded
 def classify(
-    picture: Annotated[Path, typer.Argument(help="A picture or a clip.")],
-    labels: Annotated[str, typer.Option(help='What it may be: "a dog,a cat,a car".', metavar="NAMES")],
+    pictures: Annotated[
+        list[Path], typer.Argument(help="A picture or a clip, several, or folders of them.", metavar="PICTURE...")
+    ],
+    labels: Annotated[
+        list[str],
+        typer.Option(
+            help='What it may be: "a dog,a cat,a car". A name with a comma stands in quotes: \'"red, white",blue\'; '
+            "repeatable.",
+            metavar="NAMES",
+        ),
+    ],
     template: Annotated[
         list[str] | None, typer.Option(help="A sentence with {} for the name; repeatable.", metavar="TEXT")
     ] = None,
@@ -355,13 +382,13 @@ def classify(
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
-    """Say which of some names fits a picture best, with no training (zero-shot).
+    """Say which of some names fits a picture best, with no training (zero-shot). Of several pictures, a line each.
 
     mmr classify dog.jpg --labels "a dog,a cat,a car"
     """
-    from cli.commands import classifying
+    from cli.commands import predicting
 
-    classifying.classify(picture, labels, template, model, as_json, device)
+    raise typer.Exit(predicting.classify(pictures, labels, template, model, as_json, device))
 
 
 @app.command()
@@ -391,6 +418,7 @@ def label(
     raise typer.Exit(classifying.label(index_dir, head, field, remove, model, device))
 
 
+app.add_typer(configuring.configuration, name="config")
 app.add_typer(heads.heads, name="head")
 app.add_typer(exchange.importing, name="import")
 app.add_typer(exchange.exporting, name="export")
@@ -398,14 +426,23 @@ app.add_typer(exchange.exporting, name="export")
 
 def main() -> None:
     """The `mmr` of the command line."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no text
+    streams.in_utf8()
+    streams.make_ready()
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # its exporter warns of packed lines, which it can do
     try:
         app()
+        code: int | str | None = show.OK
+    except SystemExit as left:
+        code = left.code
     except KeyboardInterrupt:
-        sys.exit(show.INTERRUPTED)
+        code = show.INTERRUPTED
+    except OSError as error:  # of a help that cannot be written
+        code = show.unwritten(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = show.unwritten(error, said=code == show.MACHINE)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,20 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from cli import complete
+from cli import complete, config
 from cli.output import show
 
-Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto takes the GPU where there is one.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="auto takes the GPU where there is one.", envvar="MMR_DEVICE", callback=config.device_option),
+]
 IndexDir = Annotated[
     Path | None,
-    typer.Option("--index", help="The index folder.", metavar="DIR", autocompletion=complete.indexes),
-]
+    typer.Option(
+        "--index", help="The index folder.", metavar="DIR", autocompletion=complete.indexes, envvar="MMR_INDEX",
+        callback=config.index_option,
+    ),
+]  # fmt: skip
 Model = Annotated[
     str | None,
     typer.Option(
@@ -22,6 +28,7 @@ Model = Annotated[
         autocompletion=complete.models,
     ),
 ]  # fmt: skip
+Force = Annotated[bool, typer.Option("--force", help="Replace a file that mmr did not write.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 
 # ---------------------------------------------------------------- which items
@@ -75,6 +82,14 @@ CopyTo = Annotated[
 LinkTo = Annotated[
     Path | None, typer.Option("--link-to", help="Link to the answers from a new folder, by rank.", metavar="DIR")
 ]
+Allow = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow", metavar="FOLDER",
+        help="Pictures below this folder may be copied, linked, opened and shown too, beside those below the index's "
+        "own; repeatable.",
+    ),
+]  # fmt: skip
 
 # ---------------------------------------------------------------- train: what can be set
 

@@ -1,18 +1,19 @@
 """A confusion matrix as a picture: a row for each true class, a column for each answer, darker where more often.
 
-Drawn with matplotlib, an extra (`pip install 'mmr[plots]'`), on a figure of its own: pyplot is not touched.
+Drawn with matplotlib, an extra (plots), on a figure of its own: pyplot is not touched.
 """
 
 import io
-import warnings
+import re
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from eval.classification import HeadReport
-from indexes import durable
+from indexes import distribution, durable
 from retrieval.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ CLASSES = 60  # the most frequent ones that are drawn
 _LETTERS = 20  # of a class's name
 _SIZE, _DPI = 8, 120  # of the writing in points; pixels an inch
 _CELL, _MARGIN = 0.24, 2.4  # inches of a cell's side at the least, and of what stands beside the cells
+_OF_BOXES = re.compile(r"last ?resort|.*[-:,]", re.IGNORECASE)  # has a box for every letter, or a name rc cannot hold
+# Where a format has room for who wrote it: the field's name, savefig's argument, the endings.
+_CREATOR = {
+    "Software": ("metadata", ("png",)), "Creator": ("metadata", ("pdf", "svg", "ps", "eps")),
+    "comment": ("pil_kwargs", ("jpg", "jpeg", "gif")), "description": ("pil_kwargs", ("tif", "tiff")),
+}  # fmt: skip
 _RIGHT, _WRONG = "Blues", "Reds"  # on the diagonal, off it
 # Fonts with Chinese, Japanese or Korean letters that systems come with, in the order in which they are asked.
 FALLBACKS = (
@@ -36,7 +43,7 @@ FALLBACKS = (
 def require(path: Path) -> None:
     """Raise BadRequest where no picture of that name can be drawn: asked before the work that it is to show."""
     if find_spec("matplotlib") is None:
-        raise BadRequest("--confusion draws with matplotlib: pip install 'mmr[plots]'")
+        raise BadRequest(f"--confusion draws with matplotlib: {distribution.install('plots')}")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     kinds = FigureCanvasAgg.get_supported_filetypes()
@@ -50,14 +57,24 @@ def require_classes(task: str) -> None:
         raise BadRequest("only heads with one label a row have a confusion matrix: leave out --confusion")
 
 
-def save(report: HeadReport, path: Path) -> None:
-    """Write the picture, whole or not at all, in the format that the name ends in. Raises BadRequest."""
+def save(report: HeadReport, path: Path, creator: str = "") -> None:
+    """Write the picture, whole or not at all, in the format that the name ends in. Raises BadRequest.
+
+    creator: what wrote it, for its metadata; webp, svgz and bare pixels have no room for it.
+    """
     require(path)
+    kind = path.suffix.lower().removeprefix(".")
     buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # `unwritten` names such letters, once
-        draw(report).savefig(buffer, format=path.suffix.lower().removeprefix("."))
+    draw(report).savefig(buffer, format=kind, **_said_by(creator, kind))
     durable.write_bytes(path, buffer.getvalue())
+
+
+def _said_by(creator: str, kind: str) -> dict[str, Any]:
+    """The arguments of savefig that write `creator` into the metadata of such a file."""
+    for name, (option, kinds) in _CREATOR.items():
+        if creator and kind in kinds:
+            return {option: {name: creator}}
+    return {}
 
 
 def draw(report: HeadReport) -> "Figure":
@@ -72,12 +89,13 @@ def draw(report: HeadReport) -> "Figure":
     counts = report.confusion[np.ix_(kept, kept)]
     shares = counts / np.maximum(1, report.confusion[kept].sum(1, keepdims=True))
     side = _MARGIN + len(kept) * max(_CELL, 0.085 * len(str(counts.max(initial=0))))
-    with rc_context({"font.family": families(), "font.size": _SIZE}):
+    numbers = {name: number for number, name in unwritten(report).items()}
+    with rc_context({"font.family": families(_letters(report)), "font.size": _SIZE}):
         figure = Figure(figsize=(side, side), dpi=_DPI, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         _cells(axes, counts, shares)
-        _names(axes, [_short(report.classes[i]) for i in kept])
+        _names(axes, [numbers.get(report.classes[i]) or _short(report.classes[i]) for i in kept])
         if len(kept) < len(report.classes):
             axes.set_title(f"the {len(kept)} most frequent of {len(report.classes)} classes", fontsize=_SIZE)
     return figure
@@ -89,23 +107,53 @@ def _drawn(report: HeadReport) -> np.ndarray:
     return np.sort(np.argsort(-report.confusion.sum(1), kind="stable")[:CLASSES])
 
 
-def families() -> list[str]:
-    """The fonts that are asked for a letter, in order: matplotlib's own, and what is installed of those with CJK."""
+def families(letters: str = "") -> list[str]:
+    """The fonts that are asked for a letter, in order: matplotlib's own, what is installed of those with CJK, and
+    whatever else has any of these letters that those have not.
+    """
     from matplotlib import font_manager
 
-    there = {font.name for font in font_manager.fontManager.ttflist}
-    return ["DejaVu Sans", *(name for name in FALLBACKS if name in there)]
+    installed = {font.name: font.fname for font in font_manager.fontManager.ttflist if not _OF_BOXES.match(font.name)}
+    names = ["DejaVu Sans", *(name for name in FALLBACKS if name in installed)]
+    missing = _missing(letters, [installed[name] for name in names])
+    while missing:
+        lacking = {name: len(_missing(missing, [file])) for name, file in installed.items() if name not in names}
+        best = min(lacking, key=lambda name: lacking[name], default=None)
+        if best is None or lacking[best] == len(missing):
+            break
+        names.append(best)
+        missing = _missing(missing, [installed[best]])
+    return names
 
 
-def unwritten(report: HeadReport) -> str:
-    """The letters of the names that are drawn, each once, that no font here has: boxes stand for them."""
+def _missing(letters: str, files: Sequence[str]) -> str:
+    """The letters that no font of these files has. One that cannot be read has none."""
     from matplotlib import font_manager
 
-    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in families()]
-    letters = dict.fromkeys(
-        letter for i in _drawn(report) for letter in _short(report.classes[i]) if not letter.isspace()
-    )
-    return "".join(letter for letter in letters if not any(font.get_char_index(ord(letter)) for font in fonts))
+    for file in files if letters else ():
+        try:
+            font = font_manager.get_font(file)
+        except (OSError, RuntimeError):
+            continue
+        letters = "".join(letter for letter in letters if not font.get_char_index(ord(letter)))
+    return letters
+
+
+def _letters(report: HeadReport) -> str:
+    """The letters of the names that are drawn, each once."""
+    names = (_short(report.classes[i]) for i in _drawn(report))
+    return "".join(dict.fromkeys(letter for name in names for letter in name if not letter.isspace()))
+
+
+def unwritten(report: HeadReport) -> dict[str, str]:
+    """The names that cannot be drawn, as no font here has all their letters, by the number that stands for each."""
+    from matplotlib import font_manager
+
+    letters = _letters(report)
+    files = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+    missing = _missing(letters, [files[name] for name in families(letters)])
+    odd = [i for i in _drawn(report) if set(missing) & set(_short(report.classes[i]))]
+    return {f"#{i + 1}": report.classes[i] for i in odd}
 
 
 def _short(name: str) -> str:

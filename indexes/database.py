@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from indexes import durable, filters
+from indexes import durable, folding
+from indexes.distribution import UPGRADE
 from indexes.errors import Damaged, NewerFormat, NotAnIndex
 
 FORMAT_VERSION = 1
@@ -83,7 +84,7 @@ def connect(file: Path) -> sqlite3.Connection:
         (application,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
         database.execute("PRAGMA synchronous = EXTRA")
-        filters.teach(database)
+        folding.teach(database)
     except sqlite3.DatabaseError as error:
         database.close()
         if isinstance(error, sqlite3.OperationalError):
@@ -94,7 +95,5 @@ def connect(file: Path) -> sqlite3.Connection:
         raise NotAnIndex(f"{file} was not written by mmr: give another --index")
     if version > FORMAT_VERSION:
         database.close()
-        raise NewerFormat(
-            f"{file.parent} has format {version}, this mmr reads up to {FORMAT_VERSION}: run `pip install -U mmr`"
-        )
+        raise NewerFormat(f"{file.parent} has format {version}, this mmr reads up to {FORMAT_VERSION}: run `{UPGRADE}`")
     return database

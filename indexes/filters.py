@@ -14,36 +14,19 @@ A missing field answers no comparison, so `not` of one is true of it.
 
 import json
 import re
-import sqlite3
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from indexes import lexer
 from indexes.errors import BadFilter
+from indexes.folding import NAME, fold
+from indexes.lexer import Date, Token
 
-_TOKEN = re.compile(
-    r"""\s*(?:
-      (?P<date>\d{4}-\d\d(?:-\d\d(?:T\d\d:\d\d(?::\d\d)?)?)?(?![\w.:-]))
-    | (?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.]))
-    | (?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")
-    | (?P<quoted>`[^`"\\]+`)
-    | (?P<word>[^\W\d](?:[\w.]|[^\x00-\x7f\s])*)
-    | (?P<sign><=|>=|==|!=|<>|[=<>(),])
-    )""",
-    re.VERBOSE,
-)
-_FOLD = "mmr_fold"  # what `fold` is called in SQL
 _COMPARE = {"==": "=", "=": "=", "!=": "<>", "<>": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-_KEYWORDS = ("and", "or", "not", "in", "is", "null", "contains", "like", "between", "true", "false")
 _VERBS = ("in", "is", "contains", "like", "between")  # where a name is expected they are names
 _LONGEST_PATTERN = 1000  # letters; SQLite's time grows with the number of % times the text
 _DEEPEST = 50  # parentheses in parentheses
-
-
-class Date(str):
-    """A date as it was written: all of the day, month or minute that it names."""
-
-    __slots__ = ()
 
 
 Value = str | float | bool | None  # of an expression; whole numbers are int, which is a float to a type checker
@@ -63,13 +46,6 @@ class Condition:
 
 
 _Test = Callable[[Condition], Condition]  # of a field
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str  # number, text, date, name, keyword, sign, end
-    text: str
-    at: int
 
 
 def parse(
@@ -96,7 +72,7 @@ def parse(
     """
     if any("\ud800" <= letter <= "\udfff" for letter in where):
         raise BadFilter(f"--where {where!r} holds bytes that are no text: name such items as `mmr ls` does")
-    parser = _Parser(where, _tokens(where), inside, own, several)
+    parser = _Parser(where, lexer.tokens(where), inside, own, several)
     condition = parser.either()
     parser.expect_end()
     return condition
@@ -104,58 +80,15 @@ def parse(
 
 def names(where: str) -> list[str]:
     """The fields that an expression speaks of, each once. Raises BadFilter."""
-    return list(dict.fromkeys(token.text for token in _tokens(where) if token.kind == "name"))
-
-
-def _tokens(where: str) -> list[_Token]:
-    tokens, at = [], 0
-    while where[at:].strip():
-        match = _TOKEN.match(where, at)
-        kind = match and match.lastgroup
-        if not match or not kind:
-            raise BadFilter(_message(where, at, "a name, a value or an operator is expected"))
-        text, at = match.group(kind), match.end()
-        start = match.start(kind)
-        if kind == "word":
-            kind, text = ("keyword", text.lower()) if text.lower() in _KEYWORDS else ("name", text)
-        elif kind == "quoted":
-            kind, text = "name", text[1:-1]
-        elif kind == "text":
-            text = re.sub(r"\\(.)", r"\1", text[1:-1])
-        elif kind == "date":
-            text = Date(text)  # ISO 8601 sorts as text does
-        tokens.append(_Token(kind, text, start))
-    return [*tokens, _Token("end", "", len(where))]
-
-
-def teach(database: sqlite3.Connection) -> None:
-    """Give a connection the function that conditions use."""
-    database.create_function(_FOLD, 1, _folded, deterministic=True)
-
-
-def _folded(content: bytes | None) -> str | None:
-    return (
-        None if content is None else fold(content.decode("utf-8", "replace"))
-    )  # names may hold bytes that are no text
+    return list(dict.fromkeys(token.text for token in lexer.tokens(where) if token.kind == "name"))
 
 
 def _folded_sql(field: Condition) -> str:
-    return f"{_FOLD}(CAST({field.sql} AS BLOB))"
+    return f"{NAME}(CAST({field.sql} AS BLOB))"
 
 
 def _both(one: Condition, other: Condition) -> Condition:
     return Condition(f"({one.sql} AND {other.sql})", one.values + other.values)
-
-
-def fold(text: str) -> str:
-    """A text as `contains` and `like` compare it: neither case nor how marks are spelled (NFC, NFD) differs."""
-    if text.isascii():
-        return text.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text).casefold())
-
-
-def _message(where: str, at: int, what: str) -> str:
-    return f"--where {where!r}: {what} at position {at + 1}: write, say, --where \"year >= 2011 and colour == 'Red'\""
 
 
 def _truth(field: Condition, wanted: bool) -> Condition:
@@ -168,7 +101,7 @@ class _Parser:
     """Recursive descent: either (or), both (and), one (not, parentheses, comparison)."""
 
     def __init__(
-        self, where: str, tokens: list[_Token], inside: Sequence[str], own: Sequence[str] | None,
+        self, where: str, tokens: list[Token], inside: Sequence[str], own: Sequence[str] | None,
         several: Sequence[str],
     ) -> None:  # fmt: skip
         self._where, self._tokens, self._inside, self._own, self._several = where, tokens, inside, own, several
@@ -344,7 +277,7 @@ class _Parser:
         quotes = f": write it in quotes, '{token.text}'," if token.kind == "name" else ""
         raise self._error(f"a value is expected{quotes}")
 
-    def _take(self, kind: str, text: str | None = None) -> _Token | None:
+    def _take(self, kind: str, text: str | None = None) -> Token | None:
         token = self._tokens[self._next]
         if token.kind != kind or (text is not None and token.text != text):
             return None
@@ -360,4 +293,4 @@ class _Parser:
             raise self._error("`and`, `or` or the end is expected")
 
     def _error(self, what: str) -> BadFilter:
-        return BadFilter(_message(self._where, self._tokens[self._next].at, what))
+        return BadFilter(lexer.message(self._where, self._tokens[self._next].at, what))

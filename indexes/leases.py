@@ -124,9 +124,11 @@ def _is_held(file: Path) -> bool:
             return True
         with suppress(OSError):
             file.unlink()  # while it is locked: a reader that has just made it sees that (`_taken`)
-        return False
     finally:
         os.close(handle)
+    with suppress(OSError):
+        file.unlink(missing_ok=True)  # Windows removes no open file, which that reader's is too
+    return False
 
 
 def _lock(handle: int) -> bool | None:
@@ -147,7 +149,7 @@ def _is_young(file: Path) -> bool:
 def _machine() -> str:
     """Names those among whom locks are seen: this kernel, or this host where there is no telling."""
     try:
-        name = _BOOT.read_text()
+        name = _BOOT.read_text("utf-8")
     except OSError:
         name = platform.node()
     return hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:8]

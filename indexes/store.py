@@ -144,9 +144,10 @@ class Store(StoreReader):
 
     def close(self) -> None:
         """Let go of the files and of the lock. Another thread that asks meanwhile gets a StoreError."""
-        super().close()
-        if self._lock:
-            self._lock.release()
+        with self._writing:  # what another thread writes is committed first
+            super().close()
+            if self._lock:
+                self._lock.release()
 
     def view(self) -> Self:
         """As StoreReader says: for reading alone."""

@@ -2,11 +2,15 @@
 
 Names are loaded when they are first used, so that importing one does not pay for torch where it is not needed. Type
 checkers and editors, which run nothing, read them from the imports under TYPE_CHECKING; tests/test_types.py keeps the
-two lists in step.
+two lists in step. Importing the package tells the libraries behind it to report nothing home (reporting.py).
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from retrieval.reporting import decline
+
+decline()  # before any of those libraries is imported, whoever does it
 
 _WHERE = {
     "Hit": "datatypes", "Item": "datatypes", "Pair": "datatypes", "Features": "datatypes",

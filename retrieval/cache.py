@@ -9,6 +9,7 @@ All of it may be removed at any time: it is made again when it is next needed.
 
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 from indexes import typed
 from indexes.typed import Malformed
+from retrieval.errors import BadRequest
 
 QUERY, BACKGROUND, HEADS = "query", "background", "heads"  # its parts
 MANIFEST = "manifest.json"  # of an exported encoder, written last
@@ -24,11 +26,31 @@ PARTIAL = ".partial-"  # how the names of folders in the making start
 DAY = 86_400.0  # seconds
 
 
+def home() -> Path:
+    """The user's home folder: $HOME where that is an absolute path, else what the system says. Raises BadRequest."""
+    if sys.platform == "win32":
+        return Path.home()
+    said = Path(os.environ.get("HOME", ""))
+    if said.is_absolute():
+        return said
+    import pwd
+
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        raise BadRequest("no home folder is known of this user: set HOME, or MMR_CACHE and MMR_CONFIG") from None
+
+
+def base(variable: str, otherwise: str) -> Path:
+    """A folder of the XDG standard: what the variable says, if that is an absolute path, else that one in the home."""
+    said = Path(os.environ.get(variable, ""))
+    return said if said.is_absolute() else home() / otherwise
+
+
 def folder(part: str = "") -> Path:
     """A part of the cache, or all of it: $MMR_CACHE, else `mmr` in $XDG_CACHE_HOME or ~/.cache. It may not be there."""
     given = os.environ.get("MMR_CACHE")
-    base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmr"
-    return base / part
+    return (Path(given) if given else base("XDG_CACHE_HOME", ".cache") / "mmr") / part
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +91,11 @@ def prune(days: float) -> list[Cached]:
 
 def _exported() -> Iterator[Cached]:
     place = folder(QUERY)
-    for one in filter(Path.is_dir, place.iterdir() if place.is_dir() else ()):
+    try:
+        there = [one for one in place.iterdir() if one.is_dir()]
+    except OSError:  # there is none, or it is another user's
+        return
+    for one in there:
         files = [file.stat() for file in one.rglob("*") if file.is_file()]
         used = max((status.st_mtime for status in files), default=one.stat().st_mtime)
         yield Cached(one, _name(one), sum(status.st_size for status in files), used)

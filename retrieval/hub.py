@@ -1,8 +1,12 @@
 """The model hub: whether weights are cached or can be downloaded, checked before its client retries for minutes."""
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from retrieval.errors import MissingModel
+
+OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")  # files of weights
 
 
 def require_hub(repository: str, files: Sequence[str], what: str, way_on: str) -> None:
@@ -10,19 +14,60 @@ def require_hub(repository: str, files: Sequence[str], what: str, way_on: str) -
 
     what: the name of the weights in the message. way_on: the end of the message, what to type instead.
     """
-    import huggingface_hub
-    from huggingface_hub import constants
-
-    cached = (huggingface_hub.try_to_load_from_cache(repository, name) for name in files) if repository else ()
-    if any(isinstance(path, str) for path in cached):
+    if _is_cached(repository, files):
         return
     try:
-        if constants.HF_HUB_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE is set")
-        huggingface_hub.get_session().head(constants.ENDPOINT, timeout=5)
+        if _is_cut_off():
+            raise OSError("there is no way to it")
+        import huggingface_hub  # its HTTP client takes a second to import
+
+        huggingface_hub.get_session().head(_constants().ENDPOINT, timeout=5)
     # Any failure to reach it means the same to a person; the HTTP client's errors differ between its versions.
     except Exception as error:
         raise MissingModel(f"the model hub cannot be reached and {what} is not cached: {way_on}") from error
+
+
+def require_open_clip(name: str, tag: str, repository: str, option: str = "--model ", quick: bool = False) -> None:
+    """`require_hub` for the weights TAG of open_clip's model NAME. option: what is typed before `open_clip:`.
+
+    quick: ask no hub that may be there, so that to say no costs a fraction of a second.
+    """
+    if quick and (_is_cached(repository, OPEN_CLIP) or not _is_cut_off()):
+        return
+    way_on = (
+        f"give local weights with {option}open_clip:{name}/FILE, or train your own with `mmr train PAIRS --out RUN`"
+    )
+    require_hub(repository, OPEN_CLIP, f"{name}/{tag}", way_on)
+
+
+def _is_cached(repository: str, files: Sequence[str]) -> bool:
+    snapshots = Path(_constants().HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "snapshots")
+    return bool(repository) and any(path for name in files for path in snapshots.glob(f"*/{name}"))
+
+
+def _is_cut_off() -> bool:
+    """Is it sure, and quickly, that the hub cannot be asked? Behind a proxy, or while a line is slow, it is not."""
+    if _constants().HF_HUB_OFFLINE:
+        return True
+    import socket
+    from urllib.parse import urlsplit
+    from urllib.request import getproxies
+
+    address = urlsplit(_constants().ENDPOINT)
+    try:
+        if not getproxies():
+            socket.create_connection((address.hostname, address.port or 443), timeout=0.5).close()
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _constants() -> Any:
+    from huggingface_hub import constants
+
+    return constants
 
 
 def downloaded() -> dict[str, int]:

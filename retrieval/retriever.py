@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from indexes import Condition, Outdated, Store, forks
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Hit
-from retrieval.encoders import query_encoder
+from retrieval.encoders import presets, query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption
 from retrieval.indexing.catalog import Identity
@@ -103,7 +103,8 @@ class Retriever:
 
         Args:
             path: The folder of the index.
-            encoder: The one to ask with; None is the one that the index remembers.
+            encoder: The one to ask with; None is the one that the index remembers. Where it was moved, the index
+                remembers the new place.
             device: "auto", "cpu" or "cuda": where exact search runs.
 
         Returns:
@@ -115,7 +116,10 @@ class Retriever:
         """
         store = Store.open(path)
         try:
-            return cls(store, encoder or _remembered(store, device), device)
+            retriever = cls(store, encoder or _remembered(store, device), device)
+            if encoder:
+                adoption.remember_place(store, encoder)
+            return retriever
         except BaseException:
             store.close()
             raise
@@ -127,8 +131,9 @@ class Retriever:
         """The items nearest to words, a picture, an item, or a sum of them.
 
         Args:
-            asked: One text, or arguments among which + and - stand alone (search/query.py). The pictures and items of a
-                query are not answers to it.
+            asked: One text, or arguments among which + and - stand alone (search/query.py). What names an existing file
+                is asked with as a picture or a clip; "text:..." is words in any case. The pictures and items of a query
+                are not answers to it.
             k: How many; fewer come where the index holds fewer.
             where: A condition on the items' fields, as "year >= 2011 and baseColour == 'Red'".
             exact: Go round an approximate index.
@@ -235,9 +240,11 @@ def _remembered(store: Store, device: str) -> Encoder:
     identity = Identity.required(store)
 
     def load() -> "DualEncoder":
+        name = identity.where(store.path)
+        presets.require(name)
         from retrieval.encoders.load import load_encoder
 
-        return load_encoder(identity.where(store.path), device)
+        return load_encoder(name, device)
 
     exported = identity.fingerprint and query_encoder.open_query_encoder(identity.fingerprint, load)
     return exported or load()

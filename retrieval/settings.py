@@ -11,6 +11,7 @@
 Validation, `--set` and its messages, `mmr train --settings` and docs/reference/settings.md are all made from it.
 """
 
+import csv
 import dataclasses
 import difflib
 import sys
@@ -119,6 +120,12 @@ def assign(config: Config, assignments: Iterable[str]) -> Config:
             example = as_text(getattr(config, name))
             raise BadRequest(f"--set {text}: {name} takes {_TAKES[kinds[name]]}, as in {name}={example}") from None
     return dataclasses.replace(config, **changes)
+
+
+def listed(text: str) -> list[str]:
+    """Names between commas, each once; one that holds a comma stands in double quotes, as in a csv."""
+    cells = [cell for row in csv.reader([text], skipinitialspace=True) for cell in row]
+    return list(dict.fromkeys(cell.strip() for cell in cells if cell.strip()))
 
 
 def _read(text: str | None, kind: type) -> Any:

@@ -34,8 +34,11 @@ def soak(request):
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
-    """A cache of the tests' own, not the user's."""
+    """A cache of the tests' own, not the user's, and nothing of what the user said once for every command."""
     os.environ["MMR_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    os.environ["MMR_CONFIG"] = str(tmp_path_factory.mktemp("config") / "none.toml")
+    for name in ("MMR_MODEL", "MMR_INDEX", "MMR_DEVICE"):
+        os.environ.pop(name, None)
     return Path(os.environ["MMR_CACHE"])
 
 

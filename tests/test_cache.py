@@ -1,15 +1,18 @@
 """What the cache holds, when it was last used, and making room in it."""
 
 import os
+import pwd
 import time
 from pathlib import Path
 
 import pytest
 
+from cli import config
 from retrieval import cache as user_cache
 from retrieval import load_encoder
 from retrieval.encoders import presets, query_encoder
 from retrieval.encoders.presets import PRESETS
+from terminal import fails, mmr
 
 DAY = 86_400
 
@@ -40,7 +43,7 @@ def age(path, days):
     [({"MMR_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"), ({"XDG_CACHE_HOME": "/b"}, "/b/mmr"), ({}, "/h/.cache/mmr")],
 )
 def test_where_the_cache_is(monkeypatch, set_to, folder):
-    monkeypatch.setattr(Path, "home", lambda: Path("/h"))
+    monkeypatch.setenv("HOME", "/h")
     for name in ("MMR_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in set_to.items():
@@ -123,3 +126,36 @@ def test_the_hub_of_a_preset_is_that_of_open_clip():
     for preset in PRESETS.values():
         name, _, tag = preset.model.removeprefix("open_clip:").partition("/")
         assert open_clip.get_pretrained_cfg(name, tag)["hf_hub"].rstrip("/") == preset.hub
+
+
+# ---------------------------------------------------------------- whose cache it is
+
+
+@pytest.fixture
+def nobody(monkeypatch):
+    """Nothing says where anything of this user is, but for the system itself."""
+    for name in ("MMR_CACHE", "MMR_CONFIG", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize("said", [None, "", "rel/ative"])
+def test_a_home_that_is_none_is_asked_of_the_system(nobody, said):
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        if said is not None:
+            nobody.setenv(name, said)
+    assert user_cache.folder("query") == home / ".cache" / "mmr" / "query"
+    assert config.file() == home / ".config" / "mmr" / "config.toml"
+
+
+def test_no_home_at_all_is_one_line_with_the_next_thing_to_type(nobody, indexed):
+    def unknown(number):
+        raise KeyError(number)
+
+    nobody.setattr(pwd, "getpwuid", unknown)
+    fails(mmr("search", "a dog", "--index", indexed), 2, "no home folder", "set HOME")
+    nobody.setenv("MMR_CACHE", "/nowhere/at/all")
+    nobody.setenv("MMR_CONFIG", "/nowhere/at/all.toml")
+    assert user_cache.folder() == Path("/nowhere/at/all")
+    assert mmr("info", "--index", indexed).exit_code == 0

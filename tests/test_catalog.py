@@ -63,7 +63,7 @@ def test_a_run_is_found_where_it_lies_from_the_index(here, tmp_path_factory):
     moved = here.rename(tmp_path_factory.mktemp("elsewhere") / "disk")
     assert identity.where(moved / "photos" / ".mmr") == str(moved / "runs" / "mine")
     (moved / "runs" / "mine").rmdir()
-    with pytest.raises(MissingModel, match=r"runs/mine, which is gone: say where it is with --model"):
+    with pytest.raises(MissingModel, match=r"runs/mine, which is gone: say where it is now with `mmr index"):
         identity.where(moved / "photos" / ".mmr")
     Path(moved, "found", "runs", "mine").mkdir(parents=True)
     assert Identity.of(SimpleNamespace(name="small", fingerprint="f"), Path("i")).where(Path("i")) == "small"

@@ -55,7 +55,7 @@ def test_an_index_of_a_newer_format(indexed, tmp_path):
     database = sqlite3.connect(tmp_path / "newer.mmr" / "mmr.db")
     database.execute("PRAGMA user_version = 2")
     database.close()
-    fails(mmr("search", "a dog", "--index", tmp_path / "newer.mmr"), 3, "has format 2", "pip install -U mmr")
+    fails(mmr("search", "a dog", "--index", tmp_path / "newer.mmr"), 3, "has format 2", "pip install -U mmr-retrieval")
 
 
 def test_another_encoder_is_refused(indexed, book, tmp_path):
@@ -71,7 +71,7 @@ def test_a_model_that_went_away(trained, book, tmp_path, cache):
     (tmp_path / "run").rename(tmp_path / "moved")
     assert mmr("search", "a dog", "--index", index).exit_code == 0  # words need the cache alone
     shutil.rmtree(cache / "query")
-    fails(mmr("search", "a dog", "--index", index), 3, "which is gone", "--model RUN")
+    fails(mmr("search", "a dog", "--index", index), 3, "which is gone", "--model RUN`")
     assert mmr("search", "a dog", "--index", index, "--model", tmp_path / "moved").exit_code == 0
 
 
@@ -106,10 +106,10 @@ def test_an_empty_index_answers_nothing_with_exit_1(photos, trained):
 def test_a_full_disk(photos, trained, monkeypatch):
     from indexes import durable
 
-    def full(path, content):
+    def full(path, write):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(durable, "write_bytes", full)
+    monkeypatch.setattr(durable, "write_file", full)
     result = mmr("index", photos, "--model", trained)
     fails(result, 5, "the disk is full", "run the same command again")
     monkeypatch.undo()
@@ -161,6 +161,79 @@ def test_ctrl_c_while_indexing_loses_nothing(photos, trained, monkeypatch):
         patch.setattr(Store, "add", interrupted)
         fails(mmr("index", photos, "--model", trained), 130, "interrupted", "run the same command again")
     assert mmr("index", photos).exit_code == 0
+
+
+@pytest.mark.parametrize("cannot", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_a_cache_that_cannot_be_written_is_a_note(photos, trained, tmp_path, monkeypatch, cannot):
+    """Every command does what it is asked; queries are slower."""
+    place = tmp_path / "cache"
+    monkeypatch.setenv("MMR_CACHE", str(place))
+    real = Path.mkdir
+
+    def mkdir(path, *given, **more):
+        if path.is_relative_to(place):
+            raise OSError(cannot, os.strerror(cannot), str(path))
+        real(path, *given, **more)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    index = ("--index", tmp_path / "i")
+    made = mmr("index", photos, *index, "--model", trained)
+    assert made.exit_code == 0, made.output
+    assert f"the cache {place} cannot be written ({os.strerror(cannot)})" in made.stderr
+    assert "queries load the whole encoder" in made.stderr
+    for asked in (
+        ("search", "a dog", *index), ("search", photos / "red.png", *index),
+        ("search", "a dog", *index, "--min-confidence", 0), ("models",), ("models", "--prune"),
+        ("classify", photos / "red.png", "--labels", "a,b", "--model", trained),
+    ):  # fmt: skip
+        assert mmr(*asked).exit_code == 0
+    assert not place.exists()
+
+
+NASTY = "a\x1b[2J\nb\u202e.png"
+SHOWN = "a\\x1b[2J\\nb\\u202e.png"
+
+
+def test_names_that_would_move_the_cursor_are_written_out(trained, tmp_path):
+    """In tables, progress and messages; programs get them as they are."""
+    from toy import picture
+
+    photos = tmp_path / "p"
+    picture(photos / NASTY)
+    (photos / f"bad{NASTY}").write_text("no picture")
+    index = ("--index", tmp_path / "i")
+    made = mmr("index", photos, *index, "--model", trained)
+    assert made.exit_code == 4
+    assert f"  bad{SHOWN}: not a picture" in made.stderr
+    said = [made.stderr]
+    for asked in (("search", "a dog", *index), ("ls", *index), ("ls", "-l", *index),
+                  ("classify", photos / NASTY, photos, "--labels", "a,b", "--model", trained)):  # fmt: skip
+        result = mmr(*asked)
+        assert SHOWN in result.stdout
+        said += [result.stdout, result.stderr]
+    for asked in (("search", "--index", NASTY, "x"), ("train", NASTY, "--out", tmp_path / "r"),
+                  ("eval", trained, f"csv:{NASTY}")):  # fmt: skip
+        result = mmr(*asked)
+        assert SHOWN in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+        said.append(result.stderr)
+    assert not [text for text in said if "\x1b" in text or "\u202e" in text]
+    assert lines(mmr("ls", *index, "--json"))[0]["uri"] == NASTY
+    assert mmr("ls", *index, "-0").stdout == f"{NASTY}\0"
+    assert mmr("search", "a dog", *index, "-0").stdout == f"{photos / NASTY}\0"
+
+
+@pytest.mark.parametrize("damage", ["{}", "[]", "{", '{"step": 1}', None])
+def test_a_damaged_checkpoint_is_named(book, trained, tmp_path, damage):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    (run / "encoder.json").unlink()
+    (last,) = (run / "checkpoints").glob("step_*")
+    (last / "state.json").unlink()
+    if damage is not None:
+        (last / "state.json").write_text(damage)
+    words = ("train", f"csv:{book}/pairs.csv?split=train", "--out", run, "--resume")
+    fails(mmr(*words), 2, f"{last} is damaged", "remove it, then --resume begins with the one before")
 
 
 @pytest.mark.parametrize(

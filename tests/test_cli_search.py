@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -178,14 +179,67 @@ def test_answers_become_files_of_a_new_folder(indexed, tmp_path, way):
     assert mmr(*asked, way, tmp_path / "empty").exit_code == 0
 
 
-def test_a_folder_is_made_whole_or_not_at_all(photos, trained, tmp_path):
+def test_what_is_gone_is_said_and_the_rest_is_copied(photos, trained, tmp_path):
     assert mmr("index", photos, "--model", trained).exit_code == 0
     (photos / "red.png").unlink()
+    asked = ("search", "a dog", "--index", photos / ".mmr")
+    copied = mmr(*asked, "--copy-to", tmp_path / "out", "--html", tmp_path / "page.html")
+    assert copied.exit_code == 4
+    assert "1 skipped:\n  red.png: no such file" in copied.stderr
+    assert f"1 gone: run `mmr index --index {photos / '.mmr'}`" in copied.stderr
+    assert f"2 pictures in {tmp_path / 'out'}" in copied.stderr
+    assert sorted(path.name[4:] for path in (tmp_path / "out").iterdir()) == ["blue é.png", "green.jpg"]
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert '<div class="none">no such file</div>' in page
+
+    (gone,) = [line for line in copied.stdout.splitlines() if "red.png" in line]
+    assert gone.endswith("red.png  (gone)")
+    found = lines(mmr(*asked, "--json"))  # all answers are shown
+    assert {hit["uri"]: hit.get("gone") for hit in found} == {
+        "red.png": True, "blue é.png": None, "more/green.jpg": None
+    }  # fmt: skip
+    paths = mmr(*asked, "-0")
+    assert f"1 files are gone, as {photos / 'red.png'}: `mmr index --index " in paths.stderr
+    assert (paths.exit_code, set(paths.stdout.split("\0"))) == (
+        4, {str(photos / "blue é.png"), str(photos / "more" / "green.jpg"), ""}
+    )  # fmt: skip
+
+
+def test_near_duplicates_that_are_gone_are_marked(photos, trained, tmp_path):
+    shutil.copy(photos / "red.png", photos / "twin.png")
+    index = ("--index", photos / ".mmr")
+    assert mmr("index", photos, "--model", trained).exit_code == 0
+    (photos / "twin.png").unlink()
+    twins = [
+        item.get("gone") for group in lines(mmr("dups", *index, "--json")) for item in group["items"]
+        if item["uri"] in ("red.png", "twin.png")
+    ]  # fmt: skip
+    assert sorted(twins, key=str) == [None, True]
+    assert [line.endswith("(gone)") for line in mmr("dups", *index).stdout.splitlines() if "twin" in line] == [True]
+
+
+def test_where_all_is_gone_nothing_is_made(photos, trained, tmp_path):
+    assert mmr("index", photos, "--index", tmp_path / "i.mmr", "--model", trained).exit_code == 0
+    photos.rename(tmp_path / "moved")
+    result = mmr("search", "a dog", "--index", tmp_path / "i.mmr", "--copy-to", tmp_path / "out")
+    assert result.exit_code == 4
+    assert f"3 files are gone, as the folder {photos}: `mmr index --index " in result.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["i.mmr", "moved"]
+
+
+def test_names_that_do_not_fit_with_their_rank_are_cut_between_two_letters(photos, trained, tmp_path):
+    long = {"a" * 251 + ".png", "犬" * 83 + ".png", "o\N{COMBINING DIAERESIS}" * 83 + ".jpeg"}
+    for name in long:
+        shutil.copy(photos / "red.png", photos / name)
+    assert mmr("index", photos, "--model", trained).exit_code == 0
     asked = ("search", "a dog", "--index", photos / ".mmr", "--copy-to", tmp_path / "out")
-    result = mmr(*asked)
-    assert result.exit_code == 2
-    assert "is gone: run `mmr index` again" in result.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["photos"]
+    assert mmr(*asked).exit_code == 0
+    made = {path.name[4:] for path in (tmp_path / "out").iterdir()}
+    assert made == {
+        "red.png", "green.jpg", "blue é.png", "a" * 247 + ".png", "犬" * 82 + ".png",
+        "o\N{COMBINING DIAERESIS}" * 82 + ".jpeg",
+    }  # fmt: skip
 
 
 def test_the_best_answer_is_opened(indexed, monkeypatch):
@@ -204,7 +258,7 @@ def test_a_preview_needs_a_terminal_and_a_library(indexed, monkeypatch):
     fails(mmr("search", "a dog", "--index", indexed, "--preview"), 2, "stdout is none", "--html")
     monkeypatch.setattr(preview, "sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True, fileno=lambda: 1)))
     monkeypatch.setattr(preview.importlib.util, "find_spec", lambda name: None)
-    for columns, message in ((80, r"pip install 'mmr\[preview\]'"), (0, "stdout is none")):
+    for columns, message in ((80, r"pip install 'mmr-retrieval\[preview\]'"), (0, "stdout is none")):
         size = SimpleNamespace(columns=columns)
         monkeypatch.setattr(preview.os, "get_terminal_size", lambda handle, size=size: size)
         with pytest.raises(BadRequest, match=message):
@@ -214,16 +268,42 @@ def test_a_preview_needs_a_terminal_and_a_library(indexed, monkeypatch):
 def test_a_preview_draws_what_can_be_read(photos, capsys, monkeypatch):
     from cli.output import preview
     from retrieval.datatypes import Hit
+    from retrieval.sources.allowed import Allowed
 
     drawn = []
     library = SimpleNamespace(Image=lambda picture, width: drawn.append((picture.size, width)) or "(picture)")
     monkeypatch.setitem(sys.modules, "textual_image.renderable", library)
     monkeypatch.setitem(sys.modules, "textual_image", SimpleNamespace(renderable=library))
-    preview.draw([Hit(1, 0.5, "red.png", str(photos / "red.png"), None, "a"), Hit(2, 0.4, "x", "/x.png", None, "b")])
+    hits = [Hit(1, 0.5, "red.png", str(photos / "red.png"), (), "a"), Hit(2, 0.4, "x", "/x.png", (), "b")]
+    left = preview.draw(hits, Allowed.of(str(photos), photos / ".mmr"))
     said = capsys.readouterr()
     assert [size for size, _ in drawn] == [(20, 10)]
     assert "(picture)" in said.out
-    assert said.err == "x: no such file\n"
+    assert left == [("x", "no such file")]
+    assert "x.png  (gone)" in said.out
+
+
+def test_a_terminal_that_cannot_be_asked_is_wrong_usage_before_anything_is_searched(monkeypatch):
+    """textual-image asks it while it is imported, and a silent one is logged with a traceback."""
+    import logging
+
+    from cli.output import preview
+    from retrieval.errors import BadRequest
+
+    class Odd:
+        @property
+        def Image(self):
+            raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    terminal = SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True, fileno=lambda: 1))
+    monkeypatch.setattr(preview, "sys", terminal)
+    monkeypatch.setattr(preview.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(preview.os, "get_terminal_size", lambda handle: SimpleNamespace(columns=80))
+    monkeypatch.setitem(sys.modules, "textual_image", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "textual_image.renderable", Odd())
+    with pytest.raises(BadRequest, match="cannot ask this terminal.*--html FILE"):
+        preview.check()
+    assert not logging.getLogger("textual_image._terminal").isEnabledFor(logging.WARNING)
 
 
 def test_crafted_queries_are_one_line_each_before_any_answer(indexed, tmp_path, monkeypatch):
@@ -262,3 +342,17 @@ def test_a_sum_in_quotes_is_searched_for_and_said(indexed):
     assert len(lines(found)) == 1
     assert "a sum is written mmr search 'a dog' - 'a cat'" in found.stderr
     assert "a sum" not in mmr("search", "a dog", "-", "a cat", "--index", indexed, "-k", 1, "--json").stderr
+
+
+def test_pictures_of_a_table_that_lie_elsewhere_are_handed_out_where_that_is_said(photos, trained, tmp_path):
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "t.csv").write_text(f"image,caption\n../photos/red.png,red\n{photos}/more/green.jpg,green\n")
+    index = ("--index", tmp_path / "tables" / "i.mmr")
+    assert mmr("index", tmp_path / "tables" / "t.csv", *index, "--model", trained).exit_code == 0
+    asked = ("search", "a dog", *index, "--html", tmp_path / "s.html")
+    refused = mmr(*asked)
+    assert refused.exit_code == 4
+    assert f"--allow {photos} hands out what lies below there too" in refused.stderr
+    assert "data:image" not in (tmp_path / "s.html").read_text()
+    assert mmr(*asked, "--allow", photos).exit_code == 0
+    assert (tmp_path / "s.html").read_text().count("data:image") == 2

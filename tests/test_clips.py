@@ -7,7 +7,7 @@ from retrieval.datatypes import Item
 from retrieval.errors import ImageError
 from retrieval.images import clips, load
 
-av = pytest.importorskip("av", reason="pip install 'mmr[video]'")
+av = pytest.importorskip("av", reason="pip install 'mmr-retrieval[video]'")
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_clip_that_is_cut_off_shows_what_there_is(clip):
 
 def test_without_the_library_its_name_is_said(clip, monkeypatch):
     monkeypatch.setattr(clips, "find_spec", lambda name: None)
-    with pytest.raises(ImageError, match=r"pip install 'mmr\[video\]'"):
+    with pytest.raises(ImageError, match=r"pip install 'mmr-retrieval\[video\]'"):
         load.frames(clip)
 
 

@@ -62,7 +62,8 @@ def demo(tmp_path_factory, trained):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name_of)
-def test_the_python_runs(page, folder, capsys):
+def test_the_python_runs(page, folder, demo, capsys):
+    shutil.copytree(demo, folder / "mmr-demo")
     names = {}
     for code in blocks(page, "python"):
         exec(compile(code, name_of(page), "exec"), names)
@@ -139,7 +140,7 @@ def test_every_command_and_option_that_is_named_exists(page):
     for words in spoken(page):
         name, rest = called(words)
         if not name or name.startswith("-"):
-            assert name in ("", "--help", "--install-completion"), words
+            assert name in ("", "--help", "--install-completion", "--version"), words
             continue
         assert name in COMMANDS or name in groups, words
         own = [one for one in COMMANDS.values() if one.name == name or one.name.startswith(f"{name} ")]

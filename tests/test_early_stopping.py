@@ -184,7 +184,7 @@ def test_without_matplotlib_a_run_goes_on_and_says_once_what_to_install(pairs, t
     result = train(pairs, tmp_path / "run", config, on_eval=lambda encoder: recall(0.5), on_message=said.append)
     assert result.finished
     assert [text for text in said if "matplotlib" in text] == [
-        "curves.png needs matplotlib: pip install 'mmr[plots]'"
+        "curves.png needs matplotlib: pip install 'mmr-retrieval[plots]'"
     ]  # fmt: skip
     assert not list((tmp_path / "run").rglob("curves*"))
 
@@ -211,7 +211,7 @@ def test_events_for_tensorboard(pairs, tmp_path):
 
 def test_without_tensorboard_it_names_what_to_install(pairs, tmp_path, monkeypatch):
     monkeypatch.setattr(log, "find_spec", lambda name: None)
-    with pytest.raises(BadRequest, match=r"pip install 'mmr\[tensorboard\]'"):
+    with pytest.raises(BadRequest, match=r"pip install 'mmr-retrieval\[tensorboard\]'"):
         train(pairs, tmp_path / "run", dataclasses.replace(CONFIG, tensorboard=True))
     assert not (tmp_path / "run").exists()
 

@@ -278,3 +278,16 @@ def test_a_run_that_learned_without_marks_goes_on_so():
 
 def test_half_a_character_in_a_query_is_read_as_the_sign_for_what_is_no_character(small):
     assert np.array_equal(small.encode_texts(["a cut \ud83d"]), small.encode_texts(["a cut \ufffd"]))
+
+
+@pytest.mark.parametrize("part", ["normalizer", "pre_tokenizer"])
+def test_a_tokenizer_with_an_expression_that_never_ends_is_refused(part):
+    said = json.loads(CaptionTokenizer.learn(["a dog"] * 3, 300, 32).to_json())
+    pattern = {"Regex": "(a+)+$"}
+    odd = {
+        "normalizer": {"type": "Replace", "pattern": pattern, "content": ""},
+        "pre_tokenizer": {"type": "Split", "pattern": pattern, "behavior": "Isolated", "invert": False},
+    }
+    for other in (odd[part], None):
+        with pytest.raises(ValueError, match="a tokenizer that mmr has not learned"):
+            CaptionTokenizer.from_json(json.dumps(said | {part: other}), 32)

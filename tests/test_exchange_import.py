@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from foreign import NAMES, Wide, clip_folder, held, rclip_database, rclip_row
-from indexes import Store, WrongEncoder
+from indexes import NotAnIndex, Store, WrongEncoder
 from retrieval import Retriever
 from retrieval.errors import BadRequest
 from retrieval.exchange import export, import_into, importing, open_collection
@@ -101,7 +101,7 @@ def test_bad_rclip_databases_are_one_line(tmp_path):
         ("none.db", "no rclip database at"), ("newer.db", "version 5.*pip install"), ("noise.db", "not a database"),
         ("other.db", "cannot be read as rclip's database"),
     ]:  # fmt: skip
-        with pytest.raises(BadRequest, match=message):
+        with pytest.raises((BadRequest, NotAnIndex), match=message):
             open_collection("rclip", tmp_path / name)
     with pytest.raises(BadRequest, match="nothing of .*empty.db can be used"):
         import_into(tmp_path / "i.mmr", open_collection("rclip", tmp_path / "empty.db"))
@@ -291,6 +291,61 @@ def test_bad_parquet_files_are_one_line(tmp_path):
         pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "t.parquet")
         with pytest.raises(BadRequest, match=message):
             open_collection("parquet", tmp_path / "t.parquet")
+
+
+def test_numbers_are_names_too(tmp_path):
+    """What was a column of whole numbers may have come through a table that knows floats alone."""
+    rows = unit([[1, 0], [0, 1], [1, 1]])
+    for name, ids in {"whole": [11, 12, 13], "floats": [11.0, 12.0, None], "texts": ["a", "b", "c"]}.items():
+        table = {"id": ids, "embedding": rows.tolist(), "ok": [True, False, True]}
+        pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / f"{name}.parquet")
+        import_into(tmp_path / name, open_collection("parquet", tmp_path / f"{name}.parquet"), "small")
+        expected = {"whole": ["11", "12", "13"], "floats": ["11", "12", "2"], "texts": ["a", "b", "c"]}[name]
+        records = held(tmp_path / name)[1]
+        assert [record.id for record in records] == expected
+        assert records[0].fields["meta"] == {"ok": True}
+
+
+def test_a_table_beside_vectors_is_read_as_a_source_is(tmp_path, photos):
+    np.save(tmp_path / "v.npy", unit([[1, 0], [0, 1], [1, 1]]))
+    lines = ["picture;titel", *(f"{name};schön {number}" for number, name in enumerate(NAMES))]
+    (photos / "t.csv").write_bytes("\n".join(lines).encode("cp1252", "replace"))
+    with pytest.raises(BadRequest, match="line 2 is not UTF-8: .*[?]encoding=cp1252"):
+        open_collection("npy", tmp_path / "v.npy", None, photos / "t.csv")
+    table = f"{photos}/t.csv?image=picture&caption=titel&encoding=cp1252"
+    import_into(tmp_path / "i", open_collection("npy", tmp_path / "v.npy", None, table), "small")
+    assert [(r.id, r.fields["caption"]) for r in held(tmp_path / "i")[1]] == [
+        (name, f"schön {number}") for number, name in enumerate(NAMES)
+    ]
+
+
+def test_what_no_index_writes_is_not_believed(tmp_path, photos, vectors):
+    """Records that name files outside of the root, by their own path or by the file that they lie in; a root of all."""
+    import_into(tmp_path / "i", _described(tmp_path / "good", photos, ["red.png"], vectors), "small")
+    astray = ["../outside.png", str(tmp_path / "outside.png"), "more/../../outside.png"]
+    (tmp_path / "outside.png").write_bytes((photos / "red.png").read_bytes())
+    inside = {"file": "../x.tar", "member": "a.png", "offset": 512, "size": 9}
+    collection = _described(tmp_path / "bad", photos, ["red.png", *astray, "old.tar", "x.tar"], vectors, inside)
+    report = import_into(tmp_path / "j", collection, "small", keep_missing=True)
+    assert report.rows == 1
+    assert {reason: count for reason, (count, _) in report.left_out.items()} == {importing.ASTRAY: 5}
+    everything = _described(tmp_path / "all", Path("/"), ["etc/passwd"], vectors)
+    with pytest.raises(BadRequest, match="says that its pictures lie in /: name their folder with --root"):
+        import_into(tmp_path / "k", everything, "small")
+    with pytest.raises(BadRequest, match="nothing of .* can be used, 1 left out [(]the file is gone[)]"):
+        import_into(tmp_path / "k", open_collection("parquet", tmp_path / "all", photos), "small", root=photos)
+
+
+def _described(path, root, uris, vectors, inside=None):
+    """A parquet file that says it is an export; the last two of several uris lie in another file."""
+    records = [{"id": uri, "stamp": "s", "fields": {"uri": uri}} for uri in uris]
+    if inside:
+        records[-1]["fields"] |= {"inside": inside, "kind": "picture"}
+        records[-2]["fields"] |= {"meta": {"inside": inside}}  # as older versions wrote it
+    table = {"mmr_record": [json.dumps(record) for record in records], "embedding": [vectors[0].tolist()] * len(uris)}
+    footer = {"mmr": json.dumps({"root": str(root), "source": "folder", "encoder": None})}
+    pyarrow.parquet.write_table(pyarrow.table(table).replace_schema_metadata(footer), path)
+    return open_collection("parquet", path)
 
 
 def test_a_format_or_a_place_that_is_not_given_is_said():

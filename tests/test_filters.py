@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from indexes import BadFilter, filters
+from indexes import BadFilter, filters, folding
 
 RECORDS = [
     {"uri": "a.jpg", "meta": {"year": 2011, "colour": "Red", "price": "12.5", "old": True}},
@@ -23,7 +23,7 @@ def matching(where, records=RECORDS, inside=("meta",), **how):
     """The numbers of the records that the database lets through."""
     condition = filters.parse(where, inside, **how)
     database = sqlite3.connect(":memory:")
-    filters.teach(database)
+    folding.teach(database)
     database.execute("CREATE TABLE items (row INTEGER PRIMARY KEY, fields TEXT)")
     database.executemany("INSERT INTO items VALUES (?, ?)", [(i, json.dumps(r)) for i, r in enumerate(records)])
     found = database.execute(f"SELECT row FROM items WHERE {condition.sql} ORDER BY row", condition.values)
@@ -219,6 +219,8 @@ SAID = [
         ("not caption contains 'dog'", [0, 3, 4, 5]), ("caption == null", [0, 4, 5]), ("caption != null", [1, 2, 3]),
         ("caption contains 'a' and not (caption contains 'red' or caption == 'x')", [3]),
         ("kind == 'k'", [4]), ("year == 1", [5]),
+        ("caption like 'a%dog'", [1, 2]), ("caption not like 'a%dog'", [0, 3, 4, 5]),
+        ("caption between 'a b' and 'a c'", [3]),
     ],
 )  # fmt: skip
 def test_a_comparison_with_a_list_is_met_by_any_of_its_values(where, expected):

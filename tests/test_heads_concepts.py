@@ -41,6 +41,18 @@ def test_files_that_cannot_serve_are_one_line(tmp_path, text, message):
         concepts.read(tmp_path / "none.csv")
 
 
+def test_the_mark_of_a_file_is_no_part_of_a_name_and_its_encoding_is_sure(tmp_path):
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        (tmp_path / "c.csv").write_bytes("Hüte,things to wear\n".encode(encoding))
+        assert concepts.read(tmp_path / "c.csv") == [("Hüte", "things to wear")]
+    (tmp_path / "c.csv").write_bytes("a,b\nHüte,things to wear\n".encode("cp1252"))
+    with pytest.raises(BadRequest, match="line 2 is not UTF-8: convert it"):
+        concepts.read(tmp_path / "c.csv")
+    (tmp_path / "c.csv").write_text('a,"b\nc,d\n', "utf-8")
+    with pytest.raises(BadRequest, match="unexpected end of data.*check --set concepts="):
+        concepts.read(tmp_path / "c.csv")
+
+
 def test_another_fusion_says_that_it_knows_no_concepts():
     with pytest.raises(BadRequest, match="is for --fusion graph"):
         fusions.build(HeadConfig(fusion="concat", concepts="c.csv"), {"image": 4, "text": 4}, 2)

@@ -75,16 +75,32 @@ def test_a_dollar_is_no_formula():
     assert written(figure)[1] == [r"\$5", r"5\$ or \$6"]
 
 
-def test_letters_are_looked_for_in_the_fonts_that_are_there(monkeypatch, recwarn, tmp_path):
-    letter = "\N{MATHEMATICAL BOLD SCRIPT CAPITAL A}"  # matplotlib's STIXGeneral has it, its DejaVu Sans has not
+@pytest.fixture
+def bare(monkeypatch):
+    """A machine with no font but DejaVu Sans, which knows no Chinese."""
+    from matplotlib import font_manager
+
+    own = [font for font in font_manager.fontManager.ttflist if font.name == "DejaVu Sans"]
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", own)
+
+
+def test_any_font_that_is_there_is_taken_for_a_letter_that_the_usual_ones_lack(recwarn, tmp_path):
+    letter = "\N{MATHEMATICAL BOLD SCRIPT CAPITAL A}"  # some STIX font of matplotlib's has it, its DejaVu Sans has not
     report = matrix([letter, "b"], [[1, 0], [0, 1]])
-    monkeypatch.setattr(confusion, "FALLBACKS", ("No Such Font",))
-    assert confusion.families() == ["DejaVu Sans"]
-    assert confusion.unwritten(report) == letter
-    monkeypatch.setattr(confusion, "FALLBACKS", ("No Such Font", "STIXGeneral"))
-    assert confusion.families() == ["DejaVu Sans", "STIXGeneral"]
-    assert confusion.unwritten(report) == ""
-    confusion.draw(report).savefig(tmp_path / "c.png")
+    assert confusion.families("ab")[0] == "DejaVu Sans"
+    assert len(confusion.families(letter)) == len(confusion.families("ab")) + 1
+    assert confusion.unwritten(report) == {}
+    confusion.save(report, tmp_path / "c.png")
+    assert written(confusion.draw(report))[1] == [letter, "b"]
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_a_name_that_no_font_can_write_is_a_number_and_never_a_box(bare, recwarn, tmp_path):
+    report = matrix(["hat", "鞋子 red", "hat 帽"], [[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    assert confusion.families("鞋a") == ["DejaVu Sans"]
+    assert confusion.unwritten(report) == {"#2": "鞋子 red", "#3": "hat 帽"}
+    assert written(confusion.draw(report))[1] == ["hat", "#2", "#3"]
+    confusion.save(report, tmp_path / "c.png")
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
 
 
@@ -97,11 +113,10 @@ def test_what_cannot_be_drawn_is_refused_before_any_work(tmp_path, monkeypatch):
     words = ("head", "eval", tmp_path / "none", "none.csv", "--confusion")
     fails(mmr(*words, tmp_path / "c.xyz"), 2, "no name of a picture", "--confusion confusion.png")
     monkeypatch.setattr(confusion, "find_spec", lambda name: None)
-    fails(mmr(*words, tmp_path / "c.png"), 2, "matplotlib", "pip install 'mmr[plots]'")
+    fails(mmr(*words, tmp_path / "c.png"), 2, "matplotlib", "pip install 'mmr-retrieval[plots]'")
 
 
-def test_the_command_draws_it_and_names_letters_without_a_font(trained, book, tmp_path, monkeypatch):
-    monkeypatch.setattr(confusion, "FALLBACKS", ())
+def test_the_command_draws_it_and_says_which_names_are_numbers(trained, book, tmp_path, bare):
     rows = "".join(f"{book}/{n:03d}.png,it,{'鞋子' if n % 2 else 'hat'}\n" for n in range(12))
     (tmp_path / "rows.csv").write_text(f"image,caption,label\n{rows}")
     words = ("--label", "label", "--out", tmp_path / "head", "--set", "epochs=1")
@@ -109,4 +124,4 @@ def test_the_command_draws_it_and_names_letters_without_a_font(trained, book, tm
     drawn = mmr("head", "eval", tmp_path / "head", tmp_path / "rows.csv", "--confusion", tmp_path / "c.png")
     assert drawn.exit_code == 0, drawn.output
     assert (tmp_path / "c.png").is_file()
-    assert "no font here has 鞋子" in drawn.stderr
+    assert "no font here can write some names: #2 is 鞋子; install, say, Noto Sans CJK SC" in drawn.stderr

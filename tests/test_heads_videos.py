@@ -11,7 +11,7 @@ from retrieval.heads.prepare import prepare, train_head
 from retrieval.images import load
 from retrieval.training.loop import train
 
-pytest.importorskip("av", reason="pip install 'mmr[video]'")
+pytest.importorskip("av", reason="pip install 'mmr-retrieval[video]'")
 SIGNS = [f"intel/asl_gestures/{name}.mkv" for name in ("milk", "brother", "hungry", "help", "student", "thanks")]
 PATTERNS = [f"torchcodec/testsrc2{name}" for name in (".mp4", "_odd_width_vp9.mp4", "_vp9.webm", "_vp8.webm",
                                                       "_odd_height_and_width_mpeg2.mp4")]  # fmt: skip

@@ -26,6 +26,23 @@ def pixel(content, place=(0, 0)):
     return load.decode(content).getpixel(place)
 
 
+def test_what_a_file_is_by_what_is_in_it(tmp_path):
+    film = b"\0\0\0\x14ftypisom\0\0\2\0isom"
+    contents = {
+        "film": (film, "clip"), "film.jpg": (film, "clip"), "a.mpg": (b"\0\0\1\xba", "clip"),
+        "packets": (b"G" + b"\0" * 187 + b"G" + b"\0" * 187, "clip"), "old.mp4": (b"\0\0\0\1moov", "clip"),
+        "riff": (b"RIFF\0\0\0\0AVI LIST", "clip"), "unknown.mov": (b"?", "clip"), "gone.mp4": (None, "clip"),
+        "a.mp4": (b"\xff\xd8\xff\xe0", "picture"), "gif": (b"GIF89a" + b"\0" * 182 + b"G", "picture"),
+        "webp": (b"RIFF\0\0\0\0WEBPVP8 ", "picture"), "avif": (b"\0\0\0\x14ftypavif\0\0\0\0avis", "picture"),
+        "heic": (b"\0\0\0\x14ftypheic\0\0\0\0mif1", "picture"), "notes": (b"a dog", "picture"),
+        "none": (b"", "picture"),
+    }  # fmt: skip
+    for name, (content, kind) in contents.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        assert load.kind(tmp_path / name) == kind, name
+
+
 def test_orientation_is_applied():
     image = Image.new("RGB", (20, 10), "white")
     image.paste((255, 0, 0), (0, 0, 4, 4))  # red in the stored top left corner
@@ -169,12 +186,12 @@ def test_heic_names_what_to_install_or_is_decoded(monkeypatch):
     assert pixels.is_heif(head)
     assert not pixels.is_heif(b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif")
     monkeypatch.setattr(pixels, "find_spec", lambda name: None)
-    with pytest.raises(ImageError, match=r"pip install 'mmr\[heic\]'"):
+    with pytest.raises(ImageError, match=r"pip install 'mmr-retrieval\[heic\]'"):
         load.decode(head)
 
 
 def test_heic_is_upright(tmp_path):
-    heif = pytest.importorskip("pillow_heif", reason="pip install 'mmr[heic]'")
+    heif = pytest.importorskip("pillow_heif", reason="pip install 'mmr-retrieval[heic]'")
     image = Image.new("RGB", (64, 32), "red")
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,8 +1,13 @@
 """What is paid for when: imports that a command does without. Who may know whom is import-linter's (pyproject.toml)."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from terminal import mmr
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -43,3 +48,45 @@ def test_the_public_names_exist():
 
     for name in retrieval.__all__:
         assert getattr(retrieval, name) is not None
+
+
+def run_by(*words):
+    """(exit code, what it loaded) of a command line in a process of its own, where the hub may not be asked."""
+    code = (
+        "import atexit, sys\nfrom cli.main import main\n"
+        "atexit.register(lambda: print(*sys.modules, file=sys.stderr))\n"
+        f"sys.argv = ['mmr', *{[str(word) for word in words]}]\nmain()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": "/nowhere"},
+    )  # fmt: skip
+    return done.returncode, {name.split(".")[0] for name in done.stderr.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["index", "{photos}"], ["index", "{photos}", "--model", "smal"],
+        ["classify", "{photos}/red.png", "--labels", "a,b"],
+        ["eval", "small", "{photos}"], ["train", "{photos}", "--model", "base", "--out", "{photos}/run"],
+        ["head", "train", "small", "{photos}", "--label", "kind", "--out", "{photos}/head"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)  # fmt: skip
+def test_no_model_is_said_before_torch_is_imported(words, photos):
+    code, loaded = run_by(*(word.format(photos=photos) for word in words))
+    assert code == 3
+    assert not {"torch", "open_clip", "datasets"} & loaded
+
+
+def test_nothing_new_is_said_before_torch_is_imported(photos, trained, tmp_path):
+    index = tmp_path / "i.mmr"
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+    for words in (["index", photos, "--index", index], ["index", "--index", index]):
+        code, loaded = run_by(*words)
+        assert code == 0
+        assert not {"torch", "open_clip", "datasets", "faiss"} & loaded
+    code, loaded = run_by("search", "a dog", "--index", index, "--update")
+    assert code == 0
+    assert not {"torch", "open_clip", "datasets", "faiss"} & loaded

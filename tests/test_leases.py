@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from indexes import NotAnIndex, Outdated, Record, Store, StoreError, filters, leases
@@ -254,7 +255,7 @@ def test_a_retriever_goes_on_to_the_newest_state(tmp_path, toy):
     from retrieval.indexing.cards import Card
 
     def put(store, colour):
-        records = [Card(f"{name}.png", f"a {colour} {name}").record(name, colour) for name in ("hat", "bag")]
+        records = [Card(f"{name}.png", (f"a {colour} {name}",)).record(name, colour) for name in ("hat", "bag")]
         store.add(toy.encode_texts([f"{colour} hat", f"{colour} bag {colour}"]), records)
         store.compact()
 
@@ -285,17 +286,29 @@ def test_a_retriever_does_not_ask_for_ever(uncounted, monkeypatch, toy):
     assert len(asked) == 10
 
 
-def test_a_command_says_it_in_a_line(uncounted, tmp_path, monkeypatch):
+@pytest.fixture
+def rewritten(store, monkeypatch):
+    """The index is rewritten twice whenever a command has opened it to read."""
     real = Store.open.__func__
 
-    def rewritten(cls, path, write=False):
+    def opened(cls, path, write=False):
         found = real(cls, path, write)
         if not write:
-            turn(uncounted, 2)
+            turn(store, 2)
         return found
 
-    monkeypatch.setattr(Store, "open", classmethod(rewritten))
-    result = mmr("export", "npy", tmp_path / "out.npy", "--index", uncounted.path)
+    monkeypatch.setattr(Store, "open", classmethod(opened))
+    return store.path
+
+
+def test_an_export_is_of_the_state_that_it_opened(rewritten, tmp_path):
+    result = mmr("export", "npy", tmp_path / "out.npy", "--index", rewritten)
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), numbered(1, 2, 3).astype(np.float16))
+
+
+def test_a_command_says_it_in_a_line(uncounted, rewritten, tmp_path):
+    result = mmr("export", "npy", tmp_path / "out.npy", "--index", rewritten)
     fails(result, 3, "was rewritten, and what it held when it was opened is gone: run the command again")
     assert not (tmp_path / "out.npy").exists()
 

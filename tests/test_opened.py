@@ -2,17 +2,19 @@
 
 import os
 import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from indexes import Record, Store, StoreError, filters, opened
+from indexes import Record, Store, StoreError, filters, opened, segment_files
 from retrieval import Retriever
 from retrieval.indexing.catalog import Identity
 from rows import numbered
+from together import THREADS, fork, in_child, together
 
-DIM, THREADS = 8, 8
-fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+DIM = 8
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 
 
@@ -21,43 +23,6 @@ def store(tmp_path):
     with Store.create(tmp_path / "index", DIM, encoder={"name": "toy"}) as made:
         made.add(numbered(*range(40)), [Record(str(n), str(n), {"n": n}) for n in range(40)])
         yield made
-
-
-def together(work, count=THREADS):
-    """What each of so many threads got from work(its number); they start at once."""
-    got, gate = [None] * count, threading.Barrier(count)
-
-    def one(number):
-        gate.wait()
-        try:
-            got[number] = work(number)
-        except Exception as error:
-            got[number] = error
-
-    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return got
-
-
-def in_child(work):
-    """What a forked child says: True, False, or the error it got, as text."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            said = str(work())
-        except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(writing, said.encode())
-        os._exit(0)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    return said
 
 
 def asked(reader):
@@ -99,6 +64,27 @@ def test_any_thread_closes_a_writer(store):
     with pytest.raises(StoreError, match="does not write"):
         store.delete(["1"])
     Store.open(store.path, write=True).close()
+
+
+def test_closing_waits_for_what_another_thread_writes(store, monkeypatch):
+    begun, real = threading.Event(), segment_files.write
+
+    def slow(*given):
+        begun.set()
+        time.sleep(0.1)
+        return real(*given)
+
+    def work(number):
+        if number == 0:
+            store.add(numbered(77), [Record("last")])
+        else:
+            begun.wait()
+            store.close()
+
+    monkeypatch.setattr(segment_files, "write", slow)
+    assert together(work, 2) == [None, None]
+    with Store.open(store.path) as reader:
+        assert "last" in reader.stamps()
 
 
 def test_a_view_stays_while_its_store_goes_on(store):
@@ -205,6 +191,20 @@ def test_threads_read_an_approximate_index_once(store, monkeypatch):
         got = together(lambda number: reader.search(numbered(*range(10)), 1).rows.ravel().tolist())
         assert got == [list(range(10))] * THREADS
     assert len(read) == 1
+
+
+def test_a_file_that_goes_while_bytes_are_counted_has_none(store, monkeypatch):
+    (store.path / "segments" / "going").write_bytes(b"12345")
+    before, real = store.describe()["bytes"], Path.is_file
+
+    def going(path):
+        there = real(path)
+        if path.name == "going":
+            path.unlink()
+        return there
+
+    monkeypatch.setattr(Path, "is_file", going)
+    assert store.describe()["bytes"] == before - 5
 
 
 # ---------------------------------------------------------------- forks

@@ -156,7 +156,7 @@ def test_a_clip_is_asked_with_by_its_frames(tmp_path, monkeypatch, toy):
 def test_a_clip_without_its_library_is_one_line_that_says_how_to_have_it(tmp_path, monkeypatch, toy):
     monkeypatch.setattr("retrieval.images.load.find_spec", lambda name: None)
     (tmp_path / "a.webm").write_bytes(b"\x1aE\xdf\xa3")
-    with pytest.raises(BadRequest, match=r"a.webm: clips need one more library: pip install '\w+\[video\]'$"):
+    with pytest.raises(BadRequest, match=r"a.webm: clips need one more library: pip install '[\w-]+\[video\]'$"):
         encode(toy, str(tmp_path / "a.webm"))
 
 
@@ -169,6 +169,10 @@ def test_a_weight_below_nothing_is_said(asked):
 def test_a_query_that_no_tower_reads_is_said():
     with pytest.raises(BadRequest, match="^a query of 10001 letters is more than 10000: write fewer words$"):
         query.parse("a" * 10_001)
+    with pytest.raises(BadRequest, match="^a word of 2001 letters is more than 2000: write shorter ones$"):
+        query.parse("a " + "a" * 2001)
+    assert query.parse("ab " * 3000)[0].kind == "words"
+    assert query.parse("https://example.org/" + "a" * 3000)[0].kind == "url"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from PIL import Image
 from retrieval import Retriever, cache, load_encoder
 from retrieval.encoders import onnx_export, query_encoder
 from retrieval.encoders.tokenizers import saved
+from retrieval.encoders.tokenizers.clip import ClipTokenizer
 from retrieval.encoders.tokenizers.open_clip import OpenClipTokenizer
+from together import THREADS, fork, in_child, together
 
 TEXTS = ["a dog", "two small red cats to the left of a house", "", "word " * 300, "一只狗 🐶"]
 
@@ -170,3 +172,57 @@ def test_a_damaged_or_missing_cache_never_stops_a_query(encoder, photos):
             assert [hit.uri for hit in retriever.search("a dog", 3)] == [hit.uri for hit in expected]
         for file in folder.glob("*"):
             file.unlink()
+
+
+def test_a_forked_child_opens_its_own_session(encoder):
+    query_encoder.ensure_exported(encoder)
+    query = query_encoder.open_query_encoder(encoder.fingerprint, lambda: encoder)
+    expected, session = query.encode_texts(TEXTS).tolist(), query._text._session
+    assert in_child(lambda: query.encode_texts(TEXTS).tolist() == expected) == "True"
+    assert in_child(lambda: query.encode_texts(TEXTS).any() and query._text._session is not session) == "True"
+    assert query._text._session is session
+
+
+def test_threads_share_a_query_encoder_and_export_its_picture_tower_once(encoder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MMR_CACHE", str(tmp_path))
+    loaded, exported, real = [], [], onnx_export.export_image_tower
+    query_encoder.ensure_exported(encoder)
+
+    def load():
+        loaded.append(1)
+        return encoder
+
+    def export(*given):
+        exported.append(1)
+        return real(*given)
+
+    monkeypatch.setattr(onnx_export, "export_image_tower", export)
+    query = query_encoder.open_query_encoder(encoder.fingerprint, load)
+    pictures = [Image.new("RGB", (40, 40), "red")]
+    got = together(lambda number: (query.encode_images(pictures).tolist(), query.encode_texts(TEXTS).tolist()))
+    assert got == [got[0]] * THREADS
+    np.testing.assert_allclose(got[0][0], encoder.encode_images(pictures), atol=1e-5)
+    assert (len(loaded), len(exported)) == (1, 1)
+
+
+def test_a_tokenizer_is_saved_while_another_thread_encodes(encoder):
+    tokenize, long = encoder.tokenize, ["word " * 300]
+    shape = tokenize(long).shape
+
+    def work(number):
+        return (
+            {tokenize(long).shape for _ in range(50)} if number else [tokenize.to_json() for _ in range(50)] and {shape}
+        )
+
+    assert together(work) == [{shape}] * THREADS
+
+
+@fork
+def test_clips_tokenizer_serves_threads_and_children(tmp_path, open_clip_encoder):
+    file = query_encoder.ensure_exported(open_clip_encoder) / "tokenizer.db"
+    tokenize = ClipTokenizer(file)
+    texts = [f"a {word} of {word[::-1]}s" for word in ("dog", "umbrella", "xylophone", "zebra", "quartz")]
+    expected = tokenize(texts).tolist()
+    other = ClipTokenizer(file)
+    assert together(lambda number: other(texts).tolist()) == [expected] * THREADS
+    assert in_child(lambda: ClipTokenizer(file)(texts).tolist() == other(texts).tolist() == expected) == "True"

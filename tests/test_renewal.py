@@ -185,7 +185,7 @@ def test_the_summary_has_a_word_for_them(folder):
     from cli.commands.indexing import _told
     from retrieval.indexing.update import IndexReport
 
-    told = _told(folder, type("R", (), {"store": [1, 2]}), IndexReport(renewed=2))
+    told = _told(folder, 2, IndexReport(renewed=2))
     assert told == f"{folder}: 2 pictures (0 new, 0 changed, 2 renewed, 0 moved, 0 removed, 0 as before, 0 skipped)"
 
 

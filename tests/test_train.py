@@ -362,3 +362,10 @@ def test_finetuning_goes_on_from_a_run(trained, book, tmp_path):
     assert after.fingerprint != before.fingerprint
     assert (before.encode_texts(["a dog"]) * after.encode_texts(["a dog"])).sum() > 0.999
     assert result.steps == 1
+
+
+def test_what_is_trained_has_a_name_by_which_it_is_found_again(book, tmp_path):
+    pairs = open_pairs(f"csv:{book}/pairs.csv?split=dev")
+    encoder = train(pairs, tmp_path / "run", recipes.smoke()).encoder
+    assert encoder.name == str(tmp_path / "run")
+    assert load_encoder(encoder.name).fingerprint == encoder.fingerprint

@@ -158,7 +158,7 @@ def test_lora_without_peft_names_what_to_install(pairs, tmp_path, monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(BadRequest, match=r"pip install 'mmr\[lora\]'"):
+    with pytest.raises(BadRequest, match=r"pip install 'mmr-retrieval\[lora\]'"):
         train(pairs, tmp_path / "run", dataclasses.replace(recipes.smoke(), lora=2))
     assert not (tmp_path / "run").exists()
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cli.commands.training import KEPT, WAYS, evaluator
-from cli.output import show
+from cli.output import show, target
 from retrieval.encoders.blend import blend, require_new
 from retrieval.encoders.ensemble import ensemble
 from retrieval.encoders.load import load_encoder
@@ -18,6 +18,7 @@ def run(
     as_ensemble: bool = False,
 ) -> int:  # fmt: skip
     """Blend, measure where asked, save; the exit code."""
+    target.check_place(out, "--out")
     require_new(out)
     measure = evaluator(eval_source, remember)
     if as_ensemble:

@@ -1,6 +1,5 @@
-"""What the commands of heads share; `mmr classify` and `mmr label`."""
+"""What the commands of heads share; `mmr label` and `mmr head propagate`."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,26 +12,6 @@ if TYPE_CHECKING:
     from retrieval.encoders.protocol import Encoder
     from retrieval.heads.head import Head
     from retrieval.heads.prepare import PreparedRows
-
-
-def classify(
-    picture: Path, labels: str, templates: list[str] | None, model: str | None, as_json: bool, device: str
-) -> None:
-    """Zero-shot: each name with its probability, best first."""
-    from retrieval.encoders.presets import DEFAULT
-    from retrieval.errors import BadRequest
-    from retrieval.heads import zero_shot
-    from retrieval.heads.prepare import one_row
-
-    names = list(dict.fromkeys(name.strip() for name in labels.split(",") if name.strip()))
-    if len(names) < 2:
-        raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
-    loaded = encoder_of(model or DEFAULT, device)
-    seen = one_row(picture, "", loaded, {"image": loaded.dim}).vectors["image"]
-    words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
-    shares = zero_shot.classify(seen, words, float(loaded.log_logit_scale.detach().exp()))[0]
-    for rank, place in enumerate((-shares).argsort(kind="stable"), 1):
-        answer(rank, names[place], float(shares[place]), as_json)
 
 
 def label(
@@ -77,10 +56,12 @@ def propagate(index: Path, column: str, field: str, neighbors: int, model: str |
     """The column of some items into a field of all; the exit code says whether any was out of reach."""
     from indexes import Store
     from retrieval.heads import propagation
+    from retrieval.indexing import adoption
     from retrieval.indexing.catalog import Identity
 
     with Store.open(index, write=True) as store, show.Meter("labelling", "items") as meter:
         loaded = encoder_of(model or Identity.required(store).where(store.path), device)
+        adoption.remember_place(store, loaded)
         written = propagation.fill(store, column, field, neighbors, on_progress=meter)
         _settle(store, loaded, meter)
     return _told(index, *written, f"hang together with none that has a {column}")
@@ -103,14 +84,6 @@ def _told(index: Path, name: str, done: int, left: int, why: str) -> int:
     return show.SKIPPED if left else show.OK
 
 
-def answer(rank: int, name: str, share: float, as_json: bool) -> None:
-    """Print one class and how likely it is, as JSON or as a line."""
-    if as_json:
-        show.out(json.dumps({"rank": rank, "label": name, "probability": round(share, 6)}))
-    else:
-        show.out(f"{rank:>4}  {share:6.1%}  {name}")
-
-
 # ---------------------------------------------------------------- shared with `mmr head`
 
 
@@ -125,18 +98,23 @@ def task_of(multilabel: bool, regression: bool) -> str:
 
 def encoder_of(name: str, device: str) -> "DualEncoder":
     """Load the encoder of a name, in fast precision: heads never train it."""
+    from retrieval.encoders import presets
+
+    presets.require(name)
     from retrieval import load_encoder
 
     return load_encoder(name, device).to_fast_precision()
 
 
 def head_of(folder: Path, model: str | None, device: str) -> tuple["Head", "DualEncoder"]:
-    """Load a head, and the encoder it was fitted on or `model` in its place. Raises MissingModel for a wrong one."""
-    from retrieval.heads.head import load_head
+    """Load a head, and the encoder it was fitted on, which is at `model` now. Raises MissingModel for a wrong one."""
+    from retrieval.heads.head import load_head, remember_place
 
     head = load_head(folder)
-    loaded = encoder_of(model or head.encoder, device)
+    loaded = encoder_of(model or head.where(folder), device)
     head.require(loaded.fingerprint, model or head.encoder)
+    if model:
+        head = remember_place(folder, head, model)
     return head, loaded
 
 

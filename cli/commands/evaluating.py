@@ -1,12 +1,15 @@
 """`mmr eval`: how well an encoder finds the captions of pictures and the pictures of captions."""
 
 from cli.output import show
-from eval import evaluate
-from retrieval import load_encoder, open_pairs
+from retrieval.encoders import presets
 
 
 def run(encoder: str, source: str, as_json: bool, device: str) -> int:
     """Measure and show the report; the exit code."""
+    presets.require(encoder)
+    from eval import evaluate
+    from retrieval import load_encoder, open_pairs
+
     pairs = open_pairs(source)
     loaded = load_encoder(encoder, device).to_fast_precision()
     with show.Meter("encoding", "pictures") as meter:

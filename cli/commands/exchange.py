@@ -5,13 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.output import show
+from cli.options import IndexDir
+from cli.output import show, target
 
 importing = typer.Typer(no_args_is_help=True, help="Make an index of what another tool encoded: nothing is done again.")
 exporting = typer.Typer(no_args_is_help=True, help="Write an index's vectors and records for other tools.")
 
 NewIndex = Annotated[Path, typer.Option("--index", help="The index folder to make.", metavar="DIR")]
-Index = Annotated[Path | None, typer.Option("--index", help="The index folder.", metavar="DIR")]
 Root = Annotated[
     Path | None, typer.Option(help="The folder of the pictures; those outside are left out.", metavar="DIR")
 ]
@@ -84,7 +84,7 @@ def import_parquet(
 @show.guarded
 def export_clip_retrieval(
     out: Annotated[Path, typer.Argument(help="The folder to make.")],
-    index_dir: Index = None,
+    index_dir: IndexDir = None,
     dtype: Dtype = "float16",
 ) -> None:
     """The folder that `clip-retrieval index` and `back` read: img_emb/*.npy, metadata/*.parquet."""
@@ -95,7 +95,7 @@ def export_clip_retrieval(
 @show.guarded
 def export_npy(
     out: Annotated[Path, typer.Argument(help="The .npy to make; the records go to a .parquet beside it.")],
-    index_dir: Index = None,
+    index_dir: IndexDir = None,
     dtype: Dtype = "float16",
 ) -> None:
     """One .npy of rows (n, d), and what they are of in a .parquet beside it."""
@@ -106,7 +106,7 @@ def export_npy(
 @show.guarded
 def export_parquet(
     out: Annotated[Path, typer.Argument(help="The .parquet to make.")],
-    index_dir: Index = None,
+    index_dir: IndexDir = None,
 ) -> None:
     """One table: image_path, caption, the other fields, and `embedding`, a list of float32."""
     _export("parquet", out, index_dir, "float32")
@@ -119,6 +119,7 @@ def _import(
     from retrieval.exchange import import_into, open_collection
     from retrieval.exchange.importing import GONE, NO_FILE, OUTSIDE, REPEATED
 
+    target.check_place(index, "--index")
     collection = open_collection(kind, source, root, records)
     with show.Meter("importing", "rows") as meter:
         report = import_into(index, collection, model, root, keep_missing, meter)
@@ -140,6 +141,7 @@ def _export(kind: str, out: Path, index_dir: Path | None, dtype: str) -> None:
     from retrieval import find_index
     from retrieval.exchange import export
 
+    target.check_place(out, "OUT")
     with Store.open(index_dir or find_index()) as store, show.Meter("exporting", "rows") as meter:
         written = export(kind, store, out, meter, dtype)
         show.out(f"{', '.join(map(str, written))}: {len(store)} rows of {store.dim}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.commands import classifying
-from cli.output import show
+from cli.output import show, target
 
 if TYPE_CHECKING:
     from retrieval.heads.config import HeadConfig
@@ -48,9 +48,11 @@ def run(
     """Fit, save, and show what was made and how good it is; the exit code."""
     from retrieval.heads import several
 
+    target.check_place(out, "--out")
     columns = several.columns_of(label)
     if len(columns) > 1:
         return _several(encoder, source, columns, out, config, task, vectors, force, device)
+    (label,) = columns
     from retrieval.heads.head import check_out
     from retrieval.heads.prepare import train_head
 

@@ -1,14 +1,13 @@
 """`mmr head`: fit a head on an encoder's vectors, measure it, ask it, compare fusions."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.commands import classifying
-from cli.options import AsJson, Device, HeadSettings
-from cli.output import show
+from cli.options import AsJson, Device, Force, HeadSettings
+from cli.output import show, target
 
 heads = typer.Typer(no_args_is_help=True, help="Classify what is seen and said together, on the vectors of an encoder.")
 
@@ -50,6 +49,9 @@ def train(
 
     mmr head train runs/mine "csv:products.csv?split=train" --label articleType --fusion attention --out heads/article
     """
+    from retrieval.encoders import presets
+
+    presets.require(encoder)
     from cli.commands import fitting
 
     config = fitting.configured(fusion, kind, label, vectors, settings)
@@ -64,6 +66,7 @@ def evaluate(
     source: Source,
     vectors: Vectors = None,
     confusion: Annotated[Path | None, typer.Option(help="Also draw the confusion matrix.", metavar="FILE.png")] = None,
+    force: Force = False,
     model: Moved = None,
     as_json: AsJson = False,
     device: Device = "auto",
@@ -77,15 +80,17 @@ def evaluate(
 
     if confusion:
         matrix.require(confusion)
+        target.check(confusion, "--confusion", force)
     head, loaded = classifying.head_of(folder, model, device)
     if confusion:
         matrix.require_classes(head.task)
     prepared = classifying.prepared(source, head.column, head.task, loaded, vectors, inputs=list(head.dims))
     report = evaluate_head(head, prepared)
     if confusion:
-        matrix.save(report, confusion)
-        if letters := matrix.unwritten(report):
-            show.note(f"{confusion}: no font here has {letters}: boxes stand for them; install, say, Noto Sans CJK SC")
+        matrix.save(report, confusion, target.MARK)
+        if names := matrix.unwritten(report):
+            told = ", ".join(f"{number} is {name}" for number, name in names.items())
+            show.note(f"{confusion}: no font here can write some names: {told}; install, say, Noto Sans CJK SC")
     show.out(report.to_json() if as_json else str(report))
     raise typer.Exit(classifying.code_of(prepared))
 
@@ -94,7 +99,9 @@ def evaluate(
 @show.guarded
 def predict(
     folder: HeadDir,
-    picture: Annotated[Path | None, typer.Argument(help="A picture or a clip.")] = None,
+    pictures: Annotated[
+        list[Path] | None, typer.Argument(help="A picture or a clip, several, or folders of them.", metavar="PICTURE")
+    ] = None,
     text: Annotated[str, typer.Option(help="What is said of it.")] = "",
     vectors: Vectors = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many classes.")] = 1,
@@ -102,20 +109,13 @@ def predict(
     as_json: AsJson = False,
     device: Device = "auto",
 ) -> None:
-    """Say what a picture, a text, or both are: the K most likely classes, or the number.
+    """Say what a picture, a text, or both are: the K most likely classes, or the number. Of several, a line each.
 
     mmr head predict heads/article shirt.jpg --text "Men Navy Blue Shirt" -k 3
     """
-    from retrieval.heads.prepare import one_row
+    from cli.commands import predicting
 
-    head, loaded = classifying.head_of(folder, model, device)
-    for rank, (name, score) in enumerate(
-        head.answers(one_row(picture, text, loaded, head.dims, classifying.named(vectors)), k)[0], 1
-    ):
-        if head.task == "number":
-            show.out(json.dumps({head.column: score}) if as_json else f"{score:g}")
-        else:
-            classifying.answer(rank, name, score, as_json)
+    raise typer.Exit(predicting.predict(folder, pictures or [], text, vectors, k, model, as_json, device))
 
 
 @heads.command("propagate")
@@ -165,6 +165,9 @@ def compare(
 
     mmr head compare runs/mine "csv:products.csv?split=train" --test "csv:products.csv?split=test" --label usage
     """
+    from retrieval.encoders import presets
+
+    presets.require(encoder)
     from cli.commands import fitting
     from eval import fusion as comparison
     from retrieval.heads.config import HeadConfig

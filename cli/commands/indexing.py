@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.output import show
+from cli import config
+from cli.output import show, target
 from indexes import NotAnIndex, Store
 from retrieval import Retriever
-from retrieval.encoders import encoding
-from retrieval.encoders.presets import DEFAULT
+from retrieval.encoders import encoding, presets
 from retrieval.errors import BadRequest
-from retrieval.indexing import prefetch, roots, skipped
+from retrieval.indexing import build, prefetch, roots, skipped
 from retrieval.indexing.catalog import Identity
 from retrieval.indexing.find import FOLDER
 from retrieval.indexing.update import IndexReport
@@ -60,7 +60,9 @@ def run(
     """Index and say what was done; the exit code."""
     budget = None if memory is None else _bytes(memory)
     path = index_dir or _place(asked.sources)
-    known = _known(path)
+    if not (path / "mmr.db").exists():
+        target.check_place(path, "--index")
+    known = _known(path, model)
     if known.silent and not asked.sources:
         raise BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")
     uri = asked.uri(known.uri, whole=model is not None)
@@ -68,9 +70,13 @@ def run(
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
     if uri.options.urls and not asked.urls:
         show.note("pictures are fetched from their URLs as before (--urls)")
+    bare = not (model or recall or budget or asked.only)
+    if bare and known.uri and uri.scheme == "folder" and (same := build.unchanged(uri, path)):
+        show.out(_told(path, same.unchanged, same))
+        return show.OK
     told, report = _build(
-        uri, path, model or known.encoder or DEFAULT, device, recall=recall, memory=budget, only=asked.only,
-        another_encoder=model is not None,
+        uri, path, model or known.encoder or config.value("model"), device, recall=recall, memory=budget,
+        only=asked.only, another_encoder=model is not None,
     )  # fmt: skip
     show.out(told)
     return show.SKIPPED if report.skipped else show.OK
@@ -88,6 +94,7 @@ def refresh(path: Path, uri: Uri, model: str | None, device: str) -> None:
 
 def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[str, IndexReport]:
     """Index with the encoder of that name; how: as Retriever.build has it. A line on what was done, and the report."""
+    presets.require(name)
     with prefetch.of_index(uri, path, name, encoding.prepare) as prepared:
         from retrieval import load_encoder  # torch takes seconds, in which the first pictures are decoded
 
@@ -99,13 +106,13 @@ def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[st
         )
     with retriever:
         show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
-        return _told(path, retriever, report), report
+        return _told(path, len(retriever.store), report), report
 
 
-def _told(path: Path, retriever: Retriever, report: IndexReport) -> str:
+def _told(path: Path, pictures: int, report: IndexReport) -> str:
     renewed = f"{report.renewed} renewed, " if report.renewed else ""  # other words of the same pictures: seldom any
     return (
-        f"{path}: {len(retriever.store)} pictures ({report.added} new, {report.changed} changed, {renewed}"
+        f"{path}: {pictures} pictures ({report.added} new, {report.changed} changed, {renewed}"
         f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, "
         f"{len(report.skipped or ())} skipped)"
     )
@@ -129,13 +136,13 @@ def _place(sources: tuple[str, ...]) -> Path:
     return (uri.root or Path()) / FOLDER
 
 
-def _known(path: Path) -> _Known:
-    """What an index remembers, if it is there already."""
+def _known(path: Path, model: str | None) -> _Known:
+    """What an index remembers, if it is there already; its encoder only where `model` is not asked for."""
     if not (path / "mmr.db").exists():
         return _Known()
     try:
         with Store.open(path) as store:
             uri = roots.source(store)
-            return _Known(Identity.required(store).where(path), uri, silent=uri is None)
+            return _Known(model or Identity.required(store).where(path), uri, silent=uri is None)
     except NotAnIndex:
         return _Known()  # Retriever.build says what is wrong

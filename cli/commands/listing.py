@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
-from cli.output import show
-from cli.output.hits import nearby
+from cli.output import plain, show
+from cli.output.hits import is_gone, nearby
 from indexes import Condition, Record, Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
@@ -38,7 +38,7 @@ def ls(
             elif as_json:
                 show.out(json.dumps(_told(store, record)))
             else:
-                show.out(_line(record) if details else uri)
+                show.out(plain.line(_line(record) if details else uri))
         if empty:
             show.note(filters.nothing(store, where, inside))
     return show.NONE if empty else show.OK
@@ -143,4 +143,5 @@ def dups(index_dir: Path | None, threshold: float, where: str | None, inside: st
 def _member(store: Store, row: int, score: float) -> dict:
     (record,) = store.records([row])
     told = _told(store, record)
-    return {"score": score, "uri": told["uri"], "path": told["path"], "caption": told["caption"]}
+    member = {"score": score, "uri": told["uri"], "path": told["path"], "caption": told["caption"]}
+    return member | ({"gone": True} if is_gone(told["path"]) else {})

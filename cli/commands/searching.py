@@ -1,53 +1,27 @@
-"""`mmr search`: from parsed words to one call of the Retriever, and its answers in every form."""
+"""`mmr search`: from parsed words to one call of the Retriever; handing.py has what becomes of its answers."""
 
-import codecs
 import itertools
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import typer
-
-from cli.output import folder, hits, preview, sheet, show
+from cli.commands.handing import Handed, Output, index_again
+from cli.output import show
 from indexes import Store
 from retrieval import Retriever, find_index
 from retrieval.datatypes import Hit
+from retrieval.encoders import presets
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
-from retrieval.indexing import catalog, changes, roots
-from retrieval.indexing.find import FOLDER
+from retrieval.indexing import changes, roots
 from retrieval.search import filters, query
 from retrieval.search.answers import Asked
+from retrieval.sources import texts
 
 _TOGETHER = 256  # queries of a file that are asked at once
 _MOST = 256 << 20  # bytes of such a file
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """Where the answers go. form: of stdout; the others are as the options of `mmr search` say."""
-
-    form: hits.Form = "table"
-    html: Path | None = None
-    open_best: bool = False
-    preview: bool = False
-    copy_to: Path | None = None
-    link_to: Path | None = None
-    quiet: bool = False
-
-    def check(self, many: bool) -> None:
-        """Raise BadRequest for what cannot work, before anything is searched."""
-        if many and (self.open_best or self.copy_to or self.link_to):
-            raise BadRequest("--open, --copy-to and --link-to are for one query: leave out --queries")
-        if self.copy_to and self.link_to:
-            raise BadRequest("--copy-to and --link-to are two ways to one end: give one")
-        if target := self.copy_to or self.link_to:
-            folder.check(target)
-        if self.preview:
-            preview.check()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,21 +46,18 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     if hint := "" if queries else query.signs_inside(words):
         show.note(hint)
     output.check(many=bool(queries))
-    write = preview_writer if output.preview else hits.Writer(output.form, many=bool(queries))
-    sections = []
     path = place.index_dir or find_index()
     if place.update:
         _update(path, place)
     with Retriever.open(path, _given(place.model, place.device), place.device) as retriever:
+        handed = Handed(output, retriever.store, many=bool(queries))
         for title, one, found in _answers(retriever, iter(given), asked, place.captions):
-            write(title, found)
-            pictures = tuple(query.files(query.parse(one)))
-            sections.append(sheet.Section(title, found, pictures=pictures, root=catalog.root_of(retriever.store)))
-        _keep(sections, output)
-        if not (place.update or output.quiet or queries or output.form != "table"):
-            _say_what_is_new(retriever.store)
-        if any(section.hits for section in sections):
-            return show.OK
+            handed.answer(title, found, query.files(query.parse(one)))
+        handed.keep()
+        speaks = not (place.update or output.quiet or queries or output.form != "table")
+        handed.say_what_is_left(speaks and _say_what_is_new(retriever.store), speaks)
+        if handed.found:
+            return show.SKIPPED if handed.left else show.OK
         show.note(filters.nothing(retriever.store, asked.where, asked.inside) or _why_none(bool(given), asked))
     return show.NONE
 
@@ -113,19 +84,13 @@ def _update(path: Path, place: Place) -> None:
         indexing.refresh(path, uri, place.model, place.device)
 
 
-def _say_what_is_new(store: Store) -> None:
+def _say_what_is_new(store: Store) -> bool:
+    """Say that the folders of the index hold other pictures than it; whether there was anything to say."""
     since = changes.glance(store)
     if since:
         sys.stdout.flush()
-        here = store.path.absolute() == Path(FOLDER).absolute()
-        command = "mmr index" if here else f"mmr index --index {shlex.quote(str(store.path))}"
-        show.note(f"pictures since the last indexing: {since}: run `{command}`, or search with --update")
-
-
-def preview_writer(title: str, found: Sequence[Hit]) -> None:
-    """The answers as pictures in the terminal."""
-    show.out(title)
-    preview.draw(found)
+        show.note(f"pictures since the last indexing: {since}: run `{index_again(store)}`, or search with --update")
+    return bool(since)
 
 
 def _asked(words: Sequence[str], queries: str | None) -> Iterator[tuple[str, Sequence[str]]]:
@@ -153,12 +118,10 @@ def _lines(file: str) -> list[str]:
         raise BadRequest(f"{file} cannot be read ({error.strerror or error}): check --queries") from error
     if len(content) > _MOST:
         raise BadRequest(f"{file} holds more than {_MOST >> 20} MiB of queries: ask in parts")
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        text = content.decode("utf-16" if wide else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
-        raise BadRequest(f"line {number} of {file} is no UTF-8: save it as UTF-8") from error
+        text = texts.decoded(content)
+    except UnicodeError as error:
+        raise BadRequest(f"line {texts.line_of(error)} of {file} is no UTF-8: save it as UTF-8") from error
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -171,24 +134,11 @@ def _answers(
         yield from ((title, words, answers) for (title, words), answers in zip(together, found, strict=True))
 
 
-def _keep(sections: Sequence[sheet.Section], output: Output) -> None:
-    """Do with the answers what is asked beside showing them: open, copy, link, write a page."""
-    if output.html:
-        title = sections[0].query if len(sections) == 1 else f"{len(sections)} queries"
-        sheet.write(output.html, title, sections)
-        show.note(f"contact sheet: {output.html}")
-    found = [hit for section in sections for hit in section.hits]
-    if (target := output.copy_to or output.link_to) and found:
-        folder.make(target, found, link=output.link_to is not None)
-        show.note(f"{len(found)} pictures in {target}")
-    if output.open_best and found and typer.launch(hits.file_of(found[0])) != 0:
-        raise BadRequest(f"nothing here opens pictures: open {found[0].path} yourself")
-
-
 def _given(model: str | None, device: str) -> Encoder | None:
     """The encoder of that name; None for the index's own."""
     if model is None:
         return None
+    presets.require(model)
     from retrieval import load_encoder
 
     return load_encoder(model, device)

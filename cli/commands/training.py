@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cli.output import show
+from cli.output import show, target
 from eval import evaluate
 from eval.report import require_readable
 from retrieval import TrainConfig, open_pairs
@@ -29,9 +29,11 @@ def run(
     """Train and say how it goes; the exit code."""
     if not is_first():
         show.silence()  # one of several processes of torchrun
+    if not resume:
+        target.check_place(out, "--out")
     pairs = open_mixture(sources)
     measure = evaluator(eval_source, remember)
-    config = config_of(out).settings(settings) if resume else _config(pairs, model, recipe, settings)
+    config = _resumed(out, model, settings) if resume else _config(pairs, model, recipe, settings)
     pictures = len({pair.item.id for pair in pairs})
     show.note(f"{pictures} pictures, {len(pairs)} captions")
     with show.Meter("decoding", "pictures") as decoding, show.Meter("training") as meter:
@@ -47,6 +49,12 @@ def run(
     show.out(f"{out}  encoder {result.encoder.fingerprint}")
     show.note(f"next: mmr index FOLDER --model {out}")
     return show.SKIPPED if result.skipped else show.OK
+
+
+def _resumed(out: Path, model: str | None, settings: Sequence[str]) -> TrainConfig:
+    """The settings of a run that is gone on with. model: where the encoder that it began with is now."""
+    config = config_of(out)
+    return dataclasses.replace(config, encoder=model or config.encoder).settings(settings)
 
 
 def _config(pairs: Sequence[Pair], model: str | None, recipe: str | None, settings: Sequence[str]) -> TrainConfig:

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from cli.output import show
+from cli.output import show, target
 from indexes import Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
@@ -108,10 +108,11 @@ def compact(index_dir: Path | None) -> int:
     return show.OK
 
 
-def copy(index_dir: Path | None, target: Path) -> int:
+def copy(index_dir: Path | None, place: Path) -> int:
     """Copy an index into a new folder; the exit code."""
+    target.check_place(place, "DIR")
     path = index_dir or find_index()
     with Store.open(path, write=True) as store:
-        snapshot.snapshot(store, target)
-        show.out(f"{target}: {len(store)} rows, as {path} holds them; search them with --index {target}")
+        snapshot.snapshot(store, place)
+        show.out(f"{place}: {len(store)} rows, as {path} holds them; search them with --index {place}")
     return show.OK

@@ -5,9 +5,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
-from cli.output import show
+from cli.output import plain, show
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest
 
@@ -37,12 +38,25 @@ def _without_lists(told: dict) -> dict:
     return {name: value for name, value in told.items() if name != "captions"}
 
 
-def table(found: Sequence[Hit]) -> None:
+def is_gone(path: str | None) -> bool:
+    """Is the file of an item not on this machine any more? One that never was a file is not gone."""
+    try:
+        return path is not None and not Path(path).exists()
+    except OSError:  # a name that no file can have
+        return True
+
+
+def line(hit: Hit) -> str:
     """Rank, score, path as one would type it here, caption."""
+    sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
+    caption = f"  {plain.line(hit.caption)}" if hit.caption else ""
+    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{caption}"
+
+
+def table(found: Sequence[Hit]) -> None:
+    """A line each."""
     for hit in found:
-        sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
-        caption = f"  {hit.caption}" if hit.caption else ""
-        show.out(f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{caption}")
+        show.out(line(hit))
 
 
 class Writer:
@@ -57,11 +71,11 @@ class Writer:
         told = {"query": query} if self._many else {}
         if self._form == "table":
             if self._many:
-                show.out(query)
+                show.out(plain.line(query))
             table(found)
         elif self._form == "json":
             for hit in found:
-                show.out(json.dumps(told | fields(hit)))
+                show.out(json.dumps(told | fields(hit) | ({"gone": True} if is_gone(hit.path) else {})))
         elif self._form == "csv":
             self._rows([told | _without_lists(fields(hit)) for hit in found])
         else:
@@ -76,11 +90,18 @@ class Writer:
 
 
 def _paths(found: Sequence[Hit], end: bytes) -> None:
-    """Bytes as the file system has them: names need not be text."""
+    """Bytes as the file system has them: names need not be text. A terminal gets them written out.
+
+    Files that are gone are left out: who is given nothing but paths will open them.
+    """
     sys.stdout.flush()
-    for hit in found:
-        sys.stdout.buffer.write(os.fsencode(file_of(hit)) + end)
-    sys.stdout.buffer.flush()
+    readable = end == b"\n" and sys.stdout.isatty()
+    for path in (file_of(hit) for hit in found if not is_gone(hit.path)):
+        if readable:
+            show.out(plain.line(path))
+        else:
+            sys.stdout.buffer.write(os.fsencode(path) + end)
+            sys.stdout.buffer.flush()
 
 
 def file_of(hit: Hit) -> str:
@@ -91,8 +112,8 @@ def file_of(hit: Hit) -> str:
 
 
 def nearby(path: str | None, uri: str) -> str:
-    """The path as one would type it here."""
+    """The path as one would type it here, as it may stand on a terminal; marked where the file is gone."""
     if path is None:
-        return uri
+        return plain.line(uri)
     relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
+    return plain.line(path if relative.startswith("..") else relative) + ("  (gone)" if is_gone(path) else "")

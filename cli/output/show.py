@@ -13,6 +13,7 @@ from typing import ParamSpec, TextIO
 
 import typer
 
+from cli.output import plain, streams
 from indexes.errors import BadFilter, StoreError
 from retrieval.errors import MissingModel, NothingReadable, RetrievalError
 
@@ -31,30 +32,35 @@ def guarded(command: Callable[_P, None]) -> Callable[_P, None]:
     def run(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except BrokenPipeError:  # the reader of our output went away (`mmr search ... | head`): not an error
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(OK) from None
-        except (
-            RetrievalError,
-            StoreError,
-            OSError,
-            MemoryError,
-            sqlite3.Error,
-            RuntimeError,
-            KeyboardInterrupt,
-        ) as error:
-            if isinstance(error, RuntimeError) and type(error).__name__ in ("Exit", "Abort"):
-                raise  # Typer's own way out
+        except (typer.Exit, typer.Abort, typer.BadParameter):  # Typer's own ways out
+            raise
+        except BrokenPipeError as error:
+            raise typer.Exit(unwritten(error)) from None
+        except (Exception, KeyboardInterrupt) as error:
             if os.environ.get("MMR_DEBUG"):
                 raise
             message, code = explain(error)
             if isinstance(error, NothingReadable):
                 skipped(error.skipped)
             if _speaks or not isinstance(error, RetrievalError):  # those are the same in every process
-                _write(sys.stderr, message)
+                _write(sys.stderr, plain.line(message))
             raise typer.Exit(code) from None
 
     return run
+
+
+def unwritten(error: OSError, said: bool = False) -> int:
+    """What a command says whose answers cannot be written; the exit code. said: it has said so.
+
+    A reader that went away (`mmr search ... | head`) has read enough: that is no error.
+    """
+    streams.silence(sys.stdout)
+    if isinstance(error, BrokenPipeError):
+        return OK
+    message, code = explain(error)
+    if not said:
+        _write(sys.stderr, plain.line(message))
+    return code
 
 
 def explain(error: BaseException) -> tuple[str, int]:
@@ -110,12 +116,11 @@ def note(text: str) -> None:
 def out(text: str) -> None:
     """A line on stdout."""
     if _speaks:
-        sys.stdout.write(f"{text}\n")
+        sys.stdout.write(f"{plain.lines(text)}\n")
 
 
 def _write(stream: TextIO, text: str) -> None:
-    stream.write(f"{text}\n")
-    stream.flush()
+    streams.say(stream, f"{plain.lines(text)}\n")
 
 
 def skipped(pairs: Sequence[tuple[str, str]], listed_in: Path | None = None) -> None:
@@ -124,7 +129,7 @@ def skipped(pairs: Sequence[tuple[str, str]], listed_in: Path | None = None) -> 
         return
     note(f"{len(pairs)} skipped:")
     for uri, reason in pairs[:_LISTED]:
-        note(f"  {uri}: {reason}")
+        note(f"  {plain.line(uri)}: {plain.line(reason)}")
     if len(pairs) > _LISTED:
         note(f"  ... and {len(pairs) - _LISTED} more")
     if listed_in:
@@ -163,13 +168,12 @@ class Meter:
         rate = (done - self._first) / elapsed if elapsed > 0.5 else 0.0  # too early to tell
         left = self._left(now, done / max(1, total) if share is None else share) if done < total else ""
         speed = f", {rate:.0f} {self._unit}/s" if self._unit and rate > 0 else ""
-        line = f"{self._what} {done}/{total} ({done / max(1, total):.0%}){speed}{text}{left}"
+        line = plain.line(f"{self._what} {done}/{total} ({done / max(1, total):.0%}){speed}{text}{left}")
         if self._live:
-            self._stream.write("\r" + line.ljust(self._width))
+            streams.say(self._stream, "\r" + line.ljust(self._width))
             self._width = len(line)
         else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            streams.say(self._stream, line + "\n")
 
     def _left(self, now: float, share: float) -> str:
         self._past.append((now, share))
@@ -182,16 +186,15 @@ class Meter:
     def say(self, text: str) -> None:
         """A line of its own, above the progress."""
         if self._live and self._width:
-            self._stream.write("\r" + " " * self._width + "\r")
-        self._stream.write(text + "\n")
-        self._stream.flush()
+            streams.say(self._stream, "\r" + " " * self._width + "\r")
+        _write(self._stream, text)
 
     def __enter__(self) -> "Meter":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live and self._width:
-            self._stream.write("\n")
+            streams.say(self._stream, "\n")
 
 
 def _clock(seconds: float) -> str:

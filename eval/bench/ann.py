@@ -192,7 +192,7 @@ def run_peer(name: str, file: Path) -> dict[str, Any] | None:
     python = peers_python() if name in _IN_PEERS else sys.executable
     command = [python, "-m", "eval.bench.ann", "--peer", name, "--data", str(file)]
     environment = os.environ | {"OMP_NUM_THREADS": str(THREADS)}
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, env=environment)
     if run.returncode:
         note(f"{name} failed: {run.stderr.strip().splitlines()[-1]}")
         return None

@@ -26,7 +26,7 @@ _FILL_RCLIP = """
 import sys
 import numpy as np
 from rclip.db import DB
-names, vectors = open(sys.argv[2]).read().split("\\n"), np.load(sys.argv[3])
+names, vectors = open(sys.argv[2], encoding="utf-8").read().split("\\n"), np.load(sys.argv[3])
 database = DB(sys.argv[1])
 for number, (name, vector) in enumerate(zip(names, vectors, strict=True)):
     image = {"filepath": name, "modified_at": 1.7e9 + number, "size": 60_000 + number, "hash": f"{number:064x}"}
@@ -43,7 +43,7 @@ def fill(folder: Path, count: int) -> Path:
     photos = folder / "photos"
     photos.mkdir()
     paths = [str(photos / f"{number // 1000:03d}" / f"{number:06d}.jpg") for number in range(count)]
-    (folder / "paths").write_text("\n".join(paths))
+    (folder / "paths").write_text("\n".join(paths), "utf-8")
     np.save(folder / "vectors.npy", unit_rows(count, DIM, 0))
     database = rclip_home(folder / "rclip") / "db.sqlite3"
     given = [str(folder / "paths"), str(folder / "vectors.npy")]
@@ -63,7 +63,7 @@ def fill_ours(folder: Path, model: str) -> None:
 
     photos = folder / "photos"
     encoder = load_encoder(model).to_fast_precision()
-    names = [Path(path).relative_to(photos).as_posix() for path in (folder / "paths").read_text().split("\n")]
+    names = [Path(path).relative_to(photos).as_posix() for path in (folder / "paths").read_text("utf-8").split("\n")]
     items = [Item(name, name, photos / name, stamp=f"{60_000 + at}:{at}") for at, name in enumerate(names)]
     with build.open_or_create(folder / "index", parse_uri(f"folder:{photos}"), encoder) as store:
         store.add(np.load(folder / "vectors.npy"), [cards.record_of(item) for item in items])

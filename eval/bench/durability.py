@@ -167,7 +167,9 @@ def main() -> None:
     note(f"mmr: {ours}")
     for name in ("faiss", "usearch"):
         python = peers_python() if name == "usearch" else sys.executable
-        run = subprocess.run([python, "-m", "eval.bench.durability", name], capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            [python, "-m", "eval.bench.durability", name], capture_output=True, encoding="utf-8", check=True
+        )
         theirs = json.loads(run.stdout.splitlines()[-1])
         note(f"{name}: {theirs}")
         share = [counts["whole"] / counts["states"] for counts in (ours, theirs)]

@@ -30,7 +30,7 @@ def peer(table: Path, label: str) -> dict[str, float]:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    with table.open(newline="") as file:
+    with table.open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row[label]]
     test = np.array([row["split"] == "test" for row in rows])
     truth = np.array([row[label] for row in rows])

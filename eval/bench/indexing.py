@@ -80,11 +80,13 @@ def run(command: list[str], folder: Path, **settings: str) -> Finished:
     with tempfile.TemporaryDirectory() as logs:
         out, err = Path(logs) / "out", Path(logs) / "err"
         launcher = [sys.executable, "-I", "-c", _LAUNCHER, str(out), str(err), str(THREADS), *command]
-        shown = subprocess.run(launcher, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        shown = subprocess.run(
+            launcher, cwd=folder, env=environment, stdout=subprocess.PIPE, encoding="utf-8", check=True
+        )
         seconds, peak, code = json.loads(shown.stdout)
         if code:
-            sys.exit(f"{' '.join(command)} failed ({code}):\n{err.read_text(errors='replace')[-2000:]}")
-        return Finished(seconds, peak / (1024 if sys.platform == "linux" else 1024**2), out.read_text())
+            sys.exit(f"{' '.join(command)} failed ({code}):\n{err.read_text('utf-8', 'replace')[-2000:]}")
+        return Finished(seconds, peak / (1024 if sys.platform == "linux" else 1024**2), out.read_text("utf-8"))
 
 
 def in_ours(module: str, *arguments: str) -> Finished:

@@ -139,14 +139,14 @@ def cpu_peak(loss: Loss, pairs: int, dim: int) -> float:
     step(loss, batch(64, dim, "cpu"))  # what is loaded once is not the batch's
     f = batch(pairs, dim, "cpu")
     ctypes.CDLL(None).malloc_trim(0)  # what was freed goes back, or it would hold the workspace unseen
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", "utf-8")  # the peak begins anew
     before = _resident("VmRSS")
     step(loss, f)
     return (_resident("VmHWM") - before - _gradient_bytes(f)) / MIB
 
 
 def _resident(field: str) -> int:
-    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text("utf-8"))
     assert found is not None  # every Linux says it
     return int(found[1]) * 1024
 

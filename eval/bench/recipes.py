@@ -140,7 +140,7 @@ def main() -> None:
     if args.pictures != PICTURES and not args.own:
         sys.exit("rows of other pictures would be taken for these: give a name, as in --pictures 4000 twice epochs=10")
     tried = {args.own[0]: args.own[1:]} if args.own else {n: INGREDIENTS[n] for n in args.only or INGREDIENTS}
-    done = [json.loads(line) for line in args.out.read_text().splitlines()] if args.out.exists() else []
+    done = [json.loads(line) for line in args.out.read_text("utf-8").splitlines()] if args.out.exists() else []
     for seed in args.seeds:
         for name, settings in tried.items():
             if not any((row["name"], row["seed"]) == (name, seed) for row in done):
@@ -148,7 +148,7 @@ def main() -> None:
                 done += rows
                 lines = "\n".join(map(json.dumps, rows))
                 note(lines)
-                with args.out.open("a") as file:
+                with args.out.open("a", encoding="utf-8") as file:
                     file.write(lines + "\n")
     say("\n".join(table(done)))
 

@@ -64,7 +64,7 @@ def draw(folder: Path) -> Path:
 
 def write(path: Path, rows: Sequence[tuple[Path, str]]) -> Path:
     """A csv of pictures and captions, as both trainers read it."""
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("image", "caption"), *rows])
     return path
 
@@ -87,14 +87,14 @@ def ours(source: Path, out: Path) -> float:
 
 def peer(source: Path, folder: Path, logs: Path, batch: int = BATCH, epochs: int = STEPS * BATCH // PICTURES) -> float:
     """Pairs a second as open_clip_train logs them, without its first lines; its weights are in `logs`."""
-    (folder / "mmr-peer.json").write_text(json.dumps(PEER_MODEL))
+    (folder / "mmr-peer.json").write_text(json.dumps(PEER_MODEL), "utf-8")
     command = [
         peers_python(), "-c", _PEER, str(folder / "mmr-peer.json"), "--model", "mmr-peer", "--train-data", str(source),
         "--dataset-type", "csv", "--csv-separator", ",", "--csv-img-key", "image", "--csv-caption-key", "caption",
         "--batch-size", str(batch), "--epochs", str(epochs), "--precision", "amp_bf16", "--name", "peer",
         "--workers", "2", "--logs", str(logs), "--log-every-n-steps", "1", "--warmup", "10",
     ]  # fmt: skip
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     rates = [float(rate) for rate in re.findall(r"([\d.]+)/s, [\d.]+/s/gpu", run.stdout + run.stderr)]
     if run.returncode or len(rates) < 8:
         raise SystemExit(f"open_clip_train failed:\n{run.stderr[-2000:]}")

@@ -3,10 +3,10 @@
     python -m eval.faults.readers --seconds 60            # exit code 1 where anything went wrong
     python -m eval.faults.readers --seconds 3 --readers 2 --threads 4
 
-One process writes as fast as it can. `readers` processes open the store again and again, and half of those have no
-lease, as on read-only media; `threads` threads of this process share one Retriever, and children are forked from among
-them. Every item has a vector made from its id and stamp, and one commit gives all items of a group the same stamp: so
-each answer can be checked alone, and half of a state shows. What was counted is one JSON line on stdout.
+A process writes as fast as it can. `readers` processes open the store again and again, and half of those, beside a
+writer of their own, have no lease, as on read-only media; `threads` threads of this process share one Retriever, and
+children are forked from among them. Each answer can be checked alone (groups.py). What was counted is one JSON line on
+stdout.
 """
 
 import argparse
@@ -19,63 +19,19 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from indexes import Record, Store, filters, leases
-from retrieval.datatypes import Picture
-from retrieval.encoders.preprocess import Preprocess
-from retrieval.indexing.catalog import Identity
+from eval.faults.groups import DIM, GROUP, GROUPS, Words, answers_of, fill, put, state_of
+from indexes import Store, leases
 from retrieval.retriever import Retriever
 
-DIM, GROUPS, GROUP = 16, 12, 5
 HELD = 1.5  # seconds, at most, for which a reader asks one state
 BETWEEN = 0.3  # seconds between two forks
 LEAST = 10  # commits, however slow the disk is
-
-
-class Words:
-    """An encoder of texts alone: each text is a random direction of its own, the same everywhere."""
-
-    name, dim, fingerprint, preprocess = "words", DIM, "words-1", Preprocess(8)
-    lanes, bulk = 1, 32
-
-    def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 (n, DIM), of unit length."""
-        drawn = [np.random.default_rng(list(text.encode())).standard_normal(DIM) for text in texts]
-        rows = np.array(drawn, np.float32).reshape(len(texts), DIM)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-    def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
-        """There are no pictures here."""
-        raise NotImplementedError
-
-    def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
-        """Nor clips."""
-        raise NotImplementedError
-
-
-def said(name: str, stamp: str) -> str:
-    """The words that give the vector of an item of that stamp."""
-    return f"{name} of {stamp}"
-
-
-def put(store: Store, group: int, stamp: str) -> None:
-    """One commit: all items of a group have this stamp from now on."""
-    names = [f"{group}/{number}" for number in range(GROUP)]
-    fields = {"group": group, "meta": {"stamp": stamp}}
-    records = [Record(name, stamp, {"uri": name, "caption": said(name, stamp), **fields}) for name in names]
-    store.add(Words().encode_texts([said(name, stamp) for name in names]), records)
-
-
-def fill(path: Path) -> None:
-    """The index before anybody reads it."""
-    with Store.create(path, DIM, **Identity.of(Words(), path).entry()) as store:
-        for group in range(GROUPS):
-            put(store, group, "0")
 
 
 # ---------------------------------------------------------------- what each does
@@ -104,38 +60,6 @@ def write(path: Path, until: float, seed: int) -> dict[str, int]:
         return {"commits": store.generation - start}
 
 
-def state_of(store: Store) -> dict[str, object]:
-    """All that a store is asked here, checked in itself. Raises AssertionError where it is half of a state."""
-    stamps = store.stamps()
-    rows = store.rows()
-    records = store.records(rows)
-    assert {record.id: record.stamp for record in records} == stamps, "records and stamps differ"
-    groups: dict[str, list[str]] = {}
-    for name, stamp in stamps.items():
-        groups.setdefault(name.split("/")[0], []).append(stamp)
-    assert all(len(held) == GROUP and len(set(held)) == 1 for held in groups.values()), f"half of a commit: {groups}"
-    found = {}
-    for exact in (None, 1):
-        queries = Words().encode_texts([said(record.id, record.stamp) for record in records])
-        best = store.search(queries, 1, recall=exact) if records else None
-        found[exact] = [] if best is None else best.rows[:, 0].tolist()
-        assert found[exact] == rows.tolist(), "a row is not the nearest to its own vector"
-    where = store.rows(filters.parse("group < 3")).tolist()
-    return {"stamps": stamps, "rows": rows.tolist(), "where": where, "count": len(store), "bytes": bool(
-        store.describe()["bytes"])}  # fmt: skip
-
-
-def answers_of(retriever: Retriever) -> list[tuple[str, float]]:
-    """What a Retriever says to some queries."""
-    asked = [retriever.search(f"query {number}", k=4, exact=number % 2 == 0) for number in range(3)]
-    asked += [retriever.search("query", k=4, where="group >= 3"), retriever.search("query", k=4, diversity=0.5)]
-    asked.append(retriever.captions("query"))
-    for hits in asked:
-        for hit in hits:
-            assert hit.caption == said(hit.id, hit.meta["stamp"]), "an answer is made of two states"
-    return [(hit.caption or "", round(hit.score, 3)) for hits in asked for hit in hits]
-
-
 def read(path: Path, until: float, seed: int) -> dict[str, int]:
     """Open, ask again and again, export, close: until then. What was counted."""
     from retrieval.exchange import export
@@ -158,16 +82,25 @@ def read(path: Path, until: float, seed: int) -> dict[str, int]:
 
 
 def read_without_lease(path: Path, until: float, seed: int) -> dict[str, int]:
-    """Ask a Retriever that nobody counts: it may answer from a newer state, from a whole one always."""
+    """Threads ask a Retriever that nobody counts: it may answer from a newer state, from a whole one always."""
     leases.take = lambda *_given: None
     counted, draw, before = _none(), random.Random(seed), descriptors()
+
+    def ask(retriever: Retriever, end: float) -> None:
+        while time.time() < end:
+            with _counting(counted):
+                counted["asked"] += 1
+                answers_of(retriever)
+
     while time.time() < until:
         with _counting(counted), Retriever.open(path, Words()) as retriever:
             counted["opened"] += 1
             end = time.time() + draw.uniform(0, HELD)
-            while time.time() < end:
-                counted["asked"] += 1
-                answers_of(retriever)
+            asking = [threading.Thread(target=ask, args=(retriever, end)) for _ in range(3)]
+            for thread in asking:
+                thread.start()
+            for thread in asking:
+                thread.join()
     counted["descriptors"] = descriptors() - before
     return counted
 
@@ -256,12 +189,17 @@ def descriptors() -> int:
     return len(list(there.iterdir())) if there.is_dir() else 0
 
 
+def in_memory() -> "tempfile.TemporaryDirectory[str]":
+    """A folder in memory, where there is one: a writer that does not wait for a disk commits more."""
+    return tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None)
+
+
 def _start(role: str, path: Path, seed: int) -> "subprocess.Popen[str]":
     """A process that is ready to play that role, and waits to be told until when."""
     given = [sys.executable, "-m", "eval.faults.readers", "--role", role, "--index", str(path), "--seed", str(seed)]
     places = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *sys.path])
     return subprocess.Popen(
-        given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": places}
+        given, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env={**os.environ, "PYTHONPATH": places}
     )
 
 
@@ -284,9 +222,12 @@ def stress(path: Path, seconds: float, readers: int = 8, threads: int = 16, seed
     descriptors: that are open after all was closed, and were not before. files: of the index that no writer's next
     opening removes although nobody reads any more.
     """
+    other_path = path.with_name("uncounted")  # the leases of others would keep what those without one read
     fill(path)
-    roles = ["write", *("read-without-lease" if number % 2 else "read" for number in range(readers))]
-    others = [_start(role, path, seed + number) for number, role in enumerate(roles)]
+    fill(other_path)
+    roles = [("write", path), ("write", other_path)]
+    roles += [("read-without-lease", other_path) if number % 2 else ("read", path) for number in range(readers)]
+    others = [_start(role, place, seed + number) for number, (role, place) in enumerate(roles)]
     counted = _none()
     share(path, time.time() + 0.1, 1)  # what is loaded once is loaded now
     before = descriptors()
@@ -332,7 +273,7 @@ def main() -> None:
     if given.role:
         _play(given.role, Path(given.index), given.seed)
         return
-    with tempfile.TemporaryDirectory() as scratch:
+    with in_memory() as scratch:
         counted = stress(Path(scratch) / "index", given.seconds, given.readers, given.threads, given.seed)
     sys.stdout.write(json.dumps({"seconds": given.seconds, **counted}) + "\n")
     wrong = ("errors", "changed", "descriptors", "files")

@@ -210,7 +210,7 @@ def _on_file(pid: int, number: int, fd: int, b: int, c: int, d: int, root: str) 
     if number == FTRUNCATE:
         return Call("truncate", path, b)
     if number in (WRITE, WRITEV):
-        lines = dict(line.split(":\t") for line in Path(f"/proc/{pid}/fdinfo/{fd}").read_text().splitlines()[:2])
+        lines = dict(line.split(":\t") for line in Path(f"/proc/{pid}/fdinfo/{fd}").read_text("utf-8").splitlines()[:2])
         appends = int(lines["flags"], 8) & os.O_APPEND
         offset = Path(f"/proc/{pid}/fd/{fd}").stat().st_size if appends else int(lines["pos"])
     else:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from indexes import exact
+from indexes import exact, forks
 from indexes.approximate import parameters, reduction
 from indexes.approximate.recorded import Point
 from indexes.approximate.reduction import Reduction
@@ -30,6 +30,7 @@ TRAIN_ROWS_A_LIST = 64  # rows that k-means sees for each list: more changes lit
 BATCHED_FAST_SCAN = 13  # FAISS's `implem`: all queries of a list scan it together, a third faster than its choice
 KMEANS_ROUNDS = 6  # for ten, FAISS's default, a list more in thirty is visited: less than it costs
 REDUCED_ROWS = 1 << 13  # at a time: their float32 stays in the cache
+_gpu = forks.Lock()  # FAISS's indexes there serve one thread at a time
 ADD_AT_ONCE = 1 << 27  # bytes of rows: fast-scan packs its lists anew with each addition
 
 
@@ -53,16 +54,20 @@ class Ann:
         """Rows (q, count) by falling approximate score, -1 where there is none; from a GPU at most gpu.MOST_FETCHED."""
         if self.reduction:
             queries = queries @ self.reduction.for_queries
-        there, card = self.on_gpu(device), gpu_for(device)
-        if there and card:
-            count = min(count, card.MOST_FETCHED)
-        return (there or self.index).search(queries, count, params=parameters.for_effort(self.index, effort))[1]
+        card = gpu_for(device)
+        asked = parameters.for_effort(self.index, effort)
+        if card:
+            with _gpu:
+                if there := self.on_gpu(device):
+                    return there.search(queries, min(count, card.MOST_FETCHED), params=asked)[1]
+        return self.index.search(queries, count, params=asked)[1]
 
     def on_gpu(self, device: str) -> "faiss.Index | None":
         """The same index on the GPU, made when first asked for; None where it stays on the CPU."""
-        if self._there is None and (card := gpu_for(device)):
-            self._there = card.moved(self.index)
-        return self._there if device == "cuda" else None
+        with _gpu:
+            if self._there is None and (card := gpu_for(device)):
+                self._there = card.moved(self.index)
+            return self._there if device == "cuda" else None
 
 
 def build(

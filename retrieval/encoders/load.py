@@ -7,7 +7,6 @@
 A name is `scheme:rest`; to add a scheme, write `f(rest) -> DualEncoder` and name it in ENCODERS.
 """
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +14,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from indexes.distribution import UPGRADE
 from retrieval import engine
 from retrieval.encoders import manifest
 from retrieval.encoders.build import from_spec
 from retrieval.encoders.encoder import FORMAT_VERSION, MANIFEST, WEIGHTS, DualEncoder, EncoderSpec
 from retrieval.encoders.manifest import RunManifest
 from retrieval.encoders.preprocess import Preprocess
-from retrieval.encoders.presets import PRESETS
+from retrieval.encoders.presets import PRESETS, require, unknown
 from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers import open_clip
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
@@ -60,16 +60,11 @@ def load_encoder(name: str, device: str = "cpu") -> DualEncoder:
 def _load(name: str) -> DualEncoder:
     if Path(name).is_dir():
         return load_run(name)
-    if name in PRESETS:
-        name = PRESETS[name].model
-    scheme, _, rest = name.partition(":")
-    if rest and scheme in ENCODERS:
-        return ENCODERS[scheme](rest)
-    if Path(name).exists():
-        raise BadRequest(f"{name} is a file: name its architecture too, as in --model open_clip:ViT-B-32-256/{name}")
-    near = difflib.get_close_matches(name, PRESETS, 1)
-    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join(PRESETS)}, open_clip:NAME/TAG, or a run folder"
-    raise MissingModel(f"no encoder `{name}`: {hint}")
+    require(name)
+    scheme, _, rest = (PRESETS[name].model if name in PRESETS else name).partition(":")
+    if not rest or scheme not in ENCODERS:
+        raise unknown(name)
+    return ENCODERS[scheme](rest)
 
 
 def load_run(folder: Path | str) -> DualEncoder:
@@ -82,7 +77,7 @@ def load_run(folder: Path | str) -> DualEncoder:
     try:
         said = manifest.of_run(folder / MANIFEST)
         if said.format > FORMAT_VERSION:
-            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `{UPGRADE}`")
         return _read_run(folder, said)
     except MissingModel:
         raise

@@ -1,34 +1,47 @@
 """ONNX Runtime: a graph is opened for queries, or rewritten once for good."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from indexes import forks
+
+# Of parents: a forked child has not their threads, and must not wait for them when it lets go of a session.
+_inherited: list[Any] = []
+
 
 class Session:
-    """A graph on the CPU, from numbered inputs to its one output."""
+    """A graph on the CPU, from numbered inputs to its one output. For any thread; a forked child opens its own."""
 
     def __init__(self, file: Path) -> None:
-        import onnxruntime
+        self._file, self._opening = file, forks.Lock()
+        self._session, self._process = self._opened(), os.getpid()
 
+    def _opened(self) -> Any:
+        onnxruntime = _runtime()
         options = onnxruntime.SessionOptions()
         # A query runs the tower once: packing its weights for speed takes longer than it saves, and so does rewriting
         # the graph, which was done when it was exported.
         options.add_session_config_entry("session.disable_prepacking", "1")
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3
-        self._session: Any = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(self._file, options, providers=["CPUExecutionProvider"])
 
     def __call__(self, **inputs: np.ndarray) -> np.ndarray:
         """The first output for these inputs, by name."""
+        if self._process != os.getpid():
+            with self._opening:
+                if self._process != os.getpid():
+                    _inherited.append(self._session)
+                    self._session, self._process = self._opened(), os.getpid()
         return self._session.run(None, inputs)[0]
 
 
 def optimize(traced: Path, graph: Path, weights: str) -> None:
     """Write `traced` anew as `graph`, rewritten for speed, with its weights in the file `weights` beside it."""
-    import onnxruntime
-
+    onnxruntime = _runtime()
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(graph)
@@ -36,3 +49,11 @@ def optimize(traced: Path, graph: Path, weights: str) -> None:
     options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     options.log_severity_level = 3
     onnxruntime.InferenceSession(traced, options, providers=["CPUExecutionProvider"])
+
+
+def _runtime() -> Any:
+    """The module, told to report nothing: retrieval/reporting.py came too late where it was imported before."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime

@@ -4,9 +4,12 @@ Recall is zero-shot COCO 5k text-to-image / image-to-text recall@1 in percent, a
 docs/openclip_retrieval_results.csv; MobileCLIP2's results files; SigLIP 2's README). None was measured here.
 """
 
+import difflib
 from dataclasses import dataclass
+from pathlib import Path
 
 from retrieval import hub
+from retrieval.errors import BadRequest, MissingModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,36 @@ PRESETS: dict[str, Preset] = {
     )  # fmt: skip
 }
 DEFAULT = "small"
+
+
+def require(name: str) -> None:
+    """Raise where it is sure that there is no encoder of that name to be had: at once, before torch is imported.
+
+    Raises BadRequest for a file without its architecture, MissingModel for a name that is none, and for a preset that
+    is not in the model hub's cache while the hub cannot be asked.
+    """
+    preset = next((one for one in PRESETS.values() if name in (one.name, one.model)), None)
+    if Path(name).is_dir():
+        return
+    if preset:
+        architecture, _, tag = preset.model.partition(":")[2].partition("/")
+        hub.require_open_clip(architecture, tag, preset.hub, quick=True)
+    elif Path(name).exists():
+        raise BadRequest(f"{name} is a file: name its architecture too, as in --model open_clip:ViT-B-32-256/{name}")
+    elif ":" not in name:
+        raise unknown(name)
+
+
+def unknown(name: str) -> MissingModel:
+    """What is wrong with a name that is none."""
+    near = difflib.get_close_matches(name, PRESETS, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join(PRESETS)}, open_clip:NAME/TAG, or a run folder"
+    return MissingModel(f"no encoder `{name}`: {hint}")
+
+
+def is_gone(name: str) -> bool:
+    """Is it the name of a run's folder, and there is none?"""
+    return not (name in PRESETS or ":" in name or Path(name).is_dir())
 
 
 def downloads() -> dict[str, int]:

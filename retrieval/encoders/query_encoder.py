@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from indexes import forks
 from indexes.typed import Malformed
 from retrieval import cache
 from retrieval.cache import MANIFEST
+from retrieval.callbacks import OnMessage, no_message
 from retrieval.datatypes import Picture
 from retrieval.encoders import manifest, onnx_export
 from retrieval.encoders.onnx_export import FRAMES, IMAGE, TEXT
@@ -59,6 +61,8 @@ class QueryEncoder:
         self._trim, self._folder, self._load = said.trim, folder, load
         self._text = Session(folder / TEXT)
         self._image: Session | None = None
+        self._making = forks.Lock()  # of what is made late: once for all threads
+        self._encoder: DualEncoder | None = None
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts to float32 (n, dim), every row of unit length."""
@@ -67,8 +71,8 @@ class QueryEncoder:
             vectors = self._texts(texts)
         # A cache that is damaged must never stop a query: ONNX Runtime, SQLite and the tokenizers raise their own.
         except Exception:
-            return self._load().encode_texts(texts)
-        return vectors if _are_unit(vectors, (len(texts), self.dim)) else self._load().encode_texts(texts)
+            return self._whole().encode_texts(texts)
+        return vectors if _are_unit(vectors, (len(texts), self.dim)) else self._whole().encode_texts(texts)
 
     def _texts(self, texts: Sequence[str]) -> np.ndarray:
         tokens = self.tokenize(texts)
@@ -80,7 +84,7 @@ class QueryEncoder:
         """Encode RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
         tower = self._image_tower()
         if tower is None:
-            return self._load().encode_images(images)
+            return self._whole().encode_images(images)
         parts = [np.empty((0, self.dim), np.float32)]
         for start in range(0, len(images), IMAGES_AT_ONCE):
             part = images[start : start + IMAGES_AT_ONCE]
@@ -91,7 +95,7 @@ class QueryEncoder:
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
         """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
         if self._image_tower() is None:
-            return self._load().pool_frames(vectors)
+            return self._whole().pool_frames(vectors)
         if not (self._folder / FRAMES).is_file():
             means = vectors.mean(1)
             return means / np.linalg.norm(means, axis=1, keepdims=True)
@@ -99,15 +103,23 @@ class QueryEncoder:
 
     def _image_tower(self) -> Session | None:
         """The picture tower, exported first where it is not there; None where it cannot be had as ONNX."""
-        if self._image is None:
-            try:
-                if not (self._folder / IMAGE).is_file():
-                    onnx_export.export_image_tower(self._load(), self._folder)
-                self._image = Session(self._folder / IMAGE)
-            # A cache that is damaged or cannot be written must never stop a query.
-            except Exception:
-                return None
-        return self._image
+        with self._making:
+            if self._image is None:
+                try:
+                    if not (self._folder / IMAGE).is_file():
+                        onnx_export.export_image_tower(self._whole(), self._folder)
+                    self._image = Session(self._folder / IMAGE)
+                # A cache that is damaged or cannot be written must never stop a query.
+                except Exception:
+                    return None
+            return self._image
+
+    def _whole(self) -> "DualEncoder":
+        """The encoder itself, loaded once."""
+        with self._making:
+            if self._encoder is None:
+                self._encoder = self._load()
+            return self._encoder
 
 
 def _are_unit(vectors: np.ndarray, shape: tuple[int, int]) -> bool:
@@ -128,7 +140,7 @@ def preprocess_of(name: str) -> Preprocess | None:
 def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> QueryEncoder | None:
     """The exported encoder of that fingerprint, or None where there is none, or it cannot be used."""
     folder = cache.folder(cache.QUERY) / fingerprint
-    if not (folder / MANIFEST).is_file():
+    if not is_exported(fingerprint):
         return None
     with contextlib.suppress(OSError):  # of another user, say
         os.utime(folder / MANIFEST)  # when it was last used
@@ -139,10 +151,19 @@ def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> Q
         return None
 
 
-def ensure_exported(encoder: Encoder) -> Path | None:
+def is_exported(fingerprint: str) -> bool:
+    """Is the text tower of the encoder of that fingerprint in the cache?"""
+    try:
+        return (cache.folder(cache.QUERY) / fingerprint / MANIFEST).is_file()
+    except OSError:  # the cache is another user's
+        return False
+
+
+def ensure_exported(encoder: Encoder, on_message: OnMessage = no_message) -> Path | None:
     """Have the text tower in the cache, for queries without torch; its folder.
 
-    None for an encoder that is no DualEncoder, or whose tokenizer cannot be saved.
+    None for an encoder that is no DualEncoder, or whose tokenizer cannot be saved. None also where the cache cannot be
+    written, of which on_message is told: a query then loads the encoder itself.
     """
     from retrieval.encoders.encoder import DualEncoder
 
@@ -150,4 +171,9 @@ def ensure_exported(encoder: Encoder) -> Path | None:
         return None
     if open_query_encoder(encoder.fingerprint, lambda: encoder):
         return cache.folder(cache.QUERY) / encoder.fingerprint
-    return onnx_export.export(encoder)
+    try:
+        return onnx_export.export(encoder)
+    except OSError as error:
+        place, reason = cache.folder(), error.strerror or error
+        on_message(f"the cache {place} cannot be written ({reason}): queries load the whole encoder, which is slower")
+        return None

@@ -82,14 +82,21 @@ def _of_row(row: dict[str, Any], number: int, folder: Path) -> Entry:
     if file and Path(row[file]).suffix.lower() in PICTURES and "://" not in row[file]:
         used, path = file, os.path.normpath(folder / row[file])
     else:
-        used, path = next((column for column in NAMES if _is_text(row.get(column))), file), None
-    name = row[used] if used else str(number)
+        used, path = next((column for column in NAMES if _name_of(row.get(column))), file), None
+    name = _name_of(row[used]) if used else str(number)
     meta = {key: value for key, value in row.items() if key not in (used, CAPTION, CAPTIONS, VECTOR, RECORD)}
     return Entry(name, path, captions_of(row.get(CAPTIONS)) or captions_of(row.get(CAPTION)), kept(meta))
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
+
+
+def _name_of(value: object) -> str:
+    """A text or a number as a name; "" for anything else. What was a column of whole numbers may be one of floats."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 # ---------------------------------------------------------------- write

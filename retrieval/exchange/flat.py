@@ -26,7 +26,8 @@ def open_npy(path: Path, root: Path | None = None, records: Path | None = None) 
     folder. Raises BadRequest for what cannot be read or does not fit together.
     """
     vectors = load_npy(path)
-    described = rows.parquet_footer(records) if records and records.suffix.lower() == ".parquet" else {}
+    table = rows.file_of(records) if records else None
+    described = rows.parquet_footer(table) if table and table.suffix.lower() == ".parquet" else {}
     if records:
         count = sum(1 for _ in rows.read(records))
         if count != len(vectors):
@@ -35,7 +36,9 @@ def open_npy(path: Path, root: Path | None = None, records: Path | None = None) 
     def entries() -> Iterator[Entry]:
         if not records:
             return (Entry(str(number)) for number in range(len(vectors)))
-        return columns.entries(rows.read(records), root or records.parent, records, _root(described, root))
+        return columns.entries(
+            rows.read(records), root or rows.file_of(records).parent, records, _root(described, root)
+        )
 
     return collection("npy", path, [vectors], entries, described, root)
 

@@ -23,11 +23,13 @@ from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Imported, Origin
 from retrieval.indexing.find import FOLDER
 from retrieval.sources.uri import stamp_of
+from retrieval.sources.within import OnWeb
 
 COMMIT_ROWS = 65_536
 UNIT = 9e-4  # a row whose length is nearer to 1 is kept bit by bit
 
 GONE, NO_FILE, OUTSIDE = "the file is gone", "no file is named", "outside the root"
+ASTRAY = "its record names a file outside the root"  # which no index writes
 BROKEN, REPEATED = "the vector is zero or not finite", "named before"
 
 
@@ -132,7 +134,10 @@ def _root(collection: Collection, index: Path, given: Path | None, keep_missing:
     if given is not None and not given.is_dir():
         raise BadRequest(f"no such folder: {given}: check --root")
     if collection.root is not None:
-        return Path(os.path.normpath(collection.root.absolute()))
+        said = Path(os.path.normpath(collection.root.absolute()))
+        if given is None and said == Path(said.anchor):  # then any file of this machine is a picture of it
+            raise BadRequest(f"{collection.path} says that its pictures lie in {said}: name their folder with --root")
+        return said
     first = next(collection.paths(), None)
     if first is None:
         return None
@@ -213,15 +218,25 @@ class _Chooser:
             if self._root is None or self._keep:
                 return entry.name, None
             self._report.leave_out(NO_FILE, entry.name)
+        elif not self._holds(entry):
+            self._report.leave_out(ASTRAY if entry.record else OUTSIDE, entry.path)
         elif not self._keep and not Path(entry.path).exists():
             self._report.leave_out(GONE, entry.path)
         elif entry.record:
             return entry.name, entry.path
-        elif Path(entry.path).is_relative_to(self._root):
-            return Path(entry.path).relative_to(self._root).as_posix(), entry.path
         else:
-            self._report.leave_out(OUTSIDE, entry.path)
+            return Path(entry.path).relative_to(self._root).as_posix(), entry.path
         return None
+
+    def _holds(self, entry: Entry) -> bool:
+        """Do the file of an entry, and the one that it lies in, lie below the root?"""
+        assert self._root is not None
+        assert entry.path is not None
+        place = Card.of(entry.record).within if entry.record else None
+        files = [Path(entry.path)]
+        if place is not None and not isinstance(place, OnWeb):
+            files.append(self._root / place.file)
+        return all(Path(os.path.normpath(file)).is_relative_to(self._root) for file in files)
 
 
 def _fill(store: Store, collection: Collection, chooser: _Chooser, on_progress: OnProgress) -> None:

@@ -1,71 +1,79 @@
 """Rows of other tools' tables: parquet, csv, jsonl, read one by one in bounded memory; parquet written."""
 
-import csv
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from indexes import typed
 from retrieval.errors import BadRequest
 from retrieval.exchange.collection import BLOCK_ROWS
+from retrieval.sources import parquet, text_tables
+from retrieval.sources.registry import parse_uri
+from retrieval.sources.uri import matches
 
 FOOTER = b"mmr"  # the key in a parquet file's footer under which an index says what it is
+_ENDINGS = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+_CALLED = {"image": "image_path", "url": "url", "caption": "caption"}  # what columns of an option are called here
 KINDS = ("bool", "int64", "float64", "string", "strings")  # the last is a list of them
 
 
 # ---------------------------------------------------------------- read
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a .parquet, .csv, .tsv, .jsonl or .ndjson file. Raises BadRequest for another, or a damaged one."""
-    if not path.is_file():
-        raise BadRequest(f"no such file: {path}: check the path")
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None:
-        raise BadRequest(f"{path} is no table: give a .parquet, .csv or .jsonl file")
-    return reader(path)
+def file_of(table: Path) -> Path:
+    """The file of a table that may have options behind it, as in `t.csv?sep=;`. Raises BadRequest where it is none."""
+    file = table if table.is_file() else Path(str(table).partition("?")[0])
+    if not file.is_file():
+        raise BadRequest(f"no such file: {file}: check the path")
+    if file.suffix.lower() not in _ENDINGS:
+        raise BadRequest(f"{file} is no table: give a .parquet, .csv or .jsonl file")
+    return file
+
+
+def read(table: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a .parquet, .csv, .tsv, .jsonl or .ndjson file, read as a source is: `?caption=title` and all.
+
+    What an option names is called `image_path` and `caption`. Raises BadRequest for another file, or a damaged one.
+    """
+    file = file_of(table)
+    uri = parse_uri(str(table))
+    if uri.scheme == "parquet":
+        rows = parquet_rows(file)
+    else:
+        opened = text_tables.open_csv(uri) if uri.scheme == "csv" else text_tables.open_jsonl(uri)
+        rows = opened.rows
+    names = {uri.reading[option]: called for option, called in _CALLED.items() if option in uri.reading}
+    return ({names.get(key, key): value for key, value in row.items()} for row in rows if matches(row, uri.where))
 
 
 def parquet_size(path: Path) -> int:
     """The number of rows. Raises BadRequest where it is no parquet file."""
-    with _parquet(path) as file:
-        return file.metadata.num_rows
+    return parquet.head_of(path).rows
 
 
 def parquet_footer(path: Path) -> dict[str, Any]:
     """What an index wrote of itself under FOOTER, {} where the file is not of one."""
-    with _parquet(path) as file:
-        text = (file.schema_arrow.metadata or {}).get(FOOTER)
+    with parquet.opened(path) as file:
+        text = (file.schema_arrow.metadata or {}).get(FOOTER, b"{}")
     try:
-        found = json.loads(text) if text else {}
-    except ValueError:
-        found = {}
-    return found if isinstance(found, dict) else {}
+        return typed.parse(text, dict[str, Any])
+    except typed.Malformed:
+        return {}
 
 
 def parquet_rows(path: Path, leave_out: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """The rows without columns of bytes, and without those named."""
-    import pyarrow
-
-    with _parquet(path) as file:
-        wanted = [
-            field.name for field in file.schema_arrow
-            if field.name not in leave_out
-            and not pyarrow.types.is_binary(field.type) and not pyarrow.types.is_large_binary(field.type)
-        ]  # fmt: skip
-        for batch in file.iter_batches(BLOCK_ROWS, columns=wanted):
-            yield from batch.to_pylist()
+    """The rows as plain values, without columns of bytes, and without those named. Raises BadRequest."""
+    return parquet.rows(path, parquet.head_of(path), leave_out)
 
 
 def parquet_vectors(path: Path, column: str) -> Iterator[np.ndarray]:
     """The lists of numbers of a column, as float (n, d) blocks. Raises BadRequest where they are none."""
     import pyarrow.compute
 
-    with _parquet(path) as file:
+    with parquet.opened(path) as file:
         if column not in file.schema_arrow.names:
             raise BadRequest(
                 f"{path} has no column `{column}`, only {', '.join(file.schema_arrow.names)}: rename the one of vectors"
@@ -79,50 +87,6 @@ def parquet_vectors(path: Path, column: str) -> Iterator[np.ndarray]:
             if lengths["min"] != lengths["max"] or not lengths["min"] or numbers.dtype.kind != "f":
                 raise BadRequest(f"{path}: the lists of `{column}` are not floats of one length: check the file")
             yield numbers.reshape(len(batch), -1)
-
-
-@contextmanager
-def _parquet(path: Path) -> Iterator[Any]:  # a pyarrow.parquet.ParquetFile, whose package has no types
-    import pyarrow
-    import pyarrow.parquet
-
-    if not path.is_file():
-        raise BadRequest(f"no such file: {path}: check the path")
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            yield file
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":. ")
-        raise BadRequest(f"{path} cannot be read as parquet ({reason[:120]}): check the file") from error
-
-
-def _csv(path: Path) -> Iterator[dict[str, Any]]:
-    csv.field_size_limit(min(sys.maxsize, 1 << 24))
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        try:
-            for row in reader:
-                yield {key: value for key, value in row.items() if key}
-        except csv.Error as error:
-            raise BadRequest(f"{path}: line {reader.line_num}: {error}: repair the file") from error
-
-
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise BadRequest(f"{path}: line {number} is no JSON: repair the file") from error
-                if not isinstance(row, dict):
-                    raise BadRequest(f"{path}: line {number} is no JSON object: write one object a line")
-                yield row
-
-
-_READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
-    ".parquet": parquet_rows, ".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl,
-}  # fmt: skip
 
 
 # ---------------------------------------------------------------- write

@@ -4,8 +4,10 @@ A head folder holds config.json (the HeadConfig), head.safetensors and, written 
 encoder's name and fingerprint. Without head.json the folder is no head. A head refuses another encoder's vectors.
 """
 
+import contextlib
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +18,9 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from indexes import durable, typed
+from indexes.distribution import UPGRADE
 from indexes.typed import Meta
+from retrieval.encoders import presets
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.heads import examples, fusions
 from retrieval.heads.config import HeadConfig
@@ -108,6 +112,15 @@ class Head:
         named = [[(self.names[i], float(row[i])) for i in np.flatnonzero(row >= 0.5)] for row in scores]
         return [(examples.SEPARATOR.join(n for n, _ in row), min((s for _, s in row), default=0.0)) for row in named]
 
+    def where(self, folder: Path | str) -> str:
+        """The name by which the encoder of the head in that folder is loaded. Raises MissingModel where it is gone."""
+        if presets.is_gone(self.encoder):
+            command = f"mmr head predict {shlex.quote(str(folder))} PICTURE --model RUN"
+            raise MissingModel(
+                f"the encoder of {folder} was {self.encoder}, which is gone: say where it is now with `{command}`"
+            )
+        return self.encoder
+
     def require(self, fingerprint: str | None, name: str) -> None:
         """Raises MissingModel where vectors come from another encoder than those it was fitted on."""
         if fingerprint != self.fingerprint:
@@ -175,10 +188,20 @@ def check_out(folder: Path | str, force: bool = False) -> None:
         raise BadRequest(f"{folder} is a file: give another --out")
     if not folder.is_dir() or not any(folder.iterdir()):
         return
-    if not {path.name for path in folder.iterdir()} <= {MANIFEST, WEIGHTS, CONFIG}:
+    names = {path.name for path in folder.iterdir()}
+    if not names <= {MANIFEST, WEIGHTS, CONFIG} or names == {CONFIG}:  # which may be anybody's
         raise BadRequest(f"{folder} holds other things than a head: give another --out")
     if not force:
         raise BadRequest(f"{folder} holds a head already: replace it with --force, or give another --out")
+
+
+def remember_place(folder: Path | str, head: Head, name: str) -> Head:
+    """The head of a folder with its encoder at another place, written down there where that can be done."""
+    moved = dataclasses.replace(head, encoder=str(Path(name).absolute()) if Path(name).is_dir() else name)
+    if moved.encoder != head.encoder:
+        with contextlib.suppress(OSError):  # of another user, say
+            durable.write_bytes(Path(folder) / MANIFEST, json.dumps(moved._manifest(), indent=2).encode())
+    return moved
 
 
 def load_head(folder: Path | str) -> Head:
@@ -199,13 +222,15 @@ def load_head(folder: Path | str) -> Head:
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
+        if several := [str(found.parent) for found in sorted(folder.glob(f"*/{MANIFEST}"))]:
+            raise MissingModel(f"{folder} holds several heads: give one of {', '.join(several)}")
         raise MissingModel(
             f"{folder} holds no head: make one with `mmr head train ENCODER SOURCE --label COLUMN --out {folder}`"
         )
     try:
         said = typed.read(folder / MANIFEST, _Manifest)
         if said.format > FORMAT_VERSION:
-            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `pip install -U mmr`")
+            raise MissingModel(f"{folder} was written by a newer mmr: upgrade with `{UPGRADE}`")
         config = from_json(HeadConfig, typed.read(folder / CONFIG, dict[str, Any]))
         module = _module(config, said.dims, len(said.names) or 1, load_file(folder / WEIGHTS))
         return Head(module=module.eval(), config=config, **said.facts())

@@ -214,10 +214,11 @@ def _file(key: str) -> Path:
 def _load(key: str) -> dict[str, np.ndarray] | None:
     try:
         return load_file(_file(key))
-    # Absent, cut short, or written by somebody else: it is only a cache.
+    except FileNotFoundError:
+        return None
+    # Cut short, or written by somebody else: it is only a cache.
     except Exception as error:
-        if _file(key).exists():
-            logging.getLogger(__name__).info("cached vectors %s are unreadable: %s", key, error)
+        logging.getLogger(__name__).info("cached vectors %s are unreadable: %s", key, error)
         return None
 
 

@@ -20,7 +20,9 @@ from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, PATCHES, Inputs
 from retrieval.heads.probes import WITH_WORDS
 from retrieval.heads.zero_shot import class_vectors
-from retrieval.images import kinds
+from retrieval.images import load
+from retrieval.sources.captions import captions_of
+from retrieval.sources.registry import open_items
 from retrieval.sources.uri import id_of
 
 
@@ -106,7 +108,7 @@ def one_row(
     if picture is None and not text.strip() and not vectors:
         raise BadRequest("nothing to go by: give a picture, --text, or both")
     name = str(picture or "none")
-    item = Item(id_of(name), name, Path(name), captions=(text,) if text else (), kind=kinds.kind(Path(name)))
+    item = Item(id_of(name), name, Path(name), captions=captions_of(text), kind=load.kind(Path(name)))
     seen = [m for m in dims if picture is not None or m not in (IMAGE, PATCHES)]
     inputs = features.encode([item], encoder, seen)
     if inputs.skipped:
@@ -116,6 +118,40 @@ def one_row(
     for name in dims.keys() - inputs.vectors.keys():
         inputs = features.with_vectors(inputs, name, np.zeros((1, dims[name]), np.float32))
     return inputs
+
+
+def pictures_at(paths: Sequence[Path]) -> list[Item]:
+    """Pictures and clips by their paths, each once; of a folder what is in it and below it, with its captions.
+
+    Their uris are those paths. Raises BadRequest for a folder that holds none.
+    """
+    items: dict[str, Item] = {}
+    for path in paths:
+        if path.is_dir():
+            found = [replace(item, uri=str(path / item.uri)) for item in open_items(f"folder:{path}")]
+        else:
+            found = [Item(id_of(str(path)), str(path), path, kind=load.kind(path))]
+        for item in found:
+            items.setdefault(item.uri, replace(item, id=id_of(item.uri)))
+    return list(items.values())
+
+
+def picture_rows(
+    paths: Sequence[Path], encoder: Encoder, dims: dict[str, int], on_progress: OnProgress = no_progress
+) -> tuple[list[str], Inputs]:
+    """Several pictures as the rows of a head: the uri of each that decodes, and its vectors; `skipped` has the others.
+
+    paths: as in pictures_at. dims: of the head that is asked. Raises BadRequest, NothingReadable.
+    """
+    items = pictures_at(paths)
+    inputs = features.encode(items, encoder, list(dims), on_progress)
+    lost = {uri for uri, _ in inputs.skipped}
+    kept = [row for row, item in enumerate(items) if item.uri not in lost]
+    if not kept:
+        raise NothingReadable("none of the pictures decodes: give others", inputs.skipped)
+    for name in dims.keys() - inputs.vectors.keys():
+        inputs = features.with_vectors(inputs, name, np.zeros((len(items), dims[name]), np.float32))
+    return [items[row].uri for row in kept], replace(inputs[np.array(kept)], skipped=inputs.skipped)
 
 
 def remarks(prepared: PreparedRows) -> list[str]:

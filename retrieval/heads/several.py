@@ -24,6 +24,7 @@ from retrieval.heads.fit import Best, right, steps, temperature
 from retrieval.heads.fusions.multitask import MultiTask
 from retrieval.heads.head import Head
 from retrieval.heads.prepare import PreparedRows, encoded, whereabouts
+from retrieval.settings import listed
 
 ALONE = ("graph", "stacking")  # what they keep of the rows is of one label
 
@@ -37,8 +38,10 @@ class Several:
 
 
 def columns_of(label: str) -> list[str]:
-    """The columns of `--label a,b`. Raises BadRequest where one of them cannot be a folder's name."""
-    columns = list(dict.fromkeys(part.strip() for part in label.split(",") if part.strip()))
+    """The columns of `--label a,b`. Raises BadRequest where there is none, or one of them cannot be a folder's name."""
+    columns = listed(label)
+    if not columns:
+        raise BadRequest("--label is empty: name the column that holds the answer")
     for column in columns if len(columns) > 1 else []:
         if Path(column).name != column or column in (".", ".."):
             raise BadRequest(f"`{column}` cannot name a folder: train that --label alone")

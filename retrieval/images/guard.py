@@ -122,8 +122,14 @@ def end_all() -> None:
         idle.pop().end()
 
 
+def _in_child() -> None:
+    global _slots
+    idle.clear()  # the pipes are the parent's
+    _slots = threading.BoundedSemaphore(WORKERS)  # threads that held some are not here
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=idle.clear)  # the pipes are the parent's
+    os.register_at_fork(after_in_child=_in_child)
 
 
 def write_message(stream: IO[bytes], head: dict[str, Any], *bodies: bytes) -> None:

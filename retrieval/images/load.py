@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
+from indexes import distribution
 from retrieval.datatypes import Item, Picture
 from retrieval.errors import ImageError, NeedsLibrary
 from retrieval.images import guard, kinds, raw
@@ -65,6 +66,18 @@ def look(content: Path | bytes, count: int, at_least: int | None = None) -> Sequ
         if isinstance(content, bytes) or kinds.kind(content) != "clip":
             raise
         return frames(content, count, at_least)
+
+
+def kind(path: Path) -> str:
+    """What `Item.kind` is for a file that a person names, by what is in it before what it is called."""
+    try:
+        with _open(path) as file:
+            head = file.read(HEAD)
+        if is_clip(head):
+            return "clip"
+        return "picture" if kinds.kind(path) == "picture" or kind_of(head) != "guarded" else "clip"
+    except ImageError:  # decoding will say so
+        return kinds.kind(path)
 
 
 class Loaded(NamedTuple):
@@ -156,7 +169,7 @@ def frames(content: Path | bytes, count: int = 8, at_least: int | None = None) -
 def clip(content: Path | bytes, count: int = 8, at_least: int | None = None) -> Clip:
     """`frames`, and the fields of the file; it is opened once. Raises ImageError with the reason."""
     if find_spec("av") is None:
-        raise NeedsLibrary("clips need one more library: pip install 'mmr[video]'")
+        raise NeedsLibrary(f"clips need one more library: {distribution.install('video')}")
     if isinstance(content, Path) and not content.is_file():
         raise ImageError("no such file")
     return Clip(*guard.ask({"kind": "clip", "count": count, "at_least": at_least}, content))

@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from PIL import Image
 
+from indexes import distribution
 from retrieval.errors import ImageError, NeedsLibrary
 from retrieval.images import exif
 
@@ -51,7 +52,7 @@ def kind_of(head: bytes) -> str:
         if head.startswith(magic) and name in formats() and (name != "WEBP" or head[8:12] == b"WEBP"):
             return name
     if head[4:8] == b"ftyp" and is_heif(head) and find_spec("pillow_heif") is None:
-        raise NeedsLibrary("HEIC needs one more library: pip install 'mmr[heic]'")
+        raise NeedsLibrary(f"HEIC needs one more library: {distribution.install('heic')}")
     return "guarded"
 
 

@@ -52,7 +52,7 @@ def _limit_memory() -> None:
     try:
         import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        pages = int(Path("/proc/self/statm").read_text("utf-8").split()[0])
     except (ImportError, OSError):  # elsewhere the limit on pixels is what holds
         return
     limit = pages * resource.getpagesize() + MEMORY

@@ -7,6 +7,7 @@ decode and resize a little differently, and turn no picture upright, so that is 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -44,6 +45,13 @@ def require_same(store: Store, encoder: Encoder) -> None:
         raise
 
 
+def remember_place(store: Store, encoder: Encoder) -> None:
+    """Record where the encoder of an index is now, if that is another place than before; nothing where it cannot be."""
+    recorded, now = Identity.required(store), Identity.of(encoder, store.path)
+    if recorded.is_elsewhere(now):
+        _remember(store, now.entry(), now.fingerprint)
+
+
 def adopt(store: Store, encoder: Encoder) -> Identity:
     """Record this encoder as that of an imported index, and return what was recorded.
 
@@ -64,7 +72,8 @@ def adopt(store: Store, encoder: Encoder) -> Identity:
         )
     recorded = Identity.of(encoder, store.path)
     imported = Imported.recorded(store) or Imported(None)
-    _remember(store, recorded, replace(imported, compared=len(cosines), cosine=agreement))
+    compared = replace(imported, compared=len(cosines), cosine=agreement)
+    _remember(store, recorded.entry() | compared.entry(), None)
     ensure_exported(encoder)  # so that the next query need not load it
     return recorded
 
@@ -98,9 +107,11 @@ def _sample(store: Store) -> Iterator[tuple[np.ndarray, Record]]:
                 yield segment.vectors[offset].astype(np.float32), store.records([row])[0]
 
 
-def _remember(store: Store, encoder: Identity, imported: Imported) -> None:
-    """Put these into the manifest, also where the store was opened for reading, if that can be done."""
-    values = encoder.entry() | imported.entry()
+def _remember(store: Store, values: dict[str, Any], before: str | None) -> None:
+    """Put these into the manifest, also where the store was opened for reading, if that can be done.
+
+    before: the fingerprint that is recorded, and still must be when it is written.
+    """
     try:
         store.set_manifest(**values)
         return
@@ -108,7 +119,7 @@ def _remember(store: Store, encoder: Identity, imported: Imported) -> None:
         store.manifest.update(values)
     try:
         with Store.open(store.path, write=True) as writer:
-            if Identity.required(writer).fingerprint is None:
+            if Identity.required(writer).fingerprint == before:
                 writer.set_manifest(**values)
     except (StoreError, OSError):  # another process writes, or nothing can be written there
         pass

@@ -64,6 +64,11 @@ def keep(
         say(f"{built.spec}: recall@10 of {point.recall:.3f} on text ({asked} asked)")
 
 
+def may_be_due(store: Store) -> bool:
+    """Could `keep` have something to do? It is not asked what: a store with few rows, and nothing recorded, has not."""
+    return store.derived.recorded is not None or len(store) >= AUTO_ROWS
+
+
 def _still_holds(store: Store, encoder: Encoder) -> bool:
     """Measure the points again, on all rows; True where the recall asked for is still reached."""
     built, recorded = store.derived.index, store.derived.recorded

@@ -8,9 +8,10 @@ from pathlib import Path
 from indexes import NotAnIndex, Store
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Item
+from retrieval.encoders import query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
-from retrieval.indexing import adoption, approximate, catalog, reencode, roots, update
+from retrieval.indexing import adoption, approximate, catalog, changes, reencode, roots, skipped, staging, update
 from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.update import IndexReport
@@ -59,6 +60,7 @@ def build(
             report = reencode.rebuild(store, items, encoder, Origin.of(uri, path), on_progress, ahead)
         else:
             adoption.require_same(store, encoder)
+            adoption.remember_place(store, encoder)
             if left := reencode.tidy(store):
                 on_message(left)
             starts = roots.settle(store, uri, only)
@@ -68,11 +70,38 @@ def build(
         if store.derived.recorded is None:  # its rows were written anew
             recall = recall or asked_before
         approximate.keep(store, encoder, recall, memory, on_message, device)
-        ensure_exported(encoder)  # so that the first query need not
+        ensure_exported(encoder, on_message)  # so that the first query need not
         return store, report
     except BaseException:
         store.close()
         raise
+
+
+def unchanged(uri: Uri, path: Path) -> IndexReport | None:
+    """What `build` would report of an index that holds exactly the pictures of these folders; else None.
+
+    No encoder is asked for. Whatever might need one is for `build`: files that could not be read, half a rebuild, words
+    that are not exported, an approximate index that is due.
+
+    Raises:
+        BadRequest: A folder cannot be read.
+        StoreError: The index cannot be written.
+    """
+    started = time.time()
+    with Store.open(path, write=True) as store:
+        identity, place = Identity.recorded(store), staging.name_beside(path, reencode.MAKING)
+        if (
+            not (identity and identity.fingerprint and query_encoder.is_exported(identity.fingerprint))
+            or Origin.of(uri, path) != Origin.recorded(store)
+            or skipped.Skipped(path)
+            or place.is_dir()
+            or store.needs_compaction()
+            or approximate.may_be_due(store)
+            or changes.count(store, uri)
+        ):
+            return None
+        store.set_manifest(**catalog.walked_at(started))
+        return IndexReport(unchanged=len(store))
 
 
 def open_or_create(path: Path, uri: Uri, encoder: Encoder) -> Store:

@@ -6,21 +6,22 @@
     root       Origin.root               a path, as it is seen from the folder that holds the index
     source     Origin.scheme             "folder", "csv", ...
     walk       Origin.roots, ...         {"roots", "exclude", "include_hidden"}, without those that are empty
-    asked      Origin.asked              Asked: of a source that is no folder, {"file" or "name", "where", "urls"}
+    asked      Origin.asked              of a source that is no folder: {"file" or "name", "where", "reading", "urls"}
     walked     walked()                  seconds since 1970
     imported   Imported                  {"from", "compared", "cosine"}
 """
 
 import os
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from indexes import Damaged, Store, StoreError, typed
 from retrieval.errors import MissingModel
-from retrieval.sources.uri import Options, Uri
+from retrieval.sources.allowed import Allowed
+from retrieval.sources.uri import Options, Uri, written
 
 if TYPE_CHECKING:
     from retrieval.encoders.protocol import Encoder
@@ -123,7 +124,16 @@ class Identity:
             return run or self.name
         if Path(self.name).is_dir():
             return self.name
-        raise MissingModel(f"the encoder of this index was {run}, which is gone: say where it is with --model RUN")
+        command = f"mmr index --index {shlex.quote(str(index))} --model RUN"
+        raise MissingModel(f"the encoder of this index was {run}, which is gone: say where it is now with `{command}`")
+
+    def is_elsewhere(self, now: "Identity") -> bool:
+        """Is the same encoder, as `now` says, at another place than this does? One without a place is nowhere else."""
+        if not now.name or self.fingerprint != now.fingerprint:
+            return False
+        return (
+            now.folder != self.folder if now.folder else not self.folder and ":" in now.name and now.name != self.name
+        )
 
 
 # ---------------------------------------------------------------- the source
@@ -133,14 +143,15 @@ class Identity:
 class AskedFor:
     """A source that is no folder, as it was asked for.
 
-    file: its path, as it is seen from the folder that holds the index; name: of one that is no file (hf:NAME). where:
-    the values that its rows must have. urls: pictures may be fetched; that they may also be of private networks is not
+    file: its path, as it is seen from the folder that holds the index; name: of one that is no file (hf:NAME). where,
+    reading: as in Uri. urls: pictures may be fetched; that they may also be of private networks is not
     remembered, as an index may come from other hands.
     """
 
     file: str | None = None
     name: str | None = None
     where: dict[str, str] = field(default_factory=dict)
+    reading: dict[str, str] = field(default_factory=dict)
     urls: bool = False
 
     @classmethod
@@ -148,11 +159,13 @@ class AskedFor:
         """What was asked for with a source, as the index at that path records it."""
         is_file = uri.root is not None or uri.scheme == "urls" or Path(uri.path).exists()
         place = {"file": _from_index(uri.path, index)} if is_file else {"name": uri.path}
-        return cls(**place, where=dict(uri.where), urls=uri.options.urls)
+        return cls(**place, where=dict(uri.where), reading=dict(uri.reading), urls=uri.options.urls)
 
     def to_json(self) -> dict[str, Any]:
         """A dict of what it says."""
-        said = {"file": self.file, "name": self.name, "where": self.where, "urls": self.urls}
+        said = {
+            "file": self.file, "name": self.name, "where": self.where, "reading": self.reading, "urls": self.urls
+        }  # fmt: skip
         return {name: value for name, value in said.items() if value}
 
     def path(self, index: Path) -> str:
@@ -233,9 +246,9 @@ class Origin:
         """All that the index is of, as a source; None where it does not say (imported, or of an older version)."""
         if self.is_of_folders or self.asked is None or self.scheme is None:
             return self.uri(index)
-        path, where = self.asked.path(index), self.asked.where
-        text = f"{self.scheme}:{path}" + (f"?{urlencode(where)}" if where else "")
-        return Uri(text, self.scheme, path, where, Options(urls=self.asked.urls))
+        path, where, reading = self.asked.path(index), self.asked.where, self.asked.reading
+        text = written(self.scheme, path, where, reading)
+        return Uri(text, self.scheme, path, where, Options(urls=self.asked.urls), reading=reading)
 
     def uri(self, index: Path) -> Uri | None:
         """The folders that the index is of, as a source; None where it is of anything else."""
@@ -258,6 +271,12 @@ def _asked(store: Store) -> AskedFor | None:
 def root_of(store: Store) -> str | None:
     """The folder that the items' uris are relative to, absolute; None for items that are no files."""
     return Origin.recorded(store).root_at(store.path)
+
+
+def allowed(store: Store, named: Sequence[Path] = ()) -> Allowed:
+    """Which files of an index may be handed out. named: folders that the person named, beside those it is of."""
+    origin = Origin.recorded(store)
+    return Allowed.of(origin.root_at(store.path), store.path, named, origin.roots)
 
 
 def walked(store: Store) -> float:

@@ -12,9 +12,10 @@
 Names of `meta`, `file` and `labels` are an item's fields; where two have one name, the first of them counts.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from retrieval.sources import values
 
 URI, CAPTION, META, FILE, LABELS = "uri", "caption", "meta", "file", "labels"
 KIND, INSIDE, KEY = "kind", "inside", "key"
@@ -22,7 +23,6 @@ OWN = (URI, CAPTION)  # what `--where` finds beside the fields
 OBJECTS = (META, FILE, LABELS)  # where it looks for fields
 # What files and folders say of themselves: asked for also where no item of an index has it.
 OF_FILES = frozenset("width height size modified folder taken camera latitude longitude seconds video".split())
-_DEEPEST = 24  # lists in lists: SQLite reads no JSON that is nested without end
 
 
 def names(record: Mapping[str, Any]) -> Iterator[str]:
@@ -38,16 +38,6 @@ def kept(said: Mapping[Any, Any]) -> dict[str, Any]:
     return {name: value for name, value in plains if value is not None and value != ""}
 
 
-def plain(value: object, depth: int = _DEEPEST) -> Any:
-    """A value as JSON can hold it; None for what says nothing: NaN, infinity, bytes, what is nested without end."""
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): plain(part, depth - 1) for key, part in value.items()} if depth else None
-    if isinstance(value, list | tuple):
-        return [plain(part, depth - 1) for part in value] if depth else None
-    return None if isinstance(value, bytes) else str(value)
+def plain(value: object) -> Any:
+    """A value as JSON can hold it; None for what says nothing (sources/values.py). Odd bytes of names stay."""
+    return values.plain(value, text=str)

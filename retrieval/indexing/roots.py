@@ -72,6 +72,8 @@ def check(store: Store, uri: Uri, only: bool = False) -> None:
     only: it need not hold on to the folders that are not named.
     """
     before, was, asked = recorded(store), Origin.recorded(store), Origin.of(uri, store.path)
+    if not len(store):  # of what it was to be of, nothing could be used
+        return
     if before is None or not asked.is_of_folders:
         if (was.root, was.scheme) == (asked.root, asked.scheme):
             return
@@ -101,7 +103,7 @@ def settle(store: Store, uri: Uri, only: bool = False) -> tuple[str, ...]:
     if not only and is_part(recorded(store), uri):
         return tuple(id_of(f"{root}/") for root in uri.roots)
     was, now = Origin.recorded(store), Origin.of(uri, store.path)
-    if was.root != now.root:
+    if was.root != now.root and len(store):
         before, after = was.root_at(store.path), now.root_at(store.path)
         assert before is not None, "`check` lets through another root only where both are folders"
         assert after is not None

@@ -29,6 +29,9 @@ class Skipped:
     def __init__(self, index: Path) -> None:
         self._names = {line.partition("\t")[0] for line in _lines(index / FILE)}
 
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
     def __contains__(self, item: str) -> bool:
         return bool(self._names) and _written(item) in self._names
 

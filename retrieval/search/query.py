@@ -24,13 +24,16 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from retrieval import cache
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError, NeedsLibrary
 from retrieval.images import kinds
+from retrieval.sources.captions import whole
 
 _WEIGHT = re.compile(r"(-?)(\d+(?:\.\d+)?|\.\d+|\d+\.):(.+)", re.DOTALL | re.ASCII)
 _NUMBER = re.compile(r"\s*\.?\d")
-_LONGEST = 10_000  # letters: towers read a few hundred, and some tokenizers' time grows with the square of a word
+_LONGEST = 10_000  # letters of a query: towers read a few hundred
+_LONGEST_WORD = 2000  # CLIP's tokenizer takes a second for it, and its time grows with the square
 _SIGNS = {"+": 1.0, "-": -1.0}
 _NOTHING = 1e-4  # a sum shorter than this share of its weights is rounding
 _SPACED_SIGN = re.compile(r"(?<=\S)\s+([-+])\s+(?=\S)")
@@ -100,7 +103,9 @@ def _part(sign: float, text: str, summed: bool) -> Part:
             return _named(kind, text.removeprefix(start), sign * weight)
     if text.lower().startswith(("http://", "https://")):
         return Part("url", text.strip(), sign * weight)
-    return Part("picture" if _is_file(text) else "words", text, sign * weight)
+    if _is_file(text):
+        return Part("picture", text, sign * weight)
+    return _named("words", text, sign * weight)
 
 
 def _weight(match: re.Match[str]) -> float:
@@ -114,7 +119,9 @@ def _weight(match: re.Match[str]) -> float:
 def _named(kind: Literal["words", "item"], text: str, weight: float) -> Part:
     if not text.strip():
         raise BadRequest(_EMPTY)
-    return Part(kind, text, weight)
+    if kind == "words" and (longest := max(map(len, text.split()))) > _LONGEST_WORD:
+        raise BadRequest(f"a word of {longest} letters is more than {_LONGEST_WORD}: write shorter ones")
+    return Part(kind, whole(text) if kind == "words" else text, weight)
 
 
 def _short(text: str) -> str:
@@ -151,7 +158,7 @@ def _mode(text: str) -> int:
 
 def _file(text: str) -> Path:
     """A weight before a path keeps the shell from seeing its ~."""
-    return Path.home() / text[2:] if text.startswith("~/") else Path(text)
+    return cache.home() / text[2:] if text.startswith("~/") else Path(text)
 
 
 def signs_inside(asked: Sequence[str]) -> str:

@@ -1,8 +1,6 @@
 """What a source says as captions, in whatever form it has them: the one place that tells a caption from none."""
 
-import re
-
-_HALVES = re.compile("[\ud800-\udfff]")  # of a pair of surrogates: no text can be written with one alone
+from retrieval.sources.values import whole
 
 
 def captions_of(value: object) -> tuple[str, ...]:
@@ -24,8 +22,3 @@ def _text_of(value: object) -> str:
 def captions_in(text: str) -> tuple[str, ...]:
     """The captions in a text file: one a line."""
     return captions_of(text.splitlines())
-
-
-def whole(text: str) -> str:
-    """A text with U+FFFD in place of half characters, which neither tokenizers nor files take."""
-    return text if text.isascii() else _HALVES.sub("\ufffd", text)

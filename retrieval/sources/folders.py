@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
 from retrieval.images import kinds
+from retrieval.sources import texts
 from retrieval.sources.captions import captions_in
 from retrieval.sources.uri import Options, Row, Uri, id_of, unreadable
 
@@ -79,7 +80,7 @@ def _captions(path: Path, beside: set[str]) -> tuple[str, ...]:
     if sidecar.name not in beside:
         return ()
     try:
-        return captions_in(sidecar.read_text("utf-8-sig", "replace"))
+        return captions_in(texts.read(sidecar))
     except OSError:
         return ()
 
@@ -115,7 +116,7 @@ class Rules:
     def read(self, folder: Path) -> None:
         """Take in the ignore file of a folder."""
         try:
-            lines = (folder / IGNORE_FILE).read_text("utf-8-sig", "replace").splitlines()
+            lines = texts.read(folder / IGNORE_FILE).splitlines()
         except OSError:
             return
         self._files[folder] = _patterns(lines)

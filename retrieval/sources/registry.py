@@ -2,16 +2,18 @@
 
     folder:PATH                     pictures and clips, with captions in .txt files beside them if any (a line each)
     csv:FILE   jsonl:FILE           columns image and caption; paths are relative to the file
-    parquet:FILE   hf:NAME          through Hugging Face `datasets`
+    parquet:FILE                    the same, or pictures as bytes
+    hf:NAME                         through Hugging Face `datasets`
     webdataset:{000..041}.tar       tars of pictures and texts, also a glob or a folder of them
     img2dataset:FOLDER              what img2dataset wrote
     urls:FILE                       a URL a line, or a table with a column url; only where fetching was asked for
     picturebook:N                   drawn scenes (picturebook.py)
 
 Several folders are one source: their items are named from the deepest folder that holds them all.
-`?column=value&column=value` keeps the rows that say so. A plain path picks its scheme by what it is. To add a source,
-write `f(uri) -> Iterable[(Item, caption or None)]`, a row a caption, those of a picture together, and name it in
-SOURCES.
+`?column=value&column=value` keeps the rows that say so; `?image=file&caption=title&sep=;&encoding=cp1252` is how a
+table is read (uri.READING), and `==` in place of `=` always keeps rows. A plain path picks its scheme by what it is. To
+add a source, write `f(uri) -> Iterable[(Item, caption or None)]`, a row a caption, those of a picture together, and
+name it in SOURCES.
 """
 
 import itertools
@@ -21,12 +23,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import parse_qsl
 
 from retrieval.datatypes import Item, Pair
 from retrieval.errors import BadRequest
 from retrieval.sources import archives, folders, tables
-from retrieval.sources.uri import Options, Row, Uri
+from retrieval.sources.uri import Options, Row, Uri, query_of
 
 __all__ = ["SOURCES", "Options", "Row", "Uri", "open_items", "open_mixture", "open_pairs", "parse_uri"]
 
@@ -88,10 +89,12 @@ def _parse(text: str) -> Uri:
     scheme, colon, rest = text.partition(":")
     if colon and scheme in SOURCES:
         path, _, query = rest.partition("?")
-        return Uri(text, scheme, path, dict(parse_qsl(query, keep_blank_values=True)))
-    # A plain path may hold any character, '?' included: it is a query only where no such file exists.
-    path, query = (text, "") if Path(text).exists() else text.partition("?")[::2]
-    return Uri(text, _scheme_of(Path(path), text), path, dict(parse_qsl(query, keep_blank_values=True)))
+    else:
+        # A plain path may hold any character, '?' included: it is a query only where no such file exists.
+        path, query = (text, "") if Path(text).exists() else text.partition("?")[::2]
+        scheme = _scheme_of(Path(path), text)
+    where, reading = query_of(scheme, query, text)
+    return Uri(text, scheme, path, where, reading=reading)
 
 
 def _scheme_of(path: Path, text: str) -> str:
@@ -179,7 +182,8 @@ def open_pairs(uri: str | Uri) -> list[Pair]:
     if not pairs:
         text = uri if isinstance(uri, str) else uri.text
         raise BadRequest(
-            f"{text} has pictures but no captions: put them in a column `caption`, or in .txt files beside"
+            f"{text} has pictures but no captions: put them in a column `caption` or another, as in "
+            "?caption=title, or in .txt files beside"
         )
     return pairs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from retrieval.errors import ImageError
+from retrieval.errors import BadRequest, ImageError
 from retrieval.images import load
 from retrieval.sources.within import InTable, InTar, OnWeb, Within
 
@@ -77,29 +77,19 @@ def read_tar(path: Path, place: InTar) -> bytes:
 
 
 def read_parquet(path: Path, place: InTable) -> Path | bytes:
-    """The picture of a row of a parquet file, reading one row group of one column. Raises ImageError, OSError."""
-    import pyarrow
-    import pyarrow.parquet
+    """The picture of a row of a parquet file. Raises ImageError, OSError."""
+    from retrieval.sources import parquet  # with it comes pyarrow
 
     try:
-        with pyarrow.parquet.ParquetFile(path) as table:
-            row = place.row
-            for group in range(table.num_row_groups):
-                count = table.metadata.row_group(group).num_rows
-                if row < count:
-                    return cell(table.read_row_group(group, [place.column]).column(0)[row].as_py(), path.parent)
-                row -= count
-    except (pyarrow.ArrowException, KeyError, IndexError) as error:
+        return picture_of(parquet.cell(path, place.column, place.row), path.parent)
+    except parquet.NoSuchCell as error:
+        raise ImageError(f"{path.name} has changed: index it again") from error
+    except BadRequest as error:
         raise ImageError(f"{path.name} cannot be read as parquet: index it again") from error
-    raise ImageError(f"{path.name} has changed: index it again")
 
 
-def cell(value: object, folder: Path) -> Path | bytes:
-    """What a table's picture column holds: bytes, a path, or a struct of either. Raises ImageError."""
-    if isinstance(value, dict):
-        value = value.get("bytes") if value.get("bytes") is not None else value.get("path")
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, str):
-        return folder / value
-    raise ImageError("the row has no picture")
+def picture_of(value: bytes | str | None, folder: Path) -> Path | bytes:
+    """What a cell of a table's pictures holds: bytes, or a path below a folder. Raises ImageError where it is empty."""
+    if value is None:
+        raise ImageError("the row has no picture")
+    return value if isinstance(value, bytes) else folder / value

@@ -1,13 +1,22 @@
 """What every kind of source shares: a source taken apart, what was allowed or left out, and a row."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest, ImageError
+from retrieval.sources import values
 
 Row = tuple[Item, str | None]
+_COLUMNS = ("image", "url", "caption")  # whose names a table may have otherwise
+_TEXT = (*_COLUMNS, "sep", "quote", "encoding")
+READING = {
+    "csv": _TEXT, "urls": _TEXT, "jsonl": (*_COLUMNS, "encoding"), "parquet": _COLUMNS,
+    "hf": (*_COLUMNS, "split", "config", "stream"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +37,8 @@ class Options:
 class Uri:
     """`scheme:path?key=value`, taken apart. text: as it was typed.
 
-    roots: of several folders, each relative to `path`, the deepest folder that holds them all; empty for one source.
+    where: column -> the value that rows must have. roots: of several folders, each relative to `path`, the deepest
+    folder that holds them all; empty for one source. reading: how it is read, by names in READING.
     """
 
     text: str
@@ -37,6 +47,12 @@ class Uri:
     where: dict[str, str]
     options: Options = field(default_factory=Options)
     roots: tuple[str, ...] = ()
+    reading: dict[str, str] = field(default_factory=dict)
+
+    def with_options(self, **options: str) -> str:
+        """The source with more options, quoted for the shell: what a message says to type."""
+        more = "&".join(f"{name}={_quoted(value)}" for name, value in options.items())
+        return shlex.quote(f"{self.text}{'&' if self.where or self.reading else '?'}{more}")
 
     @property
     def folders(self) -> list[Path]:
@@ -51,6 +67,47 @@ class Uri:
         if self.scheme == "webdataset":
             return pattern_root(self.path)
         return Path(self.path).parent if self.scheme in ("csv", "jsonl", "parquet") else None
+
+
+def query_of(scheme: str, query: str, text: str) -> tuple[dict[str, str], dict[str, str]]:
+    """What stands behind a source's `?`: (where, reading).
+
+    `name=value` is how the source is read where READING has the name for its scheme, else a filter; `name==value` is
+    always a filter, so that a column may be called as an option. A plus is a plus; `%26` is an ampersand in a value.
+    Raises BadRequest.
+    """
+    where: dict[str, str] = {}
+    reading: dict[str, str] = {}
+    for part in filter(None, query.split("&")):
+        name, _, value = (_unquoted(piece, text) for piece in part.partition("="))
+        is_filter = name not in READING.get(scheme, ()) or value.startswith("=")
+        kept = where if is_filter else reading
+        if name in kept:
+            raise BadRequest(f"{text} says `{name}` twice: say it once")
+        kept[name] = value[1:] if value.startswith("=") else value
+    return where, reading
+
+
+def written(scheme: str, path: str, where: dict[str, str], reading: dict[str, str]) -> str:
+    """A source as it can be typed: what `query_of` takes apart."""
+    options = [f"{name}={_quoted(value)}" for name, value in reading.items()]
+    known = READING.get(scheme, ())
+    filters = [
+        f"{_quoted(name)}{'==' if name in known or value.startswith('=') else '='}{_quoted(value)}"
+        for name, value in where.items()
+    ]
+    return f"{scheme}:{path}" + ("?" + "&".join(options + filters) if options + filters else "")
+
+
+def _unquoted(piece: str, text: str) -> str:
+    try:
+        return unquote(piece, errors="strict")
+    except UnicodeDecodeError as error:
+        raise BadRequest(f"{text}: {piece} is not UTF-8: write the letters as they are") from error
+
+
+def _quoted(value: str) -> str:
+    return quote(value, safe=" ;,:/|+!*()'@$")
 
 
 def pattern_root(pattern: str) -> Path:
@@ -79,14 +136,14 @@ def stamp_of(path: Path) -> str:
     """Size and time of a file: changes when the file does. Empty where there is no file (decoding will say so)."""
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the latter: no file can have such a name
         return ""
     return f"{status.st_size}:{status.st_mtime_ns}"
 
 
 def matches(row: dict[str, Any], where: dict[str, str]) -> bool:
     """True where a row has every value that was asked for."""
-    return all(str(row.get(column)) == value for column, value in where.items())
+    return all(values.says(row.get(column), value) for column, value in where.items())
 
 
 def unreadable(name: str, reason: str) -> Item:
@@ -95,4 +152,4 @@ def unreadable(name: str, reason: str) -> Item:
     def content() -> bytes:
         raise ImageError(reason)
 
-    return Item(id_of(name), name, content)
+    return Item(id_of(name), name.replace("\0", "\\x00"), content)

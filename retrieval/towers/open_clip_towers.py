@@ -17,7 +17,6 @@ from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusu
 from retrieval.towers.timm_tower import fit
 from retrieval.towers.tower import ImageTower, Spec, TextTower
 
-_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")
 _LIST = "see https://github.com/mlfoundations/open_clip for the list"
 
 
@@ -235,11 +234,8 @@ def _check_weights(name: str, weights: str, option: str) -> None:
         return
     tags = open_clip.list_pretrained_tags_by_model(name)
     if weights in tags:
-        way_on = (
-            f"give local weights with {option}open_clip:{name}/FILE, or train your own with `mmr train PAIRS --out RUN`"
-        )
         repository = (open_clip.get_pretrained_cfg(name, weights).get("hf_hub") or "").rstrip("/")
-        hub.require_hub(repository, _HUB_FILES, f"{name}/{weights}", way_on)
+        hub.require_open_clip(name, weights, repository, option)
         return
     if "/" in weights or "." in weights:
         raise MissingModel(f"no weights file {weights}: check the path in {option}open_clip:{name}/{weights}")

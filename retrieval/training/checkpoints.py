@@ -18,6 +18,7 @@ from indexes import durable, typed
 from indexes.typed import Malformed, Meta
 from retrieval.errors import BadRequest
 from retrieval.settings import from_json
+from retrieval.training import run_folder
 from retrieval.training.config import TrainConfig
 
 KEEP = 2
@@ -90,7 +91,7 @@ def all_of(run: Path) -> list[Path]:
 def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
     """The last checkpoint of a run, or None.
 
-    Raises BadRequest where it belongs to other data or settings.
+    Raises BadRequest where it belongs to other data or settings, or is damaged.
     """
     found = all_of(run)
     if not found:
@@ -99,15 +100,20 @@ def load_last(run: Path, identity: dict[str, Any]) -> Checkpoint | None:
         state = typed.read(found[-1] / "state.json", dict[str, Any])
         progress = typed.checked(state, _Progress)
         tensors = safetensors.torch.load_file(found[-1] / "state.safetensors")
-    except (Malformed, safetensors.SafetensorError) as error:
+    except (Malformed, FileNotFoundError, safetensors.SafetensorError) as error:
         raise BadRequest(
             f"{found[-1]} is damaged ({error}): remove it, then --resume begins with the one before"
         ) from error
     state["settings"] = _as_written_now(state.get("settings"))
     for key, value in identity.items():
-        if state.get(key) != value:
+        if _placeless(state.get(key)) != _placeless(value):
             raise BadRequest(f"{run} was trained with other {key}: resume with the same, or give another --out")
     return Checkpoint(progress.step, progress.evaluations, tensors)
+
+
+def _placeless(value: Any) -> Any:
+    """Settings without the places of encoders, which may have been moved: their fingerprints are compared beside."""
+    return {k: v for k, v in value.items() if k not in run_folder.PLACES} if isinstance(value, dict) else value
 
 
 def _as_written_now(settings: Any) -> dict[str, Any] | None:

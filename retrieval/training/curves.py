@@ -1,6 +1,6 @@
 """curves.png: the loss, the recall and what drives them, of a run folder, on one page.
 
-Drawn with matplotlib, which is an extra (`pip install 'mmr[plots]'`): without it there is no picture. Nothing of
+Drawn with matplotlib, which is an extra (plots): without it there is no picture. Nothing of
 pyplot's global state is used, so that a program that draws pictures of its own is not disturbed.
 """
 
@@ -11,13 +11,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from indexes import distribution
 from retrieval.training import log
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MISSING = "curves.png needs matplotlib: pip install 'mmr[plots]'"
+MISSING = f"curves.png needs matplotlib: {distribution.install('plots')}"
 _WIDTH, _HEIGHT, _DPI = 6.4, 3.6, 150  # inches of one panel, pixels an inch
 _FEW = 30  # points of a line that are shown each
 _INK, _GRAY, _GRID = "#1e1e1e", "#707070", "#e4e4e4"

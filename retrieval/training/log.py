@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from indexes import distribution
 from retrieval.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Journal:
             return
         self._file = run / "log.jsonl"
         kept = [line for line in read(run) if line["step"] <= done]
-        self._file.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        self._file.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
         if tensorboard:
             self._events = _events_of(run, done)
 
@@ -66,7 +67,7 @@ class Journal:
             return
         if progress.metrics or progress.step % EVERY == 0 or progress.step == progress.steps:
             line = {key: value for key, value in dataclasses.asdict(progress).items() if value is not None}
-            with self._file.open("a") as file:
+            with self._file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
             if self._events:
                 _write_events(self._events, line)
@@ -92,11 +93,11 @@ def _write_events(events: "SummaryWriter", line: dict[str, Any]) -> None:
 def read(run: Path | str) -> list[dict[str, Any]]:
     """The lines of a run's log.jsonl, whole ones only; none where there is no such file."""
     file = Path(run) / "log.jsonl"
-    lines = file.read_text().splitlines() if file.is_file() else []
+    lines = file.read_text("utf-8").splitlines() if file.is_file() else []
     return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 
 
 def require_tensorboard() -> None:
     """Raise BadRequest where it is not installed."""
     if find_spec("tensorboard") is None:
-        raise BadRequest("tensorboard is not installed: pip install 'mmr[tensorboard]'")
+        raise BadRequest(f"tensorboard is not installed: {distribution.install('tensorboard')}")

@@ -88,6 +88,8 @@ def _train_one(
     """One generation, from its set-up to what is kept of it."""
     with join(config.device) as ranks:
         ranks.from_first(lambda: run_folder.check(out, resume))
+        if resume:
+            run_folder.require_places(out, config)
         with torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []):
             run = set_up(pairs, out, config, ranks, listeners.silenced() if ranks.rank else listeners)
             course = _Course(run, resume)
@@ -107,7 +109,8 @@ class _Course:
         if last:
             run.optimizer.load_state(last.tensors)
             run.listeners.on_message(f"resumed at step {self.done} of {run.data.steps}")
-        run.ranks.from_first(lambda: None if resume else run_folder.make(run.out, run.config))
+        write = run_folder.remember_places if resume else run_folder.make
+        run.ranks.from_first(lambda: write(run.out, run.config))
         self.journal = Journal(run.out if run.is_first else None, self.done, run.config.tensorboard)
 
     # ---------------------------------------------------------------- the steps
@@ -223,6 +226,7 @@ class _Course:
         encoder = encoder_with(run.model, weights, run.frozen, run.mould)
         if finished:
             run.ranks.from_first(lambda: self._save(encoder))
+            encoder.name = str(run.out)  # an index that it makes finds it again
         return TrainResult(
             encoder, self.done, finished, run.data.skipped, self.best.metrics_at(kept), kept, self.best.before
         )

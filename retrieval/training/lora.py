@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from indexes import distribution
 from retrieval.errors import BadRequest
 
 _IN_PROJ = (("weight", "in_proj_weight"), ("bias", "in_proj_bias"))  # names of a layer, and of an attention
@@ -66,7 +67,7 @@ def add(tower: nn.Module, rank: int, alpha: float) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
-        raise BadRequest("lora needs peft: pip install 'mmr[lora]'") from None
+        raise BadRequest(f"lora needs peft: {distribution.install('lora')}") from None
     for parameter in tower.parameters():
         parameter.requires_grad_(False)
     _replace(tower, lambda m: _OpenAttention(m) if _can_open(m) else None)

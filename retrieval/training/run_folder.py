@@ -3,15 +3,19 @@
 import dataclasses
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from indexes import durable, typed
 from retrieval.datatypes import Pair
-from retrieval.errors import BadRequest
+from retrieval.encoders import presets
+from retrieval.errors import BadRequest, MissingModel
 from retrieval.settings import from_json
 from retrieval.training.config import TrainConfig
+
+PLACES = ("encoder", "teacher")  # settings that name encoders, which may have been moved
 
 
 def check(out: Path, resume: bool) -> None:
@@ -47,8 +51,28 @@ def config_of(run: Path | str) -> TrainConfig:
         raise BadRequest(f"{run}/config.json cannot be used ({error}): give another --out") from error
 
 
+def require_places(out: Path, config: TrainConfig) -> None:
+    """Raise MissingModel where an encoder that the run began with, or is taught by, is not where it was."""
+    for option, names in (("--model RUN", [config.encoder]), ("--set teacher=RUN", config.teacher.split(","))):
+        for name in filter(None, names):
+            if presets.is_gone(name):
+                command = f"mmr train SOURCE --out {shlex.quote(str(out))} --resume {option}"
+                raise MissingModel(f"{out} was begun with {name}, which is gone: say where it is now with `{command}`")
+
+
+def remember_places(out: Path, config: TrainConfig) -> None:
+    """Write down where the encoders of a run are now; the other settings are as they were when it began."""
+    before = config_of(out)
+    named = [name for name in PLACES if getattr(before, name)]
+    if before.generations > 1:  # its later ones are taught by those before, which lie in the run's folder
+        named = [name for name in named if name != "teacher"]
+    now = dataclasses.replace(before, **{name: getattr(config, name) for name in named})
+    if now != before:
+        make(out, now)
+
+
 def make(out: Path, config: TrainConfig) -> None:
-    """A new run folder: it holds the configuration."""
+    """Write the configuration of a run; its folder is made where it is new."""
     out.mkdir(parents=True, exist_ok=True)
     durable.write_bytes(out / "config.json", json.dumps(dataclasses.asdict(config), indent=2).encode())
 

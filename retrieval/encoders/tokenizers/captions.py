@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from indexes import durable
+from indexes.typed import Malformed
 from retrieval.encoders.tokenizers.parsed import tokenizer_from
 
 PAD = 0
@@ -34,11 +35,7 @@ class CaptionTokenizer:
     def learn(cls, captions: Iterable[str], vocabulary: int, context: int) -> "CaptionTokenizer":
         """Learn at most `vocabulary` tokens. The same captions give the same tokens."""
         tokenizer = Tokenizer(models.BPE())
-        # Words are cut at spaces and punctuation, Chinese at every character; a word's first piece carries a space.
-        tokenizer.normalizer = _normalizer()
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)]
-        )
+        tokenizer.normalizer, tokenizer.pre_tokenizer = _normalizer(), _pre_tokenizer()
         trainer = trainers.BpeTrainer(
             vocab_size=vocabulary,
             min_frequency=2,
@@ -51,15 +48,21 @@ class CaptionTokenizer:
 
     @classmethod
     def from_json(cls, text: str, context: int) -> "CaptionTokenizer":
-        """The inverse of `to_json`. Raises Malformed."""
-        return cls(tokenizer_from(text), context)
+        """The inverse of `to_json`, also of older versions. Raises Malformed.
+
+        A text of another hand may hold an expression that never ends on some words: none but ours are taken.
+        """
+        tokenizer = tokenizer_from(text)
+        normalizer, pieces = _state(tokenizer.normalizer), _state(tokenizer.pre_tokenizer)
+        if normalizer not in (_state(_normalizer()), _state(_without_marks())) or pieces != _state(_pre_tokenizer()):
+            raise Malformed("a tokenizer that mmr has not learned")
+        return cls(tokenizer, context)
 
     def to_json(self) -> str:
         """Everything but the context."""
-        self._tokenizer.no_truncation()
-        text = self._tokenizer.to_str()
-        self._tokenizer.enable_truncation(self.context)
-        return text
+        whole = Tokenizer.from_str(self._tokenizer.to_str())  # a copy: another thread may be encoding
+        whole.no_truncation()
+        return whole.to_str()
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write tokenizer.json; the facts that saved.load wants beside it."""
@@ -89,6 +92,22 @@ def _normalizer() -> normalizers.Normalizer:
             normalizers.BertNormalizer(strip_accents=False, lowercase=False),
         ]
     )
+
+
+def _without_marks() -> normalizers.Normalizer:
+    """That of older versions."""
+    return normalizers.BertNormalizer(strip_accents=True, lowercase=True)
+
+
+def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
+    """Words are cut at spaces and punctuation, Chinese at every character; a word's first piece carries a space."""
+    return pre_tokenizers.Sequence(
+        [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=True, use_regex=False)]
+    )
+
+
+def _state(part: Any) -> bytes:  # the package's parts have no common type that says so
+    return part.__getstate__() if part is not None else b""
 
 
 def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:

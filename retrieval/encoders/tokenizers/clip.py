@@ -17,7 +17,7 @@ from typing import Annotated, Literal, Protocol
 
 import numpy as np
 
-from indexes import foreign, typed
+from indexes import foreign, forks, typed
 from indexes.typed import Meta
 
 _END = "</w>"
@@ -92,9 +92,13 @@ def compile_tokenizer(tokenizer: Merges, clean: str, file: Path) -> None:
 
 
 class ClipTokenizer:
-    """Texts to the token rows of open_clip's SimpleTokenizer, from a file that `compile_tokenizer` wrote."""
+    """Texts to the token rows of open_clip's SimpleTokenizer, from a file that `compile_tokenizer` wrote.
+
+    For any thread, and in a forked child too: the file does not change.
+    """
 
     def __init__(self, file: Path) -> None:
+        self._asking = forks.Lock(waited_for=True)  # SQLite has locks of its own, which a fork must find free
         self._database = foreign.open_read_only(file, _TABLES, lookups=True)
         facts = typed.checked(dict(self._database.execute("SELECT key, value FROM facts LIMIT 100")), _Facts)
         self.context = facts.context
@@ -141,11 +145,13 @@ class ClipTokenizer:
 
     def _look_up(self, pair: str) -> int | None:
         """The rank of a pair of symbols, "th e" say; None where they are never joined."""
-        found = self._database.execute("SELECT rank FROM merges WHERE pair = ?", (pair,)).fetchone()
+        with self._asking:
+            found = self._database.execute("SELECT rank FROM merges WHERE pair = ?", (pair,)).fetchone()
         return found and found[0]
 
     def _id(self, token: str) -> int:
-        return self._database.execute("SELECT id FROM tokens WHERE token = ?", (token,)).fetchone()[0]
+        with self._asking:
+            return self._database.execute("SELECT id FROM tokens WHERE token = ?", (token,)).fetchone()[0]
 
 
 def _join(parts: list[str], ranks: list[int | None], best: int) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from retrieval.errors import BadRequest
 from retrieval.heads.propagation import spread
+from retrieval.sources import texts
 
 _SHARE = 0.5  # of what a node is that comes from its neighbors
 
@@ -21,9 +22,9 @@ Edges = list[tuple[str, str]]
 def read(file: Path) -> Edges:
     """The edges of a csv without a header, two names a line; blank lines are passed over. Raises BadRequest."""
     try:
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = [[part.strip() for part in row] for row in csv.reader(lines)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = texts.read(file).splitlines()
+        rows = [[part.strip() for part in row] for row in csv.reader(lines, strict=True)]
+    except (OSError, csv.Error) as error:
         raise BadRequest(f"{file} cannot be read ({error}): check --set concepts=") from error
     for number, row in enumerate(rows, 1):
         if any(row) and (len(row) != 2 or not all(row)):
