@@ -18,6 +18,7 @@ from indexes.typed import Malformed
 
 LOOKED_UP = 500  # ids in one statement
 _DECODER = json.JSONDecoder(parse_constant=lambda name: None)  # older versions wrote NaN and Infinity
+_ENCODER = json.JSONEncoder(allow_nan=False)
 _AS_JSON = (
     "(SELECT row, id, born, died, CASE WHEN json_valid(fields) THEN fields ELSE plain_json(fields) END AS fields"
     " FROM items)"
@@ -42,6 +43,16 @@ class Record:
     id: str
     stamp: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, id: str, stamp: str, text: str) -> "Record":
+        """The record of fields as they are stored. Raises Malformed for what is no JSON object."""
+        return cls(id, stamp, _fields(text, id))
+
+    @property
+    def text(self) -> str:
+        """The fields as they are stored, JSON in their order. Raises ValueError for what could not be read again."""
+        return _written(self.fields, self.id)
 
 
 def rows(database: sqlite3.Connection, generation: int, where: Condition | None) -> np.ndarray:
@@ -68,7 +79,7 @@ def _rows(database: sqlite3.Connection, table: str, generation: int, where: Cond
 
 def _plain_json(text: str) -> str:
     """What an older version wrote, with null for NaN and infinity, which are no JSON to SQLite."""
-    return json.dumps(_DECODER.decode(text), allow_nan=False)
+    return _ENCODER.encode(_DECODER.decode(text))
 
 
 def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
@@ -87,10 +98,10 @@ def record(database: sqlite3.Connection, row: int) -> Record | None:
         raise Malformed(f"the record of row {row} was changed")
     if not (isinstance(name, str) and isinstance(stamp, str)):
         raise Malformed(f"the record of row {row} has no name")
-    return Record(name, stamp, _fields(fields, row))
+    return Record.read(name, stamp, fields)
 
 
-def _fields(text: Any, row: int) -> dict[str, Any]:
+def _fields(text: Any, name: str) -> dict[str, Any]:
     """The fields of a record. Unlike typed.parse it takes NaN, and little time."""
     try:
         if len(text) > typed.BYTES:
@@ -100,11 +111,11 @@ def _fields(text: Any, row: int) -> dict[str, Any]:
         if isinstance(fields, dict):
             return fields
     except (ValueError, TypeError, RecursionError) as error:
-        raise Malformed(f"the record of row {row} cannot be read ({error})") from error
-    raise Malformed(f"the record of row {row} has no fields")
+        raise Malformed(f"the record of {name} cannot be read ({error})") from error
+    raise Malformed(f"the record of {name} has no fields")
 
 
-def written(fields: dict[str, Any], name: str) -> str:
+def _written(fields: dict[str, Any], name: str) -> str:
     """The fields of an item as text. Raises ValueError for what could not be read again."""
     text = json.dumps(fields, allow_nan=False)
     if len(text) > typed.BYTES:
@@ -142,6 +153,16 @@ def stamps_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, str
     return found
 
 
+def fields_of(database: sqlite3.Connection, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+    """id -> (row, fields as JSON) of those of these items that the last commit holds."""
+    found: dict[str, tuple[int, str]] = {}
+    for start in range(0, len(ids), LOOKED_UP):
+        some = ids[start : start + LOOKED_UP]
+        sql = f"SELECT id, row, fields FROM items WHERE died IS NULL AND id IN ({', '.join('?' * len(some))})"
+        found.update((name, (row, fields)) for name, row, fields in database.execute(sql, some))
+    return found
+
+
 def ids_between(database: sqlite3.Connection, first: str, end: str) -> list[str]:
     """The first LOOKED_UP ids of the last commit from `first` on and before `end`, in order of code points."""
     sql = "SELECT id FROM items WHERE died IS NULL AND id >= ? AND id < ? ORDER BY id LIMIT ?"
@@ -157,7 +178,7 @@ def insert(
     """Rows from the first on are born with these records. vectors: their checksums. Raises ValueError."""
     lines = []
     for row, (each, vector) in enumerate(zip(records, vectors, strict=True), first_row):
-        item = (row, each.id, each.stamp, written(each.fields, each.id), generation, vector)
+        item = (row, each.id, each.stamp, each.text, generation, vector)
         lines.append((*item, proof.of_item(*item)))
     database.executemany(f"INSERT INTO items ({proof.ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", lines)
     proof.count_born(database, (line[-1] for line in lines))

@@ -244,6 +244,18 @@ class StoreReader:
         with self._opened.reading() as database:
             return items.stamps_of(database, ids)
 
+    def fields_of(self, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """The rows of some items and their fields as they are stored, by id: quicker than records, where few are read.
+
+        Args:
+            ids: Those that the last commit does not hold are left out.
+
+        Returns:
+            id -> (row, JSON), as of the last commit; `Record.read` reads it, `Record.text` is the same of a record.
+        """
+        with self._opened.reading() as database:
+            return items.fields_of(database, ids)
+
     def ids_between(self, first: str, end: str) -> list[str]:
         """The ids of the last commit in a range.
 

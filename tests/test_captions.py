@@ -12,6 +12,7 @@ from cli.output import hits, sheet
 from indexes import Store
 from retrieval import Retriever
 from retrieval.exchange import export, import_into, open_collection
+from retrieval.indexing import catalog
 from retrieval.indexing.cards import Card
 from retrieval.search.answers import Asked
 from retrieval.sources.captions import captions_in, captions_of, whole
@@ -123,8 +124,8 @@ def test_the_terminal_says_all_captions(index):
 def test_a_sheet_and_a_csv_show_the_first_caption_and_the_sheet_tells_the_others(index, tmp_path, capsys):
     with Retriever.open(index, ToyEncoder()) as retriever:
         found = retriever.search("red", k=1)
-    sheet.write(tmp_path / "s.html", "s", [sheet.Section("s", found, root=str(tmp_path))])
-    assert 'alt="a thing" title="a.png\nred\nblue" src="data:' in (tmp_path / "s.html").read_text()
+        sheet.write(tmp_path / "s.html", "s", [sheet.Section("s", found, catalog.allowed(retriever.store))])
+    assert f'alt="a thing" title="{tmp_path}/a.png\nred\nblue" src="data:' in (tmp_path / "s.html").read_text()
     hits.Writer("csv")("red", found)
     assert capsys.readouterr().out.splitlines()[0] == "rank,score,uri,path,caption"
 

@@ -276,6 +276,10 @@ def test_a_run_that_learned_without_marks_goes_on_so():
     assert json.loads(again.to_json())["normalizer"] == old["normalizer"]
 
 
+def test_half_a_character_in_a_query_is_read_as_the_sign_for_what_is_no_character(small):
+    assert np.array_equal(small.encode_texts(["a cut \ud83d"]), small.encode_texts(["a cut \ufffd"]))
+
+
 @pytest.mark.parametrize("part", ["normalizer", "pre_tokenizer"])
 def test_a_tokenizer_with_an_expression_that_never_ends_is_refused(part):
     said = json.loads(CaptionTokenizer.learn(["a dog"] * 3, 300, 32).to_json())

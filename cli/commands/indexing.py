@@ -126,9 +126,10 @@ def _remark(uri: Uri, report: IndexReport) -> None:
 
 
 def _told(path: Path, pictures: int, report: IndexReport) -> str:
+    renewed = f"{report.renewed} renewed, " if report.renewed else ""  # other words of the same pictures: seldom any
     unseen = f"{report.unseen} kept unseen, " if report.unseen else ""
     return (
-        f"{path}: {pictures} pictures ({report.added} new, {report.changed} changed, "
+        f"{path}: {pictures} pictures ({report.added} new, {report.changed} changed, {renewed}"
         f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, {unseen}"
         f"{len(report.skipped or ())} skipped)"
     )

@@ -24,6 +24,7 @@ from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.encoders.views import encode_views
+from retrieval.sources.captions import whole
 from retrieval.towers import frames
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
@@ -146,13 +147,13 @@ class DualEncoder(nn.Module):
         """Encode texts; what is longer than the tokenizer's context is cut.
 
         Args:
-            texts: In any language that the encoder has learned.
+            texts: In any language that the encoder has learned. Half characters are read as U+FFFD.
             batch_size: How many go through the tower at once: memory and speed, not the vectors.
 
         Returns:
             float32 (n, dim), every row of unit length, in the order of the texts.
         """
-        return self._in_batches(texts, batch_size, self._encode_text_batch)
+        return self._in_batches([whole(text) for text in texts], batch_size, self._encode_text_batch)
 
     def use_frames(self, spec: Spec | None) -> None:
         """Give clips another pooling, whose weights are new and to be trained.

@@ -26,6 +26,7 @@ from retrieval.encoders.onnx_session import Session
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.tokenizers import saved
+from retrieval.sources.captions import whole
 
 if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
@@ -65,6 +66,7 @@ class QueryEncoder:
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts to float32 (n, dim), every row of unit length."""
+        texts = [whole(text) for text in texts]
         try:
             vectors = self._texts(texts)
         # A cache that is damaged must never stop a query: ONNX Runtime, SQLite and the tokenizers raise their own.

@@ -15,7 +15,7 @@ from pathlib import Path
 from indexes import Store
 from retrieval.datatypes import Item
 from retrieval.errors import NothingThere
-from retrieval.indexing import catalog, roots, unseen
+from retrieval.indexing import catalog, renewal, roots, unseen
 from retrieval.indexing.removed import Removed
 from retrieval.indexing.skipped import Skipped
 from retrieval.sources.uri import Unseen, Uri, id_of, stamp_of
@@ -30,12 +30,14 @@ _SLACK = 3.0  # seconds: some file systems count the time in twos
 class Changes:
     """Pictures of the folders beside those of the index.
 
+    renewed: those that are as they were, of which their source says other captions or fields. A glance sees none.
     unseen: of the index, that cannot be looked at now. skipped: (uri, reason) of the places where that is so. left_out:
     that were removed from the index (removed.py). whole: everything was looked at.
     """
 
     new: int = 0
     changed: int = 0
+    renewed: int = 0
     gone: int = 0
     unseen: int = 0
     left_out: int = field(default=0, compare=False)
@@ -43,10 +45,10 @@ class Changes:
     whole: bool = True
 
     def __bool__(self) -> bool:
-        return bool(self.new or self.changed or self.gone)
+        return bool(self.new or self.changed or self.renewed or self.gone)
 
     def __str__(self) -> str:
-        parts = [f"{count} {what}" for what in ("new", "changed", "gone") if (count := getattr(self, what))]
+        parts = [f"{count} {what}" for what in ("new", "changed", "renewed", "gone") if (count := getattr(self, what))]
         return ("" if self.whole else "at least ") + (", ".join(parts) or "nothing new")
 
 
@@ -56,11 +58,12 @@ def count(store: Store, uri: Uri) -> Changes:
 
     counting = _Counting(store)
     try:
-        for item in unseen.places(open_items(roots.expecting(store, uri)), counting.known):
-            counting.add(item)
+        items = unseen.places(open_items(roots.expecting(store, uri)), counting.known)
+        same = (item for item in items if counting.is_unchanged(item))
+        renewed = sum(1 for _ in renewal.outdated(store, same))
     except NothingThere as error:
         raise unseen.explained(error, store) from error
-    return counting.found()
+    return counting.found(renewed)
 
 
 class _Counting:
@@ -74,13 +77,14 @@ class _Counting:
         self._out: set[str] = set()
         self._found = Changes()
 
-    def add(self, item: Item) -> None:
+    def is_unchanged(self, item: Item) -> bool:
+        """Count one; whether it is as the index has it."""
         found, stamp = self._found, self.known.get(item.id)
         self._present.add(item.id)
         if self._removed.keeps_out(item):
             self._present.discard(item.id)
             self._out.add(item.id)
-            return
+            return False
         if isinstance(item.content, Unseen):
             self._places.add(item.id)
             found.skipped.append((item.uri, item.content.reason))
@@ -93,8 +97,11 @@ class _Counting:
             found.unseen += 1
         else:
             found.changed += stamp != item.stamp
+            return stamp == item.stamp
+        return False
 
-    def found(self) -> Changes:
+    def found(self, renewed: int) -> Changes:
+        self._found.renewed = renewed
         absent = self.known.keys() - self._present
         kept = sum(unseen.is_below(name, self._places) for name in absent)
         self._found.unseen += kept

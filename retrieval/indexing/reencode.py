@@ -5,11 +5,11 @@ in `.rebuilding-NAME`; the same request goes on with it.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from indexes import Locked, Store, StoreError
+from indexes import Locked, Record, Store, StoreError
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
@@ -89,8 +89,12 @@ def rebuild(
         if not len(new):
             raise BadRequest(f"no picture could be used, so {store.path} stays as it was: check its source")
         new.require_sound()  # an earlier run may have made half of it
-        blocks = ((vectors, new.records(rows)) for segment in new.segments for rows, vectors in segment.blocks())
-        before = store.stamps().keys()
+        known = store.stamps()
+        blocks = (
+            (vectors, _labelled(store, new.records(rows), known))
+            for segment in new.segments for rows, vectors in segment.blocks()
+        )  # fmt: skip
+        before = known.keys()
         store.replace(blocks, **(manifest | origin.replacing() | not_imported()), dim=new.dim)
     shutil.rmtree(place)
     now = store.stamps().keys()
@@ -122,6 +126,17 @@ def _must_be_seen(store: Store, new: Store, found: dict[str, Item]) -> None:
             f"{lost} pictures of {store.path} cannot be read now, so it stays as it was: bring them back and run the "
             "same again, or add --gone to let go of them"
         )
+
+
+def _labelled(store: Store, records: Sequence[Record], known: Mapping[str, str]) -> list[Record]:
+    """The records with the labels that the store has of the same pictures: heads speak of those, not of vectors."""
+    held = store.fields_of([record.id for record in records if record.stamp and known.get(record.id) == record.stamp])
+    found = []
+    for record in records:
+        _, text = held.get(record.id, (-1, "{}"))
+        labels = Card.of(Record.read(record.id, record.stamp, text)).labels
+        found.append(Card.of(record).labelled(labels).record(record.id, record.stamp, record.fields))
+    return found
 
 
 def _begun(place: Path, dim: int, manifest: dict[str, Any]) -> Store:

@@ -12,7 +12,7 @@ from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.encoding import encode
 from retrieval.encoders.protocol import Encoder
-from retrieval.indexing import renames, stored, unseen
+from retrieval.indexing import renames, renewal, stored, unseen
 from retrieval.indexing.cards import Card, record_of
 from retrieval.indexing.prefetch import Ahead
 from retrieval.indexing.removed import Removed
@@ -33,6 +33,7 @@ class IndexReport:
     Attributes:
         added: New ones.
         changed: Those whose content was another than before, encoded again.
+        renewed: Those as before, of which their source says other captions or fields: their vectors were kept.
         moved: Those with another name or another time and the same content: their vectors were kept.
         removed: Those that are gone from the source, and from the index now.
         unchanged: Those that were left as they were.
@@ -44,6 +45,7 @@ class IndexReport:
 
     added: int = 0
     changed: int = 0
+    renewed: int = 0
     moved: int = 0
     removed: int = 0
     unchanged: int = 0
@@ -65,9 +67,10 @@ def update(
 ) -> IndexReport:
     """Make the store hold exactly these items: new and changed ones are encoded, those that are gone are deleted.
 
-    A file that has another name now, or another time, with the same content keeps its vector. Commits every few
-    seconds, so killed at any moment and run again it goes on. A picture whose file holds something else now, that does
-    not decode, is deleted and listed. What cannot be looked at stays, and is listed.
+    A file that has another name now, or another time, with the same content keeps its vector, and so does one of which
+    its source says other captions or fields now. Commits every few seconds, so killed at any moment and run again it
+    goes on. A picture whose file holds something else now, that does not decode, is deleted and listed. What cannot be
+    looked at stays, and is listed.
 
     Args:
         store: Open for writing.
@@ -92,18 +95,25 @@ def update(
     places: set[str] = set()
     out: set[str] = set()
     todo: list[Item] = []
-    for item in unseen.places(items, known):
-        if isinstance(item.content, Unseen) and not let_go:
-            places.add(item.id)
-        if removed.keeps_out(item):
-            out.add(item.id)
-            continue
-        present.add(item.id)
-        if known.get(item.id) != item.stamp or not item.stamp:
-            todo.append(item)
+
+    def unchanged() -> Iterator[Item]:
+        for item in unseen.places(items, known):
+            if isinstance(item.content, Unseen) and not let_go:
+                places.add(item.id)
+            if removed.keeps_out(item):
+                out.add(item.id)
+                continue
+            present.add(item.id)
+            if item.stamp and known.get(item.id) == item.stamp:
+                yield item
+            else:
+                todo.append(item)
+
+    others = list(renewal.outdated(store, unchanged()))  # the whole source is read before anything is written
     absent = [name for name in known if name not in present]
     gone = [name for name in absent if not unseen.is_below(name, places)]
-    report = IndexReport(unchanged=len(present) - len(todo), unseen=len(absent) - len(gone), starts=starts)
+    report = IndexReport(renewed=renewal.renew(store, others), unseen=len(absent) - len(gone), starts=starts)
+    report.unchanged = len(present) - len(todo) - report.renewed
     kept = renames.carry_over(store, todo, gone, known)
     new = (item for item in todo if item.id not in kept and item.id not in known)
     out |= removed.keeps_out_moved(new, present | out)

@@ -1,6 +1,7 @@
 """Pictures and clips in a folder and below it, with what their file says without being opened."""
 
 import os
+import posixpath
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
@@ -96,9 +97,7 @@ def _begun(walk: Walk, folder: Path, found: Iterator[Found]) -> Iterator[Found]:
 def _item(root: Path, name: str) -> Item:
     path = root / name
     kind = kinds.kind(path)
-    meta: dict[str, Any] = {"folder": path.relative_to(root).parent.as_posix()} | (
-        {"video": True} if kind == "clip" else {}
-    )
+    meta: dict[str, Any] = {"folder": posixpath.dirname(name) or "."} | ({"video": True} if kind == "clip" else {})
     stamp = ""
     try:
         status = path.stat()

@@ -172,18 +172,23 @@ def _in_turn(rows: Iterable[Row]) -> Iterator[Item]:
     for id_, some in itertools.groupby(rows, lambda row: row[0].id):
         if id_ not in seen:
             seen.add(id_)
-            yield from _gathered(some)
+            item, first = next(some)
+            yield _said_of(item, [first, *(caption for _, caption in some)])
 
 
 def _gathered(rows: Iterable[Row]) -> Iterator[Item]:
     """The items of rows, with the captions of all their rows, wherever those stand."""
-    items: dict[str, Item] = {}
-    captions: dict[str, list[str]] = {}
-    for item, caption in rows:
-        items.setdefault(item.id, item)
-        if caption:
-            captions.setdefault(item.id, []).append(caption)
-    return (replace(item, captions=tuple(captions.get(id_, ()))) for id_, item in items.items())
+    first: dict[str, Row] = {}
+    others: dict[str, list[str | None]] = {}  # few have any, and what is not held costs nothing
+    for row in rows:
+        if first.setdefault(row[0].id, row) is not row:
+            others.setdefault(row[0].id, []).append(row[1])
+    return (_said_of(item, (caption, *others.get(id_, ()))) for id_, (item, caption) in first.items())
+
+
+def _said_of(item: Item, captions: Iterable[str | None]) -> Item:
+    texts = tuple(caption for caption in captions if caption)
+    return replace(item, captions=texts) if texts else item
 
 
 def open_pairs(uri: str | Uri) -> list[Pair]:
