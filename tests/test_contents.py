@@ -82,7 +82,8 @@ def test_an_older_key_keeps_no_vector(store, folder, toy, move):
     file = save(folder / "a.bmp")
     record = Record("a.bmp", stamp_of(file), {"uri": "a.bmp", "key": old_key(file)})
     store.add(np.array([[0, 1, 0, 0]], np.float32), [record])
-    assert update(store, folder, toy).unchanged == 1  # what did not change is not read
+    assert update(store, folder, toy).renewed == 1  # it had no fields of its file
+    assert (update(store, folder, toy).unchanged, toy.images_seen) == (1, 0)  # what did not change is not read
     os.utime(file, (1, 1))
     name = file.rename(folder / "b.bmp").name if move else "a.bmp"
     report = update(store, folder, toy)

@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 
 import pytest
+from older import first
 
 from indexes import Store
 from retrieval import Retriever
@@ -120,6 +121,7 @@ def as_older(folder):
             older = {"uri": said["uri"], "caption": one, "meta": meta, "key": said.get("key")}
             database.execute("UPDATE items SET fields = ? WHERE row = ?", (json.dumps(older), row))
     database.close()
+    first(folder / "i.mmr")
 
 
 @pytest.mark.parametrize("source", ["photos", "t.csv", "p.parquet"])

@@ -47,4 +47,4 @@ def test_every_setting_is_shown_without_a_source_or_a_folder(words, config):
 def test_without_it_a_source_is_asked_for_as_ever():
     result = mmr("train")
     assert result.exit_code == 2
-    assert "Missing argument 'SOURCE...'" in result.stderr
+    assert "missing argument 'SOURCE...'" in result.stderr

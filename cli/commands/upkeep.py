@@ -26,7 +26,8 @@ def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
             "fields": {one.name: one.examples for one in field_table.table(store, _LOOKED_AT)},
         }  # fmt: skip
         beside = _beside(store) if check else changes.Changes()
-        held |= {"new": beside.new, "changed": beside.changed, "gone": beside.gone} if check else {}
+        counted = ("new", "changed", "renewed", "gone") if check else ()
+        held |= {name: getattr(beside, name) for name in counted}
         held |= {"removed": count} if (count := len(Removed(path))) else {}
         held |= {"unseen": beside.unseen} if beside.unseen else {}
     if as_json:
