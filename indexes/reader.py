@@ -8,40 +8,24 @@ import copy
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from indexes import database, exact, items, leases, manifest, proof, segment_files, sound, verify
+from indexes import exact, items, segment_files, sound, verify
 from indexes.approximate.derived import Derived
-from indexes.approximate.recorded import KEY, Recorded
 from indexes.errors import Damaged, Outdated
 from indexes.filters import Condition
 from indexes.items import Record
 from indexes.opened import Opened
 from indexes.segments import Neighbors, Segment, restrict
+from indexes.state import Kept, State, read
 from indexes.typed import Malformed
 
 COMPACT_FROM_SEGMENTS = 32
 FILTERS_KEPT = 8
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """One commit, as it was read; nothing in it changes. filtered: what the last filters let through."""
-
-    manifest: dict[str, Any]
-    segments: list[Segment]
-    derived: Derived
-    filtered: dict[Condition, list[Segment]] = field(default_factory=dict)
-
-    @property
-    def generation(self) -> int:
-        """The number of the commit."""
-        return self.manifest["generation"]
 
 
 class StoreReader:
@@ -58,10 +42,7 @@ class StoreReader:
     def __init__(self, path: Path, opened: Opened) -> None:
         self.path = path
         self._opened = opened
-        # What serves one state as it serves the next: rows in low precision by a segment's first row (exact.py fills
-        # it), and the approximate index by its checksum (approximate/derived.py).
-        self._copies: dict[int, Any] = {}
-        self._approximate: dict[str, Any] = {}
+        self._kept = Kept()
         self._is_view = False
         self._load()
 
@@ -73,8 +54,7 @@ class StoreReader:
         state = self._state
         without = Derived(self.path, state.derived.recorded, [], self.dim)
         self._state = State(state.manifest, [], without)  # what is mapped is let go of
-        self._copies.clear()
-        self._approximate.clear()
+        self._kept.clear()
 
     def view(self) -> Self:
         """The state that is read now, to be asked several things while others write or `refresh`.
@@ -127,7 +107,7 @@ class StoreReader:
         self.close()
 
     def __len__(self) -> int:
-        return _alive(self.segments)
+        return len(self._state)
 
     @property
     def dim(self) -> int:
@@ -332,7 +312,7 @@ class StoreReader:
         """
         state = self._state
         return {
-            "rows": _alive(state.segments), "deleted": sum(len(segment.dead) for segment in state.segments),
+            "rows": len(state), "deleted": state.deleted,
             "segments": len(state.segments), "not merged": state.derived.unmerged(), "bytes": _bytes_below(self.path),
         }  # fmt: skip
 
@@ -342,9 +322,8 @@ class StoreReader:
         Returns:
             True where `compact` pays.
         """
-        segments = self.segments
-        dead = sum(len(segment.dead) for segment in segments)
-        return len(segments) >= COMPACT_FROM_SEGMENTS or dead > _alive(segments)
+        state = self._state
+        return len(state.segments) >= COMPACT_FROM_SEGMENTS or state.deleted > len(state)
 
     # ---------------------------------------------------------------- inside
 
@@ -364,40 +343,8 @@ class StoreReader:
             yield database
 
     def _load(self) -> None:
-        """Read the last committed state in one transaction; map the segments."""
-        self._count_in()
-        with self._opened.reading() as connection:
-            format_ = database.require_plain(connection)
-            said = manifest.read(connection)
-            living = segment_files.living(connection)
-            manifest.require_fitting(said, living)
-            if format_ > 1:
-                proof.require(connection)
-            mapped = [self._mapped(connection, said["dim"], *line) for line in living]
-            if format_ > 1:
-                proof.require_dead(connection, sum(marks for _, marks in mapped))
-            recorded = Recorded.from_json(said[KEY]) if said.get(KEY) else None
-        segments = [segment for segment, _ in mapped]
-        derived = Derived(self.path, recorded, segments, said["dim"], self._approximate)
-        self._state = State(said, segments, derived)
-        for gone in self._copies.keys() - {segment.first_row for segment in segments}:
-            self._copies.pop(gone, None)
-
-    def _count_in(self) -> None:
-        """Have a reader's lease from the state on that is the newest now: what is read after this is kept."""
-        with self._opened.reading() as connection:
-            database.require_plain(connection)
-            said = manifest.read(connection)
-            number = Recorded.from_json(said[KEY]).number if said.get(KEY) else 0
-        self._opened.need(leases.Needed(said["generation"], number))
-
-    def _mapped(
-        self, connection: sqlite3.Connection, dim: int, number: int, first_row: int, count: int
-    ) -> tuple[Segment, int]:
-        """A segment, and the sum of the marks of its dead rows."""
-        vectors = segment_files.mapped_rows(self.path, number, count, dim)
-        rows = items.dead(connection, first_row, first_row + count)
-        return Segment(first_row, vectors, rows - first_row, self._copies), proof.of_dead(rows)
+        """Go to the last committed state."""
+        self._state = read(self.path, self._opened, self._kept)
 
     def _rows(self, state: State, where: Condition | None) -> np.ndarray:
         with self._reading(state) as database:
@@ -423,10 +370,6 @@ class StoreReader:
         if not np.all(np.abs(length - 1) < 1e-3):  # NaN fails as well
             raise ValueError("vectors must be finite and of unit length")
         return vectors
-
-
-def _alive(segments: Iterable[Segment]) -> int:
-    return sum(len(segment.vectors) - len(segment.dead) for segment in segments)
 
 
 def _bytes_below(path: Path) -> int:

@@ -278,8 +278,8 @@ class Store(StoreReader):
         durable.make_folder(file.absolute().parent)
         sha256 = ann_file.write(built, file)
         recorded = Recorded(number, sha256, built.spec, built.rows_below, asked, built.rows_from, tuple(built.points))
-        self._approximate.clear()
-        self._approximate[sha256] = built  # what was just built need not be read
+        self._kept.approximate.clear()
+        self._kept.approximate[sha256] = built  # what was just built need not be read
         self.set_manifest(**{KEY: recorded.to_json()})
         self.remove_orphans()
 
