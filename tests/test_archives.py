@@ -25,6 +25,20 @@ def test_braces():
         list(archives.braces("{0..99999999999}"))
 
 
+def test_texts_of_another_encoding_lose_no_letter_in_silence(tmp_path):
+    members = [
+        ("a.png", png("red")), ("a.txt", "café".encode("utf-16")),
+        ("b.png", png("red")), ("b.txt", "café".encode("cp1252")),
+        ("c.png", png("red")), ("c.json", '{"caption": "café"}'.encode("cp1252")),
+    ]  # fmt: skip
+    write_tar(tmp_path / "t.tar", members)
+    found = {item.uri: item for item in open_items(f"webdataset:{tmp_path}/t.tar")}
+    assert [found[f"t.tar/{name}.png"].captions for name in "abc"] == [("café",), (), ()]
+    for lost in ("b.txt", "c.json"):
+        with pytest.raises(ImageError, match="line 1 is not UTF-8"):
+            load.load(found[f"t.tar/{lost}"])
+
+
 def test_samples_captions_and_fields(tmp_path):
     long = "d/" + "n" * 150  # its name stands in a header of its own
     members = [

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from retrieval.errors import BadRequest
+from retrieval.errors import BadRequest, ImageError
+from retrieval.images import load
 from retrieval.sources import texts
 from retrieval.sources.registry import open_items
 
@@ -69,5 +70,7 @@ def test_captions_beside_a_picture_are_in_an_encoding_that_is_sure(photos):
         (item,) = (item for item in open_items(str(photos)) if item.uri == "red.png")
         assert item.captions == ("größer", "rot")
     (photos / "red.txt").write_bytes("rot\ngrößer\n".encode("cp1252"))
-    with pytest.raises(BadRequest, match="red.txt: line 2 is not UTF-8: convert it, as in iconv -f cp1252 -t utf-8"):
-        list(open_items(str(photos)))
+    found = {item.uri: item for item in open_items(str(photos))}
+    assert found["red.png"].captions == ()  # it is a picture all the same
+    with pytest.raises(ImageError, match="line 2 is not UTF-8: convert it, as with iconv -f cp1252 -t utf-8"):
+        load.load(found["red.png: its captions"])

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from retrieval.datatypes import Item
 from retrieval.errors import BadRequest
-from retrieval.sources import reopen, tars, within
+from retrieval.sources import reopen, tars, texts, within
 from retrieval.sources.captions import captions_in, captions_of
 from retrieval.sources.uri import (
     Options,
@@ -128,10 +128,12 @@ def _shard(path: Path, name: str, uri: Uri) -> Iterator[Row]:
 
 
 def _sample(file: BinaryIO, path: Path, name: str, sample: tars.Sample, uri: Uri) -> Iterator[Row]:
-    fields = _json(_text(file, sample.fields))
+    lost: list[Row] = []
+    fields, text = _json(_text(file, name, sample.fields, lost)), _text(file, name, sample.text, lost)
+    yield from lost
     if not matches(fields, uri.where):
         return
-    captions = captions_in(_text(file, sample.text)) or captions_of(fields.get("caption"))
+    captions = captions_in(text) or captions_of(fields.get("caption"))
     member = sample.picture
     place = within.InTar(name, member.stored, member.offset, member.size)
     item = Item(
@@ -141,11 +143,18 @@ def _sample(file: BinaryIO, path: Path, name: str, sample: tars.Sample, uri: Uri
     yield from ((item, caption) for caption in captions or (None,))
 
 
-def _text(file: BinaryIO, member: tars.Member | None) -> str:
-    if member is None or member.size > _MAX_TEXT:
+def _text(file: BinaryIO, name: str, member: tars.Member | None, lost: list[Row]) -> str:
+    """A text of the tar of that name; "" for one that cannot be read, which is put down as lost."""
+    if member is None:
         return ""
     file.seek(member.offset)
-    return file.read(member.size).decode("utf-8-sig", "replace")
+    try:
+        if member.size > _MAX_TEXT:
+            raise texts.Unsure(f"a text of more than {_MAX_TEXT} bytes")
+        return texts.sure(file.read(member.size))
+    except texts.Unsure as error:
+        lost.append((unreadable(f"{name}/{member.name}", str(error)), None))
+        return ""
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -194,7 +203,11 @@ def _files_shard(folder: Path, uri: Uri) -> Iterator[Row]:
     plain = Uri(str(folder), "folder", str(folder), {}, Options(exclude=uri.options.exclude))
     for item, caption in folders.rows(plain):
         beside = folder / Path(item.uri).with_suffix(".json")
-        fields = _json(beside.read_text("utf-8-sig", "replace") if beside.is_file() else "")
+        try:
+            fields = _json(texts.sure(beside.read_bytes()) if beside.is_file() else "")
+        except texts.Unsure as error:
+            yield unreadable(f"{folder.name}/{beside.relative_to(folder).as_posix()}", str(error)), None
+            fields = {}
         if matches(fields, uri.where):
             name = f"{folder.name}/{item.uri}"
             captions = (caption,) if caption is not None else captions_of(fields.get("caption"))

@@ -32,6 +32,9 @@ def rows(uri: Uri) -> Iterable[Row]:
         except OSError as error:  # as it is indexed with those that it had, it stays
             yield unreadable(relative, f"its captions cannot be read: {error.strerror or error}"), None
             continue
+        except texts.Unsure as error:  # it is a picture all the same
+            yield unreadable(f"{relative}: its captions", str(error)), None
+            lines = ()
         item = _item(root, relative)
         yield from ((item, line) for line in lines or (None,))
 
@@ -110,12 +113,12 @@ def _item(root: Path, name: str) -> Item:
 
 
 def _captions(path: Path, beside: frozenset[str]) -> tuple[str, ...]:
-    """The lines of the text beside a file, whatever the case of its ending. Raises OSError where it cannot be read."""
+    """The lines of the text beside a file, whatever the case of its ending. Raises OSError, Unsure."""
     name = next((name for name in _texts(path) if name in beside), None)
     if name is None:
         return ()
     try:
-        return captions_in(texts.read(path.with_name(name)))
+        return captions_in(texts.sure(path.with_name(name).read_bytes()))
     except (FileNotFoundError, IsADirectoryError):
         return ()
 

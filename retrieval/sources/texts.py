@@ -25,6 +25,18 @@ def decoded(content: bytes) -> str:
     return content.decode(_by_mark(content) or "utf-8-sig")
 
 
+class Unsure(ValueError):
+    """A text is neither UTF-8 nor has a mark. The message says where, and how to convert it."""
+
+
+def sure(content: bytes) -> str:
+    """A text by its mark, or as UTF-8. Raises Unsure where it is neither."""
+    try:
+        return decoded(content)
+    except UnicodeError as error:
+        raise Unsure(f"line {line_of(error)} is not UTF-8: convert it, as with iconv -f cp1252 -t utf-8") from error
+
+
 def read(file: Path) -> str:
     """The whole of a small file. Raises BadRequest where its encoding is not sure, OSError where it cannot be read."""
     try:
