@@ -14,6 +14,7 @@ import numpy as np
 
 from eval.classification import HeadReport
 from indexes import distribution, durable
+from retrieval import cache
 from retrieval.errors import BadRequest
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def require(path: Path) -> None:
     """Raise BadRequest where no picture of that name can be drawn: asked before the work that it is to show."""
     if find_spec("matplotlib") is None:
         raise BadRequest(f"--confusion draws with matplotlib: {distribution.install('plots')}")
+    cache.keep_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     kinds = FigureCanvasAgg.get_supported_filetypes()
@@ -81,6 +83,7 @@ def draw(report: HeadReport) -> "Figure":
     """The matrix of counts, each row colored by the shares of its true class. Raises BadRequest where there is none."""
     require_classes(report.task)
     assert report.confusion is not None  # of every head with one label a row
+    cache.keep_matplotlib()
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

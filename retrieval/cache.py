@@ -3,6 +3,7 @@
     query/FINGERPRINT/       an encoder exported for queries (encoders/query_encoder.py)
     background/STATE.npy     what the bank of prompts gets from an index (search/confidence.py)
     heads/KEY.safetensors    vectors of labelled rows (heads/inputs.py)
+    matplotlib/              its list of this machine's fonts
 
 All of it may be removed at any time: it is made again when it is next needed.
 """
@@ -12,6 +13,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,14 @@ def folder(part: str = "") -> Path:
     """A part of the cache, or all of it: $MMR_CACHE, else `mmr` in $XDG_CACHE_HOME or ~/.cache. It may not be there."""
     given = os.environ.get("MMR_CACHE")
     return (Path(given) if given else base("XDG_CACHE_HOME", ".cache") / "mmr") / part
+
+
+def keep_matplotlib() -> None:
+    """Have matplotlib, where it is not imported yet, keep its list of fonts here (MPLCONFIGDIR, if nobody set it)."""
+    if "matplotlib" in sys.modules or os.environ.get("MPLCONFIGDIR"):
+        return
+    with suppress(BadRequest):  # no home: a temporary folder, which matplotlib makes
+        os.environ["MPLCONFIGDIR"] = str(folder("matplotlib").absolute())
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ like Python's. Home, temporary and cache folders are new ones, so what is writte
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +100,18 @@ def test_a_command_opens_no_socket_and_writes_where_it_was_told_to(words, typed,
     assert done.returncode == 0, done.stderr
     new = {path for path, state in (written(place) | written(book)).items() if before.get(path) != state}
     assert {path for path in new if path.split("/")[0] not in places} == set()
+
+
+@pytest.mark.parametrize("draws", [
+    "from retrieval.training import curves as c; c.figure_of([c.Panel('Loss', {'': [(0, 2.0), (1, 1.0)]})])",
+    "from pathlib import Path; from eval import confusion as c; c.require(Path('c.png')); c.families('a')",
+])  # fmt: skip
+def test_what_is_drawn_leaves_its_fonts_in_the_cache(place, draws):
+    pytest.importorskip("matplotlib")
+    shutil.rmtree(place / "cache/matplotlib", ignore_errors=True)
+    done = python(draws, place, MPLCONFIGDIR="")
+    assert done.returncode == 0, done.stderr
+    assert list((place / "cache/matplotlib").glob("fontlist-*.json")) and not list((place / "home").rglob("fontlist-*"))
 
 
 def test_the_library_alone_reports_nothing_either(place):

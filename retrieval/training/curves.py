@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from indexes import distribution
+from retrieval import cache
 from retrieval.training import log
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def _points(lines: Sequence[dict], name: str) -> Points:
 
 def figure_of(panels: Sequence[Panel]) -> "Figure":
     """Panels on one page, two beside each other; `savefig` writes it."""
+    cache.keep_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
