@@ -1,8 +1,8 @@
 """Text files: their encoding is said wherever one is opened, and found out where it is a person's."""
 
+import ast
 import shutil
 import subprocess
-import ast
 from pathlib import Path
 
 import pytest
