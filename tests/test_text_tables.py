@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 
 import pytest
 
@@ -266,3 +267,47 @@ def test_what_is_typed_after_a_refusal_works(shared):
             open_pairs(f"{shared}/reports/{name}")
         (typed,) = shlex.split(str(refused.value).rpartition("as in ")[2])
         assert len(open_pairs(typed)) == 2
+
+
+def hint(caught):
+    """The source that a message says to type."""
+    return shlex.split(str(caught.value).rpartition("as in ")[2])[0]
+
+
+@pytest.mark.parametrize("sign", ["|", "^", "~", ":", "\x01"])
+def test_what_is_typed_for_an_unknown_separator_reads_the_table(tmp_path, sign):
+    file = tmp_path / "pairs.csv"
+    file.write_text(f"image{sign}caption\na.png{sign}a dog\n")
+    with pytest.raises(BadRequest, match="say what stands between cells") as caught:
+        list(open_items(str(file)))
+    (item,) = open_items(hint(caught))
+    assert (item.uri, item.captions) == ("a.png", ("a dog",))
+
+
+def test_a_separator_and_columns_are_named_in_one_go(tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text("no|filename|title\n7|a.png|a dog\n")
+    with pytest.raises(BadRequest, match=r"sep=\|&image=filename&caption=title'$") as caught:
+        list(open_items(str(file)))
+    assert [(item.uri, item.captions) for item in open_items(hint(caught))] == [("a.png", ("a dog",))]
+
+
+@pytest.mark.parametrize("said", ["sep=;", "sep=;&split==x", "split==x&sep=%7C%7C", "encoding=nonsense"])
+def test_what_is_typed_takes_the_place_of_what_was_said_wrongly(tmp_path, said):
+    file = tmp_path / "pairs.csv"
+    file.write_text("image,split\na.png,x\n")
+    with pytest.raises(BadRequest) as caught:
+        list(open_items(f"{file}?{said}"))
+    again = parse_uri(hint(caught))
+    assert {**again.where, **again.reading} != {} and ("split" in again.where) == ("split" in said)
+
+
+def test_a_table_of_vectors_is_sent_to_import_and_no_column_is_guessed(tmp_path):
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    file = tmp_path / "it is.parquet"
+    parquet.write_table(pyarrow.table({"id": [7], "embedding": [[1.0, 0.0]]}), file)
+    with pytest.raises(BadRequest, match="take it in with mmr import parquet '.*it is.parquet'$"):
+        list(open_items(str(file)))
+    parquet.write_table(pyarrow.table({"id": [7], "n": [8]}), file)
+    with pytest.raises(BadRequest, match="only id, n: say which it is with image=$"):
+        list(open_items(str(file)))

@@ -1,6 +1,7 @@
 """Which columns of a table are meant: those of pictures and captions, by their usual names or as a source says."""
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from retrieval.sources.uri import Uri
 # What tables of other hands call them.
 _IMAGES = ("image_path", "path", "file", "filepath", "file_path", "filename", "file_name", "img", "picture", "photo")
 _CAPTIONS = ("title", "text", "txt", "description", "alt", "sentence")
+_SEPARATORS = "|,;\t^~\x01\x1f:"  # the likelier first
 _SHOWN = 20  # columns that a message names
 
 
@@ -34,7 +36,7 @@ class Columns(NamedTuple):
             return cls(asked[option], option == "url", asked.get("caption", "caption"))
         chosen = next((name for name in (*usual, "url") if name in names), None)
         if chosen is None:
-            raise BadRequest(_no_pictures(uri, names))
+            raise BadRequest(_no_pictures(uri, names, usual))
         return cls(chosen, chosen == "url", asked.get("caption", "caption"))
 
 
@@ -59,12 +61,35 @@ def _no_such(uri: Uri, option: str, names: Sequence[str]) -> str:
     return f"{_lacks(uri, asked, names)}: {way_on}"
 
 
-def _no_pictures(uri: Uri, names: Sequence[str]) -> str:
-    image = _likely("image", _IMAGES, names) or (names[0] if names else "file")
+def _no_pictures(uri: Uri, names: Sequence[str], usual: Sequence[str]) -> str:
+    """That there is no column of pictures, and what to type that can work."""
+    lacks = _lacks(uri, "image", names)
+    if uri.scheme == "parquet" and "embedding" in names:
+        return f"{lacks}: it holds vectors, so take it in with mmr import parquet {shlex.quote(uri.path)}"
+    if separated := _separated(uri, names):
+        separator, cells = separated
+        options = {} if {*usual, "url"}.intersection(cells) else _options(uri, cells)
+        return f"{lacks}: say what stands between cells, as in {uri.with_options(sep=separator, **options)}"
+    options = _options(uri, names)
+    if "image" not in options:  # the first may be anything: of a parquet, numbers
+        return f"{lacks}: say which it is with image="
+    return f"{lacks}: say which it is, as in {uri.with_options(**options)}"
+
+
+def _options(uri: Uri, names: Sequence[str]) -> dict[str, str]:
+    """The columns that pictures and captions are likely in, as options that say so."""
+    image = _likely("image", _IMAGES, names) or (names[0] if names and uri.scheme == "csv" else None)
     rest = [name for name in names if name != image]
     caption = None if "caption" in [*names, *uri.reading] else _likely("caption", _CAPTIONS, rest)
-    options = {"image": image, **({"caption": caption} if caption else {})}
-    return f"{_lacks(uri, 'image', names)}: say which it is, as in {uri.with_options(**options)}"
+    return {**({"image": image} if image else {}), **({"caption": caption} if caption else {})}
+
+
+def _separated(uri: Uri, names: Sequence[str]) -> tuple[str, list[str]] | None:
+    """The sign that cuts the one name of a csv's header into several, and those; None where it is one."""
+    if uri.scheme not in ("csv", "urls") or len(names) != 1:
+        return None
+    sign = next((sign for sign in _SEPARATORS if sign in names[0]), None)
+    return (sign, [name.strip(' "') for name in names[0].split(sign)]) if sign else None
 
 
 def _likely(usual: str, others: Sequence[str], names: Sequence[str]) -> str | None:

@@ -42,7 +42,8 @@ def read(file: Path) -> str:
     try:
         return decoded(file.read_bytes())
     except UnicodeError as error:
-        way_on = f"convert it, as in iconv -f cp1252 -t utf-8 {shlex.quote(str(file))} > new.txt"
+        old, new = shlex.quote(str(file)), shlex.quote(f"{file}.utf8")
+        way_on = f"convert it, as in iconv -f cp1252 -t utf-8 {old} > {new} && mv {new} {old}"
         raise BadRequest(f"{file}: line {line_of(error)} is not UTF-8: {way_on}") from error
 
 

@@ -60,9 +60,11 @@ class Uri:
     files: tuple[str, ...] = ()
 
     def with_options(self, **options: str) -> str:
-        """The source with more options, quoted for the shell: what a message says to type."""
-        more = "&".join(f"{name}={_quoted(value)}" for name, value in options.items())
-        return shlex.quote(f"{self.text}{'&' if self.where or self.reading else '?'}{more}")
+        """The source with more options, or others than it has, quoted for the shell: what a message says to type."""
+        base, _, query = self.text.partition("?") if self.where or self.reading else (self.text, "", "")
+        more = [f"{name}={_quoted(value)}" for name, value in options.items()]
+        kept = [part for part in query.split("&") if part and not _says(part, options)]
+        return shlex.quote(f"{base}?{'&'.join([*kept, *more])}")
 
     @property
     def folders(self) -> list[Path]:
@@ -127,6 +129,12 @@ def written(scheme: str, path: str, where: dict[str, str], reading: dict[str, st
         for name, value in where.items()
     ]
     return f"{scheme}:{path}" + ("?" + "&".join(options + filters) if options + filters else "")
+
+
+def _says(part: str, options: dict[str, str]) -> bool:
+    """Does this part of a query give one of the options? One with `==` filters."""
+    name, _, value = part.partition("=")
+    return unquote(name) in options and not value.startswith("=")
 
 
 def _unquoted(piece: str, text: str) -> str:
