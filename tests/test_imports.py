@@ -80,10 +80,14 @@ def test_no_model_is_said_before_torch_is_imported(words, photos):
     assert not {"torch", "open_clip", "datasets"} & loaded
 
 
-def test_nothing_new_is_said_before_torch_is_imported(photos, trained, tmp_path):
-    index = tmp_path / "i.mmr"
-    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
-    for words in (["index", photos, "--index", index], ["index", "--index", index]):
+@pytest.mark.parametrize("kind", ["folder", "csv"])
+def test_nothing_new_is_said_before_torch_is_imported(photos, trained, tmp_path, kind):
+    index, source = tmp_path / "i.mmr", photos
+    if kind == "csv":
+        source = photos / "t.csv"
+        source.write_text("image,caption\nred.png,red\nmore/green.jpg,green\n", "utf-8")
+    assert mmr("index", source, "--index", index, "--model", trained).exit_code == 0
+    for words in (["index", source, "--index", index], ["index", "--index", index]):
         code, loaded = run_by(*words)
         assert code == 0
         assert not {"torch", "open_clip", "datasets", "faiss"} & loaded

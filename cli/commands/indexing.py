@@ -75,7 +75,7 @@ def run(
     if uri.options.urls and not asked.urls:
         show.note("pictures are fetched from their URLs as before (--urls)")
     bare = not (model or recall or budget or asked.only or asked.readmit)
-    if bare and known.uri and uri.scheme == "folder" and (same := build.unchanged(uri, path)):
+    if bare and known.uri and (same := build.unchanged(uri, path)):
         _remark(uri, same)
         show.out(_told(path, same.unchanged, same))
         return show.OK

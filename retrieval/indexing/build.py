@@ -105,13 +105,13 @@ def build(
 
 
 def unchanged(uri: Uri, path: Path) -> IndexReport | None:
-    """What `build` would report of an index that holds exactly the pictures of these folders; else None.
+    """What `build` would report of an index that holds exactly the pictures of its source; else None.
 
     No encoder is asked for. Whatever might need one is for `build`: files that could not be read, half a rebuild, words
     that are not exported, an approximate index that is due.
 
     Raises:
-        BadRequest: A folder cannot be read.
+        BadRequest: The source cannot be read.
         StoreError: The index cannot be written.
     """
     started = time.time()
@@ -124,6 +124,7 @@ def unchanged(uri: Uri, path: Path) -> IndexReport | None:
             or place.is_dir()
             or store.needs_compaction()
             or approximate.may_be_due(store)
+            or not all(store.stamps().values())  # there is no telling whether they changed
             or (found := changes.count(store, uri))
             or found.skipped
         ):
