@@ -39,7 +39,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the scenes and of the training.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Remove an earlier demo in that folder first.")] = False,
 ) -> None:
-    """Draw scenes, train on them, index others, answer "a dog": the main job in minutes, with no download."""
+    """Draw scenes, train on them, index others, answer "a dog": the main job in minutes, with no download.
+
+    mmr demo --out first
+    """
     from cli.commands import demo as story
 
     story.run(out, device, seed, force)
@@ -130,6 +133,8 @@ def evaluate(
     """Recall@1/5/10, median rank and MRR in both directions, with chance and confidence intervals.
 
     Image-to-text counts any of a picture's captions as right; ties count against the model.
+
+    mmr eval runs/mine "csv:pairs.csv?split=test"
     """
     from cli.commands import evaluating
 
@@ -254,7 +259,10 @@ def ls(
     as_json: AsJson = False,
     null: Annotated[bool, typer.Option("--null", "-0", help="Names end in a NUL each.")] = False,
 ) -> None:
-    """List what is indexed, by the names that `mmr rm` and id: take."""
+    """List what is indexed, by the names that `mmr rm` and id: take.
+
+    mmr ls --in holidays -l
+    """
     from cli.commands import listing
 
     raise typer.Exit(listing.ls(index_dir, where, inside, details, as_json, null))
@@ -263,7 +271,10 @@ def ls(
 @app.command()
 @show.guarded
 def fields(index_dir: IndexDir = None, as_json: AsJson = False) -> None:
-    """List the fields that --where may ask for: how many items have each, its types, some of its values."""
+    """List the fields that --where may ask for: how many items have each, its types, some of its values.
+
+    mmr fields --index photos.mmr
+    """
     from cli.commands import listing
 
     raise typer.Exit(listing.fields(index_dir, as_json))
@@ -304,6 +315,8 @@ def dups(
     """Show pictures that are nearly the same, in groups. The work grows with the square of the pictures.
 
     Each is as near to the first of its group as --threshold asks: its score is that cosine.
+
+    mmr dups --threshold 0.9
     """
     from cli.commands import listing
 
@@ -319,7 +332,10 @@ def info(
         bool, typer.Option("--check", help="Count what is new, changed or gone: reads all its folders.")
     ] = False,
 ) -> None:
-    """What an index holds: rows, encoder, segments, bytes."""
+    """What an index holds: rows, encoder, segments, bytes.
+
+    mmr info --index photos.mmr --check
+    """
     from cli.commands import upkeep
 
     raise typer.Exit(upkeep.info(index_dir, as_json, check))
@@ -336,7 +352,10 @@ def verify(
     urls: Annotated[bool, typer.Option("--urls", help="For --repair, pictures may be fetched from the web.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Read the whole index and compare it with its checksums."""
+    """Read the whole index and compare it with its checksums.
+
+    mmr verify --index photos.mmr --repair
+    """
     from cli.commands import upkeep
 
     raise typer.Exit(upkeep.repair(index_dir, model, device, urls) if repair else upkeep.verify(index_dir))
@@ -345,7 +364,10 @@ def verify(
 @app.command()
 @show.guarded
 def compact(index_dir: IndexDir = None) -> None:
-    """Rewrite an index as one segment, without what was deleted. Those who read it meanwhile are not disturbed."""
+    """Rewrite an index as one segment, without what was deleted. Those who read it meanwhile are not disturbed.
+
+    mmr compact --index photos.mmr
+    """
     from cli.commands import upkeep
 
     raise typer.Exit(upkeep.compact(index_dir))
@@ -378,7 +400,10 @@ def models(
         float | None, typer.Option(min=0, help="With --prune: 30 if not given; 0 removes all of them.")
     ] = None,
 ) -> None:
-    """List the pretrained encoders with licence, size and published recall, and what the cache holds."""
+    """List the pretrained encoders with licence, size and published recall, and what the cache holds.
+
+    mmr models --prune --days 60
+    """
     from cli.commands import cache
 
     raise typer.Exit(cache.prune(30 if days is None else days) if prune else cache.models(as_json, days))

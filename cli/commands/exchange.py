@@ -34,7 +34,10 @@ def import_rclip(
     model: Model = None,
     keep_missing: KeepMissing = False,
 ) -> None:
-    """The pictures of an rclip database that are still there. Its encoder is known: ViT-B-32-256, preset `small`."""
+    """The pictures of an rclip database that are still there. Its encoder is known: ViT-B-32-256, preset `small`.
+
+    mmr import rclip --index photos.mmr
+    """
     _import("rclip", database, index_dir, root, model, keep_missing)
 
 
@@ -47,7 +50,10 @@ def import_clip_retrieval(
     model: Model = None,
     keep_missing: KeepMissing = False,
 ) -> None:
-    """img_emb/*.npy with metadata/*.parquet. Pictures are named by image_path, url or key."""
+    """img_emb/*.npy with metadata/*.parquet. Pictures are named by image_path, url or key.
+
+    mmr import clip-retrieval embeddings --index photos.mmr --root ~/Pictures
+    """
     _import("clip-retrieval", folder, index_dir, root, model, keep_missing)
 
 
@@ -63,7 +69,10 @@ def import_npy(
     model: Model = None,
     keep_missing: KeepMissing = False,
 ) -> None:
-    """Bare vectors, with a table of what they are of: a column image_path (or image, url, key), caption, any other."""
+    """Bare vectors, with a table of what they are of: a column image_path (or image, url, key), caption, any other.
+
+    mmr import npy vectors.npy --records pictures.csv --index photos.mmr
+    """
     _import("npy", vectors, index_dir, root, model, keep_missing, records)
 
 
@@ -76,7 +85,10 @@ def import_parquet(
     model: Model = None,
     keep_missing: KeepMissing = False,
 ) -> None:
-    """One table with a column `embedding` of lists of floats, the other columns as for npy."""
+    """One table with a column `embedding` of lists of floats, the other columns as for npy.
+
+    mmr import parquet vectors.parquet --index photos.mmr
+    """
     _import("parquet", file, index_dir, root, model, keep_missing)
 
 
@@ -87,7 +99,10 @@ def export_clip_retrieval(
     index_dir: IndexDir = None,
     dtype: Dtype = "float16",
 ) -> None:
-    """The folder that `clip-retrieval index` and `back` read: img_emb/*.npy, metadata/*.parquet."""
+    """The folder that `clip-retrieval index` and `back` read: img_emb/*.npy, metadata/*.parquet.
+
+    mmr export clip-retrieval embeddings --index photos.mmr
+    """
     _export("clip-retrieval", out, index_dir, dtype)
 
 
@@ -98,7 +113,10 @@ def export_npy(
     index_dir: IndexDir = None,
     dtype: Dtype = "float16",
 ) -> None:
-    """One .npy of rows (n, d), and what they are of in a .parquet beside it."""
+    """One .npy of rows (n, d), and what they are of in a .parquet beside it.
+
+    mmr export npy vectors.npy --index photos.mmr
+    """
     _export("npy", out, index_dir, dtype)
 
 
@@ -108,7 +126,10 @@ def export_parquet(
     out: Annotated[Path, typer.Argument(help="The .parquet to make.")],
     index_dir: IndexDir = None,
 ) -> None:
-    """One table: image_path, caption, the other fields, and `embedding`, a list of float32."""
+    """One table: image_path, caption, the other fields, and `embedding`, a list of float32.
+
+    mmr export parquet vectors.parquet --index photos.mmr
+    """
     _export("parquet", out, index_dir, "float32")
 
 

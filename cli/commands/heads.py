@@ -74,6 +74,8 @@ def evaluate(
     """Accuracy, macro-F1, each class, calibration; of numbers R2 and mean errors.
 
     A label that training never saw counts as wrong; rows without a label are left out.
+
+    mmr head eval heads/article "csv:products.csv?split=test" --confusion matrix.png
     """
     from eval import confusion as matrix
     from eval.classification import evaluate_head
