@@ -187,3 +187,16 @@ def test_vectors_of_ones_own_run_move_in_and_are_searched(trained, book, tmp_pat
     found = held(index)[2]
     assert found["encoder"] == held(tmp_path / "x.mmr")[2]["encoder"]
     assert found["imported"]["compared"] == 16
+
+
+@pytest.mark.parametrize("kind", ["parquet", "npy", "clip-retrieval"])
+def test_a_root_may_be_said_from_where_one_is(photos, toy, tmp_path, monkeypatch, kind):
+    Retriever.build(str(photos), tmp_path / "x", toy)[0].close()
+    out = tmp_path / {"parquet": "o.parquet", "npy": "o.npy", "clip-retrieval": "o"}[kind]
+    with Store.open(tmp_path / "x") as store:
+        exchange.export(kind, store, out)
+    monkeypatch.chdir(photos.parent)
+    records = tmp_path / "o.parquet" if kind == "npy" else None
+    collection = open_collection(kind, out, root=photos.name, records=records)
+    report = import_into(tmp_path / "y", collection, model="toy:model", root=photos.name)
+    assert (report.left_out, report.root) == ({}, str(photos))

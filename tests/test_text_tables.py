@@ -274,10 +274,10 @@ def hint(caught):
     return shlex.split(str(caught.value).rpartition("as in ")[2])[0]
 
 
-@pytest.mark.parametrize("sign", ["|", "^", "~", ":", "\x01"])
+@pytest.mark.parametrize("sign", ["|", "^", "~", ":", "\x01", " "])
 def test_what_is_typed_for_an_unknown_separator_reads_the_table(tmp_path, sign):
     file = tmp_path / "pairs.csv"
-    file.write_text(f"image{sign}caption\na.png{sign}a dog\n")
+    file.write_text(f'image{sign}caption\na.png{sign}"a dog"\n')
     with pytest.raises(BadRequest, match="say what stands between cells") as caught:
         list(open_items(str(file)))
     (item,) = open_items(hint(caught))

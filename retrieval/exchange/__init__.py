@@ -62,7 +62,8 @@ def open_collection(
     if path is None and kind not in USUAL_PLACES:
         raise BadRequest(f"{kind} has no usual place: say which file or folder is to be read")
     place = USUAL_PLACES[kind]() if path is None else Path(path)
-    return IMPORTERS[kind](place, *(None if given is None else Path(given) for given in (root, records)))
+    folder = None if root is None else Path(root).absolute()  # an index keeps its files by whole paths
+    return IMPORTERS[kind](place, folder, None if records is None else Path(records))
 
 
 def export(

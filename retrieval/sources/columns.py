@@ -88,7 +88,8 @@ def _separated(uri: Uri, names: Sequence[str]) -> tuple[str, list[str]] | None:
     """The sign that cuts the one name of a csv's header into several, and those; None where it is one."""
     if uri.scheme not in ("csv", "urls") or len(names) != 1:
         return None
-    sign = next((sign for sign in _SEPARATORS if sign in names[0]), None)
+    blank = " " if {"image", "caption"} <= {*names[0].split(" ")} else ""  # else it is part of a name
+    sign = next((sign for sign in _SEPARATORS + blank if sign in names[0]), None)
     return (sign, [name.strip(' "') for name in names[0].split(sign)]) if sign else None
 
 
