@@ -215,6 +215,14 @@ def test_a_record_that_is_none_is_refused(tmp_path, fields):
             store.records([0])
 
 
+def test_a_record_that_was_changed_is_not_shown(tmp_path):
+    with Store.create(tmp_path / "i", DIM) as store:
+        store.add(unit(1), [Record("a", "", {"caption": "a dog"})])
+        store._database.execute("""UPDATE items SET fields = '{"caption": "a hog"}'""")
+        with pytest.raises(Damaged, match="the record of row 0 was changed"):
+            store.records([0])
+
+
 def test_fields_that_could_not_be_read_again_do_not_come_in(tmp_path):
     deep = {}
     for _ in range(40):

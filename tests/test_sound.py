@@ -1,6 +1,7 @@
 """Vectors that are not what was written are never written again under a new checksum, and are made again on request."""
 
 import sqlite3
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from indexes import Damaged, Record, Store, manifest
 from retrieval import exchange
 from retrieval.datatypes import Item
+from retrieval.heads import labeling, propagation
 from retrieval.indexing import approximate, stored, update
 from rows import numbered as unit
 from terminal import fails, mmr
@@ -53,7 +55,7 @@ def test_many_are_counted(tmp_path):
         assert store.verify()[-1] == "segments/000001.f16: and those of 10 more items"
 
 
-@pytest.mark.parametrize("value", [np.inf, np.nan, 0.0])
+@pytest.mark.parametrize("value", [np.inf, np.nan, 0.5])
 def test_rows_that_a_former_version_wrote_again_are_told_by_their_length(tmp_path, monkeypatch, value):
     rows = unit(1, 2)
     rows[1, 0] = value
@@ -61,9 +63,15 @@ def test_rows_that_a_former_version_wrote_again_are_told_by_their_length(tmp_pat
     monkeypatch.setattr(Store, "_check", lambda self, vectors, dim=None: vectors)
     with Store.create(tmp_path / "i", DIM) as store:
         store.add(rows, [Record("a"), Record("b")])
-        assert store.damaged() == ([1] if value else store.damaged())
-        if value:
-            assert store.verify() == ["segments/000001.f16: the vector of b is not what was written"]
+        assert store.damaged() == [1]
+        assert store.verify() == ["segments/000001.f16: the vector of b is not what was written"]
+
+
+def test_labels_are_not_written_beside_damaged_vectors(store):
+    head = SimpleNamespace(require=lambda *given: None, dims={"image": DIM}, column="x")
+    for change in (lambda: labeling.label(store, head, ToyEncoder()), lambda: propagation.fill(store, "x")):
+        with pytest.raises(Damaged, match=NAMED):
+            change()
 
 
 REWRITES = {
