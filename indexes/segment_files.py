@@ -79,7 +79,7 @@ def mapped_rows(path: Path, number: int, count: int, dim: int) -> np.ndarray:
     size = file.stat().st_size if file.is_file() else -1
     if size != expected:
         what = "is missing" if size < 0 else f"has {size} bytes instead of {expected}"
-        raise Damaged(f"{file} {what}: restore it, or remove {path} and index again")
+        raise Damaged(f"{file} {what}: restore it and see what `mmr verify` says, or remove {path} and index again")
     return np.memmap(file, "<f2", "r", shape=(count, dim))
 
 

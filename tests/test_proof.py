@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from older import first
 
@@ -156,6 +156,7 @@ def test_whoever_writes_beside_a_changed_cell_is_told_in_our_words_or_does_not_h
 
 @settings(deadline=None, max_examples=50)
 @given(key=st.sampled_from(["dim", "generation", "next_row", "encoder", "root", "walked", "ann"]), value=JSON)
+@example(key="dim", value=1)
 def test_a_manifest_with_its_own_proof_is_still_read_as_what_it_should_be(changed, key, value):
     path = changed(None, b"")
     with closing(sqlite3.connect(path / "mmr.db")) as connection:
