@@ -47,9 +47,10 @@ class ImageTower(Tower):
 
 
 class TextTower(Tower):
-    """Tokens (b, l) to (b, dim). has_words: `word_vectors` is there."""
+    """Tokens (b, l) to (b, dim). has_words: `word_vectors` is there. vocabulary: tokens it knows; None: not said."""
 
     has_words: bool = False
+    vocabulary: int | None = None
 
     def word_vectors(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """tokens as for `forward`. Each word before it has seen the others, (b, l, width), and which are words."""

@@ -34,6 +34,7 @@ class UseTower(TextTower):
     body: nn.ModuleList
     has_words = True
     new_parts = ("project",)
+    vocabulary = _CHUNKS * _ROWS
 
     def __init__(
         self, dim: int, dropout: float = 0.0, activation: str = "gelu", projection: str = "linear",
