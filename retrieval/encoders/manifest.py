@@ -26,7 +26,11 @@ _ELSEWHERE = ("weights", "pretrained")  # names of other files, of which a saved
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunManifest:
-    """encoder.json. image, text, frames: specs (towers/tower.py); the last is None where clips are a mean."""
+    """encoder.json.
+
+    image, text, frames: specs (towers/tower.py); the last is None where clips are a mean. tokenizer: as
+    tokenizers/saved.py reads it; None for one that was learned from captions, or that open_clip has.
+    """
 
     format: Annotated[int, Meta(ge=1)]
     dim: Size
@@ -34,6 +38,7 @@ class RunManifest:
     image: dict[str, Any]
     text: dict[str, Any]
     frames: dict[str, Any] | None = None
+    tokenizer: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
