@@ -32,7 +32,7 @@ class UseTower(TextTower):
     """
 
     body: nn.ModuleList
-    has_words = True
+    has_words = has_features = True
     new_parts = ("project",)
     vocabulary = _CHUNKS * _ROWS
 
@@ -54,7 +54,11 @@ class UseTower(TextTower):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (b, l) integers, PAD at the end of a line. Returns (b, dim)."""
-        return self.project(self.dropout(self.features(tokens)))
+        return self.head(self.features(tokens))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features (b, 512) to (b, dim)."""
+        return self.project(self.dropout(features))
 
     def features(self, tokens: Tensor) -> Tensor:
         """tokens as for `forward`. USE's own vectors, (b, 512) of unit length."""
@@ -71,11 +75,12 @@ class UseTower(TextTower):
         there, dtype = F.pad(seen(tokens), (0, _REACH)), dtype_of(self.body)
         length = there.sum(1, keepdim=True)
         kept = torch.arange(there.shape[1], device=tokens.device) < length + _REACH
-        row = torch.arange(len(tokens), device=tokens.device)[:, None].expand_as(kept)[kept]
+        row = torch.arange(tokens.shape[0], device=tokens.device)[:, None].expand_as(kept)[kept]
         inside = there[kept][:, None]
         words = self.words(F.pad(tokens, (0, _REACH))[kept]) * inside
         grams = self.body[0](words.to(dtype), inside).float()
-        total = torch.zeros(len(tokens), grams.shape[1], device=tokens.device).index_add(0, row, grams)
+        total = torch.zeros(tokens.shape[0], grams.shape[1], device=tokens.device)
+        total = total.scatter_add(0, row[:, None].expand_as(grams), grams)  # index_add is exported wrongly
         return F.normalize(self.body[1](total, length.clamp(min=1)).to(dtype_of(self.project)), dim=-1)
 
 
