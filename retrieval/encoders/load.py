@@ -96,6 +96,7 @@ def _read_run(folder: Path, said: RunManifest) -> DualEncoder:
         manifest.require_fit(_made(said, tokenizer, "logit_bias" in shapes), shapes)
     encoder = _made(said, tokenizer, "logit_bias" in shapes)
     encoder.load_state_dict(load_file(folder / WEIGHTS))
+    encoder.languages = said.languages
     return encoder
 
 

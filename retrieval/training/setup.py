@@ -134,6 +134,8 @@ def loss_of(config: TrainConfig, ranks: Ranks = ALONE) -> Loss:
 def _choose_what_is_trained(model: DualEncoder, config: TrainConfig) -> None:
     place_dropout(model, config.patch_dropout)
     trainable.choose(model, config)
+    if not trainable.keeps_languages(model):
+        model.languages = ()
     trainable.train_mode(model)
 
 
