@@ -29,6 +29,7 @@ class TimmTower(ImageTower):
     """
 
     body: nn.Module
+    has_features = True
 
     def __init__(
         self, dim: int, name: str, size: int = 224, channels: int = 3, norm: str = "", dropout: float = 0.0,
@@ -59,8 +60,15 @@ class TimmTower(ImageTower):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels (b, c, s, s), normalized. Returns (b, dim)."""
-        features = self.body(fit(pixels, self.size).to(dtype_of(self.body)))
-        return self.project(self.dropout(features.to(dtype_of(self.project))))
+        return self.head(self.features(pixels))
+
+    def features(self, pixels: Tensor) -> Tensor:
+        """Pooled features (b, width) in the head's type. pixels: as for `forward`."""
+        return self.body(fit(pixels, self.size).to(dtype_of(self.body))).to(dtype_of(self.project))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features (b, width) to (b, dim)."""
+        return self.project(self.dropout(features))
 
 
 def fit(pixels: Tensor, size: int | None) -> Tensor:

@@ -10,10 +10,12 @@ Spec = dict[str, Any]  # what something is built from again: {"type": a name, ..
 class Tower(nn.Module):
     """One side of an encoder: a batch to (b, dim) in float32, not yet of unit length.
 
-    spec: what `towers.build` makes it from again.
+    spec: what `towers.build` makes it from again. has_features: `features` and `head` are there, and the tower is the
+    one after the other, so that heads can be trained on features that were kept.
     """
 
     spec: Spec
+    has_features: bool = False
 
     if TYPE_CHECKING:  # nn.Module finds a tower's modules itself, and its call takes anything
 
@@ -23,6 +25,14 @@ class Tower(nn.Module):
 
         def __call__(self, inputs: Tensor) -> Tensor:
             """As `forward`."""
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """What the body makes of a batch, float32 (b, width). inputs: as for `forward`."""
+        raise NotImplementedError(f"{type(self).__name__} has no features before its head")
+
+    def head(self, features: Tensor) -> Tensor:
+        """The rest of the way: `features` (b, width) to (b, dim)."""
+        raise NotImplementedError(f"{type(self).__name__} has no head behind its features")
 
     def skip_unread(self) -> None:
         """Leave out what no answer reads, for encoding alone. Most towers have nothing of the kind."""
