@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
     from retrieval.indexing.prefetch import Ahead
     from retrieval.indexing.update import IndexReport
+    from retrieval.search.sample import Sample, Wanted
     from retrieval.sources.uri import Uri
 
 
@@ -204,6 +205,30 @@ class Retriever:
             return answers.captions(store, self.encoder, known, query, wanted)
 
         return self._whole(ask)
+
+    def sample(
+        self, count: int = 100, wanted: "Wanted | None" = None, on_progress: OnProgress = no_progress
+    ) -> "Sample":
+        """Choose the pictures whose captions would teach the most about all the others.
+
+        Args:
+            count: How many; fewer come where there are no more.
+            wanted: Which may be chosen (search/sample.py). None is those that have no caption.
+            on_progress: Called with (done, total) pictures.
+
+        Returns:
+            The sample: `chosen`, the one that tells most first, and `skipped`, those whose files cannot be named.
+
+        Raises:
+            BadRequest: The pictures of the index are no files of this machine, or `count` is below 1.
+            BadFilter: The condition makes no sense.
+
+        Examples:
+            >>> paths = [one.path for one in retriever.sample(100).chosen]  # doctest: +SKIP
+        """
+        from retrieval.search.sample import sample  # those who only search do without
+
+        return self._whole(lambda store: sample(store, count, wanted, on_progress))
 
     def _known_captions(self, store: Store, condition: Condition | None) -> answers.Captions:
         with self._encoding:
