@@ -13,7 +13,7 @@ from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, te
 from retrieval.encoders.encoder import DualEncoder, EncoderSpec
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
-from retrieval.encoders.tokenizers import open_clip
+from retrieval.encoders.tokenizers import open_clip, packaged
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.towers.frames import build_frames
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
@@ -29,7 +29,7 @@ def new_encoder(
 
     Args:
         config: Its towers, sizes and tokenizer; a TrainConfig is one.
-        captions: What the tokenizer is learned from, unless the text tower is open_clip's.
+        captions: What the tokenizer is learned from, unless the text tower is pretrained.
         logit_scale: The learned multiplier of the cosines at the start.
         logit_bias: What is added to them at the start; None for an encoder that has no bias.
         views: How often a picture is looked at, where that is not `config.views`.
@@ -87,6 +87,8 @@ def small_encoder(
     image, text = {"type": "conv", **(image or {})}, {"type": "transformer", **(text or {})}
     if text["type"] == "open_clip":
         tokenizer: Tokenizer = open_clip.OpenClipTokenizer.of_model(text["name"])
+    elif text["type"] == "package":
+        tokenizer = packaged.tokenizer_of(text["name"])
     else:
         learned = tokenizer = CaptionTokenizer.learn(captions, vocabulary, context)
         text |= {"vocabulary": len(learned), "context": context}

@@ -10,6 +10,7 @@ from typing import Any
 from retrieval.encoders.preprocess import MODES, VIEWS
 from retrieval.errors import BadRequest
 from retrieval.settings import check, require, setting
+from retrieval.towers import packaged
 from retrieval.towers.frames import FRAME_POOLINGS
 from retrieval.towers.layers import ACTIVATIONS, POINTWISE, PROJECTIONS
 from retrieval.towers.pooling import POOLINGS
@@ -17,8 +18,8 @@ from retrieval.towers.pooling import POOLINGS
 SHORT_NAMES = {"resnet50": "timm:resnet50"}  # said so often that they have a name of their own
 _RECURRENT = ("lstm", "gru", "rnn")
 _IMAGE = ("conv", "resnet50", "timm:NAME", "vit", "mlp", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
-_TEXT = ("transformer", *_RECURRENT, "open_clip:NAME", "open_clip:NAME/WEIGHTS")
-_NAMED = ("timm", "open_clip")  # towers whose name goes on behind a colon
+_TEXT = ("transformer", *_RECURRENT, "package:NAME", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
+_NAMED = ("timm", "package", "open_clip")  # towers whose name goes on behind a colon
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,8 @@ def image_spec(config: EncoderConfig) -> dict[str, Any]:
         return spec | {"widths": (config.image_width or 512,) * (config.image_layers or 2)}
     if kind == "timm":
         return spec | {"name": name, "size": config.image_size, "pretrained": config.pretrained}
+    if kind == "package":
+        return spec | {"name": packaged.short_name(name, packaged.IMAGES), "pretrained": "yes"}
     return spec | {"size": config.image_size} | _open_clip(name)
 
 
@@ -99,6 +102,8 @@ def text_spec(config: EncoderConfig) -> dict[str, Any]:
     spec = {"type": kind, "dropout": config.dropout, **_shared(config.text_activation, config.projection)}
     if kind == "open_clip":
         return spec | _open_clip(name)
+    if kind == "package":
+        return spec | {"name": packaged.short_name(name, packaged.TEXTS), "pretrained": "yes"}
     spec |= {"width": config.text_width, "context": config.context}
     if kind in _RECURRENT:
         layers = {"layers": config.text_layers} if config.text_layers else {}
@@ -130,6 +135,11 @@ def _check_towers(config: EncoderConfig) -> None:
     image, text = split(config.image_tower)[0], split(config.text_tower)[0]
     _check_name("image_tower", config.image_tower, _IMAGE)
     _check_name("text_tower", config.text_tower, _TEXT)
+    for kind, tower, known in (
+        (image, config.image_tower, packaged.IMAGES), (text, config.text_tower, packaged.TEXTS),
+    ):  # fmt: skip
+        if kind == "package":
+            packaged.short_name(split(tower)[1], known)
     patches = (0, 2, 4) if image == "conv" else (0, 4, 8, 16)
     require(config.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
     linear = config.projection == "linear"
@@ -142,10 +152,12 @@ def _check_towers(config: EncoderConfig) -> None:
     if image in _NAMED and linear and config.image_activation != "auto":
         raise BadRequest(f"image_activation is not asked of {config.image_tower}, {own}")
     plain_relu = text == "rnn" and config.text_activation == "relu"
-    if text in (*_RECURRENT, "open_clip") and linear and config.text_activation != "auto" and not plain_relu:
+    if text in (*_RECURRENT, "package", "open_clip") and linear and config.text_activation != "auto" and not plain_relu:
         raise BadRequest(f"text_activation is not asked of {config.text_tower}, {own}")
     if text == "open_clip" and config.pooling != "mean":
         raise BadRequest("pooling is open_clip's own: leave it out")
+    if text == "package" and config.pooling != "mean":
+        raise BadRequest(f"pooling is {config.text_tower}'s own: leave it out")
     if image != "timm" and config.pretrained != "no":
         raise BadRequest("pretrained is for timm's models: use image_tower=resnet50, or open_clip:NAME/WEIGHTS")
 

@@ -1,7 +1,7 @@
 """DualEncoder: two towers, their preprocess and their tokenizer in one object; how it is asked, saved and told apart.
 
-A run folder holds config.json, encoder.safetensors, tokenizer.json and, written last, encoder.json: without it the
-folder is no encoder. load.py reads it, build.py makes new ones.
+A run folder holds config.json, encoder.safetensors, its tokenizer (tokenizer.json or tokenizer.db) and, written last,
+encoder.json: without it the folder is no encoder. load.py reads it, build.py makes new ones.
 """
 
 import hashlib
@@ -21,15 +21,15 @@ from retrieval import engine
 from retrieval.datatypes import Features, Picture
 from retrieval.encoders.manifest import RUN as MANIFEST
 from retrieval.encoders.preprocess import Preprocess
-from retrieval.encoders.protocol import Tokenizer
-from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.protocol import KeptTokenizer, Tokenizer
+from retrieval.encoders.tokenizers import saved
 from retrieval.encoders.views import encode_views
 from retrieval.sources.captions import whole
 from retrieval.towers import frames
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
 WEIGHTS = "encoder.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 where the tokenizer is learned from captions, or open_clip's: older versions read that
 Input = TypeVar("Input")
 
 
@@ -286,9 +286,10 @@ class DualEncoder(nn.Module):
             for name, tensor in sorted(self.state_dict().items()):
                 if not name.startswith(("log_logit_scale", "logit_bias")):  # they decide no vector
                     digest.update(f"{name}{tuple(tensor.shape)}".encode())
-                    digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
-            if isinstance(self.tokenize, CaptionTokenizer):
-                digest.update(self.tokenize.to_json().encode())
+                    numbers = tensor.detach() if tensor.dtype == torch.uint8 else tensor.detach().float()
+                    digest.update(np.ascontiguousarray(numbers.cpu().numpy()).data)
+            if isinstance(self.tokenize, KeptTokenizer):
+                digest.update(self.tokenize.content())
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
 
@@ -299,7 +300,7 @@ class DualEncoder(nn.Module):
     def _manifest(self) -> dict[str, Any]:
         clips = {"frames": self.frame_pool.spec} if self.frame_pool else {}
         return {
-            "format": FORMAT_VERSION,
+            "format": FORMAT_VERSION if _is_told(self.tokenize) else 1,
             "dim": self.dim,
             "preprocess": self.preprocess.to_json(),
             **self.spec,
@@ -321,8 +322,14 @@ class DualEncoder(nn.Module):
         (folder / MANIFEST).unlink(missing_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         durable.write_bytes(folder / WEIGHTS, save(tensors))
-        if isinstance(self.tokenize, CaptionTokenizer):
-            self.tokenize.save(folder)
         known = {"languages": self.languages} if self.languages else {}
         manifest = self._manifest() | {"fingerprint": self.fingerprint} | known
+        if isinstance(self.tokenize, KeptTokenizer):
+            facts = saved.save(self.tokenize, folder)
+            manifest |= {"tokenizer": facts} if _is_told(self.tokenize) else {}
         durable.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
+
+
+def _is_told(tokenize: Tokenizer) -> bool:
+    """Does encoder.json say what the tokenizer is? One that was learned from captions is known by the text tower."""
+    return isinstance(tokenize, KeptTokenizer) and tokenize.kind != "caption"

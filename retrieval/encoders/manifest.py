@@ -31,7 +31,8 @@ class RunManifest:
     """encoder.json.
 
     image, text, frames: specs (towers/tower.py); the last is None where clips are a mean. languages: that are surely
-    all it reads; () where that is not known.
+    all it reads; () where that is not known. tokenizer: as tokenizers/saved.py reads it; None for one that was learned
+    from captions, or that open_clip has.
     """
 
     format: Annotated[int, Meta(ge=1)]
@@ -40,6 +41,7 @@ class RunManifest:
     image: dict[str, Any]
     text: dict[str, Any]
     frames: dict[str, Any] | None = None
+    tokenizer: dict[str, Any] | None = None
     languages: Languages = ()
 
 

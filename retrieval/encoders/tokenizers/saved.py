@@ -20,13 +20,17 @@ _LARGEST = 1 << 24  # of a token's number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """Facts of any kind, with types. context: tokens of a text. The last three are a hub tokenizer's alone."""
+    """Facts of any kind, with types.
+
+    context: tokens of a text. clean, pad, zeroed: a hub tokenizer's alone. sha256: of a unigram tokenizer's file.
+    """
 
     kind: str
     context: Annotated[int, Meta(ge=1, le=1 << 16)] = 64
     clean: Literal["lower", "whitespace", "canonicalize"] = "lower"
     pad: Annotated[int, Meta(ge=0, le=_LARGEST)] = 0
     zeroed: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
+    sha256: Annotated[str, Meta(max_length=64)] = ""
 
 
 def can_save(tokenize: Tokenizer) -> bool:
@@ -67,4 +71,13 @@ def _hub(folder: Path, facts: _Facts) -> Tokenizer:
     return HubTokenizer(text, CLEANERS[facts.clean], facts.context, facts.pad, facts.zeroed)
 
 
-LOADERS: dict[str, Callable[[Path, _Facts], Tokenizer]] = {"caption": _caption, "clip": _clip, "hub": _hub}
+def _unigram(folder: Path, facts: _Facts) -> Tokenizer:
+    """One of sentencepiece, as USE has it."""
+    from retrieval.encoders.tokenizers.unigram import FILE, UnigramTokenizer
+
+    return UnigramTokenizer.open(folder / FILE, facts.sha256)
+
+
+LOADERS: dict[str, Callable[[Path, _Facts], Tokenizer]] = {
+    "caption": _caption, "clip": _clip, "hub": _hub, "unigram": _unigram,
+}  # fmt: skip
