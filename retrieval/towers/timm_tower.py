@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from retrieval import errors, hub
 from retrieval.errors import BadRequest, MissingModel, RetrievalError
 from retrieval.towers import norms
-from retrieval.towers.layers import RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.layers import RowDropout, dtype_of, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
 
 Weights = dict[str, Tensor]
@@ -51,7 +52,7 @@ class TimmTower(ImageTower):
             ),
         }  # fmt: skip
         self.dropout = RowDropout(dropout)
-        self.project = last_layer(_features(self.body, size, channels), dim, projection, activation)
+        self.project = last_layer(_features(self.body, size, channels), dim, projection, activation, rooted=True)
 
     def train(self, mode: bool = True) -> Self:
         """As of any module, but for pretrained batch statistics, which stay."""

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrieval import packages
-from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.layers import PAD, RowDropout, dtype_of, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import TextTower
 
 FEATURES = 512
