@@ -57,21 +57,24 @@ def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
     import torch
 
     from retrieval.encoders.views import encode_views
+    from retrieval.towers import timm_tower
 
     if encoder.frame_pool:
         frames = torch.nn.functional.normalize(torch.randn(2, 3, encoder.dim), dim=-1)
         _write(_copy(encoder.frame_pool), frames, folder / FRAMES, "frames", {0: "clips", 1: "frames"})
 
+    size = encoder.preprocess.size
+    pixels = torch.zeros(2, size, size, encoder.preprocess.channels, dtype=torch.uint8)
+
     class Image(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.tower = _copy(encoder.image_tower)
+            looks = encoder.preprocess.normalize(pixels)
+            self.tower = timm_tower.with_fixed_padding(_copy(encoder.image_tower), looks)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return encode_views(self.tower, encoder.preprocess.normalize(pixels), encoder.preprocess.views)
 
-    size = encoder.preprocess.size
-    pixels = torch.zeros(2, size, size, encoder.preprocess.channels, dtype=torch.uint8)
     _write(Image(), pixels, folder / IMAGE, "pixels", {0: "pictures"})
 
 

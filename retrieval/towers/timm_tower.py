@@ -80,6 +80,42 @@ def fit(pixels: Tensor, size: int | None) -> Tensor:
 
 
 @torch.no_grad()
+def with_fixed_padding(tower: nn.Module, pixels: Tensor) -> nn.Module:
+    """The tower, changed, for pictures of that size alone: TensorFlow's padding is found now, not with each of them.
+
+    ONNX Runtime then makes one step of a padding and its convolution. pixels (b, c, s, s): what the tower takes.
+    """
+    convolutions = [module for module in tower.modules() if type(module).__module__ == "timm.layers.conv2d_same"]
+    sizes: dict[nn.Module, torch.Size] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda module, given: sizes.update({module: given[0].shape[-2:]}))
+        for module in convolutions
+    ]
+    if hooks:
+        tower(pixels)
+    for hook in hooks:
+        hook.remove()
+    for module in list(tower.modules()):
+        for name, child in module.named_children():
+            if child in sizes and isinstance(child, nn.Conv2d):
+                setattr(module, name, _padded(child, sizes[child]))
+    return tower
+
+
+def _padded(convolution: nn.Conv2d, size: torch.Size) -> nn.Sequential:
+    """A convolution of TensorFlow's padding behind the padding that pictures of that size need."""
+    from timm.layers.padding import pad_same_arg
+
+    kernel, stride, dilation = convolution.kernel_size, convolution.stride, convolution.dilation
+    plain = nn.Conv2d(
+        convolution.in_channels, convolution.out_channels, kernel, stride, 0, dilation, convolution.groups,
+        convolution.bias is not None,
+    )  # fmt: skip
+    plain.load_state_dict(convolution.state_dict())
+    return nn.Sequential(nn.ZeroPad2d(tuple(pad_same_arg(list(size), kernel, stride, dilation))), plain).eval()
+
+
+@torch.no_grad()
 def _features(body: nn.Module, size: int, channels: int) -> int:
     """How many numbers a model gives: timm's own count of them leaves out what some models put behind it."""
     was_training = body.training
