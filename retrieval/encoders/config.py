@@ -21,6 +21,7 @@ _RECURRENT = ("lstm", "gru", "rnn")
 _IMAGE = ("conv", "resnet50", "timm:NAME", "package:NAME", "vit", "mlp", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
 _TEXT = ("transformer", *_RECURRENT, "package:NAME", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
 _NAMED = ("timm", "package", "open_clip")  # towers whose name goes on behind a colon
+WITH_NEW_HEADS = ("package", "sentence")  # towers whose last layer is trained also where they are frozen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,9 @@ Spec = dict[str, Any]  # what something is built from again: {"type": a name, ..
 class Tower(nn.Module):
     """One side of an encoder: a batch to (b, dim) in float32, not yet of unit length.
 
-    spec: what `towers.build` makes it from again. new_parts: names of what is random where
-    the rest is pretrained: it is trained also where the tower is frozen. has_features: `features` and `head` are there,
-    and the tower is the one after the other, so that heads can be trained on features that were kept.
+    spec: what `towers.build` makes it from again. new_parts: names of what is random where the rest is pretrained: it
+    is trained also where the tower is frozen. has_features: `features` and `head` are there, and the tower is the one
+    after the other, so that heads can be trained on features that were kept.
     """
 
     spec: Spec
