@@ -98,21 +98,25 @@ def with_fixed_padding(tower: nn.Module, pixels: Tensor) -> nn.Module:
     for module in list(tower.modules()):
         for name, child in module.named_children():
             if child in sizes and isinstance(child, nn.Conv2d):
-                setattr(module, name, _padded(child, sizes[child]))
+                setattr(module, name, _Padded(child, sizes[child]))
     return tower
 
 
-def _padded(convolution: nn.Conv2d, size: torch.Size) -> nn.Sequential:
-    """A convolution of TensorFlow's padding behind the padding that pictures of that size need."""
-    from timm.layers.padding import pad_same_arg
+class _Padded(nn.Module):
+    """A convolution of TensorFlow's padding, with the padding that pictures of one size need."""
 
-    kernel, stride, dilation = convolution.kernel_size, convolution.stride, convolution.dilation
-    plain = nn.Conv2d(
-        convolution.in_channels, convolution.out_channels, kernel, stride, 0, dilation, convolution.groups,
-        convolution.bias is not None,
-    )  # fmt: skip
-    plain.load_state_dict(convolution.state_dict())
-    return nn.Sequential(nn.ZeroPad2d(tuple(pad_same_arg(list(size), kernel, stride, dilation))), plain).eval()
+    def __init__(self, convolution: nn.Conv2d, size: torch.Size) -> None:
+        super().__init__()
+        from timm.layers.padding import pad_same_arg
+
+        of = convolution
+        self.convolution = convolution
+        self.padding = pad_same_arg(list(size), list(of.kernel_size), list(of.stride), list(of.dilation))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, c, h, w)"""
+        of = self.convolution
+        return F.conv2d(F.pad(x, self.padding), of.weight, of.bias, of.stride, 0, of.dilation, of.groups)
 
 
 @torch.no_grad()
