@@ -3,6 +3,7 @@
     query/FINGERPRINT/       an encoder exported for queries (encoders/query_encoder.py)
     background/STATE.npy     what the bank of prompts gets from an index (search/confidence.py)
     heads/KEY.safetensors    vectors of labelled rows (heads/inputs.py)
+    features/KEY.safetensors what frozen towers make of pairs (training/features.py)
     matplotlib/              its list of this machine's fonts
 
 All of it may be removed at any time: it is made again when it is next needed.
@@ -22,7 +23,7 @@ from indexes import typed
 from indexes.typed import Malformed
 from retrieval.errors import BadRequest
 
-QUERY, BACKGROUND, HEADS = "query", "background", "heads"  # its parts
+QUERY, BACKGROUND, HEADS, FEATURES = "query", "background", "heads", "features"  # its parts
 MANIFEST = "manifest.json"  # of an exported encoder, written last
 PARTIAL = ".partial-"  # how the names of folders in the making start
 DAY = 86_400.0  # seconds

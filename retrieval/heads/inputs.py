@@ -4,21 +4,17 @@ Vectors come from one encoder and are kept in the user's cache under its fingerp
 (`$MMR_CACHE/heads/`), so that the second head of a source is fitted in seconds. What is there may be deleted.
 """
 
-import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from safetensors.numpy import load_file, save
 
-from indexes import durable
 from retrieval import cache
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
-from retrieval.encoders import encoding
+from retrieval.encoders import encoding, kept
 from retrieval.encoders.protocol import Encoder, EncodesParts, Sees
 from retrieval.errors import BadRequest
 
@@ -121,10 +117,10 @@ def in_parts(encoder: Encoder) -> EncodesParts:
 def _pictures(
     items: Sequence[Item], encoder: Encoder, name: str, on_progress: OnProgress
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
-    key = _key(items, encoder, name)
-    kept = _load(key) if key else None
-    if kept is not None:
-        return kept["vectors"], kept["seen"], []
+    key = kept.key_of(items, f"{name} {encoder.fingerprint}")
+    before = kept.read(cache.HEADS, key) if key else None
+    if before is not None:
+        return before["vectors"], before["seen"], []
     vectors: np.ndarray | None = None
     seen, skipped = np.zeros(len(items), bool), list[tuple[str, str]]()
     place = {item.id: row for row, item in enumerate(items)}
@@ -142,7 +138,7 @@ def _pictures(
     if vectors.ndim == 3:
         seen = np.repeat(seen[:, None], vectors.shape[1], 1)
     if key and not skipped:
-        _keep(key, {"vectors": vectors, "seen": seen})
+        kept.write(cache.HEADS, key, {"vectors": vectors, "seen": seen})
     return vectors, seen, skipped
 
 
@@ -191,40 +187,3 @@ def with_vectors(inputs: Inputs, name: str, vectors: np.ndarray) -> Inputs:
     """The inputs with the vectors of one modality more; where a row is zeros it is missing."""
     present = np.abs(vectors).max(1) > 0
     return Inputs({**inputs.vectors, name: vectors}, {**inputs.present, name: present}, inputs.skipped)
-
-
-# ---------------------------------------------------------------- the cache
-
-
-def _key(items: Sequence[Item], encoder: Encoder, name: str) -> str | None:
-    """Changes when a picture or the encoder does; None where a source does not say when a picture changes."""
-    if not items or not all(item.stamp for item in items):
-        return None
-    digest = hashlib.sha256(f"{name} {encoder.fingerprint}".encode())
-    for item in items:
-        where = item.content.absolute() if isinstance(item.content, Path) else item.id
-        digest.update(f"{where}\0{item.stamp}\n".encode("utf-8", "backslashreplace"))
-    return digest.hexdigest()[:32]
-
-
-def _file(key: str) -> Path:
-    return cache.folder(cache.HEADS) / f"{key}.safetensors"
-
-
-def _load(key: str) -> dict[str, np.ndarray] | None:
-    try:
-        return load_file(_file(key))
-    except FileNotFoundError:
-        return None
-    # Cut short, or written by somebody else: it is only a cache.
-    except Exception as error:
-        logging.getLogger(__name__).info("cached vectors %s are unreadable: %s", key, error)
-        return None
-
-
-def _keep(key: str, arrays: dict[str, np.ndarray]) -> None:
-    try:
-        durable.make_folder(_file(key).parent)
-        durable.write_bytes(_file(key), save(arrays))
-    except OSError as error:  # a full or read-only disk: it is encoded again the next time
-        logging.getLogger(__name__).info("vectors are not cached: %s", error)

@@ -1,0 +1,82 @@
+"""What an encoder made of a source, kept in the user's cache: encoded once, believed only where it is whole.
+
+A file is named after all that decides its content, and says the SHA-256 of what it holds. One that is cut short, or of
+another hand, is as good as none.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load, save
+
+from indexes import durable
+from retrieval import cache
+from retrieval.datatypes import Item
+
+_DIGEST = "sha256"
+_SIZE = 8  # bytes at a file's start that say how long its header is
+
+
+def key_of(items: Sequence[Item], made_by: str) -> str | None:
+    """A name for what is made of items: another one when a picture changes or who made it does.
+
+    made_by: tells the maker and what it makes from every other. None where a source does not say when a picture
+    changes.
+    """
+    if not items or not all(item.stamp for item in items):
+        return None
+    digest = hashlib.sha256(made_by.encode())
+    for item in items:
+        where = item.content.absolute() if isinstance(item.content, Path) else item.id
+        digest.update(f"{where}\0{item.stamp}\n".encode("utf-8", "backslashreplace"))
+    return digest.hexdigest()[:32]
+
+
+def read(part: str, key: str) -> dict[str, np.ndarray] | None:
+    """The arrays of that key in a part of the cache; None where there are none, or not as they were written."""
+    file = _file(part, key)
+    try:
+        content = file.read_bytes()
+        arrays, said = load(content), _metadata(content).get(_DIGEST)
+        if said == _digest(arrays):
+            return arrays
+        reason = "they are not as they were written"
+    except FileNotFoundError:
+        return None
+    # Cut short, or written by somebody else: it is only a cache.
+    except Exception as error:
+        reason = str(error)
+    logging.getLogger(__name__).info("cached vectors %s cannot be used: %s", file, reason)
+    return None
+
+
+def write(part: str, key: str, arrays: dict[str, np.ndarray]) -> None:
+    """Keep arrays under that key. A disk that is full or read-only is no matter: they are made again the next time."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    try:
+        durable.make_folder(_file(part, key).parent)
+        durable.write_bytes(_file(part, key), save(arrays, {_DIGEST: _digest(arrays)}))
+    except OSError as error:
+        logging.getLogger(__name__).info("vectors are not cached: %s", error)
+
+
+def _file(part: str, key: str) -> Path:
+    return cache.folder(part) / f"{key}.safetensors"
+
+
+def _metadata(content: bytes) -> dict[str, str]:
+    """The texts in a safetensors header, which `load` has checked."""
+    length = int.from_bytes(content[:_SIZE], "little")
+    return json.loads(content[_SIZE : _SIZE + length]).get("__metadata__") or {}
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name}{array.dtype}{array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
