@@ -13,8 +13,8 @@ from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, te
 from retrieval.encoders.encoder import DualEncoder, EncoderSpec
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
-from retrieval.encoders.tokenizers import open_clip
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.tokenizers.of_tower import require_fit, tokenizer_for
 from retrieval.towers.frames import build_frames
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
@@ -29,7 +29,7 @@ def new_encoder(
 
     Args:
         config: Its towers, sizes and tokenizer; a TrainConfig is one.
-        captions: What the tokenizer is learned from, unless the text tower is open_clip's.
+        captions: What the tokenizer is learned from, unless the text tower is a pretrained one.
         logit_scale: The learned multiplier of the cosines at the start.
         logit_bias: What is added to them at the start; None for an encoder that has no bias.
         views: How often a picture is looked at, where that is not `config.views`.
@@ -85,9 +85,8 @@ def small_encoder(
         (1, 64)
     """
     image, text = {"type": "conv", **(image or {})}, {"type": "transformer", **(text or {})}
-    if text["type"] == "open_clip":
-        tokenizer: Tokenizer = open_clip.OpenClipTokenizer.of_model(text["name"])
-    else:
+    tokenizer = tokenizer_for(text)
+    if tokenizer is None:
         learned = tokenizer = CaptionTokenizer.learn(captions, vocabulary, context)
         text |= {"vocabulary": len(learned), "context": context}
     sides: EncoderSpec = {"image": image, "text": text}
@@ -123,6 +122,7 @@ def _built(spec: EncoderSpec, dim: int) -> _Parts:
 
 
 def _assembled(parts: _Parts, dim: int, preprocess: Preprocess, tokenizer: Tokenizer) -> DualEncoder:
+    require_fit(parts.text, tokenizer)
     sides: EncoderSpec = {"image": parts.image.spec, "text": parts.text.spec}
     return DualEncoder(parts.image, parts.text, preprocess, tokenizer, dim, sides, frame_pool=parts.frames)
 

@@ -1,7 +1,7 @@
 """DualEncoder: two towers, their preprocess and their tokenizer in one object; how it is asked, saved and told apart.
 
-A run folder holds config.json, encoder.safetensors, tokenizer.json and, written last, encoder.json: without it the
-folder is no encoder. load.py reads it, build.py makes new ones.
+A run folder holds config.json, encoder.safetensors, what its tokenizer writes (tokenizer.json) and, written last,
+encoder.json: without it the folder is no encoder. load.py reads it, build.py makes new ones.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from retrieval.datatypes import Features, Picture
 from retrieval.encoders.manifest import RUN as MANIFEST
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
+from retrieval.encoders.tokenizers import saved
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.encoders.views import encode_views
 from retrieval.sources.captions import whole
@@ -285,8 +286,7 @@ class DualEncoder(nn.Module):
                 if not name.startswith(("log_logit_scale", "logit_bias")):  # they decide no vector
                     digest.update(f"{name}{tuple(tensor.shape)}".encode())
                     digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
-            if isinstance(self.tokenize, CaptionTokenizer):
-                digest.update(self.tokenize.to_json().encode())
+            digest.update(saved.content(self.tokenize).encode())
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
 
@@ -319,7 +319,9 @@ class DualEncoder(nn.Module):
         (folder / MANIFEST).unlink(missing_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         durable.write_bytes(folder / WEIGHTS, save(tensors))
-        if isinstance(self.tokenize, CaptionTokenizer):
-            self.tokenize.save(folder)
         manifest = self._manifest() | {"fingerprint": self.fingerprint}
+        if isinstance(self.tokenize, CaptionTokenizer):  # older versions read it too
+            self.tokenize.save(folder)
+        elif saved.content(self.tokenize):
+            manifest["tokenizer"] = saved.save(self.tokenize, folder)
         durable.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=2).encode())

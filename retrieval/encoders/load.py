@@ -23,9 +23,10 @@ from retrieval.encoders.manifest import RunManifest
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.presets import PRESETS, require, unknown
 from retrieval.encoders.protocol import Tokenizer
-from retrieval.encoders.tokenizers import open_clip
+from retrieval.encoders.tokenizers import open_clip, saved
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.errors import BadRequest, MissingModel
+from retrieval.specs import check_spec
 from retrieval.towers import frames, open_clip_towers
 from retrieval.towers.tower import Spec
 
@@ -90,8 +91,8 @@ def load_run(folder: Path | str) -> DualEncoder:
 def _read_run(folder: Path, said: RunManifest) -> DualEncoder:
     shapes = manifest.shapes_in(folder / WEIGHTS)
     for spec in (said.image, said.text, said.frames or {}):
-        manifest.check_spec(spec, len(shapes))
-    tokenizer = _tokenizer_of(folder, said.text)
+        check_spec(spec, len(shapes))
+    tokenizer = _tokenizer_of(folder, said)
     with torch.device("meta"):  # its shapes, and no memory
         manifest.require_fit(_made(said, tokenizer, "logit_bias" in shapes), shapes)
     encoder = _made(said, tokenizer, "logit_bias" in shapes)
@@ -116,9 +117,12 @@ def _made(said: RunManifest, tokenizer: Tokenizer, bias: bool) -> DualEncoder:
     return encoder
 
 
-def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
+def _tokenizer_of(folder: Path, said: RunManifest) -> Tokenizer:
+    if said.tokenizer is not None:
+        return saved.load(folder, said.tokenizer)
+    text = said.text
     if text["type"] == "ensemble":  # of parts that read words alike
-        return _tokenizer_of(folder, text["parts"][0])
+        text = text["parts"][0]
     if text["type"] == "open_clip":
         return open_clip.OpenClipTokenizer.of_model(text["name"])
     return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text("utf-8"), text["context"])

@@ -11,11 +11,12 @@ class Tower(nn.Module):
     """One side of an encoder: a batch to (b, dim) in float32, not yet of unit length.
 
     spec: what `towers.build` makes it from again. has_features: `features` and `head` are there, and the tower is the
-    one after the other, so that heads can be trained on features that were kept.
+    one after the other, so that heads can be trained on features that were kept; width: numbers in them.
     """
 
     spec: Spec
     has_features: bool = False
+    width: int = 0
 
     if TYPE_CHECKING:  # nn.Module finds a tower's modules itself, and its call takes anything
 

@@ -228,7 +228,9 @@ def speaks_of_sides(texts: Sequence[str]) -> bool:
 
 
 def _token_rows(tokenize: Callable, texts: Sequence[str]) -> list[list[int]]:
-    return tokenize.rows(texts) if isinstance(tokenize, CaptionTokenizer) else tokenize(texts).tolist()
+    """Without padding where the tokenizer can say so: the same text is then the same row, whatever stands beside it."""
+    rows = getattr(tokenize, "rows", None)
+    return rows(texts) if rows else tokenize(texts).tolist()
 
 
 def _draw(captions: int, count: int, rng: np.random.Generator) -> list[int]:

@@ -64,6 +64,10 @@ class CaptionTokenizer:
         whole.no_truncation()
         return whole.to_str()
 
+    def content(self) -> str:
+        """All that decides its tokens, but for where they are cut."""
+        return self.to_json()
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write tokenizer.json; the facts that saved.load wants beside it."""
         durable.write_bytes(folder / "tokenizer.json", self.to_json().encode())

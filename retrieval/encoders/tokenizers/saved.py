@@ -5,7 +5,7 @@ LOADERS. What a kind needs is imported when one is loaded: a query pays for its 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,18 +20,32 @@ _LARGEST = 1 << 24  # of a token's number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """Facts of any kind, with types. context: tokens of a text. The last three are a hub tokenizer's alone."""
+    """Facts of any kind, with types. context: tokens of a text; parts: facts of a joined one's.
+
+    clean, pad and zeroed are a hub tokenizer's alone; prefix, special, skipped and characters a sentence encoder's.
+    """
 
     kind: str
     context: Annotated[int, Meta(ge=1, le=1 << 16)] = 64
     clean: Literal["lower", "whitespace", "canonicalize"] = "lower"
     pad: Annotated[int, Meta(ge=0, le=_LARGEST)] = 0
     zeroed: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
+    prefix: Annotated[str, Meta(max_length=1000)] = ""
+    special: bool = True
+    skipped: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
+    characters: Annotated[int, Meta(ge=1)] | None = None
+    parts: Annotated[list[dict[str, Any]], Meta(max_length=8)] = field(default_factory=list)
 
 
 def can_save(tokenize: Tokenizer) -> bool:
     """True where `save` can write this tokenizer so that `load` gives the same tokens."""
     return isinstance(tokenize, SavedTokenizer) and tokenize.kind is not None
+
+
+def content(tokenize: Tokenizer) -> str:
+    """All that decides a tokenizer's tokens, where a run's folder keeps it; "" for those that open_clip has by name."""
+    found = getattr(tokenize, "content", None)
+    return found() if found and can_save(tokenize) else ""
 
 
 def save(tokenize: Tokenizer, folder: Path) -> Facts:
@@ -67,4 +81,23 @@ def _hub(folder: Path, facts: _Facts) -> Tokenizer:
     return HubTokenizer(text, CLEANERS[facts.clean], facts.context, facts.pad, facts.zeroed)
 
 
-LOADERS: dict[str, Callable[[Path, _Facts], Tokenizer]] = {"caption": _caption, "clip": _clip, "hub": _hub}
+def _sentence(folder: Path, facts: _Facts) -> Tokenizer:
+    """One of a sentence encoder."""
+    from retrieval.encoders.tokenizers.sentence import SentenceTokenizer
+
+    text = (folder / "tokenizer.json").read_text("utf-8")
+    return SentenceTokenizer(text, facts.context, facts.prefix, facts.special, facts.skipped, facts.characters)
+
+
+def _joined(folder: Path, facts: _Facts) -> Tokenizer:
+    """Several, each in a folder of its own."""
+    from retrieval.encoders.tokenizers.joined import JoinedTokenizer
+
+    if not facts.parts:
+        raise Malformed("a joined tokenizer of no parts")
+    return JoinedTokenizer([load(folder / str(place), part) for place, part in enumerate(facts.parts)])
+
+
+LOADERS: dict[str, Callable[[Path, _Facts], Tokenizer]] = {
+    "caption": _caption, "clip": _clip, "hub": _hub, "sentence": _sentence, "joined": _joined,
+}  # fmt: skip
