@@ -13,7 +13,8 @@ from retrieval.encoders.build import small_encoder
 from retrieval.encoders.load import load_encoder
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.presets import PRESETS
-from retrieval.encoders.tokenizers.captions import PAD, CaptionTokenizer
+from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.tokenizers.rows import PAD
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.towers import text as text_towers
 from retrieval.towers.layers import RowDropout

@@ -313,7 +313,7 @@ def test_a_tokenizer_that_knows_more_than_its_tower_is_refused(broken):
     tokenizer = word_tokenizer()
     tokenizer.add_tokens(["more"])
     tokenizer.save(str(broken / "tokenizer.json"))
-    with pytest.raises(MissingModel, match="the tokenizer has 15 tokens and its text tower knows 14"):
+    with pytest.raises(MissingModel, match="its tokenizer has 15 tokens, its text tower 14"):
         encoder_of(f"sentence:{broken}")
 
 
@@ -324,7 +324,7 @@ def test_a_tokenizer_that_knows_more_than_its_tower_is_refused(broken):
         ({"embeddings": torch.zeros(14)}, "no table of words"),
         ({"embeddings": torch.zeros(5, 6), "mapping": torch.tensor([0, 5])}, "point outside its table of 5 rows"),
         ({"embeddings": torch.zeros(5, 6), "weights": torch.ones(4)}, "it has 5 words and 4 weights"),
-        ({"embeddings": torch.zeros(5, 6)}, "has 14 tokens and its text tower knows 5"),
+        ({"embeddings": torch.zeros(5, 6)}, "its tokenizer has 14 tokens, its text tower 5: they are not of one"),
     ],
 )
 def test_a_table_that_does_not_fit_is_one_line(tensors, message, tmp_path):

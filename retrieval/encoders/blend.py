@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from retrieval.encoders.encoder import DualEncoder
-from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.protocol import KeptTokenizer
 from retrieval.errors import BadRequest
 
 
@@ -54,8 +54,8 @@ def _require_alike(before: DualEncoder, after: DualEncoder) -> None:
         )
 
 
-def _words(encoder: DualEncoder) -> str:
-    return encoder.tokenize.to_json() if isinstance(encoder.tokenize, CaptionTokenizer) else ""
+def _words(encoder: DualEncoder) -> bytes:
+    return encoder.tokenize.content() if isinstance(encoder.tokenize, KeptTokenizer) else b""
 
 
 def require_new(out: Path | str) -> Path:

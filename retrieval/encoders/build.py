@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from indexes.typed import Malformed
 from retrieval import towers
 from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, text_spec
 from retrieval.encoders.encoder import DualEncoder, EncoderSpec
@@ -15,6 +16,7 @@ from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.encoders.tokenizers.of_tower import require_fit, tokenizer_for
+from retrieval.errors import MissingModel
 from retrieval.towers.frames import build_frames
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
@@ -29,7 +31,7 @@ def new_encoder(
 
     Args:
         config: Its towers, sizes and tokenizer; a TrainConfig is one.
-        captions: What the tokenizer is learned from, unless the text tower is a pretrained one.
+        captions: What the tokenizer is learned from, unless the text tower is pretrained.
         logit_scale: The learned multiplier of the cosines at the start.
         logit_bias: What is added to them at the start; None for an encoder that has no bias.
         views: How often a picture is looked at, where that is not `config.views`.
@@ -93,6 +95,10 @@ def small_encoder(
     if frames:
         sides["frames"] = frames
     built = _built(sides, dim)
+    try:
+        require_fit(built.text, tokenizer)
+    except Malformed as error:
+        raise MissingModel(f"{error}: they are not of one encoder, give another with --set text_tower=") from error
     preprocess = _preprocess_for(built.image, image_size, resize, image.get("channels", 3))
     encoder = _assembled(built, dim, dataclasses.replace(preprocess, views=views), tokenizer)
     with torch.no_grad():
@@ -122,7 +128,6 @@ def _built(spec: EncoderSpec, dim: int) -> _Parts:
 
 
 def _assembled(parts: _Parts, dim: int, preprocess: Preprocess, tokenizer: Tokenizer) -> DualEncoder:
-    require_fit(parts.text, tokenizer)
     sides: EncoderSpec = {"image": parts.image.spec, "text": parts.text.spec}
     return DualEncoder(parts.image, parts.text, preprocess, tokenizer, dim, sides, frame_pool=parts.frames)
 

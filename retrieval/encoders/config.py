@@ -11,6 +11,7 @@ from typing import Any
 from retrieval.encoders.preprocess import MODES, VIEWS
 from retrieval.errors import BadRequest
 from retrieval.settings import check, require, setting
+from retrieval.towers import packaged
 from retrieval.towers.frames import FRAME_POOLINGS
 from retrieval.towers.layers import ACTIVATIONS, POINTWISE, PROJECTIONS
 from retrieval.towers.pooling import POOLINGS
@@ -19,10 +20,9 @@ SHORT_NAMES = {"resnet50": "timm:resnet50"}  # said so often that they have a na
 _RECURRENT = ("lstm", "gru", "rnn")
 _IMAGE = ("conv", "resnet50", "timm:NAME", "vit", "mlp", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
 _TEXT = (
-    "transformer", *_RECURRENT, "package:use", "package:minilm", "sentence:PATH", "open_clip:NAME",
-    "open_clip:NAME/WEIGHTS",
+    "transformer", *_RECURRENT, "package:NAME", "sentence:PATH", "open_clip:NAME", "open_clip:NAME/WEIGHTS",
 )  # fmt: skip
-_NAMED = ("timm", "open_clip", "package", "sentence")  # towers whose name goes on behind a colon
+_NAMED = ("timm", "package", "sentence", "open_clip")  # towers whose name goes on behind a colon
 _BESIDE = re.compile(r"\+(?=(?:package|sentence):)")  # between towers that stand side by side
 
 
@@ -97,6 +97,8 @@ def image_spec(config: EncoderConfig) -> dict[str, Any]:
         return spec | {"widths": (config.image_width or 512,) * (config.image_layers or 2)}
     if kind == "timm":
         return spec | {"name": name, "size": config.image_size, "pretrained": config.pretrained}
+    if kind == "package":
+        return spec | {"name": packaged.short_name(name, packaged.IMAGES), "pretrained": "yes"}
     return spec | {"size": config.image_size} | _open_clip(name)
 
 
@@ -136,7 +138,9 @@ def _pretrained(kind: str, name: str) -> dict[str, Any]:
     """Where a text tower's weights come from."""
     if kind == "open_clip":
         return _open_clip(name)
-    return {"name": name, "pretrained": "yes"} if kind == "package" else {"pretrained": name}
+    if kind == "package":
+        return {"name": packaged.short_name(name, packaged.TEXTS), "pretrained": "yes"}
+    return {"pretrained": name}
 
 
 def _open_clip(name: str) -> dict[str, Any]:
@@ -156,6 +160,10 @@ def _check_towers(config: EncoderConfig) -> None:
         _check_name("text_tower", part, _TEXT)
         if len(beside) > 1 and split(part)[0] not in ("package", "sentence"):
             raise BadRequest(f"{part} cannot stand beside another: put a + between package:NAME and sentence:PATH only")
+    sides = [(config.image_tower, packaged.IMAGES), *((part, packaged.TEXTS) for part in beside)]
+    for tower, known in sides:
+        if split(tower)[0] == "package":
+            packaged.short_name(split(tower)[1], known)
     patches = (0, 2, 4) if image == "conv" else (0, 4, 8, 16)
     require(config.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
     linear = config.projection == "linear"
@@ -171,7 +179,8 @@ def _check_towers(config: EncoderConfig) -> None:
     if text in (*_RECURRENT, *_NAMED) and linear and config.text_activation != "auto" and not plain_relu:
         raise BadRequest(f"text_activation is not asked of {config.text_tower}, {own}")
     if text in _NAMED and config.pooling != "mean":
-        raise BadRequest(f"pooling is {text}'s own: leave it out")
+        theirs = "open_clip" if text == "open_clip" else config.text_tower
+        raise BadRequest(f"pooling is {theirs}'s own: leave it out")
     if image != "timm" and config.pretrained != "no":
         raise BadRequest("pretrained is for timm's models: use image_tower=resnet50, or open_clip:NAME/WEIGHTS")
 

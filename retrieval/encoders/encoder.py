@@ -1,6 +1,6 @@
 """DualEncoder: two towers, their preprocess and their tokenizer in one object; how it is asked, saved and told apart.
 
-A run folder holds config.json, encoder.safetensors, what its tokenizer writes (tokenizer.json) and, written last,
+A run folder holds config.json, encoder.safetensors, its tokenizer (tokenizer.json or tokenizer.db) and, written last,
 encoder.json: without it the folder is no encoder. load.py reads it, build.py makes new ones.
 """
 
@@ -21,16 +21,15 @@ from retrieval import engine
 from retrieval.datatypes import Features, Picture
 from retrieval.encoders.manifest import RUN as MANIFEST
 from retrieval.encoders.preprocess import Preprocess
-from retrieval.encoders.protocol import Tokenizer
+from retrieval.encoders.protocol import KeptTokenizer, Tokenizer
 from retrieval.encoders.tokenizers import saved
-from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.encoders.views import encode_views
 from retrieval.sources.captions import whole
 from retrieval.towers import frames
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
 WEIGHTS = "encoder.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 where the tokenizer is learned from captions, or open_clip's: older versions read that
 Input = TypeVar("Input")
 
 
@@ -89,25 +88,21 @@ class DualEncoder(nn.Module):
 
         Args:
             images: uint8 or float (b, s, s, c) in 0..255, as `preprocess` gives them; of clips (b, frames, s, s, c):
-                each frame goes through the tower, and their vectors are pooled. Or what the tower's `features` gave
-                of pictures, (b, width): its head alone is asked. None leaves the side out.
-            tokens: Integers (b, l), as `tokenize` gives them; or features, floats (b, width). None leaves the side out.
+                each frame goes through the tower, and their vectors are pooled. None leaves the side out.
+            tokens: Integers (b, l), as `tokenize` gives them. None leaves the side out.
 
         Returns:
             The unit vectors of each side, float32 (b, dim), None for one left out, with the scale and the bias.
         """
         image = text = None
-        if images is not None and images.ndim == 2:
-            image = F.normalize(self.image_tower.head(images), dim=-1)
-        elif images is not None:
+        if images is not None:
             pictures = images.flatten(0, 1) if images.ndim == 5 else images
             looks = 1 if self.training else self.preprocess.views
             image = encode_views(self.image_tower, self.preprocess.normalize(pictures), looks)
             if images.ndim == 5:
                 image = self._pool(image.unflatten(0, images.shape[:2]))
         if tokens is not None:
-            read = self.text_tower.head if tokens.is_floating_point() else self.text_tower
-            text = F.normalize(read(tokens), dim=-1)
+            text = F.normalize(self.text_tower(tokens), dim=-1)
         return Features(image, text, self.log_logit_scale.exp(), self.logit_bias)
 
     def _pool(self, vectors: Tensor) -> Tensor:
@@ -285,8 +280,10 @@ class DualEncoder(nn.Module):
             for name, tensor in sorted(self.state_dict().items()):
                 if not name.startswith(("log_logit_scale", "logit_bias")):  # they decide no vector
                     digest.update(f"{name}{tuple(tensor.shape)}".encode())
-                    digest.update(np.ascontiguousarray(tensor.detach().float().cpu().numpy()).data)
-            digest.update(saved.content(self.tokenize).encode())
+                    numbers = tensor.detach() if tensor.dtype == torch.uint8 else tensor.detach().float()
+                    digest.update(np.ascontiguousarray(numbers.cpu().numpy()).data)
+            if isinstance(self.tokenize, KeptTokenizer):
+                digest.update(self.tokenize.content())
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
 
@@ -297,7 +294,7 @@ class DualEncoder(nn.Module):
     def _manifest(self) -> dict[str, Any]:
         clips = {"frames": self.frame_pool.spec} if self.frame_pool else {}
         return {
-            "format": FORMAT_VERSION,
+            "format": FORMAT_VERSION if _is_told(self.tokenize) else 1,
             "dim": self.dim,
             "preprocess": self.preprocess.to_json(),
             **self.spec,
@@ -320,8 +317,12 @@ class DualEncoder(nn.Module):
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         durable.write_bytes(folder / WEIGHTS, save(tensors))
         manifest = self._manifest() | {"fingerprint": self.fingerprint}
-        if isinstance(self.tokenize, CaptionTokenizer):  # older versions read it too
-            self.tokenize.save(folder)
-        elif saved.content(self.tokenize):
-            manifest["tokenizer"] = saved.save(self.tokenize, folder)
+        if isinstance(self.tokenize, KeptTokenizer):
+            facts = saved.save(self.tokenize, folder)
+            manifest |= {"tokenizer": facts} if _is_told(self.tokenize) else {}
         durable.write_bytes(folder / MANIFEST, json.dumps(manifest, indent=2).encode())
+
+
+def _is_told(tokenize: Tokenizer) -> bool:
+    """Does encoder.json say what the tokenizer is? One that was learned from captions is known by the text tower."""
+    return isinstance(tokenize, KeptTokenizer) and tokenize.kind != "caption"

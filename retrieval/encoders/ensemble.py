@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from retrieval.encoders.encoder import DualEncoder
-from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.protocol import KeptTokenizer
 from retrieval.errors import BadRequest
 from retrieval.towers.combined import EnsembleTower
 
@@ -46,12 +46,12 @@ def ensemble(encoders: Sequence[DualEncoder]) -> DualEncoder:
 def _require_alike(encoders: Sequence[DualEncoder]) -> None:
     words = []
     for encoder in encoders:
-        if not isinstance(encoder.tokenize, CaptionTokenizer) or encoder.frame_pool or encoder.logit_bias is not None:
+        if not isinstance(encoder.tokenize, KeptTokenizer) or encoder.frame_pool or encoder.logit_bias is not None:
             raise BadRequest(
                 f"{encoder.name} cannot be part of an ensemble: take runs from scratch, with loss=info_nce and "
                 "frame_pooling=mean"
             )
-        words.append(encoder.tokenize.to_json())
+        words.append(encoder.tokenize.content())
     first = encoders[0]
     for other, others in zip(encoders, words, strict=True):
         if other.preprocess != first.preprocess or others != words[0]:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from indexes.distribution import UPGRADE
+from indexes.typed import Malformed
 from retrieval import engine
 from retrieval.encoders import manifest
 from retrieval.encoders.build import from_spec
@@ -25,6 +26,7 @@ from retrieval.encoders.presets import PRESETS, require, unknown
 from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers import open_clip, saved
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.tokenizers.of_tower import require_fit
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.specs import check_spec
 from retrieval.towers import frames, open_clip_towers
@@ -92,11 +94,12 @@ def _read_run(folder: Path, said: RunManifest) -> DualEncoder:
     shapes = manifest.shapes_in(folder / WEIGHTS)
     for spec in (said.image, said.text, said.frames or {}):
         check_spec(spec, len(shapes))
-    tokenizer = _tokenizer_of(folder, said)
+    tokenizer = saved.load(folder, said.tokenizer) if said.tokenizer else _tokenizer_of(folder, said.text)
     with torch.device("meta"):  # its shapes, and no memory
         manifest.require_fit(_made(said, tokenizer, "logit_bias" in shapes), shapes)
     encoder = _made(said, tokenizer, "logit_bias" in shapes)
     encoder.load_state_dict(load_file(folder / WEIGHTS))
+    require_fit(encoder.text_tower, tokenizer)
     return encoder
 
 
@@ -117,14 +120,13 @@ def _made(said: RunManifest, tokenizer: Tokenizer, bias: bool) -> DualEncoder:
     return encoder
 
 
-def _tokenizer_of(folder: Path, said: RunManifest) -> Tokenizer:
-    if said.tokenizer is not None:
-        return saved.load(folder, said.tokenizer)
-    text = said.text
+def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
     if text["type"] == "ensemble":  # of parts that read words alike
-        text = text["parts"][0]
+        return _tokenizer_of(folder, text["parts"][0])
     if text["type"] == "open_clip":
         return open_clip.OpenClipTokenizer.of_model(text["name"])
+    if text["type"] in ("package", "sentence", "static", "beside"):
+        raise Malformed("its text tower has no tokenizer")
     return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text("utf-8"), text["context"])
 
 

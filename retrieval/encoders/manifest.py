@@ -21,9 +21,10 @@ Size = Annotated[int, Meta(ge=1, le=1 << 16)]  # numbers of a vector, pixels of 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunManifest:
-    """encoder.json. image, text, frames: specs (towers/tower.py); the last is None where clips are a mean.
+    """encoder.json.
 
-    tokenizer: as tokenizers/saved.py reads it; None for those that older versions know by the text tower.
+    image, text, frames: specs (towers/tower.py); the last is None where clips are a mean. tokenizer: as
+    tokenizers/saved.py reads it; None for one that was learned from captions, or that open_clip has.
     """
 
     format: Annotated[int, Meta(ge=1)]

@@ -39,6 +39,19 @@ class SavedTokenizer(Tokenizer, Protocol):
         ...
 
 
+@runtime_checkable
+class KeptTokenizer(SavedTokenizer, Protocol):
+    """A SavedTokenizer that a run folder holds, as it can be had from nowhere else."""
+
+    def content(self) -> bytes:
+        """What decides its tokens: the same bytes for the same tokenizer, wherever it was made."""
+        ...
+
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of each text, without padding."""
+        ...
+
+
 class Sees(Protocol):
     """What bulk encoding (encoding.py) asks of an encoder: pictures to vectors."""
 

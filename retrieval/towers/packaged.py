@@ -12,16 +12,18 @@ from retrieval import packages
 from retrieval.errors import BadRequest
 from retrieval.towers.sentence_tower import minilm_side
 from retrieval.towers.tower import ImageTower, TextTower
+from retrieval.towers.use_tower import UseTower
 
 IMAGES: dict[str, Callable[..., ImageTower]] = {}
-TEXTS: dict[str, Callable[..., TextTower]] = {"minilm": minilm_side}
+TEXTS: dict[str, Callable[..., TextTower]] = {"use": UseTower, "minilm": minilm_side}
 
 
 def short_name(name: str, known: dict[str, Any]) -> str:
     """The key of `known` for a package by either of its names. Raises BadRequest where there is none."""
     package = packages.named(name)
     if package is None or package.name not in known:
-        raise BadRequest(f"no tower `package:{name}` on this side: use one of {_list(known) or 'the other kinds'}")
+        have = ", ".join(f"package:{one}" for one in known)
+        raise BadRequest(f"no tower `package:{name}` for this side: {f'use {have}' if have else 'use another kind'}")
     return package.name
 
 
@@ -33,7 +35,3 @@ def image_side(dim: int, name: str, **settings: Any) -> ImageTower:
 def text_side(dim: int, name: str, **settings: Any) -> TextTower:
     """The text tower of a package. settings: as its class has them."""
     return TEXTS[short_name(name, TEXTS)](dim, **settings)
-
-
-def _list(known: dict[str, Any]) -> str:
-    return ", ".join(f"package:{name}" for name in known)

@@ -11,12 +11,14 @@ class Tower(nn.Module):
     """One side of an encoder: a batch to (b, dim) in float32, not yet of unit length.
 
     spec: what `towers.build` makes it from again. has_features: `features` and `head` are there, and the tower is the
-    one after the other, so that heads can be trained on features that were kept; width: numbers in them.
+    one after the other, so that heads can be trained on features that were kept; width: numbers in them. new_parts:
+    names of what is random where the rest is pretrained: it is trained also where the tower is frozen.
     """
 
     spec: Spec
     has_features: bool = False
     width: int = 0
+    new_parts: tuple[str, ...] = ()
 
     if TYPE_CHECKING:  # nn.Module finds a tower's modules itself, and its call takes anything
 
@@ -56,9 +58,10 @@ class ImageTower(Tower):
 
 
 class TextTower(Tower):
-    """Tokens (b, l) to (b, dim). has_words: `word_vectors` is there."""
+    """Tokens (b, l) to (b, dim). has_words: `word_vectors` is there. vocabulary: tokens it knows; None: not said."""
 
     has_words: bool = False
+    vocabulary: int | None = None
 
     def word_vectors(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """tokens as for `forward`. Each word before it has seen the others, (b, l, width), and which are words."""

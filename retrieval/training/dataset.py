@@ -7,7 +7,7 @@ the pictures, not the other draws: captions of one picture are never each other'
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -17,7 +17,9 @@ import torch
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Features, Item, Pair
 from retrieval.encoders.encoder import DualEncoder
-from retrieval.encoders.tokenizers.captions import CaptionTokenizer, pad
+from retrieval.encoders.protocol import KeptTokenizer, Tokenizer
+from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.tokenizers.rows import pad
 from retrieval.errors import ImageError, NothingReadable
 from retrieval.images import load
 from retrieval.training.augment import augment, drop_words, jitter
@@ -227,10 +229,8 @@ def speaks_of_sides(texts: Sequence[str]) -> bool:
     return sum(bool(_SIDES.search(text)) for text in texts) * 50 >= len(texts)
 
 
-def _token_rows(tokenize: Callable, texts: Sequence[str]) -> list[list[int]]:
-    """Without padding where the tokenizer can say so: the same text is then the same row, whatever stands beside it."""
-    rows = getattr(tokenize, "rows", None)
-    return rows(texts) if rows else tokenize(texts).tolist()
+def _token_rows(tokenize: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
+    return tokenize.rows(texts) if isinstance(tokenize, KeptTokenizer) else tokenize(texts).tolist()
 
 
 def _draw(captions: int, count: int, rng: np.random.Generator) -> list[int]:

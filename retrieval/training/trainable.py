@@ -23,7 +23,7 @@ def choose(model: DualEncoder, config: TrainConfig) -> None:
         depth = depths(tower)
         first_trained = max(depth.values(), default=0) + 1 - config.unfreeze
         for name, parameter in tower.named_parameters():
-            parameter.requires_grad_(depth[name] >= first_trained)
+            parameter.requires_grad_(depth[name] >= first_trained or name.startswith(tower.new_parts))
     if config.lora:
         for side in SIDES["both"]:
             if side not in frozen:

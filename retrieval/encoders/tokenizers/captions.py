@@ -16,8 +16,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from indexes import durable
 from indexes.typed import Malformed
 from retrieval.encoders.tokenizers.parsed import tokenizer_from
-
-PAD = 0
+from retrieval.encoders.tokenizers.rows import pad
 
 
 class CaptionTokenizer:
@@ -64,13 +63,13 @@ class CaptionTokenizer:
         whole.no_truncation()
         return whole.to_str()
 
-    def content(self) -> str:
-        """All that decides its tokens, but for where they are cut."""
-        return self.to_json()
+    def content(self) -> bytes:
+        """What decides its tokens, beside the context, which the text tower's spec has."""
+        return self.to_json().encode()
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write tokenizer.json; the facts that saved.load wants beside it."""
-        durable.write_bytes(folder / "tokenizer.json", self.to_json().encode())
+        durable.write_bytes(folder / "tokenizer.json", self.content())
         return {"context": self.context}
 
     def __len__(self) -> int:
@@ -112,11 +111,3 @@ def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
 
 def _state(part: Any) -> bytes:  # the package's parts have no common type that says so
     return part.__getstate__() if part is not None else b""
-
-
-def pad(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    """Token rows of any length as one int64 array (n, longest), filled with PAD; at least one column."""
-    tokens = np.full((len(rows), max([1, *map(len, rows)])), PAD, np.int64)
-    for line, row in zip(tokens, rows, strict=True):
-        line[: len(row)] = row
-    return tokens

@@ -1,13 +1,12 @@
 """Several tokenizers as one: what each makes of a text, side by side, for text towers that stand side by side."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from retrieval.encoders.protocol import SavedTokenizer, Tokenizer
+from retrieval.encoders.protocol import KeptTokenizer
 
 
 class JoinedTokenizer:
@@ -16,14 +15,10 @@ class JoinedTokenizer:
     So zeros at the end of a row are padding of each of them, however many there are.
     """
 
-    def __init__(self, parts: Sequence[Tokenizer]) -> None:
-        self.parts = tuple(parts)
+    kind = "joined"
 
-    @property
-    def kind(self) -> str | None:
-        """ "joined", or None where one of them cannot be saved."""
-        saved = (isinstance(part, SavedTokenizer) and part.kind is not None for part in self.parts)
-        return "joined" if all(saved) else None
+    def __init__(self, parts: Sequence[KeptTokenizer]) -> None:
+        self.parts = tuple(parts)
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """int64 (n, length of the longest of any, times their number), filled with 0."""
@@ -39,15 +34,14 @@ class JoinedTokenizer:
         lines = [np.trim_zeros(row, "b") for row in self(texts)]
         return [np.pad(line, (0, -len(line) % count)).tolist() or [0] * count for line in lines]
 
-    def content(self) -> str:
+    def content(self) -> bytes:
         """All that decides its tokens."""
-        return json.dumps([getattr(part, "content", str)() for part in self.parts])
+        return b"\0".join(part.content() for part in self.parts)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write each into a folder of its own; the facts that saved.load wants."""
         facts = []
         for place, part in enumerate(self.parts):
-            assert isinstance(part, SavedTokenizer), "saved.can_save says which tokenizers are to be saved"
             inner = folder / str(place)
             inner.mkdir(exist_ok=True)
             facts.append({"kind": part.kind, **part.save(inner)})

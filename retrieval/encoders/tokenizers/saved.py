@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from indexes import typed
 from indexes.typed import Malformed, Meta
-from retrieval.encoders.protocol import SavedTokenizer, Tokenizer
+from retrieval.encoders.protocol import KeptTokenizer, SavedTokenizer, Tokenizer
 from retrieval.encoders.tokenizers.clip import CLEANERS, ClipTokenizer
 
 Facts = dict[str, Any]  # what is kept of a tokenizer in a manifest: its kind, and what its files do not say
@@ -20,9 +20,10 @@ _LARGEST = 1 << 24  # of a token's number
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Facts:
-    """Facts of any kind, with types. context: tokens of a text; parts: facts of a joined one's.
+    """Facts of any kind, with types.
 
-    clean, pad and zeroed are a hub tokenizer's alone; prefix, special, skipped and characters a sentence encoder's.
+    context: tokens of a text. clean, pad, zeroed: a hub tokenizer's alone. sha256: of a unigram tokenizer's file.
+    prefix, special, skipped, characters: a sentence encoder's. parts: facts of a joined one's.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class _Facts:
     clean: Literal["lower", "whitespace", "canonicalize"] = "lower"
     pad: Annotated[int, Meta(ge=0, le=_LARGEST)] = 0
     zeroed: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
+    sha256: Annotated[str, Meta(max_length=64)] = ""
     prefix: Annotated[str, Meta(max_length=1000)] = ""
     special: bool = True
     skipped: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
@@ -40,12 +42,6 @@ class _Facts:
 def can_save(tokenize: Tokenizer) -> bool:
     """True where `save` can write this tokenizer so that `load` gives the same tokens."""
     return isinstance(tokenize, SavedTokenizer) and tokenize.kind is not None
-
-
-def content(tokenize: Tokenizer) -> str:
-    """All that decides a tokenizer's tokens, where a run's folder keeps it; "" for those that open_clip has by name."""
-    found = getattr(tokenize, "content", None)
-    return found() if found and can_save(tokenize) else ""
 
 
 def save(tokenize: Tokenizer, folder: Path) -> Facts:
@@ -81,6 +77,13 @@ def _hub(folder: Path, facts: _Facts) -> Tokenizer:
     return HubTokenizer(text, CLEANERS[facts.clean], facts.context, facts.pad, facts.zeroed)
 
 
+def _unigram(folder: Path, facts: _Facts) -> Tokenizer:
+    """One of sentencepiece, as USE has it."""
+    from retrieval.encoders.tokenizers.unigram import FILE, UnigramTokenizer
+
+    return UnigramTokenizer.open(folder / FILE, facts.sha256)
+
+
 def _sentence(folder: Path, facts: _Facts) -> Tokenizer:
     """One of a sentence encoder."""
     from retrieval.encoders.tokenizers.sentence import SentenceTokenizer
@@ -95,9 +98,10 @@ def _joined(folder: Path, facts: _Facts) -> Tokenizer:
 
     if not facts.parts:
         raise Malformed("a joined tokenizer of no parts")
-    return JoinedTokenizer([load(folder / str(place), part) for place, part in enumerate(facts.parts)])
+    parts = [load(folder / str(place), part) for place, part in enumerate(facts.parts)]
+    return JoinedTokenizer([part for part in parts if isinstance(part, KeptTokenizer)])
 
 
 LOADERS: dict[str, Callable[[Path, _Facts], Tokenizer]] = {
-    "caption": _caption, "clip": _clip, "hub": _hub, "sentence": _sentence, "joined": _joined,
+    "caption": _caption, "clip": _clip, "hub": _hub, "unigram": _unigram, "sentence": _sentence, "joined": _joined,
 }  # fmt: skip

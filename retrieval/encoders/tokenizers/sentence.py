@@ -9,8 +9,8 @@ import numpy as np
 from tokenizers import Tokenizer, normalizers
 
 from indexes import durable
-from retrieval.encoders.tokenizers.captions import pad
 from retrieval.encoders.tokenizers.parsed import tokenizer_from
+from retrieval.encoders.tokenizers.rows import pad
 
 
 class SentenceTokenizer:
@@ -54,9 +54,9 @@ class SentenceTokenizer:
         """One more than the largest number of tokenizer.json."""
         return max(self._tokenizer.get_vocab().values(), default=-1) + 1
 
-    def content(self) -> str:
+    def content(self) -> bytes:
         """All that decides its tokens."""
-        return json.dumps([self._to_json(), self._facts()])
+        return json.dumps([self._to_json(), self._facts()]).encode()
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write tokenizer.json; the facts that saved.load wants beside it."""
