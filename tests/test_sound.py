@@ -1,16 +1,19 @@
 """Vectors that are not what was written are never written again under a new checksum, and are made again on request."""
 
+import shutil
 import sqlite3
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from indexes import Damaged, Record, Store, manifest
 from retrieval import exchange
 from retrieval.datatypes import Item
+from retrieval.encoders.load import load_encoder
 from retrieval.heads import labeling, propagation
-from retrieval.indexing import approximate, stored, update
+from retrieval.indexing import approximate, reencode, stored, update
 from rows import numbered as unit
 from terminal import fails, mmr
 from toy import ToyEncoder
@@ -195,6 +198,33 @@ def test_a_renamed_picture_does_not_take_a_damaged_vector_along(damaged, photos)
     fails(mmr("index", "--index", index, photos), 3, "those of red.png: `mmr verify --repair")
     with Store.open(index) as store:
         assert "rouge.png" not in store.stamps()
+
+
+def test_records_seen_from_another_root_are_not_written_beside_a_damaged_vector(damaged, photos):
+    index, _ = damaged
+    other = photos.parent / "other"
+    other.mkdir()
+    shutil.copy(photos / "red.png", other / "copy.png")
+    fails(mmr("index", photos, other, "--index", index), 3, "those of red.png: `mmr verify --repair")
+    with Store.open(index) as store:
+        assert "red.png" in store.stamps()
+
+
+def test_half_of_a_new_encoding_that_was_damaged_is_not_taken_over(damaged, photos, trained, monkeypatch):
+    index, right = damaged
+    monkeypatch.setattr(reencode, "_must_be_seen", lambda store, new, found: flip(new.path, 1, 0, new.dim))
+    fails(mmr("index", photos, "--index", index, "--model", another(trained)), 3, "not what was written, those of ")
+    assert held(index).keys() == right.keys()
+
+
+def another(trained):
+    """A run whose vectors are others."""
+    encoder = load_encoder(str(trained))
+    with torch.no_grad():
+        encoder.image_tower.project.weight.neg_()
+    encoder.forget_fingerprint()
+    encoder.save(trained.parent / "another")
+    return trained.parent / "another"
 
 
 # ---------------------------------------------------------------- the database

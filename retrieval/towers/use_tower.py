@@ -32,9 +32,9 @@ class UseTower(TextTower):
     """
 
     body: nn.ModuleList
-    has_words = True
+    has_words = has_features = True
     new_parts = ("project",)
-    vocabulary = _CHUNKS * _ROWS
+    vocabulary, width = _CHUNKS * _ROWS, FEATURES
 
     def __init__(
         self, dim: int, dropout: float = 0.0, activation: str = "gelu", projection: str = "linear",
@@ -54,7 +54,11 @@ class UseTower(TextTower):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """tokens (b, l) integers, PAD at the end of a line. Returns (b, dim)."""
-        return self.project(self.dropout(self.features(tokens)))
+        return self.head(self.features(tokens))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features (b, 512) to (b, dim)."""
+        return self.project(self.dropout(features))
 
     def features(self, tokens: Tensor) -> Tensor:
         """tokens as for `forward`. USE's own vectors, (b, 512) of unit length."""
