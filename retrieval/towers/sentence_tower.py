@@ -1,4 +1,4 @@
-"""Any sentence encoder as a text tower: a transformer of the library `transformers`, pooled (`text_tower=sentence:PATH`).
+"""Any sentence encoder as a text tower (`text_tower=sentence:PATH`): a transformer of `transformers`, pooled.
 
 The folder's config.json says what is built, its weights are read by this project's own door, and no code of it runs. A
 saved run holds that config and all weights: it opens when the folder is gone.

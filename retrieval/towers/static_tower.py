@@ -64,7 +64,7 @@ class StaticTower(TextTower):
         if weights is not None and weights.shape != (count,):
             raise Malformed(f"it has {count} words and {weights.numel()} weights")
         tower = cls(
-            dim, *table.shape, vocabulary=0 if rows is None else count, weighted=weights is not None,
+            dim, table.shape[0], table.shape[1], vocabulary=0 if rows is None else count, weighted=weights is not None,
             integers=not table.is_floating_point(), unit=bool(unit), **settings,
         )  # fmt: skip
         found = {"table": table, "rows": rows, "weights": weights}

@@ -78,8 +78,11 @@ class SentenceTokenizer:
 def lower_cased(text: str) -> str:
     """tokenizer.json of a tokenizer that makes texts lower case first, if it does not yet. Raises Malformed."""
     tokenizer = tokenizer_from(text)
-    own = tokenizer.normalizer
-    parts = list(own) if isinstance(own, normalizers.Sequence) else [own] if own is not None else []
+    own: Any = tokenizer.normalizer
+    if isinstance(own, normalizers.Sequence):
+        parts = [own[place] for place in range(len(own))]
+    else:
+        parts = [own] if own is not None else []
     if not any(isinstance(part, normalizers.Lowercase) for part in parts):
         tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *parts])
     return tokenizer.to_str()
