@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from indexes.typed import Malformed
-from retrieval import towers
-from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, text_spec
+from retrieval import packages, towers
+from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, size_of, text_spec
 from retrieval.encoders.encoder import DualEncoder, EncoderSpec
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
@@ -44,7 +44,7 @@ def new_encoder(
         MissingModel: Its weights are neither here nor to be had.
     """
     return small_encoder(
-        captions, dim=config.dim, image_size=config.image_size, resize=config.resize, image=image_spec(config),
+        captions, dim=config.dim, image_size=size_of(config), resize=config.resize, image=image_spec(config),
         text=text_spec(config), frames=frames_spec(config), vocabulary=config.vocabulary, context=config.context,
         logit_scale=logit_scale, logit_bias=logit_bias, views=config.views if views is None else views,
     )  # fmt: skip
@@ -101,11 +101,21 @@ def small_encoder(
         raise MissingModel(f"{error}: they are not of one encoder, give another with --set text_tower=") from error
     preprocess = _preprocess_for(built.image, image_size, resize, image.get("channels", 3))
     encoder = _assembled(built, dim, dataclasses.replace(preprocess, views=views), tokenizer)
+    encoder.languages = _languages_of(text)
     with torch.no_grad():
         encoder.log_logit_scale.fill_(math.log(logit_scale))
     if logit_bias is not None:
         encoder.logit_bias = nn.Parameter(torch.tensor(logit_bias))
     return encoder
+
+
+def _languages_of(text: Spec) -> tuple[str, ...]:
+    """What a text tower reads, where a package says it."""
+    if text["type"] == "beside":
+        each = [_languages_of(part) for part in text["parts"]]
+        return tuple(dict.fromkeys(language for part in each for language in part)) if all(each) else ()
+    package = packages.named(text["name"]) if text["type"] == "package" else None
+    return package.languages if package else ()
 
 
 def from_spec(spec: EncoderSpec, dim: int, preprocess: Preprocess, tokenizer: Tokenizer) -> DualEncoder:

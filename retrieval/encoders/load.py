@@ -100,6 +100,7 @@ def _read_run(folder: Path, said: RunManifest) -> DualEncoder:
     encoder = _made(said, tokenizer, "logit_bias" in shapes)
     encoder.load_state_dict(load_file(folder / WEIGHTS))
     require_fit(encoder.text_tower, tokenizer)
+    encoder.languages = said.languages
     return encoder
 
 
