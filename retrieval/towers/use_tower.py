@@ -35,7 +35,7 @@ class UseTower(TextTower):
     body: nn.ModuleList
     has_words = has_features = True
     new_parts = ("project",)
-    vocabulary = _CHUNKS * _ROWS
+    vocabulary, width = _CHUNKS * _ROWS, FEATURES
 
     def __init__(
         self, dim: int, dropout: float = 0.0, activation: str = "gelu", projection: str = "linear",
