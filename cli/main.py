@@ -325,6 +325,44 @@ def dups(
 
 @app.command()
 @show.guarded
+def sample(
+    index: Annotated[
+        Path | None,
+        typer.Argument(help="The index folder, as --index names it.", metavar="INDEX", parser=options.folder),
+    ] = None,
+    index_dir: IndexDir = None,
+    count: Annotated[int, typer.Option("-n", help="How many pictures.")] = 100,
+    table: Annotated[
+        Path | None,
+        typer.Option("--csv", help="Write them into this table, with a column for captions.", metavar="FILE"),
+    ] = None,
+    known: Annotated[
+        list[str] | None,
+        typer.Option("--known", help="Pairs, as for train, that have captions already; repeatable.", metavar="SOURCE"),
+    ] = None,
+    where: options.Where = None,
+    inside: options.Inside = None,
+    captioned: Annotated[
+        bool, typer.Option("--captioned", help="Choose among pictures with captions in the index too.")
+    ] = False,
+    as_json: AsJson = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a table that is there.")] = False,
+) -> None:
+    """Choose the pictures whose captions would teach the most: usual ones first, no two alike.
+
+    mmr sample -n 100 --csv captions.csv
+    mmr sample -n 100 --csv more.csv --known captions.csv
+
+    Write captions into the table, a row each (a picture may have several), then `mmr train captions.csv --out RUN`.
+    """
+    from cli.commands import sampling
+
+    place = index or index_dir
+    raise typer.Exit(sampling.run(place, count, table, known or [], where, inside, captioned, as_json, force))
+
+
+@app.command()
+@show.guarded
 def info(
     index_dir: IndexDir = None,
     as_json: AsJson = False,

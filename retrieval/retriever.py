@@ -12,13 +12,14 @@ from retrieval.encoders import presets, query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption
 from retrieval.indexing.catalog import Identity
-from retrieval.search import answers, filters
+from retrieval.search import answers, filters, languages
 from retrieval.search.answers import Asked
 
 if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
     from retrieval.indexing.prefetch import Ahead
     from retrieval.indexing.update import IndexReport
+    from retrieval.search.sample import Sample, Wanted
     from retrieval.sources.uri import Uri
 
 
@@ -127,7 +128,7 @@ class Retriever:
 
     def search(
         self, asked: str | Sequence[str], k: int = 10, where: str | None = None, exact: bool = False,
-        **limits: Any,
+        on_message: OnMessage = no_message, **limits: Any,
     ) -> list[Hit]:  # fmt: skip
         """The items nearest to words, a picture, an item, or a sum of them.
 
@@ -138,6 +139,7 @@ class Retriever:
             k: How many; fewer come where the index holds fewer.
             where: A condition on the items' fields, as "year >= 2011 and baseColour == 'Red'".
             exact: Go round an approximate index.
+            on_message: Called with a line for a person: that the encoder does not read the query's language.
             **limits: The other fields of search.answers.Asked.
 
         Returns:
@@ -147,14 +149,17 @@ class Retriever:
             BadRequest: The query, a limit or a picture makes no sense.
             BadFilter: The condition makes no sense.
         """
-        return self.search_many([asked], Asked(k=k, where=where, exact=exact, **limits))[0]
+        return self.search_many([asked], Asked(k=k, where=where, exact=exact, **limits), on_message)[0]
 
-    def search_many(self, queries: Sequence[str | Sequence[str]], asked: Asked | None = None) -> list[list[Hit]]:
+    def search_many(
+        self, queries: Sequence[str | Sequence[str]], asked: Asked | None = None, on_message: OnMessage = no_message
+    ) -> list[list[Hit]]:
         """The items nearest to each of several queries: faster than one after the other, as they share their work.
 
         Args:
             queries: As `search` takes them. All their texts are encoded in one call, and all their pictures.
             asked: What is wanted of the answers to each of them; None is `Asked()`.
+            on_message: Called with a line for a person: a language that the encoder does not read, each once.
 
         Returns:
             The hits of each query, in the order of the queries, the best first.
@@ -168,9 +173,12 @@ class Retriever:
             >>> dogs, cats = retriever.search_many(["a dog", "a cat"], Asked(k=3))  # doctest: +SKIP
         """
         device, wanted = _search_device(self.device), asked or Asked()
+        languages.say_unread(queries, self.encoder, on_message)
         return self._whole(lambda store: answers.items(store, self.encoder, device, queries, wanted))
 
-    def captions(self, query: str | Sequence[str], asked: Asked | None = None) -> list[Hit]:
+    def captions(
+        self, query: str | Sequence[str], asked: Asked | None = None, on_message: OnMessage = no_message
+    ) -> list[Hit]:
         """The captions nearest to a query: what words belong to a picture.
 
         The first call for a filter encodes all distinct captions of the index; they are kept in memory until another
@@ -180,6 +188,7 @@ class Retriever:
             query: As `search` takes it; a picture most often. An item's own caption is an answer to its picture.
             asked: What is wanted of the answers; `k`, `where`, `inside`, `urls` and `min_score` count. None is
                 `Asked()`.
+            on_message: As `search` takes it.
 
         Returns:
             Hits, the best first; each caption comes once, with the first item that has it.
@@ -189,12 +198,37 @@ class Retriever:
             BadFilter: The condition makes no sense.
         """
         wanted = asked or Asked()
+        languages.say_unread([query], self.encoder, on_message)
 
         def ask(store: Store) -> list[Hit]:
             known = self._known_captions(store, filters.condition(store, wanted.where, wanted.inside))
             return answers.captions(store, self.encoder, known, query, wanted)
 
         return self._whole(ask)
+
+    def sample(
+        self, count: int = 100, wanted: "Wanted | None" = None, on_progress: OnProgress = no_progress
+    ) -> "Sample":
+        """Choose the pictures whose captions would teach the most about all the others.
+
+        Args:
+            count: How many; fewer come where there are no more.
+            wanted: Which may be chosen (search/sample.py). None is those that have no caption.
+            on_progress: Called with (done, total) pictures.
+
+        Returns:
+            The sample: `chosen`, the one that tells most first, and `skipped`, those whose files cannot be named.
+
+        Raises:
+            BadRequest: The pictures of the index are no files of this machine, or `count` is below 1.
+            BadFilter: The condition makes no sense.
+
+        Examples:
+            >>> paths = [one.path for one in retriever.sample(100).chosen]  # doctest: +SKIP
+        """
+        from retrieval.search.sample import sample  # those who only search do without
+
+        return self._whole(lambda store: sample(store, count, wanted, on_progress))
 
     def _known_captions(self, store: Store, condition: Condition | None) -> answers.Captions:
         with self._encoding:

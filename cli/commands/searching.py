@@ -132,7 +132,11 @@ def _answers(
 ) -> Iterator[tuple[str, Sequence[str], list[Hit]]]:
     while together := list(itertools.islice(queries, _TOGETHER)):
         given = [words for _, words in together]
-        found = [retriever.captions(one, asked) for one in given] if captions else retriever.search_many(given, asked)
+        found = (
+            [retriever.captions(one, asked, show.note) for one in given]
+            if captions
+            else retriever.search_many(given, asked, show.note)
+        )
         yield from ((title, words, answers) for (title, words), answers in zip(together, found, strict=True))
 
 

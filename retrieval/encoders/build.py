@@ -8,8 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+<<<<<<< HEAD
 from retrieval import towers
 from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, size_of, text_spec
+=======
+from retrieval import packages, towers
+from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, text_spec
+>>>>>>> h/sample
 from retrieval.encoders.encoder import DualEncoder, EncoderSpec
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
@@ -98,11 +103,18 @@ def small_encoder(
     built = _built(sides, dim)
     preprocess = _preprocess_for(built.image, image_size, resize, image.get("channels", 3))
     encoder = _assembled(built, dim, dataclasses.replace(preprocess, views=views), tokenizer)
+    encoder.languages = _languages_of(text)
     with torch.no_grad():
         encoder.log_logit_scale.fill_(math.log(logit_scale))
     if logit_bias is not None:
         encoder.logit_bias = nn.Parameter(torch.tensor(logit_bias))
     return encoder
+
+
+def _languages_of(text: Spec) -> tuple[str, ...]:
+    """What a text tower reads, where a package says it."""
+    package = packages.named(text["name"]) if text["type"] == "package" else None
+    return package.languages if package else ()
 
 
 def from_spec(spec: EncoderSpec, dim: int, preprocess: Preprocess, tokenizer: Tokenizer) -> DualEncoder:

@@ -58,6 +58,7 @@ class DualEncoder(nn.Module):
         log_logit_scale: The logarithm of the learned multiplier of the cosines, a scalar parameter.
         logit_bias: What is added to them, a scalar parameter; None where the loss has none.
         frame_pool: Frames of a clip to one vector (towers/frames.py); None where that is their mean.
+        languages: Codes of those that are surely all it reads, as "de"; () where that is not known.
 
     Args:
         logit_scale: The multiplier of the cosines to begin with. The others are the attributes of their names.
@@ -74,6 +75,7 @@ class DualEncoder(nn.Module):
         self.dim, self.spec, self.name = dim, spec, name
         self.log_logit_scale = nn.Parameter(torch.tensor(float(logit_scale)).log())
         self.logit_bias = nn.Parameter(torch.tensor(float(logit_bias))) if logit_bias is not None else None
+        self.languages: tuple[str, ...] = ()  # decides no vector
         self._fingerprint: str | None = None
 
     # ---------------------------------------------------------------- in training
@@ -320,7 +322,8 @@ class DualEncoder(nn.Module):
         (folder / MANIFEST).unlink(missing_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         durable.write_bytes(folder / WEIGHTS, save(tensors))
-        manifest = self._manifest() | {"fingerprint": self.fingerprint}
+        known = {"languages": self.languages} if self.languages else {}
+        manifest = self._manifest() | {"fingerprint": self.fingerprint} | known
         if isinstance(self.tokenize, KeptTokenizer):
             facts = saved.save(self.tokenize, folder)
             manifest |= {"tokenizer": facts} if _is_told(self.tokenize) else {}

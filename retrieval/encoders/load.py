@@ -98,6 +98,7 @@ def _read_run(folder: Path, said: RunManifest) -> DualEncoder:
     encoder = _made(said, tokenizer, "logit_bias" in shapes)
     encoder.load_state_dict(load_file(folder / WEIGHTS))
     _require_known(tokenizer, encoder.text_tower.vocabulary)
+    encoder.languages = said.languages
     return encoder
 
 

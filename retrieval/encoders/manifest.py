@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RUN = "encoder.json"  # in a run's folder, written last
 Size = Annotated[int, Meta(ge=1, le=1 << 16)]  # numbers of a vector, pixels of a side, tokens of a text
+# Codes as "de" or "zh-TW"; of a few hundred languages at the most.
+Languages = Annotated[tuple[Annotated[str, Meta(max_length=35)], ...], Meta(max_length=512)]
 _LARGEST = 1 << 24  # of any number in a spec: tokens of a vocabulary
 _ENTRIES = 64  # of a list or dict in a spec
 _REPEATED = ("layers", "blocks")  # each has weights of its own
@@ -28,8 +30,9 @@ _ELSEWHERE = ("weights", "pretrained")  # names of other files, of which a saved
 class RunManifest:
     """encoder.json.
 
-    image, text, frames: specs (towers/tower.py); the last is None where clips are a mean. tokenizer: as
-    tokenizers/saved.py reads it; None for one that was learned from captions, or that open_clip has.
+    image, text, frames: specs (towers/tower.py); the last is None where clips are a mean. languages: that are surely
+    all it reads; () where that is not known. tokenizer: as tokenizers/saved.py reads it; None for one that was learned
+    from captions, or that open_clip has.
     """
 
     format: Annotated[int, Meta(ge=1)]
@@ -39,13 +42,15 @@ class RunManifest:
     text: dict[str, Any]
     frames: dict[str, Any] | None = None
     tokenizer: dict[str, Any] | None = None
+    languages: Languages = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportManifest:
     """manifest.json of an encoder in the cache.
 
-    trim: what follows a text's end decides nothing. tokenizer: as tokenizers/saved.py reads it.
+    trim: what follows a text's end decides nothing. tokenizer: as tokenizers/saved.py reads it. languages: as in
+    RunManifest.
     """
 
     name: str
@@ -54,6 +59,7 @@ class ExportManifest:
     preprocess: Preprocess
     trim: bool
     tokenizer: dict[str, Any]
+    languages: Languages = ()
 
 
 def of_run(file: Path) -> RunManifest:

@@ -1,6 +1,6 @@
 """Export: a DualEncoder's towers as ONNX files in a folder, from which QueryEncoder answers without torch.
 
-    manifest.json   name, dim, fingerprint, preprocess, tokenizer, trim
+    manifest.json   name, dim, fingerprint, preprocess, tokenizer, trim, languages
     text.onnx  text.bin   image.onnx  image.bin   frames.onnx  frames.bin   tokenizer.json or tokenizer.db
 
 frames.onnx pools the frames of clips, where that is learned. torch is imported when something is exported: a query
@@ -39,7 +39,7 @@ def export(encoder: "DualEncoder") -> Path:
         manifest = {
             "name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim,
             "preprocess": encoder.preprocess.to_json(), "trim": _may_be_trimmed(encoder),
-            "tokenizer": saved.save(encoder.tokenize, beside),
+            "tokenizer": saved.save(encoder.tokenize, beside), "languages": encoder.languages,
         }  # fmt: skip
         durable.write_bytes(beside / MANIFEST, json.dumps(manifest).encode())
         shutil.rmtree(folder, ignore_errors=True)  # damaged, or half deleted

@@ -50,6 +50,7 @@ class QueryEncoder:
         fingerprint: That of the encoder it was exported from.
         preprocess: A picture to uint8 (size, size, channels).
         tokenize: Texts to int64 (n, length).
+        languages: As those of a DualEncoder.
     """
 
     lanes, bulk = 1, 32
@@ -57,6 +58,7 @@ class QueryEncoder:
     def __init__(self, folder: Path, load: Callable[[], "DualEncoder"]) -> None:
         said = manifest.of_export(folder / MANIFEST)
         self.name, self.dim, self.fingerprint, self.preprocess = said.name, said.dim, said.fingerprint, said.preprocess
+        self.languages = said.languages
         self.tokenize = saved.load(folder, said.tokenizer)
         self._trim, self._folder, self._load = said.trim, folder, load
         self._text = Session(folder / TEXT)

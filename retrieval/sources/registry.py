@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from retrieval.callbacks import OnMessage, no_message
 from retrieval.datatypes import Item, Pair
 from retrieval.errors import BadRequest, NothingThere
 from retrieval.images import kinds
@@ -191,11 +192,12 @@ def _said_of(item: Item, captions: Iterable[str | None]) -> Item:
     return replace(item, captions=texts) if texts else item
 
 
-def open_pairs(uri: str | Uri) -> list[Pair]:
+def open_pairs(uri: str | Uri, on_message: OnMessage = no_message) -> list[Pair]:
     """Read the training examples of a source: every picture with every caption of it.
 
     Args:
         uri: The source, as typed or from `parse_uri`.
+        on_message: Called with a line for a person: how many pictures have no caption.
 
     Returns:
         The pairs in the order of the source; rows without a caption are left out. Pairs of a picture share its Item.
@@ -204,13 +206,18 @@ def open_pairs(uri: str | Uri) -> list[Pair]:
         BadRequest: The source cannot be read, or has no captions.
     """
     items: dict[str, Item] = {}
-    pairs = [
-        Pair(items.setdefault(item.id, item), caption.strip())
-        for item, caption in _rows(uri)
-        if caption and caption.strip()
-    ]
+    pairs: list[Pair] = []
+    without: set[str] = set()
+    for item, caption in _rows(uri):
+        if caption and caption.strip():
+            pairs.append(Pair(items.setdefault(item.id, item), caption.strip()))
+        else:
+            without.add(item.id)
+    text = uri if isinstance(uri, str) else uri.text
+    missing = len(without - items.keys())
+    if pairs and missing:
+        on_message(f"pictures of {text} without a caption, which are left out: {missing}")
     if not pairs:
-        text = uri if isinstance(uri, str) else uri.text
         raise BadRequest(
             f"{text} has pictures but no captions: put them in a column `caption` or another, as in "
             "?caption=title, or in .txt files beside"
@@ -218,10 +225,11 @@ def open_pairs(uri: str | Uri) -> list[Pair]:
     return pairs
 
 
-def open_mixture(texts: Sequence[str]) -> list[Pair]:
+def open_mixture(texts: Sequence[str], on_message: OnMessage = no_message) -> list[Pair]:
     """The pairs of several sources. `3:SOURCE` has its pictures drawn three times as often as those of the others.
 
-    An id that an earlier source has already gets the number of its source before it. Raises BadRequest.
+    An id that an earlier source has already gets the number of its source before it. on_message: as `open_pairs` takes
+    it. Raises BadRequest.
     """
     pairs: list[Pair] = []
     taken: set[str] = set()
@@ -230,7 +238,7 @@ def open_mixture(texts: Sequence[str]) -> list[Pair]:
         weight, source = (float(weighted[1]), weighted[2]) if weighted else (1.0, text)
         if not 0 < weight < math.inf:
             raise BadRequest(f"{text}: a source's weight is a number above 0, as in 2:{source}")
-        some = open_pairs(source)
+        some = open_pairs(source, on_message)
         items = {pair.item.id: pair.item for pair in some}
         again = {id_: replace(item, id=f"{number}/{id_}") for id_, item in items.items() if id_ in taken}
         taken |= set(items)

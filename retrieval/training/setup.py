@@ -22,7 +22,7 @@ from retrieval.encoders.config import frames_spec
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.load import load_encoder
 from retrieval.losses.contrastive import LOSSES, Loss
-from retrieval.training import features, health, run_folder, trainable
+from retrieval.training import features, fitness, health, run_folder, trainable
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet, mirrors
 from retrieval.training.distributed import ring, sharding
@@ -79,8 +79,10 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     """Build everything; nothing is written. Raises BadRequest and MissingModel for what cannot be."""
     if config.tensorboard:
         require_tensorboard()
+    fitness.check(pairs, listeners.on_message)
     torch.manual_seed(config.seed)
     model = first_encoder(pairs, config)
+    fitness.say_unread(pairs, model.languages, config.encoder or config.text_tower, listeners.on_message)
     base = model.fingerprint if config.encoder else ""
     teachers = load_teachers(config.teacher, ranks.device.type, config.precision)
     _choose_what_is_trained(model, config)
@@ -136,6 +138,8 @@ def loss_of(config: TrainConfig, ranks: Ranks = ALONE) -> Loss:
 def _choose_what_is_trained(model: DualEncoder, config: TrainConfig) -> None:
     place_dropout(model, config.patch_dropout)
     trainable.choose(model, config)
+    if not trainable.keeps_languages(model):
+        model.languages = ()
     trainable.train_mode(model)
 
 

@@ -30,6 +30,11 @@ def choose(model: DualEncoder, config: TrainConfig) -> None:
                 lora.add(getattr(model, side), config.lora, config.lora_alpha)
 
 
+def keeps_languages(model: DualEncoder) -> bool:
+    """Is the body of the text tower frozen? One that is trained may learn to read others than it did."""
+    return not any(parameter.requires_grad for parameter in model.text_tower.get_submodule("body").parameters())
+
+
 def train_mode(model: nn.Module) -> None:
     """Training mode, but for the parts of which nothing is trained: they drop nothing and keep their statistics."""
     model.train()  # a tower may keep parts of itself still
