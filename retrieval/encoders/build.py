@@ -8,8 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+<<<<<<< HEAD
+from retrieval import towers
+from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, size_of, text_spec
+=======
 from retrieval import packages, towers
 from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, text_spec
+>>>>>>> h/sample
 from retrieval.encoders.encoder import DualEncoder, EncoderSpec
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
@@ -42,7 +47,7 @@ def new_encoder(
         MissingModel: Its weights are neither here nor to be had.
     """
     return small_encoder(
-        captions, dim=config.dim, image_size=config.image_size, resize=config.resize, image=image_spec(config),
+        captions, dim=config.dim, image_size=size_of(config), resize=config.resize, image=image_spec(config),
         text=text_spec(config), frames=frames_spec(config), vocabulary=config.vocabulary, context=config.context,
         logit_scale=logit_scale, logit_bias=logit_bias, views=config.views if views is None else views,
     )  # fmt: skip

@@ -14,12 +14,14 @@ from retrieval.towers import packaged
 from retrieval.towers.frames import FRAME_POOLINGS
 from retrieval.towers.layers import ACTIVATIONS, POINTWISE, PROJECTIONS
 from retrieval.towers.pooling import POOLINGS
+from retrieval.towers.tower import ImageTower
 
 SHORT_NAMES = {"resnet50": "timm:resnet50"}  # said so often that they have a name of their own
 _RECURRENT = ("lstm", "gru", "rnn")
-_IMAGE = ("conv", "resnet50", "timm:NAME", "vit", "mlp", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
+_IMAGE = ("conv", "resnet50", "timm:NAME", "package:NAME", "vit", "mlp", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
 _TEXT = ("transformer", *_RECURRENT, "package:NAME", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
 _NAMED = ("timm", "package", "open_clip")  # towers whose name goes on behind a colon
+WITH_NEW_HEADS = ("package", "sentence")  # towers whose last layer is trained also where they are frozen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class EncoderConfig:
     """
 
     image_size: int = setting(
-        96, "pixels of the square that the encoder sees", multiple=16, above=0, group="What the encoder is",
+        0, "pixels of the square that the encoder sees; 0 is the tower's own: 224 of package:NAME, 96 of others",
+        multiple=16, least=0, group="What the encoder is",
     )  # fmt: skip
     resize: str = setting("squash", "how a picture becomes a square", choices=tuple(MODES))
     views: int = setting(
@@ -90,10 +93,18 @@ def image_spec(config: EncoderConfig) -> dict[str, Any]:
     if kind == "mlp":
         return spec | {"widths": (config.image_width or 512,) * (config.image_layers or 2)}
     if kind == "timm":
-        return spec | {"name": name, "size": config.image_size, "pretrained": config.pretrained}
+        return spec | {"name": name, "size": size_of(config), "pretrained": config.pretrained}
     if kind == "package":
-        return spec | {"name": packaged.short_name(name, packaged.IMAGES), "pretrained": "yes"}
-    return spec | {"size": config.image_size} | _open_clip(name)
+        name = packaged.short_name(name, packaged.IMAGES)
+        return spec | {"name": name, "size": size_of(config), "pretrained": "yes"}
+    return spec | {"size": size_of(config)} | _open_clip(name)
+
+
+def size_of(config: EncoderConfig) -> int:
+    """Pixels of the square that the encoder sees."""
+    kind, name = split(config.image_tower)
+    tower = packaged.IMAGES[packaged.short_name(name, packaged.IMAGES)] if kind == "package" else ImageTower
+    return config.image_size or tower.own_size
 
 
 def text_spec(config: EncoderConfig) -> dict[str, Any]:

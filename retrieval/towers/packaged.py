@@ -10,10 +10,12 @@ from typing import Any
 
 from retrieval import packages
 from retrieval.errors import BadRequest
+from retrieval.towers import efficientnet_lite
+from retrieval.towers.efficientnet_lite import LiteTower
 from retrieval.towers.tower import ImageTower, TextTower
 from retrieval.towers.use_tower import UseTower
 
-IMAGES: dict[str, Callable[..., ImageTower]] = {}
+IMAGES: dict[str, type[ImageTower]] = {efficientnet_lite.NAME: LiteTower}
 TEXTS: dict[str, Callable[..., TextTower]] = {"use": UseTower}
 
 

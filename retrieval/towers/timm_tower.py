@@ -15,6 +15,7 @@ from retrieval.towers import norms
 from retrieval.towers.layers import RowDropout, dtype_of, last_layer, unusual
 from retrieval.towers.tower import ImageTower
 
+Weights = dict[str, Tensor]
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -23,9 +24,9 @@ class TimmTower(ImageTower):
 
     spec: {"name"; "size": of the pictures, for models that take one size: others are resized; "channels"; "norm":
     "group" for random weights, "still" for pretrained ones (norms.py); "activation" and "projection" of the last
-    layer}. pretrained: "no", "yes" for timm's own weights, or a local file. mean, std: how its pictures are to be
-    normalized, None where it does not matter. Raises BadRequest for an unknown name, MissingModel for weights that
-    cannot be had.
+    layer}. pretrained: "no", "yes" for timm's own weights, a local file, or the tensors by timm's names. mean, std: how
+    its pictures are to be normalized, None where it does not matter. Raises BadRequest for an unknown name,
+    MissingModel for weights that cannot be had.
     """
 
     body: nn.Module
@@ -33,7 +34,7 @@ class TimmTower(ImageTower):
 
     def __init__(
         self, dim: int, name: str, size: int = 224, channels: int = 3, norm: str = "", dropout: float = 0.0,
-        activation: str = "gelu", projection: str = "linear", pretrained: str = "no",
+        activation: str = "gelu", projection: str = "linear", pretrained: str | Weights = "no",
     ) -> None:  # fmt: skip
         super().__init__()
         self.norm = norm or ("group" if pretrained == "no" else "still")
@@ -87,7 +88,9 @@ def _features(body: nn.Module, size: int, channels: int) -> int:
     return width
 
 
-def timm_model(name: str, size: int, channels: int, pretrained: str = "no") -> tuple[nn.Module, dict[str, Any]]:
+def timm_model(
+    name: str, size: int, channels: int, pretrained: str | Weights = "no"
+) -> tuple[nn.Module, dict[str, Any]]:
     """A timm model that gives pooled features, and what timm knows of it: mean, std, fixed_input_size."""
     import timm
 
@@ -127,8 +130,10 @@ def _check_name(name: str) -> None:
         )
 
 
-def _overlay(name: str, facts: dict[str, Any], pretrained: str) -> dict[str, Any]:
-    """What timm is told beyond its own: the weights of a local file. Raises MissingModel where there are none."""
+def _overlay(name: str, facts: dict[str, Any], pretrained: str | Weights) -> dict[str, Any]:
+    """What timm is told beyond its own: weights that are here. Raises MissingModel where there are none."""
+    if isinstance(pretrained, dict):
+        return {"state_dict": pretrained}
     if pretrained == "no":
         return {}
     if pretrained != "yes":
@@ -140,7 +145,7 @@ def _overlay(name: str, facts: dict[str, Any], pretrained: str) -> dict[str, Any
     return {}
 
 
-def _weights_of(file: Path, name: str) -> dict[str, Tensor]:
+def _weights_of(file: Path, name: str) -> Weights:
     """The tensors of a local checkpoint; a pickle that would run code is refused."""
     if not file.is_file():
         raise MissingModel(f"no weights file {file}: check --set pretrained=FILE, or use pretrained=yes or no")
@@ -156,7 +161,7 @@ def _weights_of(file: Path, name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _not_built(name: str, size: int, pretrained: str, error: Exception) -> RetrievalError:
+def _not_built(name: str, size: int, pretrained: str | Weights, error: Exception) -> RetrievalError:
     if pretrained == "no":
         return BadRequest(
             f"{name} cannot be built for {size} pixels ({errors.first_line(error)}): try another --set image_size="

@@ -10,9 +10,9 @@ Spec = dict[str, Any]  # what something is built from again: {"type": a name, ..
 class Tower(nn.Module):
     """One side of an encoder: a batch to (b, dim) in float32, not yet of unit length.
 
-    spec: what `towers.build` makes it from again. new_parts: names of what is random where
-    the rest is pretrained: it is trained also where the tower is frozen. has_features: `features` and `head` are there,
-    and the tower is the one after the other, so that heads can be trained on features that were kept.
+    spec: what `towers.build` makes it from again. new_parts: names of what is random where the rest is pretrained: it
+    is trained also where the tower is frozen. has_features: `features` and `head` are there, and the tower is the one
+    after the other, so that heads can be trained on features that were kept.
     """
 
     spec: Spec
@@ -44,12 +44,13 @@ class ImageTower(Tower):
     """Pixels (b, c, s, s), normalized, to (b, dim).
 
     mean, std: how its pictures are to be normalized, a number a channel; None where it does not matter. has_patches:
-    `patches` is there.
+    `patches` is there. own_size: pixels of a side, where nothing else is asked for.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     has_patches: bool = False
+    own_size: int = 96
 
     def patches(self, pixels: Tensor) -> Tensor:
         """pixels as for `forward`. What the body makes of each place, (b, places, channels), row by row."""

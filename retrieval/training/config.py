@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from retrieval.encoders.config import EncoderConfig
+from retrieval.encoders.config import WITH_NEW_HEADS, EncoderConfig, split
 from retrieval.engine import DEVICES, PRECISIONS
 from retrieval.settings import assign, require, setting
 from retrieval.training.schedule import SCHEDULES
@@ -162,7 +162,9 @@ class TrainConfig(EncoderConfig):
         super().__post_init__()
         require(not self.label_smoothing or self.loss == "info_nce", "label_smoothing", "belongs to loss=info_nce")
         require(not self.unfreeze or self.freeze != "", "unfreeze", "belongs to freeze=image, text or both")
-        require(self.freeze != "both" or self.unfreeze > 0, "unfreeze", "must be above 0 where freeze=both")
+        ends = split(self.image_tower)[0] in WITH_NEW_HEADS and split(self.text_tower)[0] in WITH_NEW_HEADS
+        trained = self.unfreeze > 0 or ends
+        require(self.freeze != "both" or trained, "unfreeze", "must be above 0 where freeze=both")
         require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
         require(not (self.compile and self.shard), "shard", "must be no beside compile")
 

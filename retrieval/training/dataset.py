@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -79,9 +79,9 @@ class TrainingSet:
             items[pair.item.id] = pair.item
             weight[pair.item.id] = pair.weight
         self._items = list(items.values())
-        self.pixels = self._decode_all(on_progress)
-        self.tokens = [_token_rows(encoder.tokenize, captions[item.id]) for item in self._items]
+        self.pixels = self._look(encoder, on_progress)
         texts = [captions[item.id] for item in self._items]
+        self.tokens = self._read(encoder, texts)
         self._teachers = [Teacher(teacher, self._items, texts) for teacher in teachers]
         weights = np.array([weight[item.id] for item in self._items])
         near = nearest(config.hard_negatives, [item.id for item in self._items]) if config.hard_negatives else None
@@ -118,7 +118,7 @@ class TrainingSet:
         alike = None if self.config.duplicates == "negative" else _alike(rows).unflatten(0, (len(items), self.draws))
         if self._word_dropout:
             rows = [drop_words(row, self._word_dropout, rng) for row in rows]
-        tokens = torch.from_numpy(pad(rows)).unflatten(0, (len(items), self.draws))
+        tokens = self._padded(rows).unflatten(0, (len(items), self.draws))
         shown = self._shown_of(items, mine, step, torch.Generator().manual_seed(int(rng.integers(2**62))))
         teacher = in_chorus([ask(items, drawn) for ask in self._teachers]) if self._teachers else None
         return Batch(shown, tokens[mine], items[mine], alike, teacher, mine.start)
@@ -172,9 +172,19 @@ class TrainingSet:
                 for future in ahead:
                     future.cancel()
 
+    # ---------------------------------------------------------------- captions
+
+    def _read(self, encoder: DualEncoder, texts: Sequence[Sequence[str]]) -> list[Any]:
+        """The rows of each picture's captions."""
+        return [_token_rows(encoder.tokenize, several) for several in texts]
+
+    def _padded(self, rows: Sequence[Any]) -> torch.Tensor:
+        """Rows of captions as one tensor."""
+        return torch.from_numpy(pad(rows))
+
     # ---------------------------------------------------------------- pixels
 
-    def _decode_all(self, on_progress: OnProgress) -> np.ndarray | None:
+    def _look(self, encoder: DualEncoder, on_progress: OnProgress) -> np.ndarray | None:
         """All pictures as uint8 (n, s, s, c), or None where that is more than pixel_cache_gb. Drops the undecodable."""
         size = len(self._items) * math.prod(self._shape)
         if size > self.config.pixel_cache_gb * 2**30:

@@ -22,12 +22,13 @@ from retrieval.encoders.config import frames_spec
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.load import load_encoder
 from retrieval.losses.contrastive import LOSSES, Loss
-from retrieval.training import fitness, health, run_folder, trainable
+from retrieval.training import features, fitness, health, run_folder, trainable
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet, mirrors
 from retrieval.training.distributed import ring, sharding
 from retrieval.training.distributed.ranks import ALONE, Ranks
 from retrieval.training.dropout import place_dropout
+from retrieval.training.features import FeatureSet
 from retrieval.training.log import Progress, require_tensorboard
 from retrieval.training.optimizer import Optimizer
 from retrieval.training.teacher import load_teachers
@@ -86,7 +87,8 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     teachers = load_teachers(config.teacher, ranks.device.type, config.precision)
     _choose_what_is_trained(model, config)
     mould = _place(model, config, ranks, listeners)
-    data = TrainingSet(pairs, model, config, listeners.on_decode, ranks.size, ranks.rank, teachers)
+    kind = FeatureSet if features.can_be_used(model, config) else TrainingSet
+    data = kind(pairs, model, config, listeners.on_decode, ranks.size, ranks.rank, teachers)
     ranks.part(data.batch_size)
     frozen = trainable.Frozen(model)
     _lower_precision(model, config, ranks.device)

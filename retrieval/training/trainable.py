@@ -76,7 +76,7 @@ def _learning(model: nn.Module) -> set[str]:
     }
 
 
-_FIRST = ("embed", "conv1", "words", "places", "cls_token", "stem", "ln_pre")  # what meets pixels or words
+_FIRST = ("embed", "conv1", "bn1", "words", "places", "cls_token", "stem", "ln_pre")  # what meets pixels or words
 _BLOCK = re.compile(r"^(.*?)\.(\d+)\.")
 
 

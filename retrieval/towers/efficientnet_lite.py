@@ -1,0 +1,90 @@
+"""EfficientNet-Lite2 as an image tower, `image_tower=package:efficientnet-lite2`: timm's model, a package's weights.
+
+Without squeeze-and-excitation and swish it is fast on a CPU (Tan & Le 2019; Lite is of 2020). It knows the thousand
+classes of ImageNet. TensorFlow's padding depends on the size of a picture: timm's does too, and that of the package's
+own code where it is told the size.
+"""
+
+import re
+
+import torch
+from torch import Tensor, nn
+
+from retrieval import packages
+from retrieval.errors import MissingModel, first_line
+from retrieval.towers.timm_tower import TimmTower
+
+NAME = "efficientnet-lite2"
+FEATURES, CLASSES = 1280, 1000
+_ARCHITECTURE = "tf_efficientnet_lite2"
+
+
+class LiteTower(TimmTower):
+    """EfficientNet-Lite2, its pooled features projected: (b, c, s, s) to (b, dim).
+
+    spec: {"name": "efficientnet-lite2"; "size"; "channels"; "activation" and "projection" of the last layer; "classes":
+    true where the classifier is kept beside it}. pretrained: "yes" for the package's weights, "no" for random ones,
+    which a run's take the place of. Raises MissingModel where the package is gone or altered.
+    """
+
+    new_parts = ("project",)
+    own_size = 224
+
+    def __init__(
+        self, dim: int, size: int = own_size, channels: int = 3, dropout: float = 0.0, activation: str = "gelu",
+        projection: str = "linear", pretrained: str = "no", classes: bool = False,
+    ) -> None:  # fmt: skip
+        weights = weights_of_package() if pretrained != "no" else None
+        super().__init__(
+            dim, _ARCHITECTURE, size, channels, "still", dropout, activation, projection, weights or "no"
+        )  # fmt: skip
+        self.spec = {name: value for name, value in self.spec.items() if name != "norm"}
+        self.spec |= {"type": "package", "name": NAME} | ({"classes": True} if classes else {})
+        self.classifier = nn.Linear(FEATURES, CLASSES) if classes else None
+        if self.classifier and weights:
+            self.classifier.load_state_dict({part: weights[f"classifier.{part}"] for part in ("weight", "bias")})
+
+    def features_and_logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled features (b, 1280) and ImageNet's logits (b, 1000), float32. pixels: as for `forward`.
+
+        Only with `classes`.
+        """
+        assert self.classifier is not None, "built with classes=True"
+        features = self.features(pixels)
+        return features, self.classifier(features)
+
+
+# ---------------------------------------------------------------- the package's weights
+
+
+def weights_of_package() -> dict[str, Tensor]:
+    """The package's weights by timm's names. Raises MissingModel where it is gone or altered."""
+    package = packages.PACKAGES[NAME]
+    (file,) = packages.files_of(package).values()
+    try:
+        tensors = torch.load(file, "cpu", weights_only=True)
+    # Its SHA-256 is right, so torch is at fault: it raises families of its own.
+    except Exception as error:
+        raise MissingModel(f"{file} cannot be read ({first_line(error)}): pip install --upgrade torch") from error
+    return {timms(name): tensor for name, tensor in tensors.items()}
+
+
+_DEPTHS = (1, 3, 3, 4, 4, 5, 1)  # blocks of a stage
+_PLACES = [(stage, block) for stage, depth in enumerate(_DEPTHS) for block in range(depth)]
+_OUTSIDE = {"conv_stem": "conv_stem", "bn0": "bn1", "conv_head": "conv_head", "bn1": "bn2", "fc": "classifier"}
+_FIRST = {"depthwise_conv": "conv_dw", "bn1": "bn1", "project_conv": "conv_pw", "bn2": "bn2"}  # it does not widen
+_WIDENED = {
+    "expand_conv": "conv_pw", "bn0": "bn1", "depthwise_conv": "conv_dw", "bn1": "bn2", "project_conv": "conv_pwl",
+    "bn2": "bn3",
+}  # fmt: skip
+_BLOCK = re.compile(r"_blocks\.(\d+)\._(\w+)\.(\w+)")
+
+
+def timms(name: str) -> str:
+    """timm's name of a tensor of the package: "_blocks.4._expand_conv.weight" is "blocks.2.0.conv_pw.weight"."""
+    if not (match := _BLOCK.fullmatch(name)):
+        layer, _, tensor = name.removeprefix("_").partition(".")
+        return f"{_OUTSIDE[layer]}.{tensor}"
+    stage, block = _PLACES[int(match[1])]
+    layers = _WIDENED if stage else _FIRST
+    return f"blocks.{stage}.{block}.{layers[match[2]]}.{match[3]}"

@@ -1,0 +1,139 @@
+"""Heads are trained on features: what frozen bodies make of each picture and caption, made once and kept in the cache.
+
+A body that is not trained, and is shown every picture as it is, says the same in each pass. Its answers are a few
+kilobytes a picture, so that a run on them takes minutes where it would take hours.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from retrieval import cache
+from retrieval.callbacks import OnProgress
+from retrieval.datatypes import Picture
+from retrieval.encoders import encoding, kept
+from retrieval.encoders.encoder import DualEncoder
+from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.views import views
+from retrieval.towers.tower import Tower
+from retrieval.training.config import TrainConfig
+from retrieval.training.dataset import TrainingSet
+from retrieval.training.trainable import SIDES
+
+HEAD = "project."  # how the names of a head's weights begin
+
+
+def can_be_used(encoder: DualEncoder, config: TrainConfig) -> bool:
+    """Do both bodies say the same of a picture and a caption in every pass? The encoder's frozen part is chosen."""
+    shown_whole = config.crop == 1 and not (config.color_jitter or config.word_dropout or config.patch_dropout)
+    return shown_whole and config.frames == 1 and all(map(_is_still, (encoder.image_tower, encoder.text_tower)))
+
+
+def _is_still(tower: Tower) -> bool:
+    """Is nothing of its body trained?"""
+    trained = (name for name, weight in tower.named_parameters() if weight.requires_grad)
+    return tower.has_features and all(name.startswith(HEAD) for name in trained)
+
+
+class FeatureSet(TrainingSet):
+    """A TrainingSet whose pictures are features, float32 (n, views, width), and whose tokens are rows of them too.
+
+    A step sees each picture by one of its views, drawn anew.
+    """
+
+    def _look(self, encoder: DualEncoder, on_progress: OnProgress) -> np.ndarray | None:
+        view = _Seen(encoder)
+        key = kept.key_of(self._items, f"image {body_fingerprint(encoder, 'image')} {view.preprocess.to_json()}")
+        before = kept.read(cache.FEATURES, key) if key else None
+        rows, seen = (before["rows"], before["seen"]) if before else (np.empty((len(self._items), 0)), None)
+        seen = np.zeros(len(self._items), bool) if seen is None else seen
+        made, again = self._encode(view, [i for i, there in enumerate(seen) if not there], on_progress)
+        if len(again):
+            rows = np.empty((len(seen), made.shape[1]), np.float32) if before is None else rows
+            rows[again], seen[again] = made, True
+            if key:
+                kept.write(cache.FEATURES, key, {"rows": rows, "seen": seen})
+        self._items = [item for item, there in zip(self._items, seen, strict=True) if there]
+        return rows[seen].reshape(int(seen.sum()), view.preprocess.views, -1)
+
+    def _encode(self, view: "_Seen", places: list[int], on_progress: OnProgress) -> tuple[np.ndarray, list[int]]:
+        """The features of those items that can be read, and which they are; the others are skipped."""
+        items = [self._items[place] for place in places]
+        numbers = {item.id: place for item, place in zip(items, places, strict=True)}
+        rows, read = [], list[int]()
+        for batch in encoding.encode(items, view):
+            rows.append(batch.vectors)
+            read += [numbers[item.id] for item in batch.items]
+            self.skipped += batch.skipped
+            on_progress(len(read) + len(self.skipped), len(items))
+        return np.concatenate([part for part in rows if len(part)] or [np.empty((0, 0), np.float32)]), read
+
+    def _read(self, encoder: DualEncoder, texts: Sequence[Sequence[str]]) -> list[Any]:
+        every = [text for several in texts for text in several]
+        digest = hashlib.sha256("\0".join(every).encode("utf-8", "backslashreplace")).hexdigest()
+        key = hashlib.sha256(f"text {body_fingerprint(encoder, 'text')} {digest}".encode()).hexdigest()[:32]
+        before = kept.read(cache.FEATURES, key)
+        rows = before["rows"] if before else _of_texts(encoder, every)
+        if before is None:
+            kept.write(cache.FEATURES, key, {"rows": rows})
+        return np.split(rows, np.cumsum([len(several) for several in texts])[:-1])
+
+    def _padded(self, rows: Sequence[np.ndarray]) -> torch.Tensor:
+        return torch.from_numpy(np.stack(rows))
+
+    def _shown_of(self, items: np.ndarray, mine: slice, step: int, generator: torch.Generator) -> torch.Tensor:
+        assert self.pixels is not None  # features are always kept
+        drawn = torch.randint(self.pixels.shape[1], (len(items),), generator=generator).numpy()
+        return torch.from_numpy(self.pixels[items[mine], drawn[mine]])
+
+    def share_of(self, step: int) -> float:
+        """The share of the run's work that its first `step` steps are: all are alike."""
+        return step / self.steps
+
+
+class _Seen:
+    """An encoder whose vectors of pictures are their features, one view's after the other's."""
+
+    bulk = 32
+
+    def __init__(self, encoder: DualEncoder) -> None:
+        self.preprocess: Preprocess = encoder.preprocess
+        self.lanes = torch.get_num_threads() if encoder.device.type == "cpu" else 1
+        self._tower, self._device = encoder.image_tower, encoder.device
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
+        """float32 (n, views * width)."""
+        if not images:
+            return np.empty((0, 0), np.float32)
+        pixels = np.stack([one if isinstance(one, np.ndarray) else self.preprocess(one) for one in images])
+        shown = self.preprocess.normalize(torch.from_numpy(pixels).to(self._device))
+        looks = [self._tower.features(look) for look in views(shown, self.preprocess.views)]
+        return torch.cat(looks, 1).float().cpu().numpy()
+
+    def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
+        """Frames of clips (b, frames, n) to their means (b, n)."""
+        return vectors.mean(1)
+
+
+@torch.inference_mode()
+def _of_texts(encoder: DualEncoder, texts: Sequence[str], at_once: int = 512) -> np.ndarray:
+    parts = [np.empty((0, 0), np.float32)]
+    for start in range(0, len(texts), at_once):
+        tokens = torch.from_numpy(encoder.tokenize(texts[start : start + at_once])).to(encoder.device)
+        parts.append(encoder.text_tower.features(tokens).float().cpu().numpy())
+    return np.concatenate(parts[1:] or parts)
+
+
+def body_fingerprint(encoder: DualEncoder, side: str) -> str:
+    """16 hex digits of all of a tower that is not trained. side: "image" or "text"."""
+    (name,) = SIDES[side]
+    digest = hashlib.sha256()
+    for key, tensor in sorted(encoder.get_submodule(name).state_dict(keep_vars=True).items()):
+        if not tensor.requires_grad:
+            digest.update(f"{key}{tensor.dtype}{tuple(tensor.shape)}".encode())
+            digest.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()[:16]

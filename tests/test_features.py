@@ -1,0 +1,130 @@
+"""Heads trained on features that were kept: what the bodies say is asked once."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from retrieval import TrainConfig, open_pairs, towers, train
+from retrieval.encoders.load import load_encoder
+from retrieval.towers.layers import RowDropout
+from retrieval.towers.tower import TextTower
+from retrieval.training import features, setup
+
+
+class Bag(TextTower):
+    """The mean of random words, never trained."""
+
+    has_features, new_parts = True, ("project",)
+    asked = 0
+
+    def __init__(self, dim, vocabulary, width=16, context=64, dropout=0.0, **rest):
+        super().__init__()
+        self.spec = {"type": "rnn", "vocabulary": vocabulary, "width": width, "context": context}
+        self.body = nn.ModuleList([nn.EmbeddingBag(vocabulary, width, padding_idx=0)])
+        self.dropout, self.project = RowDropout(dropout), nn.Linear(width, dim)
+
+    def features(self, tokens):
+        Bag.asked += len(tokens)
+        return self.body[0](tokens)
+
+    def head(self, features):
+        return self.project(self.dropout(features))
+
+    def forward(self, tokens):
+        return self.head(self.features(tokens))
+
+
+@pytest.fixture(autouse=True)
+def bag(tmp_path, monkeypatch):
+    monkeypatch.setitem(towers.TEXT_TOWERS, "rnn", Bag)
+    monkeypatch.setenv("MMR_CACHE", str(tmp_path / "cache"))
+    return Bag
+
+
+def config(**changed):
+    return TrainConfig(
+        image_tower="timm:resnet18", text_tower="rnn", image_size=32, dim=8, batch_size=4, epochs=3, freeze="both",
+        unfreeze=1, crop=1.0, views=2, flip="no", evaluations=0, dropout=0.25, **changed,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return open_pairs("picturebook:10?size=32")
+
+
+def test_features_are_what_the_bodies_say_of_each_view_and_caption(pairs, tmp_path):
+    torch.manual_seed(0)
+    encoder = setup.first_encoder(pairs, config())
+    setup._choose_what_is_trained(encoder, config())
+    assert features.can_be_used(encoder, config())
+    data = features.FeatureSet(pairs, encoder, config())
+    assert data.pixels.shape == (10, 2, 512)
+    item = data._items[3]
+    from retrieval.encoders.views import views
+    from retrieval.images import load
+
+    shown = encoder.preprocess.normalize(torch.from_numpy(encoder.preprocess(load.load(item))[None]))
+    with torch.no_grad():
+        expected = torch.cat([encoder.image_tower.features(look) for look in views(shown, 2)])
+    assert np.allclose(data.pixels[3], expected, atol=1e-5)
+    captions = [pair.caption for pair in pairs if pair.item.id == item.id]
+    for row, caption in zip(data.tokens[3], captions, strict=True):
+        tokens = torch.from_numpy(encoder.tokenize([caption]))
+        assert np.allclose(row, encoder.text_tower.features(tokens).detach()[0], atol=1e-6)
+    batch = data.batch(0)
+    assert batch.images.shape == (4, 512) and batch.tokens.shape[::2] == (4, 256)
+    assert all(
+        any(np.array_equal(row, view) for view in data.pixels[i])
+        for row, i in zip(batch.images, batch.items, strict=True)
+    )
+
+
+def test_a_second_run_asks_no_body_and_is_the_same(pairs, tmp_path, bag):
+    first = train(pairs, tmp_path / "one", config())
+    asked, bag.asked = bag.asked, 0
+    again = train(pairs, tmp_path / "two", config())
+    assert asked > 0 and bag.asked == 0
+    assert again.encoder.fingerprint == first.encoder.fingerprint == load_encoder(str(tmp_path / "one")).fingerprint
+
+
+def test_stopped_and_resumed_it_is_the_run_that_was_not(pairs, tmp_path):
+    whole = train(pairs, tmp_path / "whole", config(checkpoints=2))
+    count = iter(range(100))
+    stopped = train(pairs, tmp_path / "cut", config(checkpoints=2), should_stop=lambda: next(count) == 2)
+    assert not stopped.finished
+    resumed = train(pairs, tmp_path / "cut", config(checkpoints=2), resume=True)
+    assert resumed.encoder.fingerprint == whole.encoder.fingerprint
+
+
+def test_the_bodies_stay_as_they_were(pairs, tmp_path):
+    torch.manual_seed(0)
+    before = setup.first_encoder(pairs, config()).state_dict()
+    after = train(pairs, tmp_path / "run", config()).encoder.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {
+        "log_logit_scale", "image_tower.project.weight", "image_tower.project.bias", "text_tower.project.weight",
+        "text_tower.project.bias",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "other", [{"crop": 0.5}, {"color_jitter": 0.1}, {"word_dropout": 0.1}, {"unfreeze": 2}, {"freeze": "image"}]
+)
+def test_what_changes_in_each_pass_is_asked_in_each(pairs, other):
+    settings = TrainConfig(**{**vars(config()), **other})
+    encoder = setup.first_encoder(pairs, settings)
+    setup._choose_what_is_trained(encoder, settings)
+    assert not features.can_be_used(encoder, settings)
+
+
+def test_a_picture_that_cannot_be_read_is_skipped_the_second_time_too(pairs, tmp_path):
+    import dataclasses
+
+    bad = dataclasses.replace(
+        pairs[0].item, id="bad", uri="bad.png", content=lambda: b"no picture", captions=("a red dog",)
+    )
+    given = [*pairs, dataclasses.replace(pairs[0], item=bad, caption="a red dog")]
+    for name in ("one", "two"):
+        assert [uri for uri, _ in train(given, tmp_path / name, config()).skipped] == ["bad.png"]
