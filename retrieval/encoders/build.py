@@ -8,13 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-<<<<<<< HEAD
-from retrieval import towers
-from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, size_of, text_spec
-=======
 from retrieval import packages, towers
-from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, text_spec
->>>>>>> h/sample
+from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, size_of, text_spec
 from retrieval.encoders.encoder import DualEncoder, EncoderSpec
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
