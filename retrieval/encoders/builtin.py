@@ -1,7 +1,7 @@
 """`builtin`: pictures found by words of sixteen languages, without a pair and without a download.
 
-It is made of two packages' weights and of the words in words/ (towers/space.py), in a few seconds; exported once, it
-opens at once. Its fingerprint is known without it.
+It is made of two packages' weights and of the words in words/ (towers/space.py). What that takes seconds for is kept in
+the cache. Its fingerprint is known without it.
 
     words/classes.txt   the classes of ImageNet, a line each, in the order of the logits
     words/seen.txt      CLASSES: what else is in pictures of a class; a sentence; a sentence
@@ -19,7 +19,11 @@ from retrieval import packages
 from retrieval.errors import MissingModel
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from retrieval.encoders.encoder import DualEncoder
+    from retrieval.towers.space import ImageSpace, TextSpace
+    from retrieval.towers.use_tower import UseTower
 
 NAME, DIM = "builtin", 768
 PARTS = ("efficientnet-lite2", "use")  # of which packages it is made
@@ -96,17 +100,36 @@ def _lines(file: str) -> list[str]:
 
 
 def _fill(encoder: "DualEncoder", anchors: list[Anchor]) -> None:
+    """Give both sides their space: the one in the cache, or a new one, which is kept."""
     import torch
 
-    from retrieval.towers import space
+    from retrieval.encoders import kept
     from retrieval.towers.builtin import BuiltinImageTower, BuiltinTextTower
-    from retrieval.towers.efficientnet_lite import CLASSES
 
     image, text = encoder.image_tower, encoder.text_tower
     assert isinstance(image, BuiltinImageTower) and isinstance(text, BuiltinTextTower), "built so"
-    about = torch.zeros(len(anchors), CLASSES)
+    sides = torch.nn.ModuleDict({"image": image.space, "text": text.space})
+    found = kept.read(NAME, fingerprint())
+    if found is None:
+        _fit(image.space, text.space, _vectors(encoder, text.use, anchors), anchors)
+        kept.write(NAME, fingerprint(), {name: tensor.numpy() for name, tensor in sides.state_dict().items()})
+    else:
+        sides.load_state_dict({name: torch.from_numpy(array) for name, array in found.items()})
+
+
+def _vectors(encoder: "DualEncoder", use: "UseTower", anchors: list[Anchor]) -> "Tensor":
+    import torch
+
+    with torch.inference_mode():
+        return use.features(torch.from_numpy(encoder.tokenize([anchor.text for anchor in anchors])))
+
+
+def _fit(image: "ImageSpace", text: "TextSpace", vectors: "Tensor", anchors: list[Anchor]) -> None:
+    import torch
+
+    from retrieval.towers import space
+
+    about = torch.zeros(len(anchors), len(image.basis))
     for row, anchor in zip(about, anchors, strict=True):
         row[list(anchor.classes)] = 1
-    with torch.inference_mode():
-        vectors = text.use.features(torch.from_numpy(encoder.tokenize([anchor.text for anchor in anchors])))
-    space.fit(image.space, text.space, vectors.clone(), about)
+    space.fit(image, text, vectors, about)

@@ -38,8 +38,8 @@ def load_encoder(name: str, device: str = "cpu") -> DualEncoder:
     """Load an encoder by its name.
 
     Args:
-        name: `builtin`, a preset (`small`, `base`, ...; presets.py), `open_clip:NAME/TAG`, `open_clip:NAME/FILE`, or the folder
-            of a run.
+        name: `builtin`, a preset (`small`, `base`, ...; presets.py), `open_clip:NAME/TAG`, `open_clip:NAME/FILE`, or
+            the folder of a run.
         device: "cpu", "cuda", or "auto" for the second where there is one.
 
     Returns:

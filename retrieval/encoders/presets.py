@@ -106,8 +106,9 @@ def require(name: str) -> None:
 
 def unknown(name: str) -> MissingModel:
     """What is wrong with a name that is none."""
-    near = difflib.get_close_matches(name, [builtin.NAME, *PRESETS], 1)
-    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join([builtin.NAME, *PRESETS])}, open_clip:NAME/TAG, or a run folder"
+    names = [builtin.NAME, *PRESETS]
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join(names)}, open_clip:NAME/TAG, or a run folder"
     return MissingModel(f"no encoder `{name}`: {hint}")
 
 
