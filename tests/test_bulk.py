@@ -123,7 +123,7 @@ def test_one_that_cannot_be_made_ready_is_loaded_whole(named, monkeypatch, name)
 
 def test_what_its_process_says_last_is_the_reason(named):
     del named  # its empty cache
-    assert bulk._export("nothing").startswith("no encoder `nothing`: use small, ")
+    assert bulk._export("nothing").startswith("no encoder `nothing`: use builtin, small, ")
 
 
 def test_others_are_torchs(trained):

@@ -35,11 +35,12 @@ class ImageSpace(nn.Module):
 
     def __init__(self, dim: int, classes: int = CLASSES) -> None:
         super().__init__()
+        self.classes = classes
         self.register_buffer("basis", torch.eye(classes, dim))
 
     def forward(self, logits: Tensor) -> Tensor:
         """logits (b, 1000). Returns (b, dim)."""
-        standing = F.layer_norm(logits, logits.shape[-1:])
+        standing = F.layer_norm(logits, (self.classes,))
         return (standing.clamp(min=0) ** _POWER) @ self.basis
 
 
