@@ -13,10 +13,14 @@ _inherited: list[Any] = []
 
 
 class Session:
-    """A graph on the CPU, from numbered inputs to its one output. For any thread; a forked child opens its own."""
+    """A graph on the CPU, from numbered inputs to its one output. For any thread; a forked child opens its own.
 
-    def __init__(self, file: Path) -> None:
-        self._file, self._opening = file, forks.Lock()
+    once: it is asked once or seldom. Its threads then sleep where they wait: else they take a core for as long as the
+    graph is opened, which lasts three times as long by that where cores are few.
+    """
+
+    def __init__(self, file: Path, once: bool = False) -> None:
+        self._file, self._once, self._opening = file, once, forks.Lock()
         self._session, self._process = self._opened(), os.getpid()
 
     def _opened(self) -> Any:
@@ -25,6 +29,8 @@ class Session:
         # A query runs the tower once: packing its weights for speed takes longer than it saves, and so does rewriting
         # the graph, which was done when it was exported.
         options.add_session_config_entry("session.disable_prepacking", "1")
+        if self._once:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(self._file, options, providers=["CPUExecutionProvider"])

@@ -61,7 +61,7 @@ class QueryEncoder:
         self.languages = said.languages
         self.tokenize = saved.load(folder, said.tokenizer)
         self._trim, self._folder, self._load = said.trim, folder, load
-        self._text = Session(folder / TEXT)
+        self._text = Session(folder / TEXT, once=True)
         self._image: Session | None = None
         self._making = forks.Lock()  # of what is made late: once for all threads
         self._encoder: DualEncoder | None = None
