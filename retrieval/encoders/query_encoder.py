@@ -67,7 +67,7 @@ class QueryEncoder:
         self._trim, self.folder, self._load = said.trim, folder, load
         self._for_bulk, self.lanes = bulk, _cores() if bulk else 1
         self.bulk = LANE if self.lanes > 1 else 32
-        self._text = Session(folder / TEXT)
+        self._text = Session(folder / TEXT, once=True)
         self._image: Session | None = None
         self._making = forks.Lock()  # of what is made late: once for all threads
         self._encoder: DualEncoder | None = None
