@@ -120,7 +120,7 @@ class QueryEncoder:
                 try:
                     if not sealed.is_whole(self.folder / IMAGE):
                         onnx_export.export_image_tower(self._whole(), self.folder)
-                    self._image = Session(self.folder / IMAGE, self._for_bulk)
+                    self._image = Session(self.folder / IMAGE, bulk=self._for_bulk)
                 # A cache that is damaged or cannot be written must never stop a query.
                 except Exception:
                     return None
