@@ -6,13 +6,14 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from retrieval import errors, hub
 from retrieval.errors import BadRequest, MissingModel, RetrievalError
 from retrieval.towers import norms
-from retrieval.towers.layers import RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.checkpoint import tensors_of
+from retrieval.towers.layers import RowDropout, dtype_of, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
 
 Weights = dict[str, Tensor]
@@ -51,7 +52,8 @@ class TimmTower(ImageTower):
             ),
         }  # fmt: skip
         self.dropout = RowDropout(dropout)
-        self.project = last_layer(_features(self.body, size, channels), dim, projection, activation)
+        self.width = _features(self.body, size, channels)
+        self.project = last_layer(self.width, dim, projection, activation, rooted=True)
 
     def train(self, mode: bool = True) -> Self:
         """As of any module, but for pretrained batch statistics, which stay."""
@@ -77,6 +79,46 @@ def fit(pixels: Tensor, size: int | None) -> Tensor:
     if size is None or pixels.shape[-1] == size:
         return pixels
     return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+@torch.no_grad()
+def with_fixed_padding(tower: nn.Module, pixels: Tensor) -> nn.Module:
+    """The tower, changed, for pictures of that size alone: TensorFlow's padding is found now, not with each of them.
+
+    ONNX Runtime then makes one step of a padding and its convolution. pixels (b, c, s, s): what the tower takes.
+    """
+    convolutions = [module for module in tower.modules() if type(module).__module__ == "timm.layers.conv2d_same"]
+    sizes: dict[nn.Module, torch.Size] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda module, given: sizes.update({module: given[0].shape[-2:]}))
+        for module in convolutions
+    ]
+    if hooks:
+        tower(pixels)
+    for hook in hooks:
+        hook.remove()
+    for module in list(tower.modules()):
+        for name, child in module.named_children():
+            if child in sizes and isinstance(child, nn.Conv2d):
+                setattr(module, name, _Padded(child, sizes[child]))
+    return tower
+
+
+class _Padded(nn.Module):
+    """A convolution of TensorFlow's padding, with the padding that pictures of one size need."""
+
+    def __init__(self, convolution: nn.Conv2d, size: torch.Size) -> None:
+        super().__init__()
+        from timm.layers.padding import pad_same_arg
+
+        of = convolution
+        self.convolution = convolution
+        self.padding = pad_same_arg(list(size), list(of.kernel_size), list(of.stride), list(of.dilation))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, c, h, w)"""
+        of = self.convolution
+        return F.conv2d(F.pad(x, self.padding), of.weight, of.bias, of.stride, 0, of.dilation, of.groups)
 
 
 @torch.no_grad()
@@ -137,28 +179,13 @@ def _overlay(name: str, facts: dict[str, Any], pretrained: str | Weights) -> dic
     if pretrained == "no":
         return {}
     if pretrained != "yes":
-        return {"state_dict": _weights_of(Path(pretrained), name)}
+        way_on = "check --set pretrained=FILE, or use pretrained=yes or no"
+        return {"state_dict": tensors_of(Path(pretrained), name, way_on)}
     way_on = "give a local file with --set pretrained=FILE, or leave it out to start from random weights"
     if not facts.get("hf_hub_id") and not facts.get("url"):
         raise MissingModel(f"timm has no weights of {name}: {way_on}")
     hub.require_hub(facts.get("hf_hub_id") or "", _HUB_FILES, f"timm's {name}", way_on)
     return {}
-
-
-def _weights_of(file: Path, name: str) -> Weights:
-    """The tensors of a local checkpoint; a pickle that would run code is refused."""
-    if not file.is_file():
-        raise MissingModel(f"no weights file {file}: check --set pretrained=FILE, or use pretrained=yes or no")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        tensors = torch.load(file, "cpu", weights_only=True)
-        return tensors.get("state_dict", tensors)
-    # torch.load and safetensors raise their own families on what is no checkpoint.
-    except Exception as error:
-        raise MissingModel(
-            f"{file} is no checkpoint of {name} ({errors.first_line(error)}): check --set pretrained=FILE"
-        ) from error
 
 
 def _not_built(name: str, size: int, pretrained: str | Weights, error: Exception) -> RetrievalError:
