@@ -438,7 +438,7 @@ def models(
         float | None, typer.Option(min=0, help="With --prune: 30 if not given; 0 removes all of them.")
     ] = None,
 ) -> None:
-    """List the pretrained encoders with licence, size and published recall, and what the cache holds.
+    """List pretrained encoders and towers with licence, size, languages and recall, and what the cache holds.
 
     mmr models --prune --days 60
     """

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from retrieval import errors
 from retrieval.errors import MissingModel
 
 OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "model.safetensors")  # files of weights
@@ -25,6 +26,31 @@ def require_hub(repository: str, files: Sequence[str], what: str, way_on: str) -
     # Any failure to reach it means the same to a person; the HTTP client's errors differ between its versions.
     except Exception as error:
         raise MissingModel(f"the model hub cannot be reached and {what} is not cached: {way_on}") from error
+
+
+def snapshot(repository: str, files: Sequence[str], what: str, way_on: str) -> Path:
+    """The folder of a repository in the hub's cache, fetched where it is not there.
+
+    files: names of its weights, of which the first that it has is fetched. what, way_on: as for `require_hub`. Raises
+    MissingModel where it cannot be had.
+    """
+    import huggingface_hub
+
+    require_hub(repository, files, what, way_on)
+    here = _is_cached(repository, files)
+    try:
+        if not here:
+            listed = huggingface_hub.HfApi().list_repo_files(repository)
+            files = next(([name, f"*/{name}"] for name in files if name in listed), [])
+        wanted = ["*.json", *files]
+        return Path(
+            huggingface_hub.snapshot_download(
+                repository, local_files_only=here, allow_patterns=wanted, ignore_patterns=["onnx/*", "openvino/*"]
+            )
+        )
+    # The hub's client and its HTTP library raise families of their own.
+    except Exception as error:
+        raise MissingModel(f"{what} cannot be had of the model hub ({errors.first_line(error)}): {way_on}") from error
 
 
 def require_open_clip(name: str, tag: str, repository: str, option: str = "--model ", quick: bool = False) -> None:

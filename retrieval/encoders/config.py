@@ -4,6 +4,7 @@ TrainConfig (training/config.py) builds on it. docs/reference/towers.md has each
 """
 
 import difflib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +13,19 @@ from retrieval.errors import BadRequest
 from retrieval.settings import check, require, setting
 from retrieval.towers import packaged
 from retrieval.towers.frames import FRAME_POOLINGS
-from retrieval.towers.layers import ACTIVATIONS, POINTWISE, PROJECTIONS
+from retrieval.towers.layers import ACTIVATIONS, POINTWISE
 from retrieval.towers.pooling import POOLINGS
+from retrieval.towers.projections import PROJECTIONS
 from retrieval.towers.tower import ImageTower
 
 SHORT_NAMES = {"resnet50": "timm:resnet50"}  # said so often that they have a name of their own
 _RECURRENT = ("lstm", "gru", "rnn")
 _IMAGE = ("conv", "resnet50", "timm:NAME", "package:NAME", "vit", "mlp", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
-_TEXT = ("transformer", *_RECURRENT, "package:NAME", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
-_NAMED = ("timm", "package", "open_clip")  # towers whose name goes on behind a colon
+_TEXT = (
+    "transformer", *_RECURRENT, "package:NAME", "sentence:PATH", "open_clip:NAME", "open_clip:NAME/WEIGHTS",
+)  # fmt: skip
+_NAMED = ("timm", "package", "sentence", "open_clip")  # towers whose name goes on behind a colon
+_BESIDE = re.compile(r"\+(?=(?:package|sentence):)")  # between towers that stand side by side
 WITH_NEW_HEADS = ("package", "sentence")  # towers whose last layer is trained also where they are frozen
 
 
@@ -53,7 +58,9 @@ class EncoderConfig:
     image_channels: int = setting(3, "numbers in a pixel: 3 are RGB, 1 is gray, others come as arrays", above=0)
     image_activation: str = setting("auto", "auto is the tower's own", choices=("auto", *ACTIVATIONS))
     pretrained: str = setting("no", "timm's weights", takes="yes, no, or a local file")
-    text_tower: str = setting("transformer", "the side that reads", takes=", ".join(_TEXT))
+    text_tower: str = setting(
+        "transformer", "the side that reads; pretrained ones side by side with a + between them", takes=", ".join(_TEXT)
+    )
     text_width: int = setting(256, "numbers in a word", multiple=64, above=0)
     text_layers: int = setting(2, "a transformer of 0 layers knows words and not their order", least=0)
     text_activation: str = setting("auto", "auto is the tower's own", choices=("auto", *ACTIVATIONS))
@@ -111,16 +118,22 @@ def text_spec(config: EncoderConfig) -> dict[str, Any]:
     """What towers.build needs for the text tower, but for the size of the vocabulary."""
     kind, name = split(config.text_tower)
     spec = {"type": kind, "dropout": config.dropout, **_shared(config.text_activation, config.projection)}
-    if kind == "open_clip":
-        return spec | _open_clip(name)
-    if kind == "package":
-        return spec | {"name": packaged.short_name(name, packaged.TEXTS), "pretrained": "yes"}
+    beside = [split(part) for part in parts_of(config.text_tower)]
+    if len(beside) > 1:
+        return spec | {"type": "beside", "parts": [{"type": kind, **_pretrained(kind, name)} for kind, name in beside]}
+    if kind in _NAMED:
+        return spec | _pretrained(kind, name)
     spec |= {"width": config.text_width, "context": config.context}
     if kind in _RECURRENT:
         layers = {"layers": config.text_layers} if config.text_layers else {}
         return spec | layers | {"bidirectional": config.bidirectional, "pooling": config.pooling}
     spec |= {"layers": config.text_layers}
     return spec | {"pooling": config.pooling}
+
+
+def parts_of(tower: str) -> list[str]:
+    """ "package:use+package:minilm" as its parts; of one tower, that alone."""
+    return _BESIDE.split(tower)
 
 
 def frames_spec(config: EncoderConfig) -> dict[str, Any] | None:
@@ -131,6 +144,15 @@ def frames_spec(config: EncoderConfig) -> dict[str, Any] | None:
 def _shared(activation: str, projection: str) -> dict[str, Any]:
     named = {"activation": activation} if activation != "auto" else {}
     return named | ({"projection": projection} if projection != "linear" else {})
+
+
+def _pretrained(kind: str, name: str) -> dict[str, Any]:
+    """Where a text tower's weights come from."""
+    if kind == "open_clip":
+        return _open_clip(name)
+    if kind == "package":
+        return {"name": packaged.short_name(name, packaged.TEXTS), "pretrained": "yes"}
+    return {"pretrained": name}
 
 
 def _open_clip(name: str) -> dict[str, Any]:
@@ -145,12 +167,15 @@ def _check_towers(config: EncoderConfig) -> None:
     """Raise BadRequest where a setting names no tower, or asks a tower for what it does not have."""
     image, text = split(config.image_tower)[0], split(config.text_tower)[0]
     _check_name("image_tower", config.image_tower, _IMAGE)
-    _check_name("text_tower", config.text_tower, _TEXT)
-    for kind, tower, known in (
-        (image, config.image_tower, packaged.IMAGES), (text, config.text_tower, packaged.TEXTS),
-    ):  # fmt: skip
-        if kind == "package":
-            packaged.short_name(split(tower)[1], known)
+    beside = parts_of(config.text_tower)
+    for part in beside:
+        _check_name("text_tower", part, _TEXT)
+        if len(beside) > 1 and split(part)[0] not in ("package", "sentence"):
+            raise BadRequest(f"{part} cannot stand beside another: put a + between package:NAME and sentence:PATH only")
+        if split(part)[0] == "package":
+            packaged.short_name(split(part)[1], packaged.TEXTS)
+    if image == "package":
+        packaged.short_name(split(config.image_tower)[1], packaged.IMAGES)
     patches = (0, 2, 4) if image == "conv" else (0, 4, 8, 16)
     require(config.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
     linear = config.projection == "linear"
@@ -163,12 +188,11 @@ def _check_towers(config: EncoderConfig) -> None:
     if image in _NAMED and linear and config.image_activation != "auto":
         raise BadRequest(f"image_activation is not asked of {config.image_tower}, {own}")
     plain_relu = text == "rnn" and config.text_activation == "relu"
-    if text in (*_RECURRENT, "package", "open_clip") and linear and config.text_activation != "auto" and not plain_relu:
+    if text in (*_RECURRENT, *_NAMED) and linear and config.text_activation != "auto" and not plain_relu:
         raise BadRequest(f"text_activation is not asked of {config.text_tower}, {own}")
-    if text == "open_clip" and config.pooling != "mean":
-        raise BadRequest("pooling is open_clip's own: leave it out")
-    if text == "package" and config.pooling != "mean":
-        raise BadRequest(f"pooling is {config.text_tower}'s own: leave it out")
+    if text in _NAMED and config.pooling != "mean":
+        theirs = "open_clip" if text == "open_clip" else config.text_tower
+        raise BadRequest(f"pooling is {theirs}'s own: leave it out")
     if image != "timm" and config.pretrained != "no":
         raise BadRequest("pretrained is for timm's models: use image_tower=resnet50, or open_clip:NAME/WEIGHTS")
 

@@ -7,7 +7,7 @@
 A name is `scheme:rest`; to add a scheme, write `f(rest) -> DualEncoder` and name it in ENCODERS.
 """
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,7 +26,9 @@ from retrieval.encoders.presets import PRESETS, require, unknown
 from retrieval.encoders.protocol import Tokenizer
 from retrieval.encoders.tokenizers import open_clip, saved
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
+from retrieval.encoders.tokenizers.of_tower import require_fit
 from retrieval.errors import BadRequest, MissingModel
+from retrieval.specs import check_spec
 from retrieval.towers import frames, open_clip_towers
 from retrieval.towers.tower import Spec
 
@@ -91,21 +93,15 @@ def load_run(folder: Path | str) -> DualEncoder:
 def _read_run(folder: Path, said: RunManifest) -> DualEncoder:
     shapes = manifest.shapes_in(folder / WEIGHTS)
     for spec in (said.image, said.text, said.frames or {}):
-        manifest.check_spec(spec, len(shapes))
+        check_spec(spec, len(shapes))
     tokenizer = saved.load(folder, said.tokenizer) if said.tokenizer else _tokenizer_of(folder, said.text)
     with torch.device("meta"):  # its shapes, and no memory
         manifest.require_fit(_made(said, tokenizer, "logit_bias" in shapes), shapes)
     encoder = _made(said, tokenizer, "logit_bias" in shapes)
     encoder.load_state_dict(load_file(folder / WEIGHTS))
-    _require_known(tokenizer, encoder.text_tower.vocabulary)
+    require_fit(encoder.text_tower, tokenizer)
     encoder.languages = said.languages
     return encoder
-
-
-def _require_known(tokenizer: Tokenizer, vocabulary: int | None) -> None:
-    """Raise Malformed where a tokenizer has more tokens than the tower knows."""
-    if vocabulary is not None and isinstance(tokenizer, Sized) and len(tokenizer) > vocabulary:
-        raise Malformed(f"its tokenizer has {len(tokenizer)} tokens, its text tower {vocabulary}")
 
 
 def _made(said: RunManifest, tokenizer: Tokenizer, bias: bool) -> DualEncoder:
@@ -130,7 +126,7 @@ def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
         return _tokenizer_of(folder, text["parts"][0])
     if text["type"] == "open_clip":
         return open_clip.OpenClipTokenizer.of_model(text["name"])
-    if text["type"] == "package":
+    if text["type"] in ("package", "sentence", "static", "beside"):
         raise Malformed("its text tower has no tokenizer")
     return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text("utf-8"), text["context"])
 

@@ -4,7 +4,6 @@ A run that somebody sends is believed in nothing: its shapes are compared with i
 their size is made, and it names no other file.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,10 +19,6 @@ RUN = "encoder.json"  # in a run's folder, written last
 Size = Annotated[int, Meta(ge=1, le=1 << 16)]  # numbers of a vector, pixels of a side, tokens of a text
 # Codes as "de" or "zh-TW"; of a few hundred languages at the most.
 Languages = Annotated[tuple[Annotated[str, Meta(max_length=35)], ...], Meta(max_length=512)]
-_LARGEST = 1 << 24  # of any number in a spec: tokens of a vocabulary
-_ENTRIES = 64  # of a list or dict in a spec
-_REPEATED = ("layers", "blocks")  # each has weights of its own
-_ELSEWHERE = ("weights", "pretrained")  # names of other files, of which a saved spec has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,29 +65,6 @@ def of_run(file: Path) -> RunManifest:
 def of_export(file: Path) -> ExportManifest:
     """Read manifest.json. Raises Malformed, OSError."""
     return typed.read(file, ExportManifest)
-
-
-def check_spec(spec: dict[str, Any], tensors: int) -> None:
-    """Raise Malformed for a spec that names other files, or asks for more than weights of so many tensors can fill."""
-    for key, value in _entries(spec):
-        if key in _ELSEWHERE and value not in (None, "", "no"):
-            raise Malformed(f"`{key}` names weights of its own")
-        most = tensors if key in _REPEATED else _LARGEST
-        if isinstance(value, int) and not 0 <= value <= most:
-            raise Malformed(f"`{key}` is {value}")
-        if isinstance(value, list | dict) and len(value) > _ENTRIES:
-            raise Malformed(f"`{key}` has {len(value)} entries")
-
-
-def _entries(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Everything within, with the nearest key above it."""
-    yield key, value
-    if isinstance(value, dict):
-        for name, each in value.items():
-            yield from _entries(each, name)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _entries(each, key)
 
 
 def shapes_in(file: Path) -> dict[str, list[int]]:

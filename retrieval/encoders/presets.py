@@ -14,7 +14,10 @@ from retrieval.errors import BadRequest, MissingModel
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One row of the table. hub: the repository of its weights. megabytes: the download, float32."""
+    """One row of the table. hub: the repository of its weights. megabytes: the download, float32.
+
+    languages: what it reads, codes or "many".
+    """
 
     name: str
     model: str
@@ -23,6 +26,7 @@ class Preset:
     text_to_image: float
     image_to_text: float
     hub: str
+    languages: tuple[str, ...] = ("en",)
 
 
 PRESETS: dict[str, Preset] = {
@@ -63,6 +67,7 @@ PRESETS: dict[str, Preset] = {
             53.2,
             69.7,
             "timm/ViT-B-16-SigLIP2-256",
+            ("many",),
         ),
         Preset(
             "large",

@@ -9,15 +9,17 @@ add one, write such a module and name it in IMAGE_TOWERS or TEXT_TOWERS.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from retrieval.towers.combined import EnsembleTower
+from retrieval.towers.combined import BesideTower, EnsembleTower
 from retrieval.towers.conv import ConvTower
 from retrieval.towers.image import PixelMlp, VitTower
 from retrieval.towers.open_clip_towers import image_side, text_side
 from retrieval.towers.packaged import image_side as packaged_image
 from retrieval.towers.packaged import text_side as packaged_text
 from retrieval.towers.recurrent import RecurrentTower
+from retrieval.towers.sentence_tower import sentence_side
+from retrieval.towers.static_tower import StaticTower
 from retrieval.towers.text import TextTransformer
 from retrieval.towers.timm_tower import TimmTower
 from retrieval.towers.tower import ImageTower, Spec, TextTower, Tower
@@ -29,7 +31,7 @@ IMAGE_TOWERS: dict[str, Callable[..., ImageTower]] = {
 TEXT_TOWERS: dict[str, Callable[..., TextTower]] = {
     "transformer": TextTransformer, "lstm": partial(RecurrentTower, cell="lstm"),
     "gru": partial(RecurrentTower, cell="gru"), "rnn": partial(RecurrentTower, cell="rnn"), "open_clip": text_side,
-    "package": packaged_text,
+    "package": packaged_text, "sentence": sentence_side, "static": StaticTower,
 }  # fmt: skip
 
 
@@ -52,5 +54,10 @@ def _ensemble(
     return EnsembleTower(built, dims, shares)
 
 
+def _beside(dim: int, parts: Sequence[Spec], **settings: Any) -> BesideTower:
+    return BesideTower(dim, [build(TEXT_TOWERS, 1, part) for part in parts], **settings)
+
+
 IMAGE_TOWERS["ensemble"] = partial(_ensemble, IMAGE_TOWERS)
 TEXT_TOWERS["ensemble"] = partial(_ensemble, TEXT_TOWERS)
+TEXT_TOWERS["beside"] = _beside

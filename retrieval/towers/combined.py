@@ -1,4 +1,4 @@
-"""Several towers asked as one."""
+"""Several towers asked as one: their vectors beside each other, or their features under one head."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retrieval.errors import BadRequest
+from retrieval.towers.layers import RowDropout, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower, TextTower, Tower
 
 
@@ -47,3 +50,54 @@ class EnsembleTower(ImageTower, TextTower):
     @property
     def _towers(self) -> list[Tower]:
         return [part for part in self.parts if isinstance(part, Tower)]
+
+
+class BesideTower(TextTower):
+    """The features of pretrained text towers beside each other, and one last layer behind them.
+
+    Tokens are those of a joined tokenizer: place i of a line is place i // n of what part i % n reads. spec: {"parts":
+    their specs; "activation", "projection" of the last layer}. Raises BadRequest for a part that has no features.
+    """
+
+    has_features = True
+    new_parts = ("project",)
+
+    def __init__(
+        self, dim: int, parts: Sequence[TextTower], dropout: float = 0.0, activation: str = "gelu",
+        projection: str = "linear",
+    ) -> None:  # fmt: skip
+        super().__init__()
+        if not parts or not all(part.has_features for part in parts):
+            raise BadRequest("side by side stand pretrained towers: --set text_tower=package:use+package:minilm, say")
+        for part in parts:
+            part.project = nn.Identity()  # of each alone, which nothing asks here
+        self.spec = {
+            "type": "beside", "parts": [part.spec for part in parts], "dropout": dropout,
+            **unusual(activation=(activation, "gelu"), projection=(projection, "linear")),
+        }  # fmt: skip
+        self.parts, self.width = nn.ModuleList(parts), sum(part.width for part in parts)
+        self.dropout = RowDropout(dropout)
+        self.project = last_layer(self.width, dim, projection, activation)
+
+    @property
+    def body(self) -> nn.ModuleList:
+        """What may run in bfloat16: the parts' bodies."""
+        return nn.ModuleList(part.body for part in self.towers)
+
+    @property
+    def towers(self) -> list[TextTower]:
+        """The parts, in the order of the tokens."""
+        return [part for part in self.parts if isinstance(part, TextTower)]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (b, n l). Returns (b, dim)."""
+        return self.head(self.features(tokens))
+
+    def features(self, tokens: Tensor) -> Tensor:
+        """tokens as for `forward`. What each part makes of its own, (b, width)."""
+        own = [tokens[:, place :: len(self.parts)] for place in range(len(self.parts))]
+        return torch.cat([part.features(each) for part, each in zip(self.towers, own, strict=True)], -1)
+
+    def head(self, features: Tensor) -> Tensor:
+        """Features (b, width) to (b, dim)."""
+        return self.project(self.dropout(features))

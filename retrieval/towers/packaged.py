@@ -12,11 +12,12 @@ from retrieval import packages
 from retrieval.errors import BadRequest
 from retrieval.towers import efficientnet_lite
 from retrieval.towers.efficientnet_lite import LiteTower
+from retrieval.towers.sentence_tower import minilm_side
 from retrieval.towers.tower import ImageTower, TextTower
 from retrieval.towers.use_tower import UseTower
 
 IMAGES: dict[str, type[ImageTower]] = {efficientnet_lite.NAME: LiteTower}
-TEXTS: dict[str, Callable[..., TextTower]] = {"use": UseTower}
+TEXTS: dict[str, Callable[..., TextTower]] = {"use": UseTower, "minilm": minilm_side}
 
 
 def short_name(name: str, known: dict[str, Any]) -> str:

@@ -6,13 +6,14 @@ from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from retrieval import errors, hub
 from retrieval.errors import BadRequest, MissingModel, RetrievalError
 from retrieval.towers import norms
-from retrieval.towers.layers import RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.checkpoint import tensors_of
+from retrieval.towers.layers import RowDropout, dtype_of, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
 
 Weights = dict[str, Tensor]
@@ -51,7 +52,8 @@ class TimmTower(ImageTower):
             ),
         }  # fmt: skip
         self.dropout = RowDropout(dropout)
-        self.project = last_layer(_features(self.body, size, channels), dim, projection, activation)
+        self.width = _features(self.body, size, channels)
+        self.project = last_layer(self.width, dim, projection, activation, rooted=True)
 
     def train(self, mode: bool = True) -> Self:
         """As of any module, but for pretrained batch statistics, which stay."""
@@ -177,28 +179,13 @@ def _overlay(name: str, facts: dict[str, Any], pretrained: str | Weights) -> dic
     if pretrained == "no":
         return {}
     if pretrained != "yes":
-        return {"state_dict": _weights_of(Path(pretrained), name)}
+        way_on = "check --set pretrained=FILE, or use pretrained=yes or no"
+        return {"state_dict": tensors_of(Path(pretrained), name, way_on)}
     way_on = "give a local file with --set pretrained=FILE, or leave it out to start from random weights"
     if not facts.get("hf_hub_id") and not facts.get("url"):
         raise MissingModel(f"timm has no weights of {name}: {way_on}")
     hub.require_hub(facts.get("hf_hub_id") or "", _HUB_FILES, f"timm's {name}", way_on)
     return {}
-
-
-def _weights_of(file: Path, name: str) -> Weights:
-    """The tensors of a local checkpoint; a pickle that would run code is refused."""
-    if not file.is_file():
-        raise MissingModel(f"no weights file {file}: check --set pretrained=FILE, or use pretrained=yes or no")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        tensors = torch.load(file, "cpu", weights_only=True)
-        return tensors.get("state_dict", tensors)
-    # torch.load and safetensors raise their own families on what is no checkpoint.
-    except Exception as error:
-        raise MissingModel(
-            f"{file} is no checkpoint of {name} ({errors.first_line(error)}): check --set pretrained=FILE"
-        ) from error
 
 
 def _not_built(name: str, size: int, pretrained: str | Weights, error: Exception) -> RetrievalError:

@@ -10,14 +10,15 @@ Spec = dict[str, Any]  # what something is built from again: {"type": a name, ..
 class Tower(nn.Module):
     """One side of an encoder: a batch to (b, dim) in float32, not yet of unit length.
 
-    spec: what `towers.build` makes it from again. new_parts: names of what is random where the rest is pretrained: it
-    is trained also where the tower is frozen. has_features: `features` and `head` are there, and the tower is the one
-    after the other, so that heads can be trained on features that were kept.
+    spec: what `towers.build` makes it from again. has_features: `features` and `head` are there, and the tower is the
+    one after the other, so that heads can be trained on features that were kept; width: numbers in them. new_parts:
+    names of what is random where the rest is pretrained: it is trained also where the tower is frozen.
     """
 
     spec: Spec
-    new_parts: tuple[str, ...] = ()
     has_features: bool = False
+    width: int = 0
+    new_parts: tuple[str, ...] = ()
 
     if TYPE_CHECKING:  # nn.Module finds a tower's modules itself, and its call takes anything
 

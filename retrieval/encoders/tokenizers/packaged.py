@@ -5,8 +5,9 @@ from pathlib import Path
 
 from retrieval import packages
 from retrieval.encoders.protocol import Tokenizer
-from retrieval.encoders.tokenizers import sentencepiece
+from retrieval.encoders.tokenizers import folders, sentencepiece
 from retrieval.encoders.tokenizers.unigram import UnigramTokenizer
+from retrieval.towers import sentence_folder
 
 
 def tokenizer_of(name: str) -> Tokenizer:
@@ -18,4 +19,8 @@ def _use(files: dict[str, Path]) -> Tokenizer:
     return UnigramTokenizer.compile(*sentencepiece.read(files["resources/sp.model"]))
 
 
-_MADE: dict[str, Callable[[dict[str, Path]], Tokenizer]] = {"use": _use}
+def _minilm(files: dict[str, Path]) -> Tokenizer:
+    return folders.of_folder(sentence_folder.of_package("minilm"))
+
+
+_MADE: dict[str, Callable[[dict[str, Path]], Tokenizer]] = {"use": _use, "minilm": _minilm}

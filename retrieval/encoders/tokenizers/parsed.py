@@ -2,13 +2,15 @@
 
 from tokenizers import Tokenizer
 
-from indexes.typed import BYTES, Malformed
+from indexes.typed import Malformed
+
+CHARACTERS = 64 << 20  # of a tokenizer: one of many languages has a quarter of it
 
 
 def tokenizer_from(text: str) -> Tokenizer:
     """The tokenizer that a JSON text describes. Raises Malformed."""
-    if len(text) > BYTES:
-        raise Malformed(f"a tokenizer of more than {BYTES} characters")
+    if len(text) > CHARACTERS:
+        raise Malformed(f"a tokenizer of more than {CHARACTERS} characters")
     try:
         return Tokenizer.from_str(text)
     except (KeyboardInterrupt, SystemExit):

@@ -5,13 +5,13 @@ LOADERS. What a kind needs is imported when one is loaded: a query pays for its 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from indexes import typed
 from indexes.typed import Malformed, Meta
-from retrieval.encoders.protocol import SavedTokenizer, Tokenizer
+from retrieval.encoders.protocol import KeptTokenizer, SavedTokenizer, Tokenizer
 from retrieval.encoders.tokenizers.clip import CLEANERS, ClipTokenizer
 
 Facts = dict[str, Any]  # what is kept of a tokenizer in a manifest: its kind, and what its files do not say
@@ -23,6 +23,7 @@ class _Facts:
     """Facts of any kind, with types.
 
     context: tokens of a text. clean, pad, zeroed: a hub tokenizer's alone. sha256: of a unigram tokenizer's file.
+    prefix, special, skipped, characters: a sentence encoder's. parts: facts of a joined one's.
     """
 
     kind: str
@@ -31,6 +32,11 @@ class _Facts:
     pad: Annotated[int, Meta(ge=0, le=_LARGEST)] = 0
     zeroed: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
     sha256: Annotated[str, Meta(max_length=64)] = ""
+    prefix: Annotated[str, Meta(max_length=1000)] = ""
+    special: bool = True
+    skipped: Annotated[int, Meta(ge=0, le=_LARGEST)] | None = None
+    characters: Annotated[int, Meta(ge=1)] | None = None
+    parts: Annotated[list[dict[str, Any]], Meta(max_length=8)] = field(default_factory=list)
 
 
 def can_save(tokenize: Tokenizer) -> bool:
@@ -78,6 +84,24 @@ def _unigram(folder: Path, facts: _Facts) -> Tokenizer:
     return UnigramTokenizer.open(folder / FILE, facts.sha256)
 
 
+def _sentence(folder: Path, facts: _Facts) -> Tokenizer:
+    """One of a sentence encoder."""
+    from retrieval.encoders.tokenizers.sentence import SentenceTokenizer
+
+    text = (folder / "tokenizer.json").read_text("utf-8")
+    return SentenceTokenizer(text, facts.context, facts.prefix, facts.special, facts.skipped, facts.characters)
+
+
+def _joined(folder: Path, facts: _Facts) -> Tokenizer:
+    """Several, each in a folder of its own."""
+    from retrieval.encoders.tokenizers.joined import JoinedTokenizer
+
+    if not facts.parts:
+        raise Malformed("a joined tokenizer of no parts")
+    parts = [load(folder / str(place), part) for place, part in enumerate(facts.parts)]
+    return JoinedTokenizer([part for part in parts if isinstance(part, KeptTokenizer)])
+
+
 LOADERS: dict[str, Callable[[Path, _Facts], Tokenizer]] = {
-    "caption": _caption, "clip": _clip, "hub": _hub, "unigram": _unigram,
+    "caption": _caption, "clip": _clip, "hub": _hub, "unigram": _unigram, "sentence": _sentence, "joined": _joined,
 }  # fmt: skip
