@@ -114,7 +114,8 @@ def _languages_of(text: Spec) -> tuple[str, ...]:
     if text["type"] == "beside":
         each = [_languages_of(part) for part in text["parts"]]
         return tuple(dict.fromkeys(language for part in each for language in part)) if all(each) else ()
-    package = packages.named(text["name"]) if text["type"] == "package" else None
+    name = "use" if text["type"] == "builtin" else text["name"] if text["type"] == "package" else ""
+    package = packages.named(name)
     return package.languages if package else ()
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from retrieval import cache
 from retrieval.callbacks import OnMessage, no_message
-from retrieval.encoders import query_encoder
+from retrieval.encoders import builtin, query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import QueryEncoder
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
 
 # The name of an encoder -> its fingerprint, which is known without loading it.
-WITHOUT_TORCH: dict[str, Callable[[], str]] = {}
+WITHOUT_TORCH: dict[str, Callable[[], str]] = {builtin.NAME: builtin.fingerprint}
 
 
 def load_for_bulk(name: str, device: str = "cpu", on_message: OnMessage = no_message) -> Encoder:

@@ -294,6 +294,10 @@ class DualEncoder(nn.Module):
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
 
+    def known_as(self, fingerprint: str) -> None:
+        """Give it the fingerprint by which it is known before it is made."""
+        self._fingerprint = fingerprint
+
     def forget_fingerprint(self) -> None:
         """Have `fingerprint` computed anew: call it after the weights were changed."""
         self._fingerprint = None

@@ -1,5 +1,6 @@
 """Encoders by name.
 
+    load_encoder("builtin")                               made of packages' weights (builtin.py)
     load_encoder("small")                                 a preset (presets.py)
     load_encoder("open_clip:ViT-B-32-256/weights.pt")     open_clip's own loading: NAME/TAG or NAME/FILE
     load_encoder("runs/flickr")                           a run folder, what `mmr train` wrote
@@ -17,7 +18,7 @@ from torch import nn
 from indexes.distribution import UPGRADE
 from indexes.typed import Malformed
 from retrieval import engine
-from retrieval.encoders import manifest
+from retrieval.encoders import builtin, manifest
 from retrieval.encoders.build import from_spec
 from retrieval.encoders.encoder import FORMAT_VERSION, MANIFEST, WEIGHTS, DualEncoder, EncoderSpec
 from retrieval.encoders.manifest import RunManifest
@@ -37,8 +38,8 @@ def load_encoder(name: str, device: str = "cpu") -> DualEncoder:
     """Load an encoder by its name.
 
     Args:
-        name: A preset (`small`, `base`, ...; presets.py), `open_clip:NAME/TAG`, `open_clip:NAME/FILE`, or the folder
-            of a run.
+        name: `builtin`, a preset (`small`, `base`, ...; presets.py), `open_clip:NAME/TAG`, `open_clip:NAME/FILE`, or
+            the folder of a run.
         device: "cpu", "cuda", or "auto" for the second where there is one.
 
     Returns:
@@ -64,6 +65,8 @@ def _load(name: str) -> DualEncoder:
     if Path(name).is_dir():
         return load_run(name)
     require(name)
+    if name == builtin.NAME:
+        return builtin.load()
     scheme, _, rest = (PRESETS[name].model if name in PRESETS else name).partition(":")
     if not rest or scheme not in ENCODERS:
         raise unknown(name)
@@ -126,7 +129,7 @@ def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
         return _tokenizer_of(folder, text["parts"][0])
     if text["type"] == "open_clip":
         return open_clip.OpenClipTokenizer.of_model(text["name"])
-    if text["type"] in ("package", "sentence", "static", "beside"):
+    if text["type"] in ("package", "sentence", "static", "beside", "builtin"):
         raise Malformed("its text tower has no tokenizer")
     return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text("utf-8"), text["context"])
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from retrieval import hub
+from retrieval.encoders import builtin
 from retrieval.errors import BadRequest, MissingModel
 
 
@@ -92,7 +93,9 @@ def require(name: str) -> None:
     preset = next((one for one in PRESETS.values() if name in (one.name, one.model)), None)
     if Path(name).is_dir():
         return
-    if preset:
+    if name == builtin.NAME:
+        builtin.require()
+    elif preset:
         architecture, _, tag = preset.model.partition(":")[2].partition("/")
         hub.require_open_clip(architecture, tag, preset.hub, quick=True)
     elif Path(name).exists():
@@ -103,14 +106,15 @@ def require(name: str) -> None:
 
 def unknown(name: str) -> MissingModel:
     """What is wrong with a name that is none."""
-    near = difflib.get_close_matches(name, PRESETS, 1)
-    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join(PRESETS)}, open_clip:NAME/TAG, or a run folder"
+    names = [builtin.NAME, *PRESETS]
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"use {', '.join(names)}, open_clip:NAME/TAG, or a run folder"
     return MissingModel(f"no encoder `{name}`: {hint}")
 
 
 def is_gone(name: str) -> bool:
     """Is it the name of a run's folder, and there is none?"""
-    return not (name in PRESETS or ":" in name or Path(name).is_dir())
+    return not (name == builtin.NAME or name in PRESETS or ":" in name or Path(name).is_dir())
 
 
 def downloads() -> dict[str, int]:

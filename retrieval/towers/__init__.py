@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from retrieval.towers.builtin import BuiltinImageTower, BuiltinTextTower
 from retrieval.towers.combined import BesideTower, EnsembleTower
 from retrieval.towers.conv import ConvTower
 from retrieval.towers.image import PixelMlp, VitTower
@@ -26,12 +27,13 @@ from retrieval.towers.tower import ImageTower, Spec, TextTower, Tower
 
 IMAGE_TOWERS: dict[str, Callable[..., ImageTower]] = {
     "conv": ConvTower, "vit": VitTower, "mlp": PixelMlp, "timm": TimmTower, "open_clip": image_side,
-    "package": packaged_image,
+    "package": packaged_image, "builtin": BuiltinImageTower,
 }  # fmt: skip
 TEXT_TOWERS: dict[str, Callable[..., TextTower]] = {
     "transformer": TextTransformer, "lstm": partial(RecurrentTower, cell="lstm"),
     "gru": partial(RecurrentTower, cell="gru"), "rnn": partial(RecurrentTower, cell="rnn"), "open_clip": text_side,
     "package": packaged_text, "sentence": sentence_side, "static": StaticTower,
+    "builtin": BuiltinTextTower,
 }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ def tokenizer_for(text: Spec) -> Tokenizer | None:
         return folders.of_folder(sentence_folder.read(text["pretrained"]))
     if text["type"] == "package":
         return packaged.tokenizer_of(text["name"])
+    if text["type"] == "builtin":
+        return packaged.tokenizer_of("use")
     if text["type"] == "beside":
         parts = [tokenizer_for(part) for part in text["parts"]]
         return JoinedTokenizer([part for part in parts if isinstance(part, KeptTokenizer)])
