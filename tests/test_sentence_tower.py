@@ -247,6 +247,7 @@ def test_use_and_minilm_side_by_side_are_both(minilm, tmp_path):
     both.save(tmp_path / "run")
     loaded = load_encoder(str(tmp_path / "run"))
     assert loaded.fingerprint == both.fingerprint
+    assert loaded.languages == packages.PACKAGES["use"].languages
     query_encoder.ensure_exported(loaded)
     query = query_encoder.open_query_encoder(loaded.fingerprint, lambda: pytest.fail("it is not needed"))
     for some in (texts, texts[:1], texts[3:4]):
@@ -290,7 +291,7 @@ BROKEN = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "it has no model.safetensors or pytorch_model.bin"),
     "pickle": (_pickled, "pytorch_model.bin is no checkpoint of a sentence encoder"),
     "cut weights": (lambda f: (f / "model.safetensors").write_bytes(b"\x40"), "is no checkpoint of a sentence encoder"),
-    "no config": (lambda f: (f / "config.json").unlink(), "No such file"),
+    "no config": (lambda f: (f / "config.json").unlink(), "it has no config.json"),
     "no json": (lambda f: (f / "config.json").write_text("{"), "no JSON"),
     "other kind": (lambda f: change(f / "config.json", model_type="distilbert"), "cannot be built|lack|asks for"),
     "unknown kind": (lambda f: change(f / "config.json", model_type="mine"), "has no text model `mine`"),
@@ -368,6 +369,18 @@ def test_a_table_that_does_not_fit_is_one_line(tensors, message, tmp_path):
 def test_what_is_not_there_is_said_at_once(asked, error, message):
     with pytest.raises(error, match=message):
         encoder_of(asked)
+
+
+def test_a_name_of_the_hub_is_read_from_its_cache(bert, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    repository = tmp_path / "models--owner--tiny"
+    shutil.copytree(bert, repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    found = encoder_of("sentence:owner/tiny")
+    np.testing.assert_array_equal(features_of(found, TEXTS), features_of(encoder_of(f"sentence:{bert}"), TEXTS))
 
 
 def test_without_the_library_the_line_says_how_it_is_had(bert, monkeypatch):
