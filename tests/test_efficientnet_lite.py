@@ -1,5 +1,6 @@
 """EfficientNet-Lite2 of a package: what the package's own code computes, in timm's model; a run needs no package."""
 
+import copy
 import re
 
 import numpy as np
@@ -13,7 +14,7 @@ from retrieval.encoders.config import EncoderConfig, size_of
 from retrieval.encoders.load import load_encoder
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.errors import BadRequest, MissingModel
-from retrieval.towers import efficientnet_lite
+from retrieval.towers import efficientnet_lite, timm_tower
 
 LITE = packages.PACKAGES["efficientnet-lite2"]
 SPEC = {"type": "package", "name": "efficientnet-lite2", "pretrained": "yes"}
@@ -66,6 +67,15 @@ def test_photos_are_what_their_files_are_called(tower, shared):
     with torch.inference_mode():
         _, logits = tower.features_and_logits(look.normalize(pixels))
     assert [names[place] for place in logits.argmax(1)] == [file.name.split("_")[0] for file in files]
+
+
+@pytest.mark.parametrize("size", [64, 72])  # even at every step; odd at some
+def test_padding_that_is_found_once_is_the_same(tower, size):
+    pixels = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    fixed = timm_tower.with_fixed_padding(copy.deepcopy(tower), pixels[:1])
+    assert not any(type(module).__name__ == "Conv2dSame" for module in fixed.body.children())
+    with torch.inference_mode():
+        torch.testing.assert_close(fixed(pixels), tower(pixels), rtol=0, atol=0)
 
 
 def test_its_statistics_stay_also_in_training(tower):

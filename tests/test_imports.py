@@ -33,6 +33,17 @@ def test_a_search_pays_neither_for_indexing_nor_for_decoding():
     assert not {*rooms, "retrieval.images.load", "tarfile"} & loaded_by("import cli.commands.searching")
 
 
+def test_a_sample_pays_for_no_model(tmp_path):
+    code = (
+        "from indexes import Store, Record\nimport numpy as np\n"
+        f"store = Store.create({str(tmp_path / 'i')!r}, 2, root='.', source='folder')\n"
+        "store.add(np.eye(2, dtype=np.float32), [Record(name, '', {'uri': name}) for name in 'ab'])\nstore.close()\n"
+        "from cli.commands import sampling\n"
+        f"sampling.run({tmp_path / 'i'!r}, 1, None, [], None, None, False, False, False)"
+    )
+    assert not {"torch", "faiss", "datasets"} & loaded_by(f"from pathlib import Path, PosixPath\n{code}")
+
+
 def test_a_small_index_is_searched_without_faiss_or_torch(tmp_path):
     code = (
         "import numpy as np\nfrom indexes import Store, Record\n"

@@ -9,6 +9,24 @@ from retrieval.settings import listed
 from terminal import fails, lines, mmr
 
 
+def test_names_that_the_encoder_does_not_read_are_said(trained, book, monkeypatch):
+    asked = ("classify", book / "001.png", "--model", trained, "--labels", "कुत्ता,बिल्ली,a dog", "--json")
+    assert mmr(*asked).stderr == ""  # what it reads is not known
+    monkeypatch.setattr("cli.commands.predicting.encoder_of", _of_english(trained))
+    result = mmr(*asked)
+    assert len(lines(result)) == 3
+    assert result.stderr.count("does not read") == 1
+    assert "`कुत्ता` looks like Hindi, Marathi or Nepali" in result.stderr
+
+
+def _of_english(run):
+    from retrieval import load_encoder
+
+    encoder = load_encoder(str(run))
+    encoder.languages = ("en",)
+    return lambda name, device: encoder
+
+
 @pytest.fixture
 def head(trained, book, tmp_path):
     """One that tells a from b by nothing."""

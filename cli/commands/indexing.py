@@ -9,7 +9,7 @@ from cli import config
 from cli.output import show, target
 from indexes import NotAnIndex, Store
 from retrieval import Retriever
-from retrieval.encoders import encoding, presets
+from retrieval.encoders import bulk, encoding, presets
 from retrieval.errors import BadRequest
 from retrieval.indexing import build, prefetch, roots, skipped
 from retrieval.indexing.catalog import Identity
@@ -101,9 +101,8 @@ def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[st
     """Index with the encoder of that name; how: as Retriever.build has it. A line on what was done, and the report."""
     presets.require(name)
     with prefetch.of_index(uri, path, name, encoding.prepare) as prepared:
-        from retrieval import load_encoder  # torch takes seconds, in which the first pictures are decoded
-
-        encoder = load_encoder(name, device).to_fast_precision()
+        # torch, where it is needed, takes seconds, in which the first pictures are decoded
+        encoder = bulk.load_for_bulk(name, device, show.note)
         prepared.expect(encoder.preprocess)
     with show.Meter("indexing", "pictures") as meter:
         retriever, report = Retriever.build(

@@ -25,6 +25,7 @@ def classify(
     presets.require(chosen)  # no is said before torch is imported
     from retrieval.errors import BadRequest
     from retrieval.heads import zero_shot
+    from retrieval.search import languages
     from retrieval.settings import listed
     from retrieval.sources.captions import whole
 
@@ -32,6 +33,7 @@ def classify(
     if len(names) < 2:
         raise BadRequest('classify chooses between names: give two or more, as in --labels "a dog,a cat"')
     loaded = encoder_of(chosen, device)
+    languages.say_of(names, loaded, show.note)
     uris, seen = rows_of(pictures, loaded, {"image": loaded.dim})
     words = zero_shot.class_vectors(loaded, names, templates or zero_shot.TEMPLATES)
     shares = zero_shot.classify(seen.vectors["image"], words, float(loaded.log_logit_scale.detach().exp()))

@@ -91,10 +91,10 @@ def repair(index_dir: Path | None, model: str | None, device: str, urls: bool) -
     path = index_dir or find_index()
     with Store.open(path, write=True) as store:
         if damaged := len(store.damaged()):
-            from retrieval import load_encoder
+            from retrieval.encoders import bulk
             from retrieval.indexing import repair
 
-            encoder = load_encoder(model or Identity.required(store).where(path), device).to_fast_precision()
+            encoder = bulk.load_for_bulk(model or Identity.required(store).where(path), device, show.note)
             with show.Meter("repairing", "pictures") as meter:
                 report = repair.repair(store, encoder, meter, urls)
             show.skipped(report.left)

@@ -13,8 +13,9 @@ from retrieval.errors import BadRequest
 from retrieval.settings import check, require, setting
 from retrieval.towers import packaged
 from retrieval.towers.frames import FRAME_POOLINGS
-from retrieval.towers.layers import ACTIVATIONS, POINTWISE, PROJECTIONS
+from retrieval.towers.layers import ACTIVATIONS, POINTWISE
 from retrieval.towers.pooling import POOLINGS
+from retrieval.towers.projections import PROJECTIONS
 from retrieval.towers.tower import ImageTower
 
 SHORT_NAMES = {"resnet50": "timm:resnet50"}  # said so often that they have a name of their own

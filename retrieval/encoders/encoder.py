@@ -73,7 +73,8 @@ class DualEncoder(nn.Module):
         self.image_tower, self.text_tower, self.frame_pool = image_tower, text_tower, frame_pool
         self.preprocess, self.tokenize = preprocess, tokenize
         self.dim, self.spec, self.name = dim, spec, name
-        self.log_logit_scale = nn.Parameter(torch.tensor(float(logit_scale)).log())
+        # On the CPU also where all else is on "meta": there a logarithm imports torch's compiler, which takes seconds.
+        self.log_logit_scale = nn.Parameter(torch.tensor(float(logit_scale), device="cpu").log())
         self.logit_bias = nn.Parameter(torch.tensor(float(logit_bias))) if logit_bias is not None else None
         self.languages: tuple[str, ...] = ()  # decides no vector
         self._fingerprint: str | None = None

@@ -1,8 +1,10 @@
 """Encoding in bulk: items -> decoded batches -> vectors, in the order of the items."""
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from typing import NamedTuple
@@ -69,9 +71,7 @@ def encode(
         return _encoded(batch, [prepared(item) for item in batch], encoder)
 
     if lanes > 1:
-        from retrieval import engine
-
-        with engine.lanes(lanes) as pool:
+        with _lanes(lanes) as pool:
             yield from _in_order(pool, whole, _batches(items, size), lanes + 1)
     else:
         with ThreadPoolExecutor(DECODERS) as decoders:
@@ -83,6 +83,22 @@ def encode(
                     yield _encoded(earlier, results, encoder)
             for batch, results in waiting:
                 yield _encoded(batch, results, encoder)
+
+
+@contextmanager
+def _lanes(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that compute beside each other; torch, where it is in use, is told that each has one core."""
+    if "torch" in sys.modules:
+        from retrieval import engine
+
+        with engine.lanes(count) as pool:
+            yield pool
+        return
+    pool = ThreadPoolExecutor(count)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

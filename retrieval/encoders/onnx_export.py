@@ -2,6 +2,7 @@
 
     manifest.json   name, dim, fingerprint, preprocess, tokenizer, trim, languages
     text.onnx  text.bin   image.onnx  image.bin   frames.onnx  frames.bin   tokenizer.json or tokenizer.db
+    text.seal  image.seal  their digests, with those of what belongs to them (sealed.py)
 
 frames.onnx pools the frames of clips, where that is learned. torch is imported when something is exported: a query
 reads the names of these files here.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 from indexes import durable
 from retrieval import cache
 from retrieval.cache import MANIFEST, PARTIAL
-from retrieval.encoders import onnx_session
+from retrieval.encoders import onnx_session, sealed
 from retrieval.encoders.tokenizers import saved
 
 if TYPE_CHECKING:
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
 TEXT, IMAGE, FRAMES = "text.onnx", "image.onnx", "frames.onnx"
 
 
-def export(encoder: "DualEncoder") -> Path:
-    """Write the text tower, its tokenizer and the manifest into the cache; the folder. Raises OSError."""
+def export(encoder: "DualEncoder", images: bool = False) -> Path:
+    """Write the text tower, its tokenizer and the manifest into the cache; the folder. Raises OSError.
+
+    images: the picture tower too. Where another process was faster, what it wrote stays.
+    """
     folder = cache.folder(cache.QUERY) / encoder.fingerprint
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=PARTIAL))
@@ -42,37 +46,57 @@ def export(encoder: "DualEncoder") -> Path:
             "tokenizer": saved.save(encoder.tokenize, beside), "languages": encoder.languages,
         }  # fmt: skip
         durable.write_bytes(beside / MANIFEST, json.dumps(manifest).encode())
-        shutil.rmtree(folder, ignore_errors=True)  # damaged, or half deleted
-        beside.rename(folder)
+        sealed.seal(beside / TEXT, [file for file in beside.rglob("*") if file.is_file()])
+        if images:
+            export_image_tower(encoder, beside)
+        _put(beside, folder, images)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 
+def _put(beside: Path, folder: Path, images: bool) -> None:
+    """Rename what is whole now to where it belongs, in the place of what is damaged or half deleted."""
+    wanted = (TEXT, IMAGE) if images else (TEXT,)
+    if all(sealed.is_whole(folder / graph) for graph in wanted):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        beside.rename(folder)
+    except OSError:  # another process put its own there in this moment
+        if not (folder / MANIFEST).is_file():
+            raise
+
+
 def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
     """Write the picture tower into an exported encoder's folder; it takes uint8 pixels (n, s, s, c).
 
-    Before it, what pools the frames of clips, where that is learned: with image.onnx both are there.
+    Before it, what pools the frames of clips, where that is learned, and behind it the seal of both: with that they are
+    there.
     """
     import torch
 
     from retrieval.encoders.views import encode_views
+    from retrieval.towers import timm_tower
 
     if encoder.frame_pool:
         frames = torch.nn.functional.normalize(torch.randn(2, 3, encoder.dim), dim=-1)
         _write(_copy(encoder.frame_pool), frames, folder / FRAMES, "frames", {0: "clips", 1: "frames"})
 
+    size = encoder.preprocess.size
+    pixels = torch.zeros(2, size, size, encoder.preprocess.channels, dtype=torch.uint8)
+
     class Image(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.tower = _copy(encoder.image_tower)
+            looks = encoder.preprocess.normalize(pixels)
+            self.tower = timm_tower.with_fixed_padding(_copy(encoder.image_tower), looks)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return encode_views(self.tower, encoder.preprocess.normalize(pixels), encoder.preprocess.views)
 
-    size = encoder.preprocess.size
-    pixels = torch.zeros(2, size, size, encoder.preprocess.channels, dtype=torch.uint8)
     _write(Image(), pixels, folder / IMAGE, "pixels", {0: "pictures"})
+    sealed.seal(folder / IMAGE, [*folder.glob("image.bin"), *folder.glob("frames.[ob]*")])
 
 
 def _export_text_tower(encoder: "DualEncoder", folder: Path) -> None:

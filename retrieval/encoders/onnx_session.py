@@ -13,19 +13,26 @@ _inherited: list[Any] = []
 
 
 class Session:
-    """A graph on the CPU, from numbered inputs to its one output. For any thread; a forked child opens its own."""
+    """A graph on the CPU, from named inputs to its one output. For any thread; a forked child opens its own.
 
-    def __init__(self, file: Path) -> None:
-        self._file, self._opening = file, forks.Lock()
+    bulk: for many inputs, from many threads that each compute on one core.
+    """
+
+    def __init__(self, file: Path, bulk: bool = False) -> None:
+        self._file, self._bulk, self._opening = file, bulk, forks.Lock()
         self._session, self._process = self._opened(), os.getpid()
 
     def _opened(self) -> Any:
         onnxruntime = _runtime()
         options = onnxruntime.SessionOptions()
-        # A query runs the tower once: packing its weights for speed takes longer than it saves, and so does rewriting
-        # the graph, which was done when it was exported.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if self._bulk:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+            options.intra_op_num_threads = 1
+        else:
+            # A query runs the tower once: packing its weights for speed takes longer than it saves, and so does
+            # rewriting the graph, which was done when it was exported.
+            options.add_session_config_entry("session.disable_prepacking", "1")
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(self._file, options, providers=["CPUExecutionProvider"])
 

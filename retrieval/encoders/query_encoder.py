@@ -1,9 +1,10 @@
 """QueryEncoder: the towers as ONNX with their tokenizer, so that a cold query imports no torch and no open_clip.
 
 The text tower is exported once for each encoder, at index time, into the user's cache under the encoder's fingerprint;
-the picture tower with the first picture that asks (onnx_export.py writes both). What is there may be deleted at any
-time: a query then loads the encoder itself. Weights lie beside the graph, where they are mapped, not read: a query
-touches a few rows of the token table only.
+the picture tower with the first picture that asks (onnx_export.py writes both), or with the text tower for an encoder
+that indexes without torch too (bulk.py). What is there may be deleted at any time: a query then loads the encoder
+itself. A picture tower is compared with its seal before it is opened, a text tower at index time. Weights lie beside
+the graph, where they are mapped, not read: a query touches a few rows of the token table only.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ from retrieval import cache
 from retrieval.cache import MANIFEST
 from retrieval.callbacks import OnMessage, no_message
 from retrieval.datatypes import Picture
-from retrieval.encoders import manifest, onnx_export
+from retrieval.encoders import manifest, onnx_export, sealed
 from retrieval.encoders.onnx_export import FRAMES, IMAGE, TEXT
 from retrieval.encoders.onnx_session import Session
 from retrieval.encoders.preprocess import Preprocess
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
 
 IMAGES_AT_ONCE = 16
+LANE = 8  # pictures that a lane takes: as fast each as 32, and the lanes end together
 
 
 class QueryEncoder:
@@ -43,6 +45,7 @@ class QueryEncoder:
     Args:
         folder: What onnx_export.export wrote.
         load: Gives the whole encoder, for what is not exported yet or cannot be.
+        bulk: The picture tower is opened for many pictures, with a lane a core.
 
     Attributes:
         name: By which `load_encoder` finds the encoder.
@@ -50,17 +53,20 @@ class QueryEncoder:
         fingerprint: That of the encoder it was exported from.
         preprocess: A picture to uint8 (size, size, channels).
         tokenize: Texts to int64 (n, length).
+        folder: Where its files lie.
         languages: As those of a DualEncoder.
+        lanes: How many threads may encode pictures beside each other.
+        bulk: Pictures that are best encoded together.
     """
 
-    lanes, bulk = 1, 32
-
-    def __init__(self, folder: Path, load: Callable[[], "DualEncoder"]) -> None:
+    def __init__(self, folder: Path, load: Callable[[], "DualEncoder"], bulk: bool = False) -> None:
         said = manifest.of_export(folder / MANIFEST)
         self.name, self.dim, self.fingerprint, self.preprocess = said.name, said.dim, said.fingerprint, said.preprocess
         self.languages = said.languages
         self.tokenize = saved.load(folder, said.tokenizer)
-        self._trim, self._folder, self._load = said.trim, folder, load
+        self._trim, self.folder, self._load = said.trim, folder, load
+        self._for_bulk, self.lanes = bulk, _cores() if bulk else 1
+        self.bulk = LANE if self.lanes > 1 else 32
         self._text = Session(folder / TEXT)
         self._image: Session | None = None
         self._making = forks.Lock()  # of what is made late: once for all threads
@@ -98,19 +104,23 @@ class QueryEncoder:
         """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
         if self._image_tower() is None:
             return self._whole().pool_frames(vectors)
-        if not (self._folder / FRAMES).is_file():
+        if not (self.folder / FRAMES).is_file():
             means = vectors.mean(1)
             return means / np.linalg.norm(means, axis=1, keepdims=True)
-        return Session(self._folder / FRAMES)(frames=vectors)
+        return Session(self.folder / FRAMES)(frames=vectors)
+
+    def opens_pictures(self) -> bool:
+        """Can the picture tower be had as ONNX? It is opened now, and exported first where it is not there."""
+        return self._image_tower() is not None
 
     def _image_tower(self) -> Session | None:
         """The picture tower, exported first where it is not there; None where it cannot be had as ONNX."""
         with self._making:
             if self._image is None:
                 try:
-                    if not (self._folder / IMAGE).is_file():
-                        onnx_export.export_image_tower(self._whole(), self._folder)
-                    self._image = Session(self._folder / IMAGE)
+                    if not sealed.is_whole(self.folder / IMAGE):
+                        onnx_export.export_image_tower(self._whole(), self.folder)
+                    self._image = Session(self.folder / IMAGE, self._for_bulk)
                 # A cache that is damaged or cannot be written must never stop a query.
                 except Exception:
                     return None
@@ -126,6 +136,13 @@ class QueryEncoder:
 
 def _are_unit(vectors: np.ndarray, shape: tuple[int, int]) -> bool:
     return vectors.shape == shape and bool(np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3))
+
+
+def _cores() -> int:
+    """Cores that this process may use; OMP_NUM_THREADS where it says fewer, as torch has it."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, int(said)) if said.isdecimal() and int(said) else there
 
 
 def preprocess_of(name: str) -> Preprocess | None:
@@ -153,6 +170,25 @@ def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> Q
         return None
 
 
+def open_for_bulk(fingerprint: str, name: str, load: Callable[[], "DualEncoder"]) -> QueryEncoder | None:
+    """The exported encoder for many pictures; None unless both its towers are in the cache as they were written.
+
+    name: by which it was asked for.
+    """
+    folder = cache.folder(cache.QUERY) / fingerprint
+    if not all(sealed.is_whole(folder / graph) for graph in (TEXT, IMAGE)):
+        return None
+    with contextlib.suppress(OSError):
+        os.utime(folder / MANIFEST)  # when it was last used
+    try:
+        encoder = QueryEncoder(folder, load, bulk=True)
+    # As above: of a library that is older than what wrote it, say.
+    except Exception:
+        return None
+    encoder.name = name
+    return encoder if encoder.fingerprint == fingerprint and encoder.opens_pictures() else None
+
+
 def is_exported(fingerprint: str) -> bool:
     """Is the text tower of the encoder of that fingerprint in the cache?"""
     try:
@@ -167,12 +203,15 @@ def ensure_exported(encoder: Encoder, on_message: OnMessage = no_message) -> Pat
     None for an encoder that is no DualEncoder, or whose tokenizer cannot be saved. None also where the cache cannot be
     written, of which on_message is told: a query then loads the encoder itself.
     """
+    if isinstance(encoder, QueryEncoder):
+        return encoder.folder
     from retrieval.encoders.encoder import DualEncoder
 
     if not isinstance(encoder, DualEncoder) or not saved.can_save(encoder.tokenize):
         return None
-    if open_query_encoder(encoder.fingerprint, lambda: encoder):
-        return cache.folder(cache.QUERY) / encoder.fingerprint
+    folder = cache.folder(cache.QUERY) / encoder.fingerprint
+    if sealed.is_whole(folder / TEXT) and open_query_encoder(encoder.fingerprint, lambda: encoder):
+        return folder
     try:
         return onnx_export.export(encoder)
     except OSError as error:

@@ -24,15 +24,21 @@ def known_to(encoder: object) -> tuple[str, ...]:
 
 
 def say_unread(queries: Iterable[str | Sequence[str]], encoder: object, on_message: OnMessage) -> None:
-    """Say of queries that the encoder does not read them: of each language once. Raises BadRequest, as query.parse."""
+    """Say of queries that the encoder does not read them, as `say_of`. Raises BadRequest, as query.parse."""
+    if known_to(encoder):
+        parts = (part for one in queries for part in query.parse(one))
+        say_of((part.text for part in parts if part.kind == "words"), encoder, on_message)
+
+
+def say_of(texts: Iterable[str], encoder: object, on_message: OnMessage) -> None:
+    """Say of texts that the encoder does not read them: a line for each language, with the first text in it."""
     languages = known_to(encoder)
     said = set()
-    for one in queries if languages else ():
-        for part in query.parse(one):
-            found = unread(part.text, languages) if part.kind == "words" else ""
-            if found and found not in said:
-                said.add(found)
-                on_message(_message(part.text, found, encoder, languages))
+    for text in texts:
+        found = unread(text, languages)
+        if found and found not in said:
+            said.add(found)
+            on_message(_message(text, found, encoder, languages))
 
 
 def _message(text: str, found: str, encoder: object, languages: Sequence[str]) -> str:

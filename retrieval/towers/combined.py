@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrieval.errors import BadRequest
-from retrieval.towers.layers import RowDropout, last_layer, unusual
+from retrieval.towers.layers import RowDropout, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower, TextTower, Tower
 
 

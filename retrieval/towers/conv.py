@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retrieval.towers.layers import ACTIVATIONS, RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.layers import ACTIVATIONS, RowDropout, dtype_of, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
 
 

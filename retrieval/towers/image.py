@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from retrieval.towers.layers import ACTIVATIONS, Block, RowDropout, dtype_of, heads_of, hidden_sizes, last_layer
+from retrieval.towers.layers import ACTIVATIONS, Block, RowDropout, dtype_of, heads_of, hidden_sizes
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
 
 _LONGEST = 10_000.0  # wave of a place's code

@@ -1,4 +1,4 @@
-"""What several towers are made of: activations by name, dropout that replays, a transformer's block, a last layer."""
+"""What several towers are made of: activations by name, dropout that replays, a transformer's block."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PAD = 0  # the token that fills a line; every text tower must not see it
-PROJECTIONS = ("linear", "mlp")
 
 
 # ---------------------------------------------------------------- activations
@@ -49,11 +48,6 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (..., inside)"""
         return self.down(self.activation(self.up(x)))
-
-
-def last_layer(width: int, dim: int, projection: str = "linear", activation: str = "gelu") -> nn.Module:
-    """A tower's last layer: a linear map, or an MLP. Its output has no activation: cosines may be negative."""
-    return nn.Linear(width, dim) if projection == "linear" else FeedForward(width, width, dim, activation)
 
 
 def dtype_of(module: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:

@@ -13,7 +13,8 @@ from retrieval import errors, hub
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.towers import norms
 from retrieval.towers.last_block import for_first_token
-from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.layers import PAD, RowDropout, dtype_of, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.timm_tower import fit
 from retrieval.towers.tower import ImageTower, Spec, TextTower
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.layers import PAD, RowDropout, dtype_of, unusual
 from retrieval.towers.pooling import POOLINGS
+from retrieval.towers.projections import last_layer
 from retrieval.towers.text import word_table
 from retrieval.towers.tower import TextTower
 

@@ -19,7 +19,8 @@ from retrieval.errors import MissingModel
 from retrieval.specs import check_spec
 from retrieval.towers import sentence_folder
 from retrieval.towers.checkpoint import tensors_of
-from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.layers import PAD, RowDropout, dtype_of, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.sentence_folder import WAY_ON, SentenceFolder
 from retrieval.towers.static_tower import StaticTower
 from retrieval.towers.tower import Spec, TextTower

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from retrieval.towers.layers import PAD, Block, RowDropout, dtype_of, heads_of, last_layer, unusual
+from retrieval.towers.layers import PAD, Block, RowDropout, dtype_of, heads_of, unusual
 from retrieval.towers.pooling import POOLINGS
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import TextTower
 
 ALIKE = 128  # lines of like length that go through the tower together on the CPU

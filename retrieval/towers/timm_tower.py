@@ -12,7 +12,8 @@ from retrieval import errors, hub
 from retrieval.errors import BadRequest, MissingModel, RetrievalError
 from retrieval.towers import norms
 from retrieval.towers.checkpoint import tensors_of
-from retrieval.towers.layers import RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.layers import RowDropout, dtype_of, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
 
 Weights = dict[str, Tensor]
@@ -52,7 +53,7 @@ class TimmTower(ImageTower):
         }  # fmt: skip
         self.dropout = RowDropout(dropout)
         self.width = _features(self.body, size, channels)
-        self.project = last_layer(self.width, dim, projection, activation)
+        self.project = last_layer(self.width, dim, projection, activation, rooted=True)
 
     def train(self, mode: bool = True) -> Self:
         """As of any module, but for pretrained batch statistics, which stay."""
@@ -78,6 +79,46 @@ def fit(pixels: Tensor, size: int | None) -> Tensor:
     if size is None or pixels.shape[-1] == size:
         return pixels
     return F.interpolate(pixels, (size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+@torch.no_grad()
+def with_fixed_padding(tower: nn.Module, pixels: Tensor) -> nn.Module:
+    """The tower, changed, for pictures of that size alone: TensorFlow's padding is found now, not with each of them.
+
+    ONNX Runtime then makes one step of a padding and its convolution. pixels (b, c, s, s): what the tower takes.
+    """
+    convolutions = [module for module in tower.modules() if type(module).__module__ == "timm.layers.conv2d_same"]
+    sizes: dict[nn.Module, torch.Size] = {}
+    hooks = [
+        module.register_forward_pre_hook(lambda module, given: sizes.update({module: given[0].shape[-2:]}))
+        for module in convolutions
+    ]
+    if hooks:
+        tower(pixels)
+    for hook in hooks:
+        hook.remove()
+    for module in list(tower.modules()):
+        for name, child in module.named_children():
+            if child in sizes and isinstance(child, nn.Conv2d):
+                setattr(module, name, _Padded(child, sizes[child]))
+    return tower
+
+
+class _Padded(nn.Module):
+    """A convolution of TensorFlow's padding, with the padding that pictures of one size need."""
+
+    def __init__(self, convolution: nn.Conv2d, size: torch.Size) -> None:
+        super().__init__()
+        from timm.layers.padding import pad_same_arg
+
+        of = convolution
+        self.convolution = convolution
+        self.padding = pad_same_arg(list(size), list(of.kernel_size), list(of.stride), list(of.dilation))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (b, c, h, w)"""
+        of = self.convolution
+        return F.conv2d(F.pad(x, self.padding), of.weight, of.bias, of.stride, 0, of.dilation, of.groups)
 
 
 @torch.no_grad()

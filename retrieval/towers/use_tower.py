@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrieval import packages
-from retrieval.towers.layers import PAD, RowDropout, dtype_of, last_layer, unusual
+from retrieval.towers.layers import PAD, RowDropout, dtype_of, unusual
+from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import TextTower
 
 FEATURES = 512
@@ -21,7 +22,7 @@ _CHUNKS, _ROWS = 17, 7530  # word i has the scale of chunk i % 17
 _GRAMS = ((2, 0), (3, 1), (5, 2))  # words that each looks at, and how many of them lie before
 _REACH = 2  # of the widest, to either side: texts lie this far apart
 _EPS = 1e-12
-_TOKENS = 1 << 16  # of texts that go through the tower together
+_TOKENS = 1 << 12  # of texts that go through the tower together: more do not fit a core's cache
 
 
 class UseTower(TextTower):

@@ -51,7 +51,7 @@ class TrainConfig(EncoderConfig):
     micro_batch_size: int = setting(
         0, "pairs in memory at once; 0 is the whole batch. Changes nothing but memory and time", least=0
     )
-    epochs: float = setting(30.0, "passes over the pictures", above=0)
+    epochs: float = setting(30.0, "passes over the pictures; 0 is the closed form alone", least=0)
     hard_negatives: str = setting(
         "", "makes some pictures of a batch near to others of it", takes="an index that holds the pictures"
     )
@@ -61,9 +61,11 @@ class TrainConfig(EncoderConfig):
     )
     seed: int = setting(0, "seed of everything that is drawn")
 
-    loss: str = setting(
-        "info_nce", "the loss of a batch", choices=("info_nce", "sigmoid"), group="What is asked of them"
-    )
+    closed_form: str = setting(
+        "", "what the heads of frozen towers begin with: cca or ridge with projection=bridge, asif with anchors",
+        choices=("", "cca", "ridge", "asif"), group="What is asked of them",
+    )  # fmt: skip
+    loss: str = setting("info_nce", "the loss of a batch", choices=("info_nce", "sigmoid"))
     logit_scale: float = setting(1 / 0.07, "what cosines are multiplied by at the start; it is learned", above=0)
     max_logit_scale: float = setting(100.0, "the largest that logit_scale may become", above=0)
     label_smoothing: float = setting(0.0, "label smoothing of info_nce", least=0, below=1)
@@ -165,6 +167,7 @@ class TrainConfig(EncoderConfig):
         ends = split(self.image_tower)[0] in WITH_NEW_HEADS and split(self.text_tower)[0] in WITH_NEW_HEADS
         trained = self.unfreeze > 0 or ends
         require(self.freeze != "both" or trained, "unfreeze", "must be above 0 where freeze=both")
+        require(self.epochs > 0 or self.closed_form != "", "epochs", "must be above 0, or --set closed_form=cca")
         require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
         require(not (self.compile and self.shard), "shard", "must be no beside compile")
 

@@ -107,7 +107,8 @@ class TrainingSet:
     @property
     def steps(self) -> int:
         """Steps of the whole run."""
-        return max(1, round(self.config.epochs * len(self) / self.batch_size))
+        least = 1 if self.config.epochs else 0
+        return max(least, round(self.config.epochs * len(self) / self.batch_size))
 
     def batch(self, step: int) -> Batch:
         """The batch of that step, always the same one; of several processes, the rows that are this one's."""

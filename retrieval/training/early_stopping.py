@@ -13,7 +13,8 @@ class Evaluations:
     @property
     def before(self) -> dict[str, float] | None:
         """The metrics of the encoder that a fine-tune began with; None for a run from scratch."""
-        return self.history[0][1] if self.history and self.history[0][0] == 0 else None
+        begun = self._config.encoder and self.history and self.history[0][0] == 0
+        return self.history[0][1] if begun else None
 
     @property
     def step(self) -> int | None:

@@ -91,7 +91,7 @@ class FeatureSet(TrainingSet):
 
     def share_of(self, step: int) -> float:
         """The share of the run's work that its first `step` steps are: all are alike."""
-        return step / self.steps
+        return step / max(1, self.steps)
 
 
 class _Seen:

@@ -120,7 +120,7 @@ class _Course:
         run, config = self.run, self.run.config
         evaluate_at = _evenly(config.evaluations if run.listeners.on_eval else 0, run.data.steps)
         checkpoint_at = _evenly(config.checkpoints, run.data.steps)
-        if config.encoder and not self.done and evaluate_at:
+        if (config.encoder or not run.data.steps) and not self.done and evaluate_at:
             self._report(None, 0.0, run.model.log_logit_scale.exp().item(), self._evaluate())
         started, first = time.perf_counter(), self.done
         for batch in run.data.batches(self.done):

@@ -12,7 +12,7 @@ from retrieval.encoders.encoder import DualEncoder
 from retrieval.training import schedule
 from retrieval.training.config import TrainConfig
 from retrieval.training.distributed import sharding
-from retrieval.training.trainable import depths
+from retrieval.training.trainable import depths, learning
 from retrieval.training.weight_decay import decaying
 
 _STATE = ("step", "exp_avg", "exp_avg_sq", "momentum_buffer")  # what the rules remember of a weight
@@ -37,7 +37,7 @@ class Optimizer:
 
     def _groups(self) -> list[dict[str, Any]]:
         """Weights of one share of the rate and one decay together. Without layer-wise rates those are two groups."""
-        shares, decays = _layer_shares(self._model, self._config.layer_decay), decaying(self._model)
+        shares, decays = rate_shares(self._model, self._config.layer_decay), decaying(self._model)
         groups: dict[tuple[float, bool], dict[str, Any]] = {}
         for name, master in self._masters.items():
             decay = self._config.weight_decay if name in decays else 0.0
@@ -145,9 +145,12 @@ class Optimizer:
             self._follow()
 
     def _buffers(self) -> list[tuple[str, Tensor]]:
-        """What is learned without a gradient: the statistics of a BatchNorm."""
-        saved = self._model.state_dict(keep_vars=True)
-        return [(name, buffer) for name, buffer in self._model.named_buffers() if name in saved]
+        """What is learned without a gradient: the statistics of a BatchNorm beside trained weights."""
+        saved, taught = self._model.state_dict(keep_vars=True), learning(self._model)
+        return [
+            (name, buffer) for name, buffer in self._model.named_buffers()
+            if name in saved and name.rpartition(".")[0] in taught
+        ]  # fmt: skip
 
 
 def _rule(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
@@ -159,6 +162,19 @@ def _rule(config: TrainConfig, groups: list[dict[str, Any]]) -> torch.optim.Opti
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.beta1)
     return torch.optim.AdamW(groups, lr=config.lr, betas=betas, fused=True)
+
+
+def rate_shares(model: DualEncoder, layer_decay: float) -> dict[str, float]:
+    """The share of the rate that each weight is trained with, by its name; 1 for those that are not named.
+
+    A module whose weights want rates of their own says so in `rates()`, by their names in it.
+    """
+    shares = _layer_shares(model, layer_decay)
+    for path, module in model.named_modules():
+        ask = getattr(module, "rates", None)
+        for name, share in (ask() if callable(ask) else {}).items():
+            shares[f"{path}.{name}"] = shares.get(f"{path}.{name}", 1.0) * share
+    return shares
 
 
 def _layer_shares(model: DualEncoder, decay: float) -> dict[str, float]:

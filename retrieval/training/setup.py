@@ -21,8 +21,10 @@ from retrieval.encoders.build import new_encoder
 from retrieval.encoders.config import frames_spec
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.load import load_encoder
+from retrieval.errors import BadRequest
 from retrieval.losses.contrastive import LOSSES, Loss
-from retrieval.training import features, fitness, health, run_folder, trainable
+from retrieval.training import closed_forms, features, fitness, health, run_folder, trainable
+from retrieval.training.closed_forms import Seen
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet, mirrors
 from retrieval.training.distributed import ring, sharding
@@ -90,6 +92,8 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     kind = FeatureSet if features.can_be_used(model, config) else TrainingSet
     data = kind(pairs, model, config, listeners.on_decode, ranks.size, ranks.rank, teachers)
     ranks.part(data.batch_size)
+    if config.closed_form:
+        begin_with(config.closed_form, model, data)
     frozen = trainable.Frozen(model)
     _lower_precision(model, config, ranks.device)
     optimizer = Optimizer(model, config, data.steps)
@@ -118,6 +122,16 @@ def first_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
     views = config.views if mirrors(config.flip, captions) else min(config.views, 2)  # no mirror images in training
     bias = -10.0 if config.loss == "sigmoid" else None
     return new_encoder(config, captions, logit_scale=config.logit_scale, logit_bias=bias, views=views)
+
+
+def begin_with(closed_form: str, model: DualEncoder, data: TrainingSet) -> None:
+    """Put a closed form into the heads. Raises BadRequest where the towers are not frozen, so that there is none."""
+    if not isinstance(data, FeatureSet):
+        raise BadRequest(
+            f"closed_form={closed_form} is of features that stay as they are: use --recipe bridge, or leave it out"
+        )
+    assert data.pixels is not None  # features are always kept
+    closed_forms.fill(model, closed_form, Seen.of(data.pixels, data.tokens))
 
 
 def loss_of(config: TrainConfig, ranks: Ranks = ALONE) -> Loss:

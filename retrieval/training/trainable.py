@@ -54,10 +54,10 @@ class Frozen:
     """The weights that are not trained, and the statistics beside them, as they were."""
 
     def __init__(self, model: nn.Module) -> None:
-        learning = _learning(model)
+        taught = learning(model)
         self._kept: dict[str, Tensor] = {}
         for name, tensor in model.state_dict(keep_vars=True).items():
-            learned = not isinstance(tensor, nn.Parameter) and name.rpartition(".")[0] in learning
+            learned = not isinstance(tensor, nn.Parameter) and name.rpartition(".")[0] in taught
             if not tensor.requires_grad and not learned:
                 self._kept[name] = tensor.detach().clone()
 
@@ -69,8 +69,8 @@ class Frozen:
             now[name].copy_(tensor)
 
 
-def _learning(model: nn.Module) -> set[str]:
-    """Names of the parts that have a trained weight of their own: their statistics are learned too."""
+def learning(model: nn.Module) -> set[str]:
+    """Names of the parts that have a trained weight of their own: their buffers (statistics, say) are learned too."""
     return {
         name for name, module in model.named_modules() if any(p.requires_grad for p in module.parameters(recurse=False))
     }

@@ -1,0 +1,34 @@
+"""`python -m retrieval.encoders.exporting NAME`: export both towers of an encoder into the cache, and end.
+
+A process of its own, so that torch is not imported by the one that asks (bulk.py). What is wrong is the last line on
+stderr.
+"""
+
+import sys
+
+from retrieval.encoders import onnx_export, presets
+from retrieval.errors import RetrievalError, first_line
+
+
+def main(name: str) -> int:
+    """Export the encoder of that name; the exit code."""
+    try:
+        presets.require(name)
+        from retrieval.encoders.load import load_encoder  # torch, which a name that is none need not wait for
+
+        onnx_export.export(load_encoder(name), images=True)
+    except RetrievalError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - to the process that asked
+        return 3
+    except OSError as error:
+        print(f"{error.filename or 'the cache'}: {error.strerror or error}", file=sys.stderr)  # noqa: T201
+        return 5
+    # Of torch's exporter, whose errors are many.
+    except Exception as error:
+        print(first_line(error), file=sys.stderr)  # noqa: T201
+        return 5
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
