@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from retrieval import packages, recipes
 from retrieval.datatypes import Item, Pair
-from retrieval.encoders import query_encoder
+from retrieval.encoders import onnx_export, query_encoder, sealed
 from retrieval.encoders.build import new_encoder
 from retrieval.encoders.config import EncoderConfig
 from retrieval.encoders.load import load_encoder
@@ -410,3 +410,16 @@ def test_a_run_of_another_hand_is_believed_in_nothing(change_it, message, bert, 
     put(tmp_path / "run" / "encoder.json", manifest)
     with pytest.raises(MissingModel, match=message):
         load_encoder(str(tmp_path / "run"))
+
+
+def test_a_part_of_the_export_that_was_changed_is_not_believed(bert, tmp_path):
+    encoder = encoder_of(f"sentence:{bert}+sentence:{static_folder(tmp_path / 'static')}")
+    folder = query_encoder.ensure_exported(encoder)
+    assert sealed.is_whole(folder / onnx_export.TEXT)
+    with (folder / "1" / "tokenizer.json").open("a") as opened:
+        opened.write(" ")
+    assert not sealed.is_whole(folder / onnx_export.TEXT)
+    query_encoder.ensure_exported(encoder)
+    assert sealed.is_whole(folder / onnx_export.TEXT)
+    change(folder / "text.seal", **{"../elsewhere": "0" * 64})
+    assert not sealed.is_whole(folder / onnx_export.TEXT)
