@@ -48,7 +48,7 @@ def export(encoder: "DualEncoder", images: bool = False) -> Path:
             "tokenizer": saved.save(encoder.tokenize, beside), "languages": encoder.languages,
         }  # fmt: skip
         durable.write_bytes(beside / MANIFEST, json.dumps(manifest).encode())
-        sealed.seal(beside / TEXT, list(beside.iterdir()))
+        sealed.seal(beside / TEXT, [file for file in beside.rglob("*") if file.is_file()])
         if images:
             export_image_tower(encoder, beside)
         _put(beside, folder, images)
