@@ -53,7 +53,9 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	.venv-peers/bin/python -m pip install --quiet --requirement eval/bench/peers.txt
 	.venv-peers/bin/python -m pip install --quiet hnswlib || echo "hnswlib needs a C++ compiler: measured without it"
 	sed -n 's/^#@ //p' eval/bench/peers.txt | while read -r name packages; do \
-	  test -x .venv-peers/$$name/bin/python || $(PYTHON) -m venv .venv-peers/$$name || exit 1; \
+	  python=$(PYTHON); test $$name != rclip || for newer in python3.12 python3.13 python3.14; do \
+	    $$newer -c '' 2>/dev/null && python=$$newer; done; \
+	  test -x .venv-peers/$$name/bin/python || $$python -m venv .venv-peers/$$name || exit 1; \
 	  .venv-peers/$$name/bin/python -m pip install --quiet $$packages || exit 1; done
 	touch $@
 

@@ -29,7 +29,7 @@ def test_the_table_has_a_row_for_each_name(machine):
     assert rows[0].split() == ["name", "MB", "here", "figure", "licence", "languages", "what", "is", "named"]
     expected = [*PRESETS, "ours", "lacking", *(f"package:{name}" for name in PACKAGES)]
     assert [row.split()[0] for row in rows[1 : len(expected) + 1]] == expected
-    by_name = {row.split()[0]: row for row in rows}
+    by_name = {row.split()[0]: row for row in rows[: len(expected) + 1]}
     assert by_name["small"].split()[:7] == ["small", "605", "yes", "COCO", "R@1", "39.9", "/"]
     assert by_name["base"].split()[2] == "no"
     assert "(p)" in by_name["small"] and "Flickr8k R@10 25 / 26 (m)" in by_name["ours"]

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from retrieval import packages, recipes
 from retrieval.datatypes import Item, Pair
-from retrieval.encoders import query_encoder
+from retrieval.encoders import onnx_export, query_encoder, sealed
 from retrieval.encoders.build import new_encoder
 from retrieval.encoders.config import EncoderConfig
 from retrieval.encoders.load import load_encoder
@@ -247,6 +247,7 @@ def test_use_and_minilm_side_by_side_are_both(minilm, tmp_path):
     both.save(tmp_path / "run")
     loaded = load_encoder(str(tmp_path / "run"))
     assert loaded.fingerprint == both.fingerprint
+    assert loaded.languages == packages.PACKAGES["use"].languages
     query_encoder.ensure_exported(loaded)
     query = query_encoder.open_query_encoder(loaded.fingerprint, lambda: pytest.fail("it is not needed"))
     for some in (texts, texts[:1], texts[3:4]):
@@ -290,7 +291,7 @@ BROKEN = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "it has no model.safetensors or pytorch_model.bin"),
     "pickle": (_pickled, "pytorch_model.bin is no checkpoint of a sentence encoder"),
     "cut weights": (lambda f: (f / "model.safetensors").write_bytes(b"\x40"), "is no checkpoint of a sentence encoder"),
-    "no config": (lambda f: (f / "config.json").unlink(), "No such file"),
+    "no config": (lambda f: (f / "config.json").unlink(), "it has no config.json"),
     "no json": (lambda f: (f / "config.json").write_text("{"), "no JSON"),
     "other kind": (lambda f: change(f / "config.json", model_type="distilbert"), "cannot be built|lack|asks for"),
     "unknown kind": (lambda f: change(f / "config.json", model_type="mine"), "has no text model `mine`"),
@@ -370,6 +371,18 @@ def test_what_is_not_there_is_said_at_once(asked, error, message):
         encoder_of(asked)
 
 
+def test_a_name_of_the_hub_is_read_from_its_cache(bert, tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    repository = tmp_path / "models--owner--tiny"
+    shutil.copytree(bert, repository / "snapshots" / ("0" * 40))
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    found = encoder_of("sentence:owner/tiny")
+    np.testing.assert_array_equal(features_of(found, TEXTS), features_of(encoder_of(f"sentence:{bert}"), TEXTS))
+
+
 def test_without_the_library_the_line_says_how_it_is_had(bert, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingModel, match=r"need the library transformers: pip install 'mmr-retrieval\[sentence\]'"):
@@ -397,3 +410,16 @@ def test_a_run_of_another_hand_is_believed_in_nothing(change_it, message, bert, 
     put(tmp_path / "run" / "encoder.json", manifest)
     with pytest.raises(MissingModel, match=message):
         load_encoder(str(tmp_path / "run"))
+
+
+def test_a_part_of_the_export_that_was_changed_is_not_believed(bert, tmp_path):
+    encoder = encoder_of(f"sentence:{bert}+sentence:{static_folder(tmp_path / 'static')}")
+    folder = query_encoder.ensure_exported(encoder)
+    assert sealed.is_whole(folder / onnx_export.TEXT)
+    with (folder / "1" / "tokenizer.json").open("a") as opened:
+        opened.write(" ")
+    assert not sealed.is_whole(folder / onnx_export.TEXT)
+    query_encoder.ensure_exported(encoder)
+    assert sealed.is_whole(folder / onnx_export.TEXT)
+    change(folder / "text.seal", **{"../elsewhere": "0" * 64})
+    assert not sealed.is_whole(folder / onnx_export.TEXT)

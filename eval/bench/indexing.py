@@ -43,6 +43,7 @@ NAME, THREADS = "ViT-B-32-256", 2
 FIGURES = {"photos": (2000, 200, None, 3, 4.5), "photos-12mp": (400, 20, (4000, 3000), 4, 8)}  # ..., floor, goal
 DRAWN = 120
 _RCLIP_MODEL = "ViT-B-32-256-datacomp_s34b_b86k"  # the folder where rclip looks for its only model
+_RCLIP_PAPERS = ("LICENSE", "OPENAI-CLIP-MIT.txt", "README.md", "THIRD_PARTY_NOTICES.md")  # without them it downloads
 _ROOT = Path(__file__).parents[2]
 
 
@@ -180,6 +181,8 @@ def rclip_home(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for part in (models() / "rclip").iterdir():
         (folder / part.name).symlink_to(part)
+    for name in _RCLIP_PAPERS:
+        (folder / name).touch()
     return folder
 
 

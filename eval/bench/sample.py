@@ -4,11 +4,12 @@
     python -m eval.bench.sample builtin "captions.csv?lang=en" --recipe bridge
 
 The train pictures are indexed with the encoder. What is taught by all captions of n of them is measured on the dev
-pictures, recall@10 both ways: by a linear map (ridge) from picture vectors to caption vectors, whose cosines are added
-to the encoder's own, each by its spread; with --recipe by a run of `mmr train`. Of each seed another half of the train
-pictures is the pool. One JSON line for each n and way of asking (ours: what is chosen; the peer: the same number at
-random); the other ways on stderr: the farthest point of all chosen before (k-center), medoids of k-means, and facility
-location, whose matrix of all pictures with all others is what a large index cannot have.
+pictures, recall@10 both ways: by canonical correlation of what the towers' bodies say of pictures and of captions (the
+encoder's vectors, where a tower is not a body and a head), shrunk the more the fewer there are; with --recipe by a run
+of `mmr train`. Of each seed another half of the train pictures is the pool. One JSON line for each n and way of asking
+(ours: what is chosen; the peer: the same number at random); the other ways on stderr: the farthest point of all chosen
+before (k-center), medoids of k-means, and facility location, whose matrix of all pictures with all others is what a
+large index cannot have.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -26,31 +27,75 @@ from indexes import Record, Store
 from retrieval.datatypes import Item, Pair
 from retrieval.search.spread import spread
 
-SEEDS, COUNTS, NOISE, K = 3, (100, 300), 1.0, 10
+if TYPE_CHECKING:
+    from retrieval.encoders.encoder import DualEncoder
+
+SEEDS, COUNTS, K = 3, (100, 300), 10
 
 
 class Pictures(NamedTuple):
-    """Pictures with their captions. image: (n, d), unit rows; text: (m, e), unit rows, of the pictures `owner` (m,)."""
+    """Pictures with their captions, of the pictures `owner` (m,).
+
+    image, text: the encoder's unit rows (n, d), (m, d). seen, read: what a map is learned from and to, (n, w), (m, e).
+    """
 
     pairs: Sequence[Pair]
+    owner: np.ndarray
     image: np.ndarray
     text: np.ndarray
-    owner: np.ndarray
+    seen: np.ndarray
+    read: np.ndarray
 
     @classmethod
-    def of(cls, source: str, encoder: object) -> "Pictures":
+    def of(cls, source: str, encoder: "DualEncoder") -> "Pictures":
         """The pictures of a source that decode."""
         from retrieval import open_pairs
         from retrieval.encoders import encoding
 
         pairs = open_pairs(source)
         items: dict[str, Item] = {pair.item.id: pair.item for pair in pairs}
-        batches = list(encoding.encode(list(items.values()), encoder))  # type: ignore[arg-type]
-        place = {item.id: n for n, item in enumerate(item for batch in batches for item in batch.items)}
+        batches = list(encoding.encode(list(items.values()), encoder))
+        kept = [item for batch in batches for item in batch.items]
+        place = {item.id: number for number, item in enumerate(kept)}
         pairs = [pair for pair in pairs if pair.item.id in place]
-        text = encoder.encode_texts([pair.caption for pair in pairs])  # type: ignore[attr-defined]
-        owner = np.array([place[pair.item.id] for pair in pairs])
-        return cls(pairs, np.concatenate([batch.vectors for batch in batches]), text, owner)
+        captions = [pair.caption for pair in pairs]
+        image, text = np.concatenate([batch.vectors for batch in batches]), encoder.encode_texts(captions)
+        bodies = encoder.image_tower.has_features and encoder.text_tower.has_features
+        seen, read = (seen_of(kept, encoder), read_of(captions, encoder)) if bodies else (image, text)
+        return cls(pairs, np.array([place[pair.item.id] for pair in pairs]), image, text, unit(seen), unit(read))
+
+
+def seen_of(items: Sequence[Item], encoder: "DualEncoder") -> np.ndarray:
+    """What the body of the image tower says of each, (n, w). Of sums that are never below 0 the roots are taken."""
+    import torch
+
+    from retrieval.images.load import load
+
+    parts = []
+    for start in range(0, len(items), 64):
+        pixels = [encoder.preprocess(load(item)) for item in items[start : start + 64]]
+        with torch.inference_mode():
+            shown = encoder.preprocess.normalize(torch.from_numpy(np.stack(pixels)))
+            parts.append(encoder.image_tower.features(shown.to(encoder.device)).float().cpu().numpy())
+    found = np.concatenate(parts)
+    return np.sqrt(found) if found.min() >= 0 else found
+
+
+def read_of(captions: Sequence[str], encoder: "DualEncoder") -> np.ndarray:
+    """What the body of the text tower says of each, (m, e)."""
+    import torch
+
+    parts = []
+    for start in range(0, len(captions), 512):
+        with torch.inference_mode():
+            tokens = torch.from_numpy(encoder.tokenize(captions[start : start + 512])).to(encoder.device)
+            parts.append(encoder.text_tower.features(tokens).float().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    """Each row scaled to unit length."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
 # ---------------------------------------------------------------- ways to choose
@@ -108,24 +153,26 @@ WAYS: dict[str, Callable[[np.ndarray, int, int], np.ndarray]] = {
 
 
 def by_map(learn: Pictures, chosen: np.ndarray, held: Pictures) -> tuple[float, float]:
-    """Recall@10, text to image and image to text, of the encoder with a map that these pictures' captions teach."""
-    means = np.stack([learn.text[learn.owner == one].mean(0) for one in chosen])
-    x, usual, said = learn.image[chosen], learn.image[chosen].mean(0), means.mean(0)
-    kernel = (x - usual) @ (x - usual).T
-    dual = np.linalg.solve(kernel + NOISE * np.eye(len(x)), means - said)
-    image, text = unit((held.image - usual) @ (x - usual).T @ dual), unit(held.text - said)
-    own, learned = (1 / np.std(a @ b.T) for a, b in ((held.text, held.image), (text, image)))
-    texts, images = np.hstack([own * held.text, learned * text]), np.hstack([held.image, image])
-    place = np.arange(len(images))
+    """Recall@10, text to image and image to text, of the space that these pictures and their captions share."""
+    said = np.isin(learn.owner, chosen)
+    x, t = learn.seen[chosen], learn.read[said]
+    usual, mean = x.mean(0), t.mean(0)
+    each = np.stack([learn.read[learn.owner == one].mean(0) for one in chosen]) - mean
+    ours, theirs = inverse_root(x - usual, 10 * (300 / len(x)) ** 0.85), inverse_root(t - mean, 1.0)
+    left, strength, right = np.linalg.svd(ours @ ((x - usual).T @ each / len(x)) @ theirs, full_matrices=False)
+    image = unit((held.seen - usual) @ ours @ left * strength)
+    text = unit((held.read - mean) @ theirs @ right.T * strength)
+    place = np.arange(len(image))
     return (
-        metrics.recall_at(K)(metrics.ranks(texts, images, held.owner, place)),
-        metrics.recall_at(K)(metrics.ranks(images, texts, place, held.owner)),
+        metrics.recall_at(K)(metrics.ranks(text, image, held.owner, place)),
+        metrics.recall_at(K)(metrics.ranks(image, text, place, held.owner)),
     )
 
 
-def unit(rows: np.ndarray) -> np.ndarray:
-    """Each row scaled to unit length."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
+def inverse_root(rows: np.ndarray, shrink: float) -> np.ndarray:
+    """The root of the inverse of the rows' covariance, float64 (d, d). shrink: added to it, times its mean variance."""
+    values, vectors = np.linalg.eigh(rows.T.astype(np.float64) @ rows / len(rows))
+    return (vectors / np.sqrt(np.maximum(values, 0) + shrink * values.mean())) @ vectors.T
 
 
 def by_recipe(learn: Pictures, chosen: np.ndarray, held: Pictures, name: str, seed: int) -> tuple[float, float]:

@@ -91,21 +91,25 @@ class DualEncoder(nn.Module):
 
         Args:
             images: uint8 or float (b, s, s, c) in 0..255, as `preprocess` gives them; of clips (b, frames, s, s, c):
-                each frame goes through the tower, and their vectors are pooled. None leaves the side out.
-            tokens: Integers (b, l), as `tokenize` gives them. None leaves the side out.
+                each frame goes through the tower, and their vectors are pooled. Or what the tower's `features` gave
+                of pictures, (b, width): its head alone is asked. None leaves the side out.
+            tokens: Integers (b, l), as `tokenize` gives them; or features, floats (b, width). None leaves the side out.
 
         Returns:
             The unit vectors of each side, float32 (b, dim), None for one left out, with the scale and the bias.
         """
         image = text = None
-        if images is not None:
+        if images is not None and images.ndim == 2:
+            image = F.normalize(self.image_tower.head(images), dim=-1)
+        elif images is not None:
             pictures = images.flatten(0, 1) if images.ndim == 5 else images
             looks = 1 if self.training else self.preprocess.views
             image = encode_views(self.image_tower, self.preprocess.normalize(pictures), looks)
             if images.ndim == 5:
                 image = self._pool(image.unflatten(0, images.shape[:2]))
         if tokens is not None:
-            text = F.normalize(self.text_tower(tokens), dim=-1)
+            read = self.text_tower.head if tokens.is_floating_point() else self.text_tower
+            text = F.normalize(read(tokens), dim=-1)
         return Features(image, text, self.log_logit_scale.exp(), self.logit_bias)
 
     def _pool(self, vectors: Tensor) -> Tensor:

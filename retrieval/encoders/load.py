@@ -129,7 +129,7 @@ def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
         return _tokenizer_of(folder, text["parts"][0])
     if text["type"] == "open_clip":
         return open_clip.OpenClipTokenizer.of_model(text["name"])
-    if text["type"] in ("package", "sentence", "static", "beside", "builtin"):
+    if text["type"] in ("package", "sentence", "static", "beside", "builtin", "bridged"):
         raise Malformed("its text tower has no tokenizer")
     return CaptionTokenizer.from_json((folder / "tokenizer.json").read_text("utf-8"), text["context"])
 

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from indexes import durable
 from retrieval import cache
@@ -23,6 +23,8 @@ from retrieval.encoders import onnx_session, sealed
 from retrieval.encoders.tokenizers import saved
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
     from retrieval.encoders.encoder import DualEncoder
@@ -46,7 +48,7 @@ def export(encoder: "DualEncoder", images: bool = False) -> Path:
             "tokenizer": saved.save(encoder.tokenize, beside), "languages": encoder.languages,
         }  # fmt: skip
         durable.write_bytes(beside / MANIFEST, json.dumps(manifest).encode())
-        sealed.seal(beside / TEXT, list(beside.iterdir()))
+        sealed.seal(beside / TEXT, [file for file in beside.rglob("*") if file.is_file()])
         if images:
             export_image_tower(encoder, beside)
         _put(beside, folder, images)
@@ -77,11 +79,33 @@ def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
     import torch
 
     from retrieval.encoders.views import encode_views
-    from retrieval.towers import timm_tower
 
     if encoder.frame_pool:
         frames = torch.nn.functional.normalize(torch.randn(2, 3, encoder.dim), dim=-1)
         _write(_copy(encoder.frame_pool), frames, folder / FRAMES, "frames", {0: "clips", 1: "frames"})
+
+    preprocess = encoder.preprocess
+    _write_of_pixels(encoder, lambda tower, shown: encode_views(tower, shown, preprocess.views), folder / IMAGE)
+    sealed.seal(folder / IMAGE, [*folder.glob("image.bin"), *folder.glob("frames.[ob]*")])
+
+
+def export_features(encoder: "DualEncoder", file: Path) -> None:
+    """Write what the picture tower's body says of each view, one after the other: uint8 to (n, views * width)."""
+    import torch
+
+    from retrieval.encoders.views import views
+
+    count = encoder.preprocess.views
+    _write_of_pixels(
+        encoder, lambda tower, shown: torch.cat([tower.features(look) for look in views(shown, count)], 1), file
+    )
+
+
+def _write_of_pixels(encoder: "DualEncoder", ask: "Callable[[Any, Tensor], Tensor]", file: Path) -> None:
+    """Write what `ask` gets of the picture tower and pictures that are normalized, as a graph of uint8 (n, s, s, c)."""
+    import torch
+
+    from retrieval.towers import timm_tower
 
     size = encoder.preprocess.size
     pixels = torch.zeros(2, size, size, encoder.preprocess.channels, dtype=torch.uint8)
@@ -93,10 +117,9 @@ def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
             self.tower = timm_tower.with_fixed_padding(_copy(encoder.image_tower), looks)
 
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return encode_views(self.tower, encoder.preprocess.normalize(pixels), encoder.preprocess.views)
+            return ask(self.tower, encoder.preprocess.normalize(pixels))
 
-    _write(Image(), pixels, folder / IMAGE, "pixels", {0: "pictures"})
-    sealed.seal(folder / IMAGE, [*folder.glob("image.bin"), *folder.glob("frames.[ob]*")])
+    _write(Image(), pixels, file, "pixels", {0: "pictures"})
 
 
 def _export_text_tower(encoder: "DualEncoder", folder: Path) -> None:

@@ -15,11 +15,13 @@ _inherited: list[Any] = []
 class Session:
     """A graph on the CPU, from named inputs to its one output. For any thread; a forked child opens its own.
 
-    bulk: for many inputs, from many threads that each compute on one core.
+    bulk: for many inputs, from many threads that each compute on one core. once: it is asked once or seldom. Its
+    threads then sleep where they wait: else they take a core for as long as the graph is opened, which lasts three
+    times as long by that where cores are few.
     """
 
-    def __init__(self, file: Path, bulk: bool = False) -> None:
-        self._file, self._bulk, self._opening = file, bulk, forks.Lock()
+    def __init__(self, file: Path, *, bulk: bool = False, once: bool = False) -> None:
+        self._file, self._bulk, self._once, self._opening = file, bulk, once, forks.Lock()
         self._session, self._process = self._opened(), os.getpid()
 
     def _opened(self) -> Any:
@@ -33,6 +35,8 @@ class Session:
             # rewriting the graph, which was done when it was exported.
             options.add_session_config_entry("session.disable_prepacking", "1")
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if self._once:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(self._file, options, providers=["CPUExecutionProvider"])
 

@@ -67,7 +67,7 @@ class QueryEncoder:
         self._trim, self.folder, self._load = said.trim, folder, load
         self._for_bulk, self.lanes = bulk, _cores() if bulk else 1
         self.bulk = LANE if self.lanes > 1 else 32
-        self._text = Session(folder / TEXT)
+        self._text = Session(folder / TEXT, once=True)
         self._image: Session | None = None
         self._making = forks.Lock()  # of what is made late: once for all threads
         self._encoder: DualEncoder | None = None
@@ -120,7 +120,7 @@ class QueryEncoder:
                 try:
                     if not sealed.is_whole(self.folder / IMAGE):
                         onnx_export.export_image_tower(self._whole(), self.folder)
-                    self._image = Session(self.folder / IMAGE, self._for_bulk)
+                    self._image = Session(self.folder / IMAGE, bulk=self._for_bulk)
                 # A cache that is damaged or cannot be written must never stop a query.
                 except Exception:
                     return None

@@ -3,15 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from indexes import durable, typed
 from indexes.typed import Malformed
 
 
 def seal(graph: Path, files: Iterable[Path]) -> None:
-    """Write down the SHA-256 of files, which lie beside a graph. Raises OSError."""
-    digests = {file.name: _digest(file) for file in {graph, *files}}
+    """Write down the SHA-256 of files, which lie beside a graph or in folders there. Raises OSError."""
+    digests = {file.relative_to(graph.parent).as_posix(): _digest(file) for file in {graph, *files}}
     durable.write_bytes(_seal_of(graph), json.dumps(digests, sort_keys=True).encode())
 
 
@@ -20,7 +20,7 @@ def is_whole(graph: Path) -> bool:
     try:
         digests = typed.read(_seal_of(graph), dict[str, str])
         return graph.name in digests and all(
-            _digest(graph.with_name(Path(name).name)) == digest for name, digest in digests.items()
+            _is_within(name) and _digest(graph.parent / name) == digest for name, digest in digests.items()
         )
     except (OSError, Malformed):
         return False
@@ -28,6 +28,11 @@ def is_whole(graph: Path) -> bool:
 
 def _seal_of(graph: Path) -> Path:
     return graph.with_suffix(".seal")
+
+
+def _is_within(name: str) -> bool:
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _digest(file: Path) -> str:

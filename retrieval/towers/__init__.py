@@ -11,6 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+from torch import nn
+
+from retrieval.towers.bridged import BridgedTower, ImagePrior, TextPrior
 from retrieval.towers.builtin import BuiltinImageTower, BuiltinTextTower
 from retrieval.towers.combined import BesideTower, EnsembleTower
 from retrieval.towers.conv import ConvTower
@@ -60,6 +63,15 @@ def _beside(dim: int, parts: Sequence[Spec], **settings: Any) -> BesideTower:
     return BesideTower(dim, [build(TEXT_TOWERS, 1, part) for part in parts], **settings)
 
 
+def _bridged(
+    towers: Mapping[str, Callable[..., Tower]], prior: Callable[..., nn.Module], dim: int, tower: Spec, inner: int,
+    how: Spec, share: float,
+) -> BridgedTower:  # fmt: skip
+    return BridgedTower(build(towers, inner, tower), inner, prior(**how), how, share)
+
+
+IMAGE_TOWERS["bridged"] = partial(_bridged, IMAGE_TOWERS, ImagePrior)
+TEXT_TOWERS["bridged"] = partial(_bridged, TEXT_TOWERS, TextPrior)
 IMAGE_TOWERS["ensemble"] = partial(_ensemble, IMAGE_TOWERS)
 TEXT_TOWERS["ensemble"] = partial(_ensemble, TEXT_TOWERS)
 TEXT_TOWERS["beside"] = _beside

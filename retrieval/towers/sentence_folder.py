@@ -139,6 +139,8 @@ def _read(folder: Path) -> SentenceFolder:
     first, kinds = _within(folder, modules[0].path), [module.type for module in modules[:2]]
     if kinds != ["Transformer", "Pooling"]:
         raise Malformed(f"it begins with {' and '.join(kinds)} in place of Transformer and Pooling")
+    if not (first / "config.json").is_file():
+        raise Malformed("it has no config.json")
     config = typed.read(first / "config.json", dict[str, Any])
     reading = _said(first / "sentence_bert_config.json", _Reading)
     pooling, width = _pooling(_within(folder, modules[1].path), folder)

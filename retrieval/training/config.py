@@ -65,6 +65,10 @@ class TrainConfig(EncoderConfig):
         "", "what the heads of frozen towers begin with: cca or ridge with projection=bridge, asif with anchors",
         choices=("", "cca", "ridge", "asif"), group="What is asked of them",
     )  # fmt: skip
+    prior: str = setting(
+        "", "an encoder that knows frozen towers already goes beside what is learned, with the share that pairs held "
+        "out say", choices=("", "builtin"),
+    )  # fmt: skip
     loss: str = setting("info_nce", "the loss of a batch", choices=("info_nce", "sigmoid"))
     logit_scale: float = setting(1 / 0.07, "what cosines are multiplied by at the start; it is learned", above=0)
     max_logit_scale: float = setting(100.0, "the largest that logit_scale may become", above=0)

@@ -5,7 +5,11 @@ kilobytes a picture, so that a run on them takes minutes where it would take hou
 """
 
 import hashlib
+import logging
+import tempfile
+import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +18,9 @@ import torch
 from retrieval import cache
 from retrieval.callbacks import OnProgress
 from retrieval.datatypes import Picture
-from retrieval.encoders import encoding, kept
+from retrieval.encoders import encoding, kept, onnx_export
 from retrieval.encoders.encoder import DualEncoder
+from retrieval.encoders.onnx_session import Session
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.views import views
 from retrieval.towers.tower import Tower
@@ -95,14 +100,19 @@ class FeatureSet(TrainingSet):
 
 
 class _Seen:
-    """An encoder whose vectors of pictures are their features, one view's after the other's."""
+    """An encoder whose vectors of pictures are their features, one view's after the other's.
+
+    On a CPU by ONNX Runtime, which computes most bodies several times as fast as torch does.
+    """
 
     bulk = 32
 
     def __init__(self, encoder: DualEncoder) -> None:
         self.preprocess: Preprocess = encoder.preprocess
-        self.lanes = torch.get_num_threads() if encoder.device.type == "cpu" else 1
-        self._tower, self._device = encoder.image_tower, encoder.device
+        self._encoder, self._making = encoder, threading.Lock()
+        self._session: Session | None = None
+        self._tried = encoder.device.type != "cpu"
+        self.lanes = 1 if self._tried else torch.get_num_threads()
 
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
@@ -110,9 +120,25 @@ class _Seen:
         if not images:
             return np.empty((0, 0), np.float32)
         pixels = np.stack([one if isinstance(one, np.ndarray) else self.preprocess(one) for one in images])
-        shown = self.preprocess.normalize(torch.from_numpy(pixels).to(self._device))
-        looks = [self._tower.features(look) for look in views(shown, self.preprocess.views)]
-        return torch.cat(looks, 1).float().cpu().numpy()
+        if session := self._by_onnx():
+            return session(pixels=pixels)
+        shown = self.preprocess.normalize(torch.from_numpy(pixels).to(self._encoder.device))
+        looks = map(self._encoder.image_tower.features, views(shown, self.preprocess.views))
+        return torch.cat([*looks], 1).float().cpu().numpy()
+
+    def _by_onnx(self) -> Session | None:
+        """The body as a graph, made with the first pictures; None where it cannot be."""
+        with self._making:
+            if not self._tried:
+                self._tried = True
+                with tempfile.TemporaryDirectory() as folder:
+                    try:
+                        onnx_export.export_features(self._encoder, Path(folder) / "features.onnx")
+                        self._session = Session(Path(folder) / "features.onnx", bulk=True)
+                    # Of torch's exporter, whose errors are many: some bodies it does not know.
+                    except Exception as error:
+                        logging.getLogger(__name__).info("features are asked of torch: %s", error)
+            return self._session
 
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
         """Frames of clips (b, frames, n) to their means (b, n)."""

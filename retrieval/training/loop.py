@@ -198,8 +198,9 @@ class _Course:
         run = self.run
         if run.mould:
             return run.mould.fill(run.model, run.ranks.device, run.is_first)
-        run.model.forget_fingerprint()
-        return run.model
+        encoder = run.finished(run.model)
+        encoder.forget_fingerprint()
+        return encoder
 
     def _measured(self, encoder: DualEncoder | None) -> dict[str, float]:
         assert encoder is not None  # the first process has it
@@ -223,7 +224,7 @@ class _Course:
             weights = checkpoints.load_best(run.out, best) or weights
             kept = best
             run.listeners.on_message(f"kept step {best}, whose {run.config.measure} is the best, not the last")
-        encoder = encoder_with(run.model, weights, run.frozen, run.mould)
+        encoder = run.finished(encoder_with(run.model, weights, run.frozen, run.mould))
         if finished:
             run.ranks.from_first(lambda: self._save(encoder))
             encoder.name = str(run.out)  # an index that it makes finds it again

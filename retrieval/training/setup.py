@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,13 +17,15 @@ from torch import Tensor
 from retrieval import engine
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Pair
+from retrieval.encoders import bridging
+from retrieval.encoders.bridging import Priors
 from retrieval.encoders.build import new_encoder
 from retrieval.encoders.config import frames_spec
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses.contrastive import LOSSES, Loss
-from retrieval.training import closed_forms, features, fitness, health, run_folder, trainable
+from retrieval.training import closed_forms, features, fitness, health, run_folder, sharing, trainable
 from retrieval.training.closed_forms import Seen
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet, mirrors
@@ -50,6 +52,13 @@ class Listeners:
         return Listeners(self.on_eval, no_progress, lambda progress: None, no_message)
 
 
+class Beside(NamedTuple):
+    """What was known before of the features that are learned from, and how much of it goes beside what is learned."""
+
+    priors: Priors
+    share: float
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What a run is made of, from its first step to its last.
@@ -68,8 +77,13 @@ class Run:
     frozen: trainable.Frozen
     optimizer: Optimizer
     loss: Loss
+    beside: Beside | None
     identity: dict[str, Any]
     watch: health.HealthWatch
+
+    def finished(self, encoder: DualEncoder) -> DualEncoder:
+        """What people get of the encoder in training: with what was known before beside it."""
+        return bridging.bridged(encoder, self.beside.priors, self.beside.share) if self.beside else encoder
 
     @property
     def is_first(self) -> bool:
@@ -94,6 +108,7 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     ranks.part(data.batch_size)
     if config.closed_form:
         begin_with(config.closed_form, model, data)
+    beside = known_before(model, data, config, listeners.on_message) if config.prior else None
     frozen = trainable.Frozen(model)
     _lower_precision(model, config, ranks.device)
     optimizer = Optimizer(model, config, data.steps)
@@ -105,7 +120,7 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     watch = health.HealthWatch(config, data.batch_size, data.steps, listeners.on_message)
     if config.duplicates == "negative":
         health.say_repeated(pairs, data.batch_size, listeners.on_message)
-    return Run(out, config, ranks, listeners, model, mould, data, frozen, optimizer, loss, identity, watch)
+    return Run(out, config, ranks, listeners, model, mould, data, frozen, optimizer, loss, beside, identity, watch)
 
 
 def first_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
@@ -126,12 +141,23 @@ def first_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
 
 def begin_with(closed_form: str, model: DualEncoder, data: TrainingSet) -> None:
     """Put a closed form into the heads. Raises BadRequest where the towers are not frozen, so that there is none."""
+    closed_forms.fill(model, closed_form, _features_of(data, f"closed_form={closed_form}"))
+
+
+def known_before(model: DualEncoder, data: TrainingSet, config: TrainConfig, say: OnMessage) -> Beside:
+    """What `config.prior` knows of the source, and its share. Raises BadRequest where it knows other towers."""
+    priors = bridging.priors_for(model)
+    seen = _features_of(data, f"prior={config.prior}")
+    share = sharing.best_share(seen, sharing.Known(*priors.rows(seen.images, seen.texts)), config.dim, config.seed)
+    say(f"{config.prior} goes beside what is learned with a share of {share:.0%}, by pairs held out")
+    return Beside(priors, share)
+
+
+def _features_of(data: TrainingSet, setting: str) -> Seen:
     if not isinstance(data, FeatureSet):
-        raise BadRequest(
-            f"closed_form={closed_form} is of features that stay as they are: use --recipe bridge, or leave it out"
-        )
+        raise BadRequest(f"{setting} is of towers that stay as they are: use --recipe bridge, or leave it out")
     assert data.pixels is not None  # features are always kept
-    closed_forms.fill(model, closed_form, Seen.of(data.pixels, data.tokens))
+    return Seen.of(data.pixels, data.tokens)
 
 
 def loss_of(config: TrainConfig, ranks: Ranks = ALONE) -> Loss:

@@ -7,6 +7,7 @@ from retrieval.encoders.protocol import KeptTokenizer, Tokenizer
 from retrieval.encoders.tokenizers import folders, open_clip, packaged
 from retrieval.encoders.tokenizers.joined import JoinedTokenizer
 from retrieval.towers import sentence_folder
+from retrieval.towers.bridged import BridgedTower
 from retrieval.towers.combined import BesideTower
 from retrieval.towers.tower import Spec, TextTower
 
@@ -29,6 +30,7 @@ def tokenizer_for(text: Spec) -> Tokenizer | None:
 
 def require_fit(tower: TextTower, tokenizer: Tokenizer) -> None:
     """Raise Malformed where a tokenizer has tokens that a tower does not know."""
+    tower = tower.tower if isinstance(tower, BridgedTower) and isinstance(tower.tower, TextTower) else tower
     if isinstance(tower, BesideTower) and isinstance(tokenizer, JoinedTokenizer):
         if len(tower.towers) != len(tokenizer.parts):
             raise Malformed(f"{len(tokenizer.parts)} tokenizers stand beside {len(tower.towers)} text towers")
