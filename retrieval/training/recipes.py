@@ -67,7 +67,8 @@ def bridge(pictures: int) -> TrainConfig:
     return TrainConfig(
         image_tower="package:efficientnet-lite2", text_tower="package:use", freeze="both", projection="bridge",
         closed_form="cca", prior="builtin", dim=512, views=4, crop=1.0, batch_size=batch,
-        epochs=steps * batch / max(1, pictures), lr=1e-3, warmup=0.1, weight_decay=0.0, logit_scale=20.0, evaluations=1, checkpoints=2,
+        epochs=steps * batch / max(1, pictures), lr=1e-3, warmup=0.1, weight_decay=0.0, logit_scale=20.0,
+        evaluations=1, checkpoints=2,
     )  # fmt: skip
 
 
