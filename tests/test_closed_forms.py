@@ -61,6 +61,16 @@ def test_a_direction_weighs_as_much_as_its_correlation_to_the_power(monkeypatch)
     assert float(weights[1] / weights[0]) == pytest.approx(second / first, abs=1e-3)
 
 
+@pytest.mark.parametrize("rows", [5, 30])
+def test_the_inverse_root_by_definition_whether_rows_are_few_or_many(rows):
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(rows, 8)))
+    found = closed_forms.inverse_root(x, 0.5)
+    covariance = x.T @ x / rows
+    shrunk = covariance + 0.5 * covariance.trace() / 8 * torch.eye(8)
+    torch.testing.assert_close(found @ shrunk @ found, torch.eye(8, dtype=torch.float64))
+    torch.testing.assert_close(found, found.T)
+
+
 def test_less_pictures_are_shrunk_more():
     few, many = closed_forms._shrinkage(100), closed_forms._shrinkage(6000)
     assert few.image > many.image and few.text > many.text and few.power > many.power

@@ -26,7 +26,7 @@ class Bag(TextTower):
         super().__init__()
         self.spec = {"type": "rnn", "vocabulary": vocabulary, "width": width, "context": context}
         self.body = nn.ModuleList([nn.EmbeddingBag(vocabulary, width, padding_idx=0)])
-        self.dropout, self.project = RowDropout(dropout), nn.Linear(width, dim)
+        self.dropout, self.project, self.width = RowDropout(dropout), nn.Linear(width, dim), width
 
     def features(self, tokens):
         Bag.asked += len(tokens)
@@ -69,11 +69,11 @@ def test_features_are_what_the_bodies_say_of_each_view_and_caption(pairs, tmp_pa
     shown = encoder.preprocess.normalize(torch.from_numpy(encoder.preprocess(load.load(item))[None]))
     with torch.no_grad():
         expected = torch.cat([encoder.image_tower.features(look) for look in views(shown, 2)])
-    assert np.allclose(data.pixels[3], expected, atol=1e-5)
+    assert np.allclose(data.pixels[3], expected, rtol=1e-3, atol=1e-3)  # kept as float16
     captions = [pair.caption for pair in pairs if pair.item.id == item.id]
     for row, caption in zip(data.tokens[3], captions, strict=True):
         tokens = torch.from_numpy(encoder.tokenize([caption]))
-        assert np.allclose(row, encoder.text_tower.features(tokens).detach()[0], atol=1e-6)
+        assert np.allclose(row, encoder.text_tower.features(tokens).detach()[0], atol=2e-3)
     batch = data.batch(0)
     assert batch.images.shape == (4, 512) and batch.tokens.shape[::2] == (4, 256)
     assert all(
@@ -140,3 +140,17 @@ def test_the_graph_of_a_body_says_what_the_body_says(tmp_path):
         expected = torch.cat([encoder.image_tower.features(look) for look in views(shown, 2)], 1)
     found = Session(tmp_path / "features.onnx", bulk=True)(pixels=pixels)
     assert np.allclose(found, expected, atol=1e-4)
+
+
+def test_of_more_pairs_only_the_new_pictures_are_asked(pairs, tmp_path, monkeypatch):
+    asked = []
+    whole = features._Seen.encode_images
+    monkeypatch.setattr(
+        features._Seen, "encode_images", lambda self, images: asked.append(len(images)) or whole(self, images)
+    )
+    known = {pair.item.id for pair in pairs}
+    new = sorted(known)[-3:]
+    train([pair for pair in pairs if pair.item.id not in new], tmp_path / "some", config())
+    assert sum(asked) == len(known) - 3
+    train(pairs, tmp_path / "all", config())
+    assert sum(asked) == len(known)

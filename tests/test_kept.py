@@ -56,3 +56,30 @@ def test_a_key_is_of_pictures_and_maker():
         == 4
     )
     assert kept.key_of(items("1", ""), "a") is None and kept.key_of([], "a") is None
+
+
+def test_a_pool_gives_back_what_was_added_and_of_another_width_nothing():
+    first = kept.Pool(cache.FEATURES, "a body", 3)
+    names = [kept.name_of_text(text) for text in ("one", "two")]
+    first.add(names, np.array([[1, 2, 3], [4, 5, 6]], np.float32))
+    again = kept.Pool(cache.FEATURES, "a body", 3)
+    assert names[0] in again and kept.name_of_text("three") not in again
+    assert again.rows(names[::-1]).tolist() == [[4, 5, 6], [1, 2, 3]]
+    assert names[0] not in kept.Pool(cache.FEATURES, "a body", 4)
+    assert names[0] not in kept.Pool(cache.FEATURES, "another body", 3)
+
+
+def test_of_too_much_the_first_is_let_go(monkeypatch):
+    monkeypatch.setattr(kept.Pool, "MOST", 2 * 2 * 3)  # two rows of three numbers
+    pool = kept.Pool(cache.FEATURES, "a body", 3)
+    names = [kept.name_of_text(text) for text in "abc"]
+    pool.add(names, np.eye(3, dtype=np.float32))
+    assert pool.rows(names).tolist() == np.eye(3).tolist()
+    assert [name in kept.Pool(cache.FEATURES, "a body", 3) for name in names] == [False, True, True]
+
+
+def test_what_cannot_be_told_apart_later_is_not_kept():
+    pool = kept.Pool(cache.FEATURES, "a body", 1)
+    (name,) = (kept.name_of(item) for item in items(""))
+    pool.add([name], np.ones((1, 1), np.float32))
+    assert pool.rows([name]).tolist() == [[1]] and name not in kept.Pool(cache.FEATURES, "a body", 1)

@@ -18,6 +18,8 @@ from retrieval import cache
 from retrieval.datatypes import Item
 
 _DIGEST = "sha256"
+_NAME = 16  # bytes of a name
+_UNKEPT = b"not kept: "  # how names of what cannot be told apart later begin: they are longer
 _SIZE = 8  # bytes at a file's start that say how long its header is
 
 
@@ -34,6 +36,60 @@ def key_of(items: Sequence[Item], made_by: str) -> str | None:
         where = item.content.absolute() if isinstance(item.content, Path) else item.id
         digest.update(f"{where}\0{item.stamp}\n".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:32]
+
+
+class Pool:
+    """Rows that one maker made of many things, each under a name: what is there is not made again.
+
+    In the cache they are float16. Of more than MOST bytes those that were added first are let go.
+
+    Args:
+        part: Of the cache.
+        made_by: Tells the maker, and what it makes, from every other.
+        width: Numbers in a row; what was kept of another width is not taken.
+    """
+
+    MOST = 4 << 30
+
+    def __init__(self, part: str, made_by: str, width: int) -> None:
+        self._part, self._key = part, hashlib.sha256(made_by.encode()).hexdigest()[:32]
+        found = read(part, self._key) or {}
+        names, rows = found.get("names", np.empty((0, _NAME), np.uint8)), found.get("rows", np.empty((0, width)))
+        fits = names.dtype == np.uint8 and names.shape == (len(rows), _NAME) and rows.shape[1:] == (width,)
+        self._names = [bytes(name) for name in names] if fits else []
+        self._rows = np.asarray(rows, np.float16) if fits else np.empty((0, width), np.float16)
+        self._places = {name: place for place, name in enumerate(self._names)}
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._places
+
+    def rows(self, names: Sequence[bytes]) -> np.ndarray:
+        """float32 (n, width) of names that are there."""
+        return self._rows[[self._places[name] for name in names]].astype(np.float32)
+
+    def add(self, names: Sequence[bytes], rows: np.ndarray) -> None:
+        """Take rows in, and keep all in the cache. Some names are not kept (`name_of`)."""
+        for name in names:
+            self._places[name] = len(self._names)
+            self._names.append(name)
+        self._rows = np.concatenate([self._rows, rows.astype(np.float16)])
+        fitting = max(1, self.MOST // max(1, 2 * self._rows.shape[1]))
+        places = [place for name, place in self._places.items() if not name.startswith(_UNKEPT)][-fitting:]
+        if places:
+            kept = np.frombuffer(b"".join(self._names[place] for place in places), np.uint8).reshape(-1, _NAME)
+            write(self._part, self._key, {"names": kept, "rows": self._rows[places]})
+
+
+def name_of(item: Item) -> bytes:
+    """A name of a picture's content as a Pool has them; one that is not kept where the source does not say a stamp."""
+    where = str(item.content.absolute()) if isinstance(item.content, Path) else item.id
+    name = name_of_text(f"{where}\0{item.stamp}")
+    return name if item.stamp else _UNKEPT + name
+
+
+def name_of_text(text: str) -> bytes:
+    """A name of a text as a Pool has them."""
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()[:_NAME]
 
 
 def read(part: str, key: str) -> dict[str, np.ndarray] | None:

@@ -78,8 +78,7 @@ def cca(heads: Heads, seen: Seen) -> None:
     shrunk = _shrinkage(len(seen))
     image_mean, text_mean = pictures.mean((0, 1)), seen.texts.double().mean(0)
     apart, texts = (pictures - image_mean).flatten(0, 1), seen.texts.double() - text_mean
-    image_white = _inverse_root(apart.T @ apart / len(apart), shrunk.image)
-    text_white = _inverse_root(texts.T @ texts / len(texts), shrunk.text)
+    image_white, text_white = inverse_root(apart, shrunk.image), inverse_root(texts, shrunk.text)
     across = (pictures.mean(1) - image_mean).T @ (seen.mean_texts().double() - text_mean) / len(seen)
     left, strength, right = torch.linalg.svd(image_white @ across @ text_white, full_matrices=False)
     kept = min(image.skip.shape[1], len(strength))
@@ -103,10 +102,22 @@ def _shrinkage(pictures: int) -> _Shrinkage:
     )
 
 
-def _inverse_root(covariance: Tensor, shrink: float) -> Tensor:
-    """covariance (w, w) with `shrink` times its mean eigenvalue on the diagonal, to the power of -1/2."""
-    values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * (values.clamp(min=0) + shrink * values.mean()) ** -0.5) @ vectors.T
+def inverse_root(rows: Tensor, shrink: float) -> Tensor:
+    """The covariance of rows (n, w) about 0, shrunk, to the power of -1/2, (w, w).
+
+    `shrink` times its mean eigenvalue is added to each. Of fewer rows than numbers it is decomposed as (n, n), which
+    has the same eigenvalues above 0.
+    """
+    count, width = rows.shape
+    few = count < width
+    values, vectors = torch.linalg.eigh((rows @ rows.T if few else rows.T @ rows) / count)
+    added = shrink * values.clamp(min=0).sum() / width
+    if not few:
+        return (vectors * (values.clamp(min=0) + added) ** -0.5) @ vectors.T
+    there = values > 1e-12 * values[-1]
+    values, directions = values[there], rows.T @ vectors[:, there] / (count * values[there]).sqrt()
+    rest = torch.eye(width, dtype=rows.dtype) * added**-0.5  # of the directions in which nothing lies
+    return rest + (directions * ((values + added) ** -0.5 - added**-0.5)) @ directions.T
 
 
 def ridge(heads: Heads, seen: Seen) -> None:

@@ -17,11 +17,13 @@ import torch
 
 from retrieval import cache
 from retrieval.callbacks import OnProgress
-from retrieval.datatypes import Picture
+from retrieval.datatypes import Item, Picture
 from retrieval.encoders import encoding, kept, onnx_export
 from retrieval.encoders.encoder import DualEncoder
+from retrieval.encoders.kept import Pool
 from retrieval.encoders.onnx_session import Session
 from retrieval.encoders.preprocess import Preprocess
+from retrieval.encoders.protocol import KeptTokenizer
 from retrieval.encoders.views import views
 from retrieval.towers.tower import Tower
 from retrieval.training.config import TrainConfig
@@ -51,39 +53,37 @@ class FeatureSet(TrainingSet):
 
     def _look(self, encoder: DualEncoder, on_progress: OnProgress) -> np.ndarray | None:
         view = _Seen(encoder)
-        key = kept.key_of(self._items, f"image {body_fingerprint(encoder, 'image')} {view.preprocess.to_json()}")
-        before = kept.read(cache.FEATURES, key) if key else None
-        rows, seen = (before["rows"], before["seen"]) if before else (np.empty((len(self._items), 0)), None)
-        seen = np.zeros(len(self._items), bool) if seen is None else seen
-        made, again = self._encode(view, [i for i, there in enumerate(seen) if not there], on_progress)
-        if len(again):
-            rows = np.empty((len(seen), made.shape[1]), np.float32) if before is None else rows
-            rows[again], seen[again] = made, True
-            if key:
-                kept.write(cache.FEATURES, key, {"rows": rows, "seen": seen})
-        self._items = [item for item, there in zip(self._items, seen, strict=True) if there]
-        return rows[seen].reshape(int(seen.sum()), view.preprocess.views, -1)
+        made_by = f"image {body_fingerprint(encoder, 'image')} {view.preprocess.to_json()} {view.preprocess.views}"
+        pool = Pool(cache.FEATURES, made_by, view.preprocess.views * encoder.image_tower.width)
+        names = {item.id: kept.name_of(item) for item in self._items}
+        lacking = [item for item in self._items if names[item.id] not in pool]
+        rows, read = self._encode(view, lacking, on_progress)
+        if read:
+            pool.add([names[item.id] for item in read], rows)
+        self._items = [item for item in self._items if names[item.id] in pool]
+        found = pool.rows([names[item.id] for item in self._items])
+        return found.reshape(len(self._items), view.preprocess.views, -1)
 
-    def _encode(self, view: "_Seen", places: list[int], on_progress: OnProgress) -> tuple[np.ndarray, list[int]]:
+    def _encode(
+        self, view: "_Seen", items: Sequence[Item], on_progress: OnProgress
+    ) -> tuple[np.ndarray, list[Item]]:  # fmt: skip
         """The features of those items that can be read, and which they are; the others are skipped."""
-        items = [self._items[place] for place in places]
-        numbers = {item.id: place for item, place in zip(items, places, strict=True)}
-        rows, read = [], list[int]()
+        rows, read = [], list[Item]()
         for batch in encoding.encode(items, view):
             rows.append(batch.vectors)
-            read += [numbers[item.id] for item in batch.items]
+            read += batch.items
             self.skipped += batch.skipped
             on_progress(len(read) + len(self.skipped), len(items))
         return np.concatenate([part for part in rows if len(part)] or [np.empty((0, 0), np.float32)]), read
 
     def _read(self, encoder: DualEncoder, texts: Sequence[Sequence[str]]) -> list[Any]:
+        made_by = f"text {body_fingerprint(encoder, 'text')} {words_of(encoder)}"
+        pool = Pool(cache.FEATURES, made_by, encoder.text_tower.width)
         every = [text for several in texts for text in several]
-        digest = hashlib.sha256("\0".join(every).encode("utf-8", "backslashreplace")).hexdigest()
-        key = hashlib.sha256(f"text {body_fingerprint(encoder, 'text')} {digest}".encode()).hexdigest()[:32]
-        before = kept.read(cache.FEATURES, key)
-        rows = before["rows"] if before else _of_texts(encoder, every)
-        if before is None:
-            kept.write(cache.FEATURES, key, {"rows": rows})
+        lacking = [text for text in dict.fromkeys(every) if kept.name_of_text(text) not in pool]
+        if lacking:
+            pool.add([kept.name_of_text(text) for text in lacking], _of_texts(encoder, lacking))
+        rows = pool.rows([kept.name_of_text(text) for text in every])
         return np.split(rows, np.cumsum([len(several) for several in texts])[:-1])
 
     def _padded(self, rows: Sequence[np.ndarray]) -> torch.Tensor:
@@ -152,6 +152,12 @@ def _of_texts(encoder: DualEncoder, texts: Sequence[str], at_once: int = 512) ->
         tokens = torch.from_numpy(encoder.tokenize(texts[start : start + at_once])).to(encoder.device)
         parts.append(encoder.text_tower.features(tokens).float().cpu().numpy())
     return np.concatenate(parts[1:] or parts)
+
+
+def words_of(encoder: DualEncoder) -> str:
+    """A digest of the tokenizer, "" for one that is no part of a run: the same body reads other words otherwise."""
+    kept_one = encoder.tokenize if isinstance(encoder.tokenize, KeptTokenizer) else None
+    return hashlib.sha256(kept_one.content()).hexdigest()[:16] if kept_one else ""
 
 
 def body_fingerprint(encoder: DualEncoder, side: str) -> str:
