@@ -22,6 +22,7 @@ from retrieval.towers.projections import Anchors, Bridge
 
 Heads = tuple[Bridge, Bridge]
 RIDGE = 3.0  # penalty, times the mean eigenvalue
+_NOTHING = 1e-9  # a variance below this is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,8 @@ def _shrinkage(pictures: int) -> _Shrinkage:
 def _inverse_root(covariance: Tensor, shrink: float) -> Tensor:
     """covariance (w, w) with `shrink` times its mean eigenvalue on the diagonal, to the power of -1/2."""
     values, vectors = torch.linalg.eigh(covariance)
-    return (vectors * (values.clamp(min=0) + shrink * values.mean()) ** -0.5) @ vectors.T
+    at_least = max(shrink * float(values.mean()), _NOTHING)  # pictures that are all the same do not vary
+    return (vectors * (values.clamp(min=0) + at_least) ** -0.5) @ vectors.T
 
 
 def ridge(heads: Heads, seen: Seen) -> None:
@@ -116,7 +118,9 @@ def ridge(heads: Heads, seen: Seen) -> None:
     image_mean, text_mean = pictures.mean(0), texts.mean(0)
     x, y = pictures - image_mean, seen.mean_texts().double() - text_mean
     covariance = x.T @ x
-    penalty = RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
+    penalty = max(RIDGE * float(covariance.diagonal().mean()), _NOTHING) * torch.eye(
+        len(covariance), dtype=torch.float64
+    )
     solved = torch.linalg.solve(covariance + penalty, x.T @ y)
     kept = min(image.skip.shape[1], solved.shape[1])
     image.start(image_mean, solved[:, :kept], torch.eye(len(covariance), dtype=torch.float64), pictures)

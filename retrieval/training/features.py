@@ -8,7 +8,8 @@ import hashlib
 import logging
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet
 from retrieval.training.trainable import SIDES
 
+_FEW = 100  # pictures that are asked sooner than a graph is made
 HEAD = "project."  # how the names of a head's weights begin
 
 
@@ -50,11 +52,12 @@ class FeatureSet(TrainingSet):
     """
 
     def _look(self, encoder: DualEncoder, on_progress: OnProgress) -> np.ndarray | None:
-        view = _Seen(encoder)
+        view = _Seen(encoder, few=len(self._items) < _FEW)
         key = kept.key_of(self._items, f"image {body_fingerprint(encoder, 'image')} {view.preprocess.to_json()}")
-        before = kept.read(cache.FEATURES, key) if key else None
-        rows, seen = (before["rows"], before["seen"]) if before else (np.empty((len(self._items), 0)), None)
-        seen = np.zeros(len(self._items), bool) if seen is None else seen
+        before = _believed(key, len(self._items), view.width)
+        rows, seen = (
+            (before["rows"], before["seen"]) if before else (np.empty((0, 0)), np.zeros(len(self._items), bool))
+        )
         made, again = self._encode(view, [i for i, there in enumerate(seen) if not there], on_progress)
         if len(again):
             rows = np.empty((len(seen), made.shape[1]), np.float32) if before is None else rows
@@ -62,6 +65,8 @@ class FeatureSet(TrainingSet):
             if key:
                 kept.write(cache.FEATURES, key, {"rows": rows, "seen": seen})
         self._items = [item for item, there in zip(self._items, seen, strict=True) if there]
+        if not seen.any():
+            return np.empty((0, view.preprocess.views, 1), np.float32)
         return rows[seen].reshape(int(seen.sum()), view.preprocess.views, -1)
 
     def _encode(self, view: "_Seen", places: list[int], on_progress: OnProgress) -> tuple[np.ndarray, list[int]]:
@@ -80,7 +85,7 @@ class FeatureSet(TrainingSet):
         every = [text for several in texts for text in several]
         digest = hashlib.sha256("\0".join(every).encode("utf-8", "backslashreplace")).hexdigest()
         key = hashlib.sha256(f"text {body_fingerprint(encoder, 'text')} {digest}".encode()).hexdigest()[:32]
-        before = kept.read(cache.FEATURES, key)
+        before = _believed(key, len(every), lambda: _of_texts(encoder, [""]).shape[1], {"rows"})
         rows = before["rows"] if before else _of_texts(encoder, every)
         if before is None:
             kept.write(cache.FEATURES, key, {"rows": rows})
@@ -99,6 +104,18 @@ class FeatureSet(TrainingSet):
         return step / max(1, self.steps)
 
 
+def _believed(
+    key: str | None, count: int, width: Callable[[], int], names: AbstractSet[str] = frozenset({"rows", "seen"})
+) -> dict[str, np.ndarray] | None:
+    """The features under a key, where they are of the shape that the body gives: rows (count, width), seen (count,)."""
+    found = kept.read(cache.FEATURES, key) if key else None
+    if found is None or found.keys() != names:
+        return None
+    rows, seen = found["rows"], found.get("seen", np.ones(count, bool))
+    fit = (rows.shape, rows.dtype) == ((count, width()), np.float32) and (seen.shape, seen.dtype) == ((count,), bool)
+    return found if fit and bool(np.isfinite(rows[seen]).all()) else None
+
+
 class _Seen:
     """An encoder whose vectors of pictures are their features, one view's after the other's.
 
@@ -107,11 +124,11 @@ class _Seen:
 
     bulk = 32
 
-    def __init__(self, encoder: DualEncoder) -> None:
+    def __init__(self, encoder: DualEncoder, few: bool = False) -> None:
         self.preprocess: Preprocess = encoder.preprocess
         self._encoder, self._making = encoder, threading.Lock()
         self._session: Session | None = None
-        self._tried = encoder.device.type != "cpu"
+        self._tried = few or encoder.device.type != "cpu"  # an export takes as long as hundreds of pictures
         self.lanes = 1 if self._tried else torch.get_num_threads()
 
     @torch.inference_mode()
@@ -125,6 +142,13 @@ class _Seen:
         shown = self.preprocess.normalize(torch.from_numpy(pixels).to(self._encoder.device))
         looks = map(self._encoder.image_tower.features, views(shown, self.preprocess.views))
         return torch.cat([*looks], 1).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def width(self) -> int:
+        """Numbers of all views of a picture: those of an empty one are counted."""
+        shape = (1, self.preprocess.size, self.preprocess.size, self.preprocess.channels)
+        empty = self.preprocess.normalize(torch.zeros(shape, dtype=torch.uint8, device=self._encoder.device))
+        return self.preprocess.views * self._encoder.image_tower.features(empty).shape[1]
 
     def _by_onnx(self) -> Session | None:
         """The body as a graph, made with the first pictures; None where it cannot be."""
