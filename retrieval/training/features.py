@@ -112,8 +112,11 @@ def _believed(
     if found is None or found.keys() != names:
         return None
     rows, seen = found["rows"], found.get("seen", np.ones(count, bool))
-    fit = (rows.shape, rows.dtype) == ((count, width()), np.float32) and (seen.shape, seen.dtype) == ((count,), bool)
-    return found if fit and bool(np.isfinite(rows[seen]).all()) else None
+    if rows.dtype != np.float32 or seen.dtype != np.bool_:
+        return None
+    if rows.shape != (count, width()) or seen.shape != (count,):
+        return None
+    return found if bool(np.isfinite(rows[seen]).all()) else None
 
 
 class _Seen:

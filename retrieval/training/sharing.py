@@ -37,9 +37,9 @@ def best_share(seen: Seen, known: Known, dim: int, seed: int = 0) -> float:
     """
     if len(seen) < _LEAST:
         return SHARES[-2]
-    folds = min(_FOLDS, len(seen) // 2)  # one picture alone is always found
+    count = min(_FOLDS, len(seen) // 2)  # one picture alone is always found
     order = torch.randperm(len(seen), generator=torch.Generator().manual_seed(seed))
-    folds = [order[start::folds] for start in range(folds if len(seen) < _FEW else 1)]
+    folds = [order[start::count] for start in range(count if len(seen) < _FEW else 1)]
     total = torch.zeros(len(SHARES), dtype=torch.float64)
     for fold in folds:
         total += len(fold) * _merits(seen, known, fold[:_MOST], dim)
