@@ -21,10 +21,11 @@ import typer
 
 from indexes import durable
 from retrieval import cache
-from retrieval.encoders.presets import DEFAULT, PRESETS, unknown
+from retrieval.encoders.presets import PRESETS, unknown
 from retrieval.errors import BadRequest
 
-BUILT_IN = {"model": DEFAULT, "index": "", "device": "auto"}  # index: the .mmr of this folder or of one above it
+# model: encoders/default.py chooses; index: the .mmr of this folder or of one above it
+BUILT_IN = {"model": "", "index": "", "device": "auto"}
 DEVICES = ("auto", "cpu", "cuda")
 
 

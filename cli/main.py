@@ -69,7 +69,8 @@ def train(
     ] = None,
     model: Model = None,
     recipe: Annotated[
-        str | None, typer.Option(help="from_scratch, long, finetune or smoke; chosen by --model if not given.")
+        str | None,
+        typer.Option(help="bridge, from_scratch, long, finetune or smoke; chosen by the pairs if not given."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="field=value, any field of --settings; repeatable.")

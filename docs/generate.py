@@ -187,8 +187,8 @@ def settings_page() -> str:
             "`config.settings([\"name=value\"])`. What a run was trained with is in its `config.json`.\n",
             "## Recipes\n",
             f"A recipe is a full set of settings. Below is what each changes from the defaults, for {PICTURES:,} "
-            "pictures (some depend on their number). `mmr train` takes `from_scratch`, or `finetune` where `--model` "
-            "is given; `--recipe` names another.\n",
+            "pictures (some depend on their number). `mmr train` takes `bridge`, `from_scratch` where "
+            "that cannot be, or `finetune` where `--model` is given, and says which; `--recipe` names another.\n",
             *(_recipe(name) for name in RECIPES),
             "## Training: `mmr train --set` {#training}\n", _settings(TrainConfig),
             "## Heads: `mmr head train --set` {#heads}\n", _settings(HeadConfig),

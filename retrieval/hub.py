@@ -60,9 +60,9 @@ def require_open_clip(name: str, tag: str, repository: str, option: str = "--mod
     """
     if quick and (_is_cached(repository, OPEN_CLIP) or not _is_cut_off()):
         return
-    way_on = (
-        f"give local weights with {option}open_clip:{name}/FILE, or train your own with `mmr train PAIRS --out RUN`"
-    )
+    own = "train your own with `mmr train PAIRS --out RUN`"
+    last = f"{own}, or take --model builtin" if option.startswith("--model") else f"or {own}"
+    way_on = f"give local weights with {option}open_clip:{name}/FILE, {last}"
     require_hub(repository, OPEN_CLIP, f"{name}/{tag}", way_on)
 
 

@@ -33,10 +33,10 @@ def test_an_unknown_setting_names_the_nearest(book, tmp_path):
     assert not (tmp_path / "r").exists()
 
 
-def test_no_model_and_no_network(photos):
+def test_no_network(photos):
     started = time.monotonic()
-    result = mmr("index", photos)
-    fails(result, 3, "hub cannot be reached", "--model open_clip:ViT-B-32-256/FILE", "mmr train")
+    result = mmr("index", photos, "--model", "small")
+    fails(result, 3, "hub cannot be reached", "--model open_clip:ViT-B-32-256/FILE", "mmr train", "--model builtin")
     assert time.monotonic() - started < 20
     assert not (photos / ".mmr").exists()
 

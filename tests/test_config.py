@@ -23,9 +23,9 @@ def shown():
 
 
 def test_nothing_said_is_what_is_built_in(file):
-    assert shown() == {"model": ("small", "built-in"), "index": (None, "built-in"), "device": ("auto", "built-in")}
+    assert shown() == {"model": (None, "built-in"), "index": (None, "built-in"), "device": ("auto", "built-in")}
     assert mmr("config").stdout.splitlines() == [
-        "model   small  (built-in)",
+        "model   small where it can be had, else builtin  (built-in)",
         "index   the .mmr of this folder, or of one above it  (built-in)",
         "device  auto  (built-in)",
     ]

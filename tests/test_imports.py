@@ -78,8 +78,8 @@ def run_by(*words):
 @pytest.mark.parametrize(
     "words",
     [
-        ["index", "{photos}"], ["index", "{photos}", "--model", "smal"],
-        ["classify", "{photos}/red.png", "--labels", "a,b"],
+        ["index", "{photos}", "--model", "small"], ["index", "{photos}", "--model", "smal"],
+        ["classify", "{photos}/red.png", "--labels", "a,b", "--model", "small"],
         ["eval", "small", "{photos}"], ["train", "{photos}", "--model", "base", "--out", "{photos}/run"],
         ["head", "train", "small", "{photos}", "--label", "kind", "--out", "{photos}/head"],
     ],

@@ -51,3 +51,35 @@ def test_no_pair_that_decides_was_learned_from(monkeypatch):
 
 class _Blank:
     pass
+
+
+@pytest.mark.parametrize("n", range(2, 12))
+def test_a_few_pairs_are_enough_to_decide_or_are_not_asked(n):
+    seen, thing = pairs(n, noise=0.1)
+    share = best_share(seen, Known(*[torch.nn.functional.normalize(thing, dim=-1)] * 2), 8)
+    assert share in sharing.SHARES
+    assert n >= 4 or share == 0.95
+
+
+def test_every_picture_is_held_out_beside_another(monkeypatch):
+    seen, thing = pairs(5, noise=0.1)
+    held = []
+    monkeypatch.setattr(
+        sharing,
+        "_merits",
+        lambda seen, known, fold, dim: held.append(fold.tolist()) or torch.zeros(len(sharing.SHARES)),
+    )
+    best_share(seen, Known(thing, thing), 8)
+    assert sorted(map(len, held)) == [2, 3] and sorted(sum(held, [])) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("form", ["cca", "ridge"])
+def test_pictures_that_are_all_the_same_teach_nothing_and_break_nothing(form):
+    from retrieval.towers.projections import Bridge
+    from retrieval.training import closed_forms
+
+    seen, _ = pairs(4, noise=0.1)
+    same = Seen(seen.images[:1].expand(4, -1, -1).clone(), seen.texts, seen.owner)
+    heads = Bridge(24, 8), Bridge(16, 8)
+    closed_forms.FORMS[form](heads, same)
+    assert all(bool(torch.isfinite(weight).all()) for head in heads for weight in head.state_dict().values())

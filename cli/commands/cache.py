@@ -8,6 +8,7 @@ from typing import Any
 from cli.output import show
 from retrieval import cache
 from retrieval.encoders import presets
+from retrieval.encoders.default import HOW
 from retrieval.encoders.known import Known, known
 from retrieval.encoders.presets import DEFAULT, PRESETS
 from retrieval.errors import BadRequest
@@ -27,6 +28,7 @@ def models(as_json: bool, days: float | None = None) -> int:
     show.note("figures: (p) published by others, (m) measured here; R@k: by words / by a picture")
     show.note("a name is for --model; what has a = in it is for `mmr train --set`, as are text_tower=sentence:FOLDER,")
     show.note("image_tower=timm:NAME and open_clip:NAME/TAG on either side")
+    show.note(f"where none is named, `mmr index` takes {HOW}")
     for row in rows:
         if not row.here and row.kind != "preset":
             show.note(f"{row.name} is had by {row.had}")

@@ -7,11 +7,12 @@ import typer
 
 from cli import config
 from cli.output import show
+from retrieval.encoders.default import HOW
 
 configuration = typer.Typer(help="What holds where an option is not given: the encoder, the index, the device.")
 
 Name = Annotated[str, typer.Argument(help="model, index or device.", metavar="NAME")]
-_SEARCHED = "the .mmr of this folder, or of one above it"
+_FOUND = {"model": HOW, "index": "the .mmr of this folder, or of one above it"}  # where nothing is set
 
 
 @configuration.callback(invoke_without_command=True)
@@ -70,4 +71,4 @@ def _table(as_json: bool) -> None:
         if as_json:
             show.out(json.dumps({"name": one.name, "value": one.value or None, "from": one.origin}))
         else:
-            show.out(f"{one.name:<7} {one.value or _SEARCHED}  ({one.origin})")
+            show.out(f"{one.name:<7} {one.value or _FOUND[one.name]}  ({one.origin})")

@@ -9,7 +9,7 @@ from cli import config
 from cli.output import show, target
 from indexes import NotAnIndex, Store
 from retrieval import Retriever
-from retrieval.encoders import bulk, encoding, presets
+from retrieval.encoders import bulk, default, encoding, presets
 from retrieval.errors import BadRequest
 from retrieval.indexing import build, prefetch, roots, skipped
 from retrieval.indexing.catalog import Identity
@@ -79,9 +79,10 @@ def run(
         _remark(uri, same)
         show.out(_told(path, same.unchanged, same))
         return show.OK
+    name = model or known.encoder or config.value("model") or default.choose(show.note)
     told, report = _build(
-        uri, path, model or known.encoder or config.value("model"), device, recall=recall, memory=budget,
-        only=asked.only, another_encoder=model is not None, readmit=asked.readmit,
+        uri, path, name, device, recall=recall, memory=budget, only=asked.only, another_encoder=model is not None,
+        readmit=asked.readmit,
     )  # fmt: skip
     show.out(told)
     return show.SKIPPED if report.skipped else show.OK

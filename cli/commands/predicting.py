@@ -19,9 +19,9 @@ def classify(
     device: str,
 ) -> int:  # fmt: skip
     """Zero-shot: of one picture each name with its probability, best first; of several, a line each. The exit code."""
-    from retrieval.encoders import presets
+    from retrieval.encoders import default, presets
 
-    chosen = model or config.value("model")
+    chosen = model or config.value("model") or default.choose(show.note)
     presets.require(chosen)  # no is said before torch is imported
     from retrieval.errors import BadRequest
     from retrieval.heads import zero_shot

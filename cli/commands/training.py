@@ -13,6 +13,7 @@ from retrieval.datatypes import Pair
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.sources.registry import open_mixture
+from retrieval.training import choice
 from retrieval.training.distributed.ranks import is_first
 from retrieval.training.loop import Progress, TrainResult, config_of, train
 from retrieval.training.recipes import RECIPES
@@ -58,11 +59,19 @@ def _resumed(out: Path, model: str | None, settings: Sequence[str]) -> TrainConf
 
 
 def _config(pairs: Sequence[Pair], model: str | None, recipe: str | None, settings: Sequence[str]) -> TrainConfig:
-    name = recipe or ("finetune" if model else "from_scratch")
+    name = recipe or ("finetune" if model else _chosen(pairs, settings))
     if name not in RECIPES:
         raise BadRequest(f"no recipe `{name}`: use one of {', '.join(RECIPES)}")
     config = RECIPES[name](len({pair.item.id for pair in pairs}))
     return dataclasses.replace(config, encoder=model or config.encoder).settings(settings)
+
+
+def _chosen(pairs: Sequence[Pair], settings: Sequence[str]) -> str:
+    """The recipe where nobody names one, which is said."""
+    chosen = choice.choose(pairs, settings)
+    other = choice.FROM_SCRATCH if chosen.recipe == choice.BRIDGE else choice.BRIDGE
+    show.note(f"recipe {chosen.recipe}: {chosen.why} (--recipe {other} is the other way)")
+    return chosen.recipe
 
 
 def evaluator(eval_source: str | None, remember: str | None) -> Callable[[Encoder], dict[str, float]] | None:

@@ -56,6 +56,7 @@ class Pool:
         found = read(part, self._key) or {}
         names, rows = found.get("names", np.empty((0, _NAME), np.uint8)), found.get("rows", np.empty((0, width)))
         fits = names.dtype == np.uint8 and names.shape == (len(rows), _NAME) and rows.shape[1:] == (width,)
+        fits = fits and bool(np.isfinite(rows).all())
         self._names = [bytes(name) for name in names] if fits else []
         self._rows = np.asarray(rows, np.float16) if fits else np.empty((0, width), np.float16)
         self._places = {name: place for place, name in enumerate(self._names)}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from retrieval import packages
 from retrieval.encoders import builtin, presets
-from retrieval.encoders.presets import DEFAULT, PRESETS, Preset
+from retrieval.encoders.presets import PRESETS, Preset
 from retrieval.packages import PACKAGES, Package
 
 
@@ -56,9 +56,8 @@ def known() -> list[Known]:
 
 def _preset(preset: Preset, here: bool) -> Known:
     recall = f"COCO R@1 {preset.text_to_image:.1f} / {preset.image_to_text:.1f}"
-    what = f"{preset.model} (default of mmr index)" if preset.name == DEFAULT else preset.model
     return Known(
-        name=preset.name, kind="preset", typed=what, license=preset.license, megabytes=preset.megabytes,
+        name=preset.name, kind="preset", typed=preset.model, license=preset.license, megabytes=preset.megabytes,
         languages=preset.languages, here=here, had="fetched when it is first named", figure=recall,
     )  # fmt: skip
 

@@ -64,7 +64,7 @@ class Bridge(nn.Module):
         about = sample - mean
         inner = white @ torch.randn(self.inner.shape).to(white)
         self.mean.copy_(mean)
-        self.skip.zero_()[:, : skip.shape[1]] = skip / (about @ skip).norm(dim=1).mean()
+        self.skip.zero_()[:, : skip.shape[1]] = skip / (about @ skip).norm(dim=1).mean().clamp(min=1e-6)
         self.inner.copy_(inner / (about @ inner).std(0).clamp(min=1e-6))
 
     def rates(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ from retrieval.towers.projections import Anchors, Bridge
 
 Heads = tuple[Bridge, Bridge]
 RIDGE = 3.0  # penalty, times the mean eigenvalue
+_NOTHING = 1e-9  # a variance below this is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ def inverse_root(rows: Tensor, shrink: float) -> Tensor:
     count, width = rows.shape
     few = count < width
     values, vectors = torch.linalg.eigh((rows @ rows.T if few else rows.T @ rows) / count)
-    added = shrink * values.clamp(min=0).sum() / width
+    added = max(shrink * float(values.clamp(min=0).sum()) / width, _NOTHING)  # what is all the same does not vary
     if not few:
         return (vectors * (values.clamp(min=0) + added) ** -0.5) @ vectors.T
     there = values > 1e-12 * values[-1]
@@ -127,7 +128,9 @@ def ridge(heads: Heads, seen: Seen) -> None:
     image_mean, text_mean = pictures.mean(0), texts.mean(0)
     x, y = pictures - image_mean, seen.mean_texts().double() - text_mean
     covariance = x.T @ x
-    penalty = RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=torch.float64)
+    penalty = max(RIDGE * float(covariance.diagonal().mean()), _NOTHING) * torch.eye(
+        len(covariance), dtype=torch.float64
+    )
     solved = torch.linalg.solve(covariance + penalty, x.T @ y)
     kept = min(image.skip.shape[1], solved.shape[1])
     image.start(image_mean, solved[:, :kept], torch.eye(len(covariance), dtype=torch.float64), pictures)

@@ -30,6 +30,7 @@ from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet
 from retrieval.training.trainable import SIDES
 
+_FEW = 100  # pictures that are asked sooner than a graph is made
 HEAD = "project."  # how the names of a head's weights begin
 
 

@@ -16,6 +16,7 @@ from retrieval.training.closed_forms import Seen
 
 SHARES = tuple(number / 20 for number in range(21))
 _FOLDS, _FEW = 5, 2000  # of less pictures each is held out once, of more only the first fold
+_LEAST = 4  # pictures
 _MOST = 1000  # pictures held out at once
 
 
@@ -31,10 +32,14 @@ def best_share(seen: Seen, known: Known, dim: int, seed: int = 0) -> float:
     """The share of `known`, one of SHARES, by which held-out pairs are found best.
 
     seen: features of the source. dim: numbers of the heads. Measured by the mean of 1 / rank over both directions. Of
-    shares that are equally good the smallest is taken.
+    shares that are equally good the smallest is taken. Of less than four pictures no two can be held out and two be
+    learned from: nearly all of what was known is kept.
     """
+    if len(seen) < _LEAST:
+        return SHARES[-2]
+    count = min(_FOLDS, len(seen) // 2)  # one picture alone is always found
     order = torch.randperm(len(seen), generator=torch.Generator().manual_seed(seed))
-    folds = [order[start::_FOLDS] for start in range(_FOLDS if len(seen) < _FEW else 1)]
+    folds = [order[start::count] for start in range(count if len(seen) < _FEW else 1)]
     total = torch.zeros(len(SHARES), dtype=torch.float64)
     for fold in folds:
         total += len(fold) * _merits(seen, known, fold[:_MOST], dim)
