@@ -4,8 +4,8 @@ A console block behind `<!-- run -->` is run, the blocks of a page in order in o
 come, whatever its numbers, and of an answer whatever its picture. Pages find a small `mmr-demo` there, as `mmr demo`
 leaves it.
 
-What stands behind `<!-- run: builtin -->` is of the packages' weights, and slow: it is for `make soak`. It finds `~/photos`,
-and pairs in others.csv. A table that `mmr sample` has written is then filled in, as a person would.
+What stands behind `<!-- run: builtin -->` takes the packages' weights, and time: it is for `make soak`. It finds
+`~/photos`, and pairs in `~/others.csv`. A table that `mmr sample` has written is then filled in, as a person would.
 """
 
 import csv
