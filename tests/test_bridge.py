@@ -84,11 +84,3 @@ def test_a_prior_knows_its_own_towers_alone(pairs, config, tmp_path):
     other = dataclasses.replace(config, image_tower="timm:resnet18", image_size=32, freeze="both", unfreeze=1)
     with pytest.raises(BadRequest, match="prior=builtin knows image_tower=package:efficientnet-lite2"):
         train(pairs, tmp_path / "run", other)
-
-
-def test_a_run_of_steps_goes_on_where_it_was_stopped(pairs, config, tmp_path):
-    steps = dataclasses.replace(config, epochs=4.0, batch_size=8, checkpoints=3, prior="")
-    whole = train(pairs, tmp_path / "whole", steps)
-    count = iter(range(100))
-    assert not train(pairs, tmp_path / "cut", steps, should_stop=lambda: next(count) == 5).finished
-    assert train(pairs, tmp_path / "cut", steps, resume=True).encoder.fingerprint == whole.encoder.fingerprint

@@ -6,7 +6,11 @@ import torch
 from torch import nn
 
 from retrieval import TrainConfig, open_pairs, towers, train
+from retrieval.encoders import onnx_export
 from retrieval.encoders.load import load_encoder
+from retrieval.encoders.onnx_session import Session
+from retrieval.encoders.views import views
+from retrieval.images import load
 from retrieval.towers.layers import RowDropout
 from retrieval.towers.tower import TextTower
 from retrieval.training import features, setup
@@ -62,9 +66,6 @@ def test_features_are_what_the_bodies_say_of_each_view_and_caption(pairs, tmp_pa
     data = features.FeatureSet(pairs, encoder, config())
     assert data.pixels.shape == (10, 2, 512)
     item = data._items[3]
-    from retrieval.encoders.views import views
-    from retrieval.images import load
-
     shown = encoder.preprocess.normalize(torch.from_numpy(encoder.preprocess(load.load(item))[None]))
     with torch.no_grad():
         expected = torch.cat([encoder.image_tower.features(look) for look in views(shown, 2)])
@@ -128,3 +129,14 @@ def test_a_picture_that_cannot_be_read_is_skipped_the_second_time_too(pairs, tmp
     given = [*pairs, dataclasses.replace(pairs[0], item=bad, caption="a red dog")]
     for name in ("one", "two"):
         assert [uri for uri, _ in train(given, tmp_path / name, config()).skipped] == ["bad.png"]
+
+
+def test_the_graph_of_a_body_says_what_the_body_says(tmp_path):
+    encoder = setup.first_encoder(open_pairs("picturebook:4?size=32"), config()).eval()
+    onnx_export.export_features(encoder, tmp_path / "features.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    shown = encoder.preprocess.normalize(torch.from_numpy(pixels))
+    with torch.inference_mode():
+        expected = torch.cat([encoder.image_tower.features(look) for look in views(shown, 2)], 1)
+    found = Session(tmp_path / "features.onnx", bulk=True)(pixels=pixels)
+    assert np.allclose(found, expected, atol=1e-4)

@@ -31,7 +31,7 @@ def views(pictures: Tensor, count: int) -> Iterator[Tensor]:
 
 def closer(pictures: Tensor) -> Tensor:
     """The middle of pictures (b, c, s, s), enlarged to their size."""
-    size = pictures.shape[-1]
+    size = int(pictures.shape[-1])  # a number also where the tower is traced: pictures have one size
     shown = round(size * CLOSER)
     start = (size - shown) // 2
     middle = pictures[..., start : start + shown, start : start + shown]

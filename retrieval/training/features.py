@@ -105,7 +105,7 @@ class _Seen:
     On a CPU by ONNX Runtime, which computes most bodies several times as fast as torch does.
     """
 
-    bulk = 32
+    bulk = 8  # what a core computes stays in its cache
 
     def __init__(self, encoder: DualEncoder) -> None:
         self.preprocess: Preprocess = encoder.preprocess
