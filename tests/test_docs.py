@@ -3,8 +3,12 @@
 A console block behind `<!-- run -->` is run, the blocks of a page in order in one folder. Each line that it shows must
 come, whatever its numbers, and of an answer whatever its picture. Pages find a small `mmr-demo` there, as `mmr demo`
 leaves it.
+
+What stands behind `<!-- run: builtin -->` takes the packages' weights, and time: it is for `make soak`. It finds
+`~/photos`, and pairs in `~/others.csv`. A table that `mmr sample` has written is then filled in, as a person would.
 """
 
+import csv
 import os
 import re
 import shlex
@@ -19,6 +23,8 @@ import indexes
 import retrieval
 from cli.output import show
 from docs import generate
+from retrieval import packages
+from retrieval.encoders import builtin
 from retrieval.sources.picturebook import scenes
 from terminal import mmr
 
@@ -29,7 +35,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(set(DOCS.rglob("*
 COMMANDS = {command.name: command for command in generate.commands()}
 FENCE = re.compile(r"^```(\w+)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 MARKED = re.compile(r"<!-- run -->\n```console\n(.*?)```", re.DOTALL)
+OF_BUILTIN = re.compile(r"<!-- run: builtin -->\n```console\n(.*?)```", re.DOTALL)
 RAN = [page for page in PAGES if MARKED.search(page.read_text())]
+RAN_OF_BUILTIN = [page for page in PAGES if OF_BUILTIN.search(page.read_text())]
 
 
 def name_of(page):
@@ -101,12 +109,62 @@ def test_the_marked_commands_run_and_show_what_is_shown(page, folder, demo):
             words = shlex.split(command, comments=True)
             if words[0] != "mmr":
                 subprocess.run(words, check=True)
-                continue
-            result = mmr(*words[1:])
-            assert result.exit_code == show.OK, (command, result.output)
-            came = [shape(line) for line in (result.stdout + result.stderr).splitlines()]
-            for line in shown:
-                assert shape(line) in came, (command, line, result.output)
+            else:
+                shows(words[1:], shown)
+
+
+def shows(words, shown):
+    """Run a command of `mmr`, in which each of the lines must come."""
+    result = mmr(*words)
+    assert result.exit_code == show.OK, (words, result.output)
+    came = [shape(line) for line in (result.stdout + result.stderr).splitlines()]
+    for line in shown:
+        assert shape(line) in came, (words, line, result.output)
+
+
+@pytest.fixture
+def home(folder, monkeypatch):
+    """A home with photos/, and with others.csv, whose pairs are not of them."""
+    for kind, count in (("photos", 104), ("others", 12)):
+        (folder / kind).mkdir()
+        drawn = list(enumerate(scenes(count, kind)))
+        for number, scene in drawn:
+            scene.draw(48).save(folder / kind / f"{number}.png")
+        rows = [{"image": f"{kind}/{number}.png", "caption": scene.full_caption()} for number, scene in drawn]
+        write(folder / f"{kind}.csv", rows)
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+def write(table, rows):
+    with table.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["image", "caption"])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def fill_in(table, home):
+    """Write a caption beside each picture of a table that `mmr sample` has made."""
+    with (home / "photos.csv").open() as file:
+        captions = {Path(row["image"]).name: row["caption"] for row in csv.DictReader(file)}
+    with table.open(encoding="utf-8-sig") as file:
+        rows = [{"image": row["image"], "caption": captions[row["image"]]} for row in csv.DictReader(file)]
+    write(table, rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RAN_OF_BUILTIN, ids=name_of)
+def test_the_session_with_builtin_runs_and_shows_what_is_shown(page, home, monkeypatch):
+    if not all(packages.is_installed(packages.PACKAGES[name]) for name in builtin.PARTS):
+        pytest.skip("the packages of builtin are not installed")
+    for command, shown in commands_of("".join(OF_BUILTIN.findall(page.read_text()))):
+        words = shlex.split(command, comments=True)
+        if words[0] == "cd":
+            monkeypatch.chdir(Path(words[1]).expanduser())
+            continue
+        shows(words[1:], shown)
+        if words[1] == "sample":
+            fill_in(Path(words[words.index("--csv") + 1]), home)
 
 
 # ---------------------------------------------------------------- what is named

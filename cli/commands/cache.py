@@ -22,7 +22,7 @@ def models(as_json: bool, days: float | None = None) -> int:
     if as_json:
         _as_json(rows, exported)
         return show.OK
-    show.out(f"{'name':<28}{'MB':>5}  {'here':<6}{'figure':<26}{'licence':<23}{'languages':<11}what is named")
+    show.out(f"{'name':<28}{'MB':>5}  {'here':<6}{'figure':<31}{'licence':<23}{'languages':<11}what is named")
     for row in rows:
         show.out(_row(row))
     show.note("figures: (p) published by others, (m) measured here; R@k: by words / by a picture")
@@ -45,7 +45,7 @@ def _row(row: Known) -> str:
     figure = f"{row.figure} ({'m' if row.measured else 'p'})" if row.figure else "-"
     reads = ", ".join(row.languages) if len(row.languages) < 3 else str(len(row.languages))
     return (
-        f"{row.name:<28}{row.megabytes:>5}  {'yes' if row.here else 'no':<6}{figure:<26}{row.license:<23}"
+        f"{row.name:<28}{row.megabytes:>5}  {'yes' if row.here else 'no':<6}{figure:<31}{row.license:<23}"
         f"{reads or '-':<11}{row.typed}"
     )
 
