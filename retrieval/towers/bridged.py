@@ -12,15 +12,15 @@ from retrieval.towers.use_tower import FEATURES as SENTENCE
 
 
 class ImagePrior(nn.Module):
-    """EfficientNet-Lite2's features (b, 1280) to the space of `builtin`, (b, dim)."""
+    """Features that begin with those EfficientNet-Lite2's classifier reads to the space of `builtin`, (b, dim)."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.classifier, self.space = nn.Linear(PICTURE, CLASSES), ImageSpace(dim)
 
     def forward(self, features: Tensor) -> Tensor:
-        """features (b, 1280)"""
-        return self.space(self.classifier(features))
+        """features (b, 1280 or more)"""
+        return self.space(self.classifier(features[:, :PICTURE]))
 
 
 class TextPrior(nn.Module):

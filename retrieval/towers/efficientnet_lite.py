@@ -6,21 +6,27 @@ own code where it is told the size.
 """
 
 import re
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from retrieval import packages
 from retrieval.errors import MissingModel, first_line
-from retrieval.towers.timm_tower import TimmTower
+from retrieval.towers.layers import dtype_of
+from retrieval.towers.timm_tower import TimmTower, fit
 
 NAME = "efficientnet-lite2"
 FEATURES, CLASSES = 1280, 1000
+MIDDLE = (5, 0)  # stage and block
 _ARCHITECTURE = "tf_efficientnet_lite2"
 
 
 class LiteTower(TimmTower):
-    """EfficientNet-Lite2, its pooled features projected: (b, c, s, s) to (b, dim).
+    """EfficientNet-Lite2, features of two depths projected: (b, c, s, s) to (b, dim).
+
+    The pooled features, and the mean over the picture of what a block in the middle widens to: places, textures and
+    colors that ImageNet's classes have no use for (docs/log.md has what they are worth).
 
     spec: {"name": "efficientnet-lite2"; "size"; "channels"; "activation" and "projection" of the last layer; "classes":
     true where the classifier is kept beside it}. pretrained: "yes" for the package's weights, "no" for random ones,
@@ -29,6 +35,7 @@ class LiteTower(TimmTower):
 
     new_parts = ("project",)
     own_size = 224
+    more_features = 720
 
     def __init__(
         self, dim: int, size: int = own_size, channels: int = 3, dropout: float = 0.0, activation: str = "gelu",
@@ -44,14 +51,33 @@ class LiteTower(TimmTower):
         if self.classifier and weights:
             self.classifier.load_state_dict({part: weights[f"classifier.{part}"] for part in ("weight", "bias")})
 
+    def features(self, pixels: Tensor) -> Tensor:
+        """Pooled features (b, 1280), then those of the middle (b, 720). pixels: as for `forward`."""
+        pooled, middle = self._at_two_depths(fit(pixels, self.size).to(dtype_of(self.body)))
+        return torch.cat([pooled, middle.mean((2, 3))], 1).to(dtype_of(self.project))
+
     def features_and_logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled features (b, 1280) and ImageNet's logits (b, 1000), float32. pixels: as for `forward`.
+        """`features`, and ImageNet's logits (b, 1000), float32. pixels: as for `forward`.
 
         Only with `classes`.
         """
         assert self.classifier is not None, "built with classes=True"
         features = self.features(pixels)
-        return features, self.classifier(features)
+        return features, self.classifier(features[:, :FEATURES])
+
+    def _at_two_depths(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What timm's model gives, and what its block MIDDLE widened its input to, (b, 720, h, w)."""
+        body: Any = self.body  # whose parts nn.Module does not know
+        x = body.bn1(body.conv_stem(x))
+        middle = x
+        for stage, blocks in enumerate(body.blocks):
+            for place, block in enumerate(blocks):
+                if (stage, place) == MIDDLE:  # it has no way around itself
+                    middle = block.bn2(block.conv_dw(block.bn1(block.conv_pw(x))))
+                    x = block.bn3(block.conv_pwl(middle))
+                else:
+                    x = block(x)
+        return body.global_pool(body.bn2(body.conv_head(x))), middle
 
 
 # ---------------------------------------------------------------- the package's weights

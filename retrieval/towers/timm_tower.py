@@ -32,6 +32,7 @@ class TimmTower(ImageTower):
 
     body: nn.Module
     has_features = True
+    more_features = 0  # beside timm's own, which a tower of this kind adds in `features`
 
     def __init__(
         self, dim: int, name: str, size: int = 224, channels: int = 3, norm: str = "", dropout: float = 0.0,
@@ -52,7 +53,7 @@ class TimmTower(ImageTower):
             ),
         }  # fmt: skip
         self.dropout = RowDropout(dropout)
-        self.width = _features(self.body, size, channels)
+        self.width = _features(self.body, size, channels) + self.more_features
         self.project = last_layer(self.width, dim, projection, activation, rooted=True)
 
     def train(self, mode: bool = True) -> Self:
