@@ -3,11 +3,11 @@
     python -m eval.bench.bridge --data CAPTIONS.csv                  # figures `bridge-300-...`, of 300 pictures
     python -m eval.bench.bridge --data CAPTIONS.csv --pictures 1000
 
-Ours is `mmr train --recipe bridge`, the whole process with an empty cache, so that the towers are asked of every picture
-and caption. What it takes is what each peer may take, whole process too; where that is over, the peer is measured as it
-is then. All have EfficientNet-Lite2 and MiniLM with the same weights (ours by text_tower=package:minilm; the recipe as
-it is, with Google's USE in MiniLM's place and `builtin` beside, is measured too, in its own time), and all captions of
-the same pictures: bridge_peers.py says what of the peers is their own code.
+Ours is `mmr train --recipe bridge`, the whole process with an empty cache, so that the towers are asked of every
+picture and caption. What it takes is what each peer may take, whole process too; where that is over, the peer is
+measured as it is then. All have EfficientNet-Lite2 and MiniLM with the same weights (ours by
+text_tower=package:minilm; the recipe as it is, with Google's USE in MiniLM's place and `builtin` beside, is measured
+too, in its own time), and all captions of the same pictures: bridge_peers.py says what of the peers is their own code.
 
 CAPTIONS.csv has the columns image, split, lang and caption, of which train and dev in English are used ($MMR_DATA may
 name it).
@@ -25,8 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from eval import evaluate
-from eval.bench import figure, note, peers_python
+from eval.bench import figure, note
 from eval.bench.indexing import THREADS, Finished, run
+from eval.bench.indexing import peer as program_of
 from eval.report import Report, report
 from retrieval import load_encoder, open_pairs, packages
 
@@ -77,7 +78,11 @@ def peer(
     """Recall of a peer after so many seconds, by the same code."""
     task = {"towers": str(weights), "pairs": str(pairs), "held_out": str(held_out), "folder": str(folder)}
     script = str(Path(__file__).with_name("bridge_peers.py"))
-    run([peers_python(), script, name, json.dumps(task | {"seconds": seconds})], folder, OMP_NUM_THREADS=threads)
+    run(
+        [program_of("bridge", "python"), script, name, json.dumps(task | {"seconds": seconds})],
+        folder,
+        OMP_NUM_THREADS=threads,
+    )
     owners = _owners(held_out)
     return report(np.load(folder / "images.npy"), np.load(folder / "texts.npy"), owners, PEERS[name])
 

@@ -1,4 +1,4 @@
-"""What bridge.py measures us beside: two trainers of other hands, run by the peers' python with a JSON line of tasks.
+"""What bridge.py measures us beside: two trainers of other hands, run by the peers' python with a task as JSON.
 
     python bridge_peers.py sentence_transformers|open_clip_lit '{"towers": ..., "pairs": ..., "held_out": ..., ...}'
 
@@ -6,15 +6,16 @@ Each learns from pairs.csv (image, caption) until the seconds are over, which co
 then writes the vectors of held_out.csv's pictures and captions as they are in this moment. What is the peer's own code
 and what is not:
 
-sentence_transformers   its SentenceTransformer, Router, Dense and Dropout, its MultipleNegativesRankingLoss, its trainer
-                        and sampler of batches without duplicates. Ours: `Frozen`, which asks a tower once of each input
-                        and remembers the answer; without that it would get through a few passes only.
+sentence_transformers   its SentenceTransformer, Router, Dense and Dropout, its MultipleNegativesRankingLoss, its
+                        trainer and sampler of batches without duplicates. Ours: `Frozen`, which asks a tower once of
+                        each input and remembers the answer; without that it would get through a few passes only.
 open_clip_lit           its model (a timm trunk, a text encoder of the hub's format), data and loop, all of
                         open_clip_train.main with --lock-image --lock-text. Ours: the towers' weights as its checkpoint,
                         and a hand on its model, so that what it has learned is known when the time is over.
 """
 
 import csv
+import importlib
 import json
 import math
 import signal
@@ -64,7 +65,7 @@ def rows(file: Path) -> list[tuple[str, str]]:
 def pixels(paths: list[str]) -> torch.Tensor:
     """Float (n, 3, s, s), squares of the whole pictures as the tower wants them."""
     shown = [Image.open(path).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BICUBIC) for path in paths]
-    return torch.from_numpy(np.stack(shown)).permute(0, 3, 1, 2) / 127.5 - 1
+    return torch.from_numpy(np.stack([np.asarray(one) for one in shown])).permute(0, 3, 1, 2) / 127.5 - 1
 
 
 def trunk(towers: Path) -> torch.nn.Module:
@@ -82,11 +83,7 @@ def trunk(towers: Path) -> torch.nn.Module:
 def sentence_transformers(task: dict[str, Any]) -> Callable[[str, list[str]], np.ndarray]:
     """Heads on frozen towers by its trainer; gives what encodes "picture" or "text"."""
     from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
@@ -168,8 +165,8 @@ def _two_sides(towers: Path) -> Any:
 def open_clip_lit(task: dict[str, Any]) -> Callable[[str, list[str]], np.ndarray]:
     """LiT by open_clip_train, on one caption of each picture a pass; gives what encodes "picture" or "text"."""
     import open_clip
-    import open_clip_train.main as its
 
+    its: Any = importlib.import_module("open_clip_train.main")
     folder, towers = Path(task["folder"]), Path(task["towers"])
     (folder / f"{NAME}.json").write_text(json.dumps(_config(towers)), "utf-8")
     open_clip.add_model_config(folder / f"{NAME}.json")
@@ -185,7 +182,8 @@ def open_clip_lit(task: dict[str, Any]) -> Callable[[str, list[str]], np.ndarray
         "--lock-image-freeze-bn-stats", "--train-data", task["pairs"], "--dataset-type", "csv", "--csv-separator", ",",
         "--csv-img-key", "image", "--csv-caption-key", "caption", "--batch-size", str(BATCH), "--epochs", "10000",
         "--lr", str(RATE), "--lr-scheduler", "const", "--wd", "0.01", "--warmup", "20", "--workers", "1", "--precision",
-        "fp32", "--logs", str(folder / "logs"), "--name", "peer", "--save-frequency", "0", "--image-mean", *map(str, LEVEL),
+        "fp32", "--logs", str(folder / "logs"), "--name", "peer", "--save-frequency", "0",
+        "--image-mean", *map(str, LEVEL),
         "--image-std", *map(str, LEVEL),
     ]  # fmt: skip
     until(task["seconds"], lambda: its.main(arguments))
