@@ -26,7 +26,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed .venv-peers/.installed
-	for name in training exact durability indexing cold_query; do $(BIN)/python -m eval.bench.$$name || exit 1; done
+	for name in training exact durability indexing cold_query builtin; do $(BIN)/python -m eval.bench.$$name || exit 1; done
 
 # The reference is made from the code first; the site is in site/, and a warning is an error.
 docs: $(VENV)/.installed-docs

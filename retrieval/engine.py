@@ -52,6 +52,17 @@ def compile_body(body: nn.Module, backend: str, device: torch.device) -> None:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """One core for what lasts seconds: several, where others use them, wait for each other longer than they compute."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def lanes(count: int) -> Iterator[ThreadPoolExecutor]:
     """Threads that compute beside each other, one core each; what has not begun when this is left never does."""
     before = torch.get_num_threads()

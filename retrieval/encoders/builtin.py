@@ -63,15 +63,17 @@ def fingerprint() -> str:
 
 def load() -> "DualEncoder":
     """Make it, on the CPU. Raises MissingModel where a package is gone or altered."""
-    from retrieval.encoders.build import small_encoder  # torch
+    from retrieval import engine  # torch
+    from retrieval.encoders.build import small_encoder
 
     require()
     anchors, named = read_anchors()
-    encoder = small_encoder(
-        [], dim=DIM, image_size=224, image={"type": NAME, "pretrained": "yes"},
-        text={"type": NAME, "anchors": len(anchors), "named": named, "pretrained": "yes"},
-    )  # fmt: skip
-    _fill(encoder, anchors)
+    with engine.one_thread():
+        encoder = small_encoder(
+            [], dim=DIM, image_size=224, image={"type": NAME, "pretrained": "yes"},
+            text={"type": NAME, "anchors": len(anchors), "named": named, "pretrained": "yes"},
+        )  # fmt: skip
+        _fill(encoder, anchors)
     encoder.eval().known_as(fingerprint())
     return encoder
 

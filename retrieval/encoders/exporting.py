@@ -14,9 +14,11 @@ def main(name: str) -> int:
     """Export the encoder of that name; the exit code."""
     try:
         presets.require(name)
-        from retrieval.encoders.load import load_encoder  # torch, which a name that is none need not wait for
+        from retrieval import engine  # torch, which a name that is none need not wait for
+        from retrieval.encoders.load import load_encoder
 
-        onnx_export.export(load_encoder(name), images=True)
+        with engine.one_thread():  # the one that asks decodes its first pictures meanwhile
+            onnx_export.export(load_encoder(name), images=True)
     except RetrievalError as error:
         print(error, file=sys.stderr)  # noqa: T201 - to the process that asked
         return 3

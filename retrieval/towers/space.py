@@ -87,13 +87,14 @@ def fit(image: ImageSpace, text: TextSpace, anchors: Tensor, about: Tensor) -> N
     cosines, named = anchors @ anchors.T, text.named
     target = about / each
     kernel = _kernel(cosines)
-    regression = torch.linalg.solve(
-        kernel + _RIDGE * torch.eye(len(anchors), dtype=kernel.dtype), target - target.mean(0)
-    )
+    target = target - target.mean(0)
+    kernel.diagonal().add_(_RIDGE)
+    regression = torch.cholesky_solve(target, torch.linalg.cholesky(kernel))
+    learned = target - _RIDGE * regression  # what the kernel alone makes of the regression
     classes = (about / each.sqrt())[:named]
-    nearest = _shares(cosines[:, :named]) @ classes
+    nearest = torch.sparse.mm(classes.T.to_sparse(), _shares(cosines[:, :named]).T).T  # few classes an anchor
     common = _COMMON * nearest.mean(0)
-    seen = F.normalize(kernel @ regression, dim=-1) + _NAMED * F.normalize(nearest - common, dim=-1)
+    seen = F.normalize(learned, dim=-1) + _NAMED * F.normalize(nearest - common, dim=-1)
     basis = directions(F.normalize(seen, dim=-1), image.basis.shape[1])
     image.basis.copy_(basis)
     text.anchors.copy_(anchors)
