@@ -80,7 +80,7 @@ def test_a_damaged_cache_is_made_again(exported, damage, file):
     damage(folder / file)
     said = []
     encoder = bulk.load_for_bulk(name, on_message=said.append)
-    assert said == [f"making {name} ready, once"] and made == [folder]
+    assert said == [f"making {name} ready, once: about half a minute"] and made == [folder]
     assert sealed.is_whole(folder / onnx_export.IMAGE) and sealed.is_whole(folder / onnx_export.TEXT)
     np.testing.assert_allclose(encoder.encode_images(PICTURES), load_encoder(name).encode_images(PICTURES), atol=1e-5)
 
@@ -147,7 +147,7 @@ def run(name, fingerprint, *words):
 def test_an_index_is_made_and_asked_without_torch(named, photos, tmp_path):
     index, fingerprint = tmp_path / "i.mmr", load_encoder(named).fingerprint
     out, said, loaded = run(named, fingerprint, "index", photos, "--index", index, "--model", named)
-    assert "3 pictures (3 new" in out and said[0] == f"making {named} ready, once"
+    assert "3 pictures (3 new" in out and said[0] == f"making {named} ready, once: about half a minute"
     assert not {"torch", "timm", "faiss", "datasets"} & loaded
     Image.new("RGB", (30, 30), (9, 9, 200)).save(photos / "other.png")
     for words in (

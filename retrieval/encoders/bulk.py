@@ -53,7 +53,7 @@ def _ready(name: str, device: str, on_message: OnMessage) -> QueryEncoder | None
     fingerprint = WITHOUT_TORCH[name]()
     if found := _opened(name, fingerprint, device):
         return found
-    on_message(f"making {name} ready, once")
+    on_message(f"making {name} ready, once: about half a minute")
     problem = _export(name)
     if not problem and (found := _opened(name, fingerprint, device)):
         return found

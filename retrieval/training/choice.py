@@ -1,8 +1,8 @@
 """Which way a run learns where no recipe is named: `bridge` or `from_scratch`.
 
 Heads between the pretrained towers that come with the installation found more than all that was learned from scratch on
-the same pairs, on photos, products, emoji and drawn scenes alike, from a hundred to six thousand pictures, in a minute
-rather than half an hour (docs/log.md). So they are taken wherever they can be: not where the settings ask for another
+the same pairs, on photos, products and drawn scenes alike, from a hundred to six thousand pictures, in minutes rather
+than half an hour (docs/log.md). So they are taken wherever they can be: not where the settings ask for another
 encoder, a package of theirs is gone, or the text tower does not read the captions.
 """
 
@@ -42,7 +42,7 @@ def choose(pairs: Sequence[Pair], settings: Sequence[str] = ()) -> Choice:
     """
     return _by_settings(settings) or _lacking() or _by_captions(pairs) or Choice(
         BRIDGE, "heads between the pretrained towers that came with the installation, which from few pairs and many "
-        "found more than a run from scratch, in a minute",
+        "found more than a run from scratch, and in minutes",
     )  # fmt: skip
 
 

@@ -170,7 +170,8 @@ class TrainConfig(EncoderConfig):
         require(not self.unfreeze or self.freeze != "", "unfreeze", "belongs to freeze=image, text or both")
         ends = split(self.image_tower)[0] in WITH_NEW_HEADS and split(self.text_tower)[0] in WITH_NEW_HEADS
         trained = self.unfreeze > 0 or ends
-        require(self.freeze != "both" or trained, "unfreeze", "must be above 0 where freeze=both")
+        other = "must be above 0 where freeze=both and a tower has no new head: or use --recipe from_scratch"
+        require(self.freeze != "both" or trained, "unfreeze", other)
         require(self.epochs > 0 or self.closed_form != "", "epochs", "must be above 0, or --set closed_form=cca")
         require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
         require(not (self.compile and self.shard), "shard", "must be no beside compile")

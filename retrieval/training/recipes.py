@@ -26,7 +26,7 @@ def smoke(pictures: int = 0) -> TrainConfig:
 
 
 def from_scratch(pictures: int) -> TrainConfig:
-    """Train a small encoder on your own pairs, with no download: the default of `mmr train`.
+    """Train a small encoder on your own pairs, with no pretrained weights; taken where `bridge` cannot be.
 
     The fewer pictures, the more passes over them, so that a run takes about as long whatever there is. The first steps
     see small crops, which are cheap; the others see the detail. All captions of a picture, up to five, are used each
