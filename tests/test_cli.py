@@ -126,7 +126,7 @@ def test_pairs_of_tars_are_counted_before_the_first_step(tmp_path):
 
 
 def test_models_is_a_table():
-    assert "ViT-B-32-256/datacomp_s34b_b86k (default of mmr index)" in mmr("models").stdout
+    assert "open_clip:ViT-B-32-256/datacomp_s34b_b86k\n" in mmr("models").stdout
 
 
 def test_ls_and_rm(trained, book, tmp_path):

@@ -63,9 +63,11 @@ def test_both_directions_count_and_others_do_not():
 
 
 def test_what_a_fine_tune_began_with_is_not_among_them():
-    best = Evaluations(CONFIG, [(0, recall(0.9)), (5, recall(0.2))])
+    history = [(0, recall(0.9)), (5, recall(0.2))]
+    best = Evaluations(dataclasses.replace(CONFIG, encoder="runs/before"), history)
     assert best.step == 5
     assert best.before == recall(0.9)
+    assert Evaluations(CONFIG, history).before is None  # a closed form that was measured before the first step
 
 
 @pytest.mark.parametrize(("values", "over"), [([0.1, 0.3, 0.2], False), ([0.1, 0.3, 0.2, 0.3], True), ([0.1], False)])

@@ -78,7 +78,7 @@ def _export(name: str) -> str:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "retrieval.encoders.exporting", name],
             env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True, errors="replace", check=False,
+            stderr=subprocess.PIPE, encoding="utf-8", errors="replace", check=False,
         )  # fmt: skip
         said = done.stderr.strip().splitlines()
         return "" if done.returncode == 0 else said[-1] if said else f"its process ended with {done.returncode}"

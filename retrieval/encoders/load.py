@@ -90,6 +90,7 @@ def load_run(folder: Path | str) -> DualEncoder:
     # Whatever a damaged file makes of it: JSON, keys, shapes and safetensors' own errors (a subclass of Exception).
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = reason.replace(f"{folder}/", "")  # which the message says already
         raise MissingModel(f"{folder} is damaged ({reason[:120]}): restore it or train again") from error
 
 

@@ -63,7 +63,7 @@ class FeatureSet(TrainingSet):
             pool.add([names[item.id] for item in read], rows)
         self._items = [item for item in self._items if names[item.id] in pool]
         found = pool.rows([names[item.id] for item in self._items])
-        return found.reshape(len(self._items), view.preprocess.views, -1)
+        return found.reshape(len(self._items), view.preprocess.views, encoder.image_tower.width)
 
     def _encode(
         self, view: "_Seen", items: Sequence[Item], on_progress: OnProgress
