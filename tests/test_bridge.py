@@ -84,3 +84,9 @@ def test_a_prior_knows_its_own_towers_alone(pairs, config, tmp_path):
     other = dataclasses.replace(config, image_tower="timm:resnet18", image_size=32, freeze="both", unfreeze=1)
     with pytest.raises(BadRequest, match="prior=builtin knows image_tower=package:efficientnet-lite2"):
         train(pairs, tmp_path / "run", other)
+
+
+def test_of_three_pictures_none_is_said_to_be_held_out(pairs, config, tmp_path):
+    said, few = [], [pair for pair in pairs if pair.item.id in sorted({pair.item.id for pair in pairs})[:3]]
+    train(few, tmp_path / "run", config, on_message=said.append)
+    assert "builtin goes beside what is learned with a share of 95%, since of so few pairs none can be held out" in said

@@ -71,6 +71,25 @@ def test_the_inverse_root_by_definition_whether_rows_are_few_or_many(rows):
     torch.testing.assert_close(found, found.T)
 
 
+@pytest.mark.parametrize(("image", "text"), [(1e9, 0.0), (0.0, 1e9)])
+def test_each_side_is_shrunk_by_its_own(monkeypatch, image, text):
+    monkeypatch.setattr(closed_forms, "_shrinkage", lambda pictures: closed_forms._Shrinkage(image, text, 0.0))
+    seen, heads = source(), bridges(2)
+    closed_forms.cca(heads, seen)
+    x, y = (rows.double() - rows.double().mean(0) for rows in (seen.images[:, 0], seen.texts))
+    # A side that is shrunk without end is left as it is; the other is whitened.
+    white = [
+        rows if shrunk else rows @ closed_forms.inverse_root(rows, 0.0) for rows, shrunk in ((x, image), (y, text))
+    ]
+    left, _, right = torch.linalg.svd(white[0].T @ white[1])
+    expected = white[0] @ left[:, :2], white[1] @ right.T[:, :2]
+    with torch.no_grad():
+        found = heads[0](seen.images[:, 0]), heads[1](seen.texts)
+    for ours, theirs in zip(found, expected, strict=True):
+        for place in range(2):
+            assert abs(np.corrcoef(ours[:, place], theirs[:, place])[0, 1]) == pytest.approx(1, abs=1e-4)
+
+
 def test_less_pictures_are_shrunk_more():
     few, many = closed_forms._shrinkage(100), closed_forms._shrinkage(6000)
     assert few.image > many.image and few.text > many.text and few.power > many.power

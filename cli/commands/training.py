@@ -37,9 +37,9 @@ def run(
     config = _resumed(out, model, settings) if resume else _config(pairs, model, recipe, settings)
     pictures = len({pair.item.id for pair in pairs})
     show.note(f"{pictures} pictures, {len(pairs)} captions")
-    with show.Meter("decoding", "pictures") as decoding, show.Meter("training") as meter:
+    with show.Meter("reading", "pictures") as reading, show.Meter("training") as meter:
         result = train(
-            pairs, out, config, resume=resume, should_stop=should_stop, on_decode=decoding, on_message=meter.say,
+            pairs, out, config, resume=resume, should_stop=should_stop, on_decode=reading, on_message=meter.say,
             on_step=lambda progress: _show_step(meter, progress), on_eval=measure,
         )  # fmt: skip
     show.skipped(result.skipped)

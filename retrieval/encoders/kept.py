@@ -33,9 +33,14 @@ def key_of(items: Sequence[Item], made_by: str) -> str | None:
         return None
     digest = hashlib.sha256(made_by.encode())
     for item in items:
-        where = item.content.absolute() if isinstance(item.content, Path) else item.id
-        digest.update(f"{where}\0{item.stamp}\n".encode("utf-8", "backslashreplace"))
+        digest.update(f"{_content(item)}\n".encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:32]
+
+
+def _content(item: Item) -> str:
+    """What tells an item as it is from every other, and from itself as it was."""
+    where = item.content.absolute() if isinstance(item.content, Path) else item.id
+    return f"{where}\0{item.stamp}"
 
 
 class Pool:
@@ -83,8 +88,7 @@ class Pool:
 
 def name_of(item: Item) -> bytes:
     """A name of a picture's content as a Pool has them; one that is not kept where the source does not say a stamp."""
-    where = str(item.content.absolute()) if isinstance(item.content, Path) else item.id
-    name = name_of_text(f"{where}\0{item.stamp}")
+    name = name_of_text(_content(item))
     return name if item.stamp else _UNKEPT + name
 
 

@@ -149,7 +149,8 @@ def known_before(model: DualEncoder, data: TrainingSet, config: TrainConfig, say
     priors = bridging.priors_for(model)
     seen = _features_of(data, f"prior={config.prior}")
     share = sharing.best_share(seen, sharing.Known(*priors.rows(seen.images, seen.texts)), config.dim, config.seed)
-    say(f"{config.prior} goes beside what is learned with a share of {share:.0%}, by pairs held out")
+    why = "by pairs held out" if len(seen) >= sharing.LEAST else "since of so few pairs none can be held out"
+    say(f"{config.prior} goes beside what is learned with a share of {share:.0%}, {why}")
     return Beside(priors, share)
 
 

@@ -16,7 +16,7 @@ from retrieval.training.closed_forms import Seen
 
 SHARES = tuple(number / 20 for number in range(21))
 _FOLDS, _FEW = 5, 2000  # of less pictures each is held out once, of more only the first fold
-_LEAST = 4  # pictures
+LEAST = 4  # pictures
 _MOST = 1000  # pictures held out at once
 
 
@@ -35,7 +35,7 @@ def best_share(seen: Seen, known: Known, dim: int, seed: int = 0) -> float:
     shares that are equally good the smallest is taken. Of less than four pictures no two can be held out and two be
     learned from: nearly all of what was known is kept.
     """
-    if len(seen) < _LEAST:
+    if len(seen) < LEAST:
         return SHARES[-2]
     count = min(_FOLDS, len(seen) // 2)  # one picture alone is always found
     order = torch.randperm(len(seen), generator=torch.Generator().manual_seed(seed))
