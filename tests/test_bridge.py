@@ -33,8 +33,11 @@ def run(pairs, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("bridge")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sharing, "best_share", lambda *given: 0.25)
-        said = []
-        return train(pairs, folder / "run", config, on_message=said.append), folder / "run", said
+        said, measured = [], []
+        ask = lambda encoder: measured.append(encoder.dim) or {}  # noqa: E731 - one line of a fixture
+        made = train(pairs, folder / "run", config, on_message=said.append, on_eval=ask)
+        assert measured == [made.encoder.dim]  # what is measured is what people get
+        return made, folder / "run", said
 
 
 def test_scores_are_those_of_what_was_learned_and_of_builtin_by_their_shares(run, pairs):

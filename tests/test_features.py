@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from retrieval import TrainConfig, open_pairs, towers, train
@@ -13,7 +14,8 @@ from retrieval.encoders.views import views
 from retrieval.images import load
 from retrieval.towers.layers import RowDropout
 from retrieval.towers.tower import TextTower
-from retrieval.training import features, setup
+from retrieval.training import checkpoints, features, setup
+from retrieval.training.optimizer import Optimizer
 
 
 class Bag(TextTower):
@@ -167,3 +169,35 @@ def test_pictures_of_which_none_can_be_read_are_said(pairs, tmp_path):
     with pytest.raises(NothingReadable, match="0 usable picture"):
         train(bad, tmp_path / "run", config())
     assert not (tmp_path / "run").exists()
+
+
+def test_pictures_that_are_prepared_in_another_way_are_asked_again(pairs, tmp_path, monkeypatch):
+    asked = []
+    whole = features._Seen.encode_images
+    monkeypatch.setattr(
+        features._Seen, "encode_images", lambda self, images: asked.append(len(images)) or whole(self, images)
+    )
+    train(pairs, tmp_path / "one", config())
+    train(pairs, tmp_path / "two", config(resize="shortest"))
+    assert sum(asked) == 2 * len({pair.item.id for pair in pairs})
+
+
+def test_a_checkpoint_holds_what_is_taught_and_no_statistics_of_a_frozen_body(pairs, tmp_path):
+    train(pairs, tmp_path / "run", config(checkpoints=3))
+    (*_, last) = checkpoints.all_of(tmp_path / "run")
+    names = load_file(last / "state.safetensors").keys()
+    assert any(name.startswith("master/image_tower.project") for name in names)
+    assert not any("image_tower.body" in name for name in names)
+
+
+def test_a_weight_is_trained_with_the_rate_that_its_module_wants(pairs):
+    settings = config(projection="bridge", lr=0.5)
+    encoder = setup.first_encoder(pairs, settings)
+    setup._choose_what_is_trained(encoder, settings)
+    bridge, optimizer = encoder.image_tower.project, Optimizer(encoder, settings, 10)
+    shares = {
+        name: group["share"] for group in optimizer._rule.param_groups
+        for name in ("skip", "outer", "bias") if any(p is getattr(bridge, name) for p in group["params"])
+    }  # fmt: skip
+    size = float(bridge.skip.detach().square().mean().sqrt())
+    assert shares == {"skip": pytest.approx(size), "outer": pytest.approx(1 / 32), "bias": 1.0}

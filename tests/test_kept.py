@@ -83,3 +83,12 @@ def test_what_cannot_be_told_apart_later_is_not_kept():
     (name,) = (kept.name_of(item) for item in items(""))
     pool.add([name], np.ones((1, 1), np.float32))
     assert pool.rows([name]).tolist() == [[1]] and name not in kept.Pool(cache.FEATURES, "a body", 1)
+
+
+def test_a_pool_of_what_is_no_number_is_not_believed_whatever_its_digest(own_cache):
+    name = kept.name_of_text("one")
+    kept.Pool(cache.FEATURES, "a body", 1).add([name], np.ones((1, 1), np.float32))
+    (file,) = (own_cache / "features").iterdir()
+    arrays = kept.read(cache.FEATURES, file.stem)
+    kept.write(cache.FEATURES, file.stem, arrays | {"rows": arrays["rows"] * np.float16("nan")})
+    assert name not in kept.Pool(cache.FEATURES, "a body", 1)
