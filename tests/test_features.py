@@ -65,7 +65,7 @@ def test_features_are_what_the_bodies_say_of_each_view_and_caption(pairs, tmp_pa
     torch.manual_seed(0)
     encoder = setup.first_encoder(pairs, config())
     setup._choose_what_is_trained(encoder, config())
-    assert features.can_be_used(encoder, config())
+    assert features.what_changes(encoder, config()) == ""
     data = features.FeatureSet(pairs, encoder, config())
     assert data.pixels.shape == (10, 2, 512)
     item = data._items[3]
@@ -114,13 +114,22 @@ def test_the_bodies_stay_as_they_were(pairs, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"crop": 0.5}, {"color_jitter": 0.1}, {"word_dropout": 0.1}, {"unfreeze": 2}, {"freeze": "image"}]
+    "setting",
+    [
+        "crop=0.5",
+        "color_jitter=0.1",
+        "word_dropout=0.1",
+        "frames=4",
+        "unfreeze=2",
+        "freeze=image",
+        "text_tower=transformer",
+    ],
 )
-def test_what_changes_in_each_pass_is_asked_in_each(pairs, other):
-    settings = TrainConfig(**{**vars(config()), **other})
+def test_what_changes_in_each_pass_is_asked_in_each_and_its_setting_is_known(pairs, setting):
+    settings = config().settings([setting])
     encoder = setup.first_encoder(pairs, settings)
     setup._choose_what_is_trained(encoder, settings)
-    assert not features.can_be_used(encoder, settings)
+    assert features.what_changes(encoder, settings) == setting
 
 
 def test_a_picture_that_cannot_be_read_is_skipped_the_second_time_too(pairs, tmp_path):

@@ -42,11 +42,12 @@ class BridgedTower(ImageTower, TextTower):
     """
 
     has_features = True
+    still_parts = ("prior.",)
 
     def __init__(self, tower: Tower, inner: int, prior: nn.Module, how: Spec, share: float) -> None:
         super().__init__()
         self.spec = {"type": "bridged", "tower": tower.spec, "inner": inner, "how": how, "share": share}
-        self.tower, self.prior, self.share = tower, prior, share
+        self.tower, self.prior, self.share = tower, prior.requires_grad_(False), share
         self.new_parts = tuple(f"tower.{name}" for name in tower.new_parts)
         self.width = tower.width
         if isinstance(tower, ImageTower):

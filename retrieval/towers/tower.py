@@ -12,13 +12,15 @@ class Tower(nn.Module):
 
     spec: what `towers.build` makes it from again. has_features: `features` and `head` are there, and the tower is the
     one after the other, so that heads can be trained on features that were kept; width: numbers in them. new_parts:
-    names of what is random where the rest is pretrained: it is trained also where the tower is frozen.
+    names of what is random where the rest is pretrained: it is trained also where the tower is frozen. still_parts:
+    names of what is never trained.
     """
 
     spec: Spec
     has_features: bool = False
     width: int = 0
     new_parts: tuple[str, ...] = ()
+    still_parts: tuple[str, ...] = ()
 
     if TYPE_CHECKING:  # nn.Module finds a tower's modules itself, and its call takes anything
 

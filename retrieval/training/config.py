@@ -174,6 +174,7 @@ class TrainConfig(EncoderConfig):
         require(self.freeze != "both" or trained, "unfreeze", other)
         require(self.epochs > 0 or self.closed_form != "", "epochs", "must be above 0, or --set closed_form=cca")
         require(not (self.lora and self.unfreeze), "unfreeze", "must be 0 beside lora")
+        require(not (self.lora and self.freeze == "both"), "freeze", "must be image, text or nothing beside lora")
         require(not (self.compile and self.shard), "shard", "must be no beside compile")
 
     def settings(self, assignments: Iterable[str]) -> "TrainConfig":

@@ -34,16 +34,28 @@ _FEW = 100  # pictures that are asked sooner than a graph is made
 HEAD = "project."  # how the names of a head's weights begin
 
 
-def can_be_used(encoder: DualEncoder, config: TrainConfig) -> bool:
-    """Do both bodies say the same of a picture and a caption in every pass? The encoder's frozen part is chosen."""
-    shown_whole = config.crop == 1 and not (config.color_jitter or config.word_dropout or config.patch_dropout)
-    return shown_whole and config.frames == 1 and all(map(_is_still, (encoder.image_tower, encoder.text_tower)))
+def what_changes(encoder: DualEncoder, config: TrainConfig) -> str:
+    """The setting for which bodies have to be asked in each pass, as "crop=0.5"; "" where once is enough.
+
+    The encoder's frozen part is chosen.
+    """
+    still = {"crop": 1.0, "color_jitter": 0.0, "word_dropout": 0.0, "patch_dropout": 0.0, "frames": 1}
+    for name, value in still.items():
+        if getattr(config, name) != value:
+            return f"{name}={getattr(config, name)}"
+    towers: dict[str, Tower] = {"image_tower": encoder.image_tower, "text_tower": encoder.text_tower}
+    for name, tower in towers.items():
+        if not tower.has_features:
+            return f"{name}={getattr(config, name)}"
+    if all(map(_is_still, towers.values())):
+        return ""
+    return f"unfreeze={config.unfreeze}" if config.freeze == "both" else f"freeze={config.freeze}"
 
 
 def _is_still(tower: Tower) -> bool:
     """Is nothing of its body trained?"""
     trained = (name for name, weight in tower.named_parameters() if weight.requires_grad)
-    return tower.has_features and all(name.startswith(HEAD) for name in trained)
+    return all(name.startswith(HEAD) for name in trained)
 
 
 class FeatureSet(TrainingSet):

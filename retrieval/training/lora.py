@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from indexes import distribution
 from retrieval.errors import BadRequest
+from retrieval.towers.tower import Tower
 
 _IN_PROJ = (("weight", "in_proj_weight"), ("bias", "in_proj_bias"))  # names of a layer, and of an attention
 _UNREACHED = ("attnpool",)  # reads its matrices' weights without calling them
@@ -58,7 +59,7 @@ def _move(owner: nn.Module, name: str, taker: nn.Module, its_name: str) -> None:
     owner.register_parameter(name, None)
 
 
-def add(tower: nn.Module, rank: int, alpha: float) -> None:
+def add(tower: Tower, rank: int, alpha: float) -> None:
     """Freeze a tower of an encoder and put trained matrices of that rank beside all its linear layers.
 
     What they add is scaled by alpha / rank, and is nothing at first. Raises BadRequest where peft is not installed or
@@ -72,6 +73,7 @@ def add(tower: nn.Module, rank: int, alpha: float) -> None:
         parameter.requires_grad_(False)
     _replace(tower, lambda m: _OpenAttention(m) if _can_open(m) else None)
     names = [name for name, module in tower.named_modules() if type(module) is nn.Linear and not _hidden(name)]
+    names = [name for name in names if not name.startswith(tower.still_parts)]
     if not names:
         raise BadRequest("lora found no linear layers in a tower: freeze it with --set freeze=image or text")
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=alpha, target_modules=names), tower)

@@ -103,7 +103,9 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     teachers = load_teachers(config.teacher, ranks.device.type, config.precision)
     _choose_what_is_trained(model, config)
     mould = _place(model, config, ranks, listeners)
-    kind = FeatureSet if features.can_be_used(model, config) else TrainingSet
+    changes = features.what_changes(model, config)
+    require_still(config, changes)
+    kind = TrainingSet if changes else FeatureSet
     data = kind(pairs, model, config, listeners.on_decode, ranks.size, ranks.rank, teachers)
     ranks.part(data.batch_size)
     if config.closed_form:
@@ -139,25 +141,34 @@ def first_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
     return new_encoder(config, captions, logit_scale=config.logit_scale, logit_bias=bias, views=views)
 
 
+def require_still(config: TrainConfig, changes: str) -> None:
+    """Raise BadRequest where something is computed of all features at once, and a setting changes them in each pass."""
+    of_features = [f"{name}={getattr(config, name)}" for name in ("closed_form", "prior") if getattr(config, name)]
+    if of_features and changes:
+        without = " ".join(f"--set {one.partition('=')[0]}=" for one in of_features)
+        raise BadRequest(
+            f"{of_features[0]} is of towers that are asked once, and {changes} has them asked in each pass: leave it "
+            f"out, or add {without}"
+        )
+
+
 def begin_with(closed_form: str, model: DualEncoder, data: TrainingSet) -> None:
-    """Put a closed form into the heads. Raises BadRequest where the towers are not frozen, so that there is none."""
-    closed_forms.fill(model, closed_form, _features_of(data, f"closed_form={closed_form}"))
+    """Put a closed form into the heads, of a FeatureSet."""
+    closed_forms.fill(model, closed_form, _features_of(data))
 
 
 def known_before(model: DualEncoder, data: TrainingSet, config: TrainConfig, say: OnMessage) -> Beside:
-    """What `config.prior` knows of the source, and its share. Raises BadRequest where it knows other towers."""
+    """What `config.prior` knows of a FeatureSet, and its share. Raises BadRequest where it knows other towers."""
     priors = bridging.priors_for(model)
-    seen = _features_of(data, f"prior={config.prior}")
+    seen = _features_of(data)
     share = sharing.best_share(seen, sharing.Known(*priors.rows(seen.images, seen.texts)), config.dim, config.seed)
     why = "by pairs held out" if len(seen) >= sharing.LEAST else "since of so few pairs none can be held out"
     say(f"{config.prior} goes beside what is learned with a share of {share:.0%}, {why}")
     return Beside(priors, share)
 
 
-def _features_of(data: TrainingSet, setting: str) -> Seen:
-    if not isinstance(data, FeatureSet):
-        raise BadRequest(f"{setting} is of towers that stay as they are: use --recipe bridge, or leave it out")
-    assert data.pixels is not None  # features are always kept
+def _features_of(data: TrainingSet) -> Seen:
+    assert isinstance(data, FeatureSet) and data.pixels is not None, "require_still was asked"
     return Seen.of(data.pixels, data.tokens)
 
 

@@ -23,7 +23,8 @@ def choose(model: DualEncoder, config: TrainConfig) -> None:
         depth = depths(tower)
         first_trained = max(depth.values(), default=0) + 1 - config.unfreeze
         for name, parameter in tower.named_parameters():
-            parameter.requires_grad_(depth[name] >= first_trained or name.startswith(tower.new_parts))
+            taught = depth[name] >= first_trained or name.startswith(tower.new_parts)
+            parameter.requires_grad_(taught and not name.startswith(tower.still_parts))
     if config.lora:
         for side in SIDES["both"]:
             if side not in frozen:
