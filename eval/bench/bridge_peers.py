@@ -11,7 +11,9 @@ sentence_transformers   its SentenceTransformer, Router, Dense and Dropout, its 
                         each input and remembers the answer; without that it would get through a few passes only.
 open_clip_lit           its model (a timm trunk, a text encoder of the hub's format), data and loop, all of
                         open_clip_train.main with --lock-image --lock-text. Ours: the towers' weights as its checkpoint,
-                        and a hand on its model, so that what it has learned is known when the time is over.
+                        a hand on its model, so that what it has learned is known when the time is over, and the trunk
+                        in eval mode (its own --lock-image-freeze-bn-stats takes the activations out of timm's trunks:
+                        pictures then come out as zeros).
 """
 
 import csv
@@ -174,14 +176,16 @@ def open_clip_lit(task: dict[str, Any]) -> Callable[[str, list[str]], np.ndarray
 
     def made(*given: Any, **more: Any) -> Any:
         kept[:] = open_clip.create_model_and_transforms(*given, **more)
+        still = kept[0].visual.trunk.eval()
+        still.train = lambda mode=True: still
         return tuple(kept)
 
     its.create_model_and_transforms = made
     arguments = [
         "--model", NAME, "--pretrained", str(_checkpoint(folder, towers)), "--lock-image", "--lock-text",
-        "--lock-image-freeze-bn-stats", "--train-data", task["pairs"], "--dataset-type", "csv", "--csv-separator", ",",
+        "--train-data", task["pairs"], "--dataset-type", "csv", "--csv-separator", ",",
         "--csv-img-key", "image", "--csv-caption-key", "caption", "--batch-size", str(BATCH), "--epochs", "10000",
-        "--lr", str(RATE), "--lr-scheduler", "const", "--wd", "0.01", "--warmup", "20", "--workers", "1", "--precision",
+        "--lr", str(RATE), "--lr-scheduler", "const", "--wd", "0.01", "--warmup", "2", "--workers", "1", "--precision",
         "fp32", "--logs", str(folder / "logs"), "--name", "peer", "--save-frequency", "0",
         "--image-mean", *map(str, LEVEL),
         "--image-std", *map(str, LEVEL),
