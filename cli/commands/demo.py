@@ -1,9 +1,11 @@
 """`mmr demo`: the main job on drawn scenes, told as it happens."""
 
+import dataclasses
 import re
 import shlex
 import shutil
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cli import usage
@@ -11,44 +13,111 @@ from cli.output import sheet, show, target
 from cli.output.hits import table
 from eval import evaluate
 from retrieval import Retriever, open_pairs, recipes
+from retrieval.datatypes import Hit, Pair
+from retrieval.encoders.encoder import DualEncoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import catalog
-from retrieval.sources.picturebook import scenes
+from retrieval.sources import picturebook
+from retrieval.sources.picturebook import Scene
+from retrieval.sources.picturebook_questions import is_true, shelf
 from retrieval.training.loop import train
 
-TRAINING, HELD_OUT, SIZE = 8000, 500, 192
+HELD_OUT, SIZE = 500, 192
+SHOWN, RIGHT = 10, 20  # answers to a question that are looked at; right ones that are there at least
+A_MINUTE, BESIDE = 16_000, 0.8  # scenes learned in a minute on two slow cores; minutes for all that is not learning
+FEWEST, MOST = 480, 60_000  # scenes to learn from; with more minutes than that takes, they are seen again
+MORE_MINUTES = 10  # what is spoken of at the end
+_MAKING, _DRAWING = 0.15, 0.35  # of the work: by when scenes are thought of, and drawn
 SCENES, RUN, INDEX, SHEET = "scenes", "run", "index.mmr", "sheet.html"  # what a demo makes
 _DRAWN = re.compile(r"test-\d{5}\.(png|txt)")
 QUERIES = ("a dog", "a red car", "two birds", "a house at night", "a boat to the left of a tree")
 
 
-def run(out: Path, device: str, seed: int, force: bool) -> None:
+def run(out: Path, device: str, seed: int, force: bool, minutes: float) -> None:
     """Make the folder: scenes/, run/, index.mmr/ and sheet.html."""
     started = time.monotonic()
     _make_room(out, force)
-    show.note(f"drawing {TRAINING} scenes to learn from and {HELD_OUT} held-out ones")
-    pairs = open_pairs(f"picturebook:{TRAINING}?split=train&seed={seed}&size=64")
-    full = open_pairs(f"picturebook:{HELD_OUT}?split=test&captions=full&seed={seed}&size=64")
-    folder = _draw_held_out(out / SCENES, seed)
-
-    config = recipes.demo(TRAINING).settings([f"seed={seed}", f"device={device}"])
-    with show.Meter("training") as meter:
-        result = train(
-            pairs, out / RUN, config, on_message=meter.say,
-            on_step=lambda p: meter(p.step, p.steps, f", loss {p.loss:.3f} (chance {p.chance:.2f})"),
-        )  # fmt: skip
-    encoder = result.encoder
-
-    report = evaluate(encoder, full)
+    encoder = _learn(out / RUN, device, seed, minutes)
+    there = dict(shelf(QUERIES, HELD_OUT, RIGHT, "test", seed))
+    show.note(f"drawing {len(there)} scenes to be found: {HELD_OUT}, and those that the questions below are about")
+    folder = _draw(out / SCENES, there)
+    report = evaluate(encoder, open_pairs(f"picturebook:{HELD_OUT}?split=test&captions=full&seed={seed}&size=64"))
     show.out(f"{report}\n")
     retriever, _ = Retriever.build(f"folder:{folder}", out / INDEX, encoder, device)
     with retriever:
         asked = [*QUERIES, str(folder / "test-00000.png")]
         sections = [_answer(retriever, query) for query in asked]
-    sheet.write(out / SHEET, "mmr demo: held-out scenes", sections, str(report))
-    show.out(f"contact sheet: {out / 'sheet.html'}")
+    lines = table_of({section.query: section.hits for section in sections[: len(QUERIES)]}, there)
+    show.out("\n".join(["", *lines, ""]))
+    sheet.write(out / SHEET, "mmr demo: held-out scenes", sections, "\n".join([str(report), "", *lines]))
+    show.out(f"contact sheet: {out / SHEET}")
     show.note(f"{time.monotonic() - started:.0f} s in all")
-    show.out(f'ask it yourself: {usage.called()} search "a cat" --index {shlex.quote(str(out / "index.mmr"))}')
+    _say_next(out, minutes)
+
+
+def scenes_in(minutes: float) -> tuple[int, float]:
+    """How many scenes to learn from, and how often each is seen, if it may take so long on two slow cores."""
+    looks = max(FEWEST, round((minutes - BESIDE) * A_MINUTE))
+    return min(looks, MOST), round(max(1.0, looks / MOST), 2)
+
+
+def _learn(out: Path, device: str, seed: int, minutes: float) -> DualEncoder:
+    """Think of scenes, draw them and train on them, under one line that says how long all three will take."""
+    count, epochs = scenes_in(minutes)
+    config = dataclasses.replace(recipes.demo(count), epochs=epochs).settings([f"seed={seed}", f"device={device}"])
+    show.note(f"learning from {count} drawn scenes")
+    with show.Meter("learning") as meter:
+        pairs = _think(count, seed, config.image_size, lambda done: _show(meter, 0, _MAKING, done))
+        result = train(
+            pairs, out, config, on_message=meter.say,
+            on_decode=lambda done, of: _show(meter, _MAKING, _DRAWING, done / of),
+            on_step=lambda p: _show(meter, _DRAWING, 1, p.share or 0, f", loss {p.loss:.3f} (chance {p.chance:.2f})"),
+        )  # fmt: skip
+    return result.encoder
+
+
+def _think(count: int, seed: int, size: int, on_scene: Callable[[float], None]) -> list[Pair]:
+    """The scenes to learn from, not drawn yet, with their captions. on_scene: told the share of them that is there."""
+    pairs: list[Pair] = []
+    items: set[str] = set()
+    for item, caption in picturebook.rows(str(count), {"seed": str(seed), "size": str(size)}):
+        pairs.append(Pair(item, caption))
+        if item.id not in items:
+            items.add(item.id)
+            on_scene(len(items) / count)
+    return pairs
+
+
+def _show(meter: show.Meter, begins: float, ends: float, done: float, text: str = "") -> None:
+    """Show how far a part of the work is, of which `done` is done. begins, ends: the share of the whole by then."""
+    share = begins + (ends - begins) * done
+    meter(min(999, int(1000 * share)) if share < 1 else 1000, 1000, text, share)
+
+
+def table_of(found: Mapping[str, Sequence[Hit]], there: Mapping[int, Scene]) -> list[str]:
+    """How many of the first answers to each question are right, by the scenes' descriptions, beside chance."""
+    lines = [f"{'right of the first ' + str(SHOWN):<36}{'':>8}{'by chance':>12}"]
+    for question, hits in found.items():
+        right = {number: is_true(question, scene) for number, scene in there.items()}
+        first = [right[_number(hit)] for hit in hits[:SHOWN]]
+        share = sum(right.values()) / len(right)
+        lines.append(f"  {question:<34}{f'{sum(first)} of {len(first)}':>8}{share * len(first):>12.1f}")
+    return lines
+
+
+def _number(hit: Hit) -> int:
+    return int(Path(hit.uri).stem.removeprefix("test-"))
+
+
+def _say_next(out: Path, minutes: float) -> None:
+    if minutes < MORE_MINUTES:
+        more, epochs = scenes_in(MORE_MINUTES)
+        times = more * epochs / (scenes_in(minutes)[0] * scenes_in(minutes)[1])
+        show.out(
+            f"with more time it sees {times:.0f} times as many scenes, and colors, numbers and sides come out better: "
+            f"{usage.called()} demo --minutes {MORE_MINUTES} --force --out {shlex.quote(str(out))}"
+        )
+    show.out(f'ask it yourself: {usage.called()} search "a cat" --index {shlex.quote(str(out / INDEX))}')
     if activation := usage.activation():
         show.out(f"to type `mmr` alone: {activation}")
 
@@ -81,10 +150,10 @@ def _is_demo(out: Path) -> bool:
     return all(_DRAWN.fullmatch(path.name) and path.is_file() for path in drawn)
 
 
-def _draw_held_out(folder: Path, seed: int) -> Path:
-    """The held-out scenes as files, each with its captions beside it."""
+def _draw(folder: Path, there: Mapping[int, Scene]) -> Path:
+    """The scenes as files, each with its caption beside it."""
     folder.mkdir(parents=True)
-    for number, scene in enumerate(scenes(HELD_OUT, "test", seed)):
+    for number, scene in there.items():
         scene.draw(SIZE).save(folder / f"test-{number:05d}.png")
         (folder / f"test-{number:05d}.txt").write_text(scene.full_caption() + "\n", "utf-8")
     return folder

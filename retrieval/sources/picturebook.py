@@ -30,7 +30,8 @@ FIXED_COLOR: dict[str, Color] = {"sun": (252, 206, 60), "moon": (244, 238, 206)}
 FLYING = ("bird", "butterfly", "balloon", "sun", "moon")
 THINGS = tuple(ART)
 NUMBERS = ("a", "two", "three", "four")
-_RELATIONS = {
+SIZES = {"large": True, "big": True, "small": False, "little": False}
+RELATIONS = {
     "left": ("to the left of", "left of"),
     "right": ("to the right of", "right of"),
     "above": ("above", "over"),
@@ -55,9 +56,14 @@ class Things:
     places: tuple[tuple[float, float], ...]
     seed: int
 
+    def middle(self) -> tuple[float, float]:
+        """The mean of its places."""
+        across, down = zip(*self.places, strict=True)
+        return sum(across) / len(across), sum(down) / len(down)
+
     def side(self) -> str:
         """Which third of the picture its middle is in."""
-        middle = sum(x for x, _ in self.places) / len(self.places)
+        middle, _ = self.middle()
         return "on the left" if middle < 0.42 else "on the right" if middle > 0.58 else "in the middle"
 
     def words(self, rng: random.Random, detail: int) -> str:
@@ -65,12 +71,12 @@ class Things:
         many = len(self.places)
         adjectives = []
         if detail >= 2 and self.thing not in FIXED_COLOR:
-            adjectives.append(rng.choice(("large", "big")) if self.large else rng.choice(("small", "little")))
+            adjectives.append(rng.choice([word for word, large in SIZES.items() if large == self.large]))
         if detail >= 1 and self.thing not in FIXED_COLOR:
             adjectives.append(self.color)
         if self.thing in FIXED_COLOR:
             return f"the {self.thing}"
-        words = " ".join([*adjectives, self.thing if many == 1 else _plural(self.thing)])
+        words = " ".join([*adjectives, self.thing if many == 1 else plural(self.thing)])
         article = "an" if words[0] in "aeiou" else "a"
         return f"{article if many == 1 else NUMBERS[many - 1]} {words}"
 
@@ -90,7 +96,7 @@ class Scene:
         rng = random.Random(f"{seed}/{split}/{number}")
         place = rng.choice(tuple(PLACES))
         kinds = _choose_kinds(rng, place, split)
-        relation = rng.choice(tuple(_RELATIONS)) if len(kinds) > 1 else None
+        relation = rng.choice(tuple(RELATIONS)) if len(kinds) > 1 else None
         if relation == "above":
             kinds[:2] = sorted(kinds[:2], key=lambda kind: kind[0] not in FLYING)  # a bird over a house
             if kinds[0][0] not in FLYING or kinds[1][0] in FLYING:
@@ -109,14 +115,18 @@ class Scene:
         return image.resize((size, size), Image.Resampling.BOX)
 
     def captions(self) -> list[str]:
-        """Three to five captions from terse to full. The last names everything."""
+        """Three to six captions from terse to full. The last names everything.
+
+        Each group is named alone, most with its color, because words of color and number are learned where they stand
+        beside few others.
+        """
         rng = random.Random(self.seed + 1)
-        first, *others = self.groups
-        captions = [rng.choice(self.groups).words(rng, 0)]
-        if others:
-            captions.append(" and ".join(group.words(rng, 0) for group in self.groups))
-        captions.append(f"{first.words(rng, 0)} {self._where()}")
-        captions.append(self._arranged([group.words(rng, 0) for group in self.groups], rng))
+        captions = [group.words(rng, rng.choice((0, 1, 1))) for group in self.groups]
+        captions.append(f"{rng.choice(self.groups).words(rng, rng.choice((0, 0, 1)))} {self._where()}")
+        detail = rng.choice((0, 0, 1))
+        captions.append(self._arranged([group.words(rng, detail) for group in self.groups], rng))
+        if len(self.groups) > 1:
+            captions.append(" and ".join(group.words(rng, rng.choice((0, 1))) for group in self.groups))
         return [*captions, self.full_caption()]
 
     def full_caption(self) -> str:
@@ -129,7 +139,7 @@ class Scene:
         if len(phrases) == 1:
             return f"{phrases[0]} {self.groups[0].side()}"
         if self.relation:
-            phrases = [f"{phrases[0]} {rng.choice(_RELATIONS[self.relation])} {phrases[1]}", *phrases[2:]]
+            phrases = [f"{phrases[0]} {rng.choice(RELATIONS[self.relation])} {phrases[1]}", *phrases[2:]]
         return " with ".join(phrases)
 
     def _where(self) -> str:
@@ -238,5 +248,6 @@ def _draw_thing(
     ART[group.thing](brush, rng, shade(color, jitter))
 
 
-def _plural(thing: str) -> str:
+def plural(thing: str) -> str:
+    """The word for several of them."""
     return {"fish": "fish", "butterfly": "butterflies"}.get(thing, f"{thing}s")

@@ -92,7 +92,11 @@ def long(pictures: int) -> TrainConfig:
 
 
 def demo(pictures: int = 0) -> TrainConfig:
-    """Learn the drawn scenes of `mmr demo` at 64 pixels, in about three minutes on two cores.
+    """Learn the drawn scenes of `mmr demo`, in about a minute on two cores from 16,000 of them.
+
+    Each is seen once, at 48 pixels, with all its captions: a new scene costs less to draw than another look at an old
+    one teaches. The text tower knows words and not their order, which is learned in half the looks. docs/log.md has
+    the figures.
 
     Args:
         pictures: Makes no difference here.
@@ -101,7 +105,8 @@ def demo(pictures: int = 0) -> TrainConfig:
         The settings.
     """
     return TrainConfig(
-        image_size=64, epochs=10, batch_size=48, lr=5e-4, ema=0.99, crop=1.0, flip="no", checkpoints=2,
+        image_size=48, image_width=32, text_layers=0, vocabulary=600, epochs=1, batch_size=48, captions=7,
+        duplicates="positive", lr=2e-3, ema=0.99, crop=1.0, flip="no", checkpoints=2,
     )  # fmt: skip
 
 
