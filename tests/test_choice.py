@@ -126,5 +126,10 @@ def test_the_demo_has_a_recipe_of_its_own(monkeypatch, tmp_path):
         raise BadRequest("enough: stop")
 
     monkeypatch.setattr(demo, "train", train)
-    fails(mmr("demo", "--out", tmp_path / "demo"), 2, "enough")
-    assert (seen[0].image_size, seen[0].epochs, seen[0].freeze) == (64, 10, "")
+    monkeypatch.setattr(demo, "_think", lambda *asked: [])
+    for more in ((), ("--minutes", 10)):
+        fails(mmr("demo", "--out", tmp_path / "demo", *more), 2, "enough")
+    assert [(one.image_size, one.text_layers, one.epochs, one.freeze) for one in seen] == [
+        (48, 0, 1, ""),
+        (48, 0, 2.45, ""),
+    ]

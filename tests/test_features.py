@@ -15,7 +15,9 @@ from retrieval.images import load
 from retrieval.towers.layers import RowDropout
 from retrieval.towers.tower import TextTower
 from retrieval.training import checkpoints, features, setup
+from retrieval.training.dataset import TrainingSet
 from retrieval.training.optimizer import Optimizer
+from retrieval.training.step import backward
 
 
 class Bag(TextTower):
@@ -211,3 +213,39 @@ def test_a_weight_is_trained_with_the_rate_that_its_module_wants(pairs):
     }  # fmt: skip
     size = float(bridge.skip.detach().square().mean().sqrt())
     assert shares == {"skip": pytest.approx(size), "outer": pytest.approx(1 / 32), "bias": 1.0}
+
+
+def lit(**changed):
+    """A picture tower that stays, beside a text tower that is trained."""
+    plain = dict(image_tower="timm:resnet18", image_size=32, dim=8, batch_size=4, epochs=2, freeze="image", unfreeze=1)
+    plain |= dict(text_tower="transformer", text_layers=0, crop=1.0, flip="no", evaluations=0)
+    return TrainConfig(**(plain | changed))
+
+
+def test_pictures_are_asked_once_beside_a_text_tower_that_is_trained(pairs, monkeypatch):
+    """And a step is the same as where they are asked in it: the same pictures, captions, loss and gradients."""
+    torch.manual_seed(0)
+    encoder = setup.first_encoder(pairs, lit())
+    setup._choose_what_is_trained(encoder, lit())
+    assert features.sees_the_same(encoder, lit())
+    sets = [kind(pairs, encoder, lit()) for kind in (features.SeenOnce, TrainingSet)]
+    assert sets[0].pixels.shape == (10, 1, 512)
+    losses, gradients = [], []
+    for data in sets:
+        batch = data.batch(1)
+        encoder.zero_grad()
+        losses.append(backward(encoder, batch, setup.loss_of(lit()))[1])
+        gradients.append(encoder.image_tower.project.weight.grad.clone())
+    assert (sets[0].batch(1).tokens == sets[1].batch(1).tokens).all()
+    assert losses[0] == pytest.approx(losses[1], abs=5e-3)
+    assert torch.allclose(*gradients, rtol=1e-2, atol=1e-2)  # features are kept as float16
+
+
+@pytest.mark.parametrize(
+    "setting", ["crop=0.5", "color_jitter=0.1", "frames=4", "unfreeze=2", "flip=auto", "views=2", "small_share=0.5"]
+)
+def test_what_shows_another_picture_has_it_asked_in_each_pass(pairs, setting):
+    settings = lit().settings([setting])
+    encoder = setup.first_encoder(pairs, settings)
+    setup._choose_what_is_trained(encoder, settings)
+    assert not features.sees_the_same(encoder, settings)

@@ -6,13 +6,14 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cli import usage
 from cli.output import sheet, show, target
 from cli.output.hits import table
 from eval import evaluate
-from retrieval import Retriever, open_pairs, recipes
+from retrieval import Retriever, TrainConfig, open_pairs, packages, recipes
 from retrieval.datatypes import Hit, Pair
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.errors import BadRequest
@@ -24,12 +25,10 @@ from retrieval.training.loop import train
 
 HELD_OUT, SIZE = 500, 192
 SHOWN, RIGHT = 10, 20  # answers to a question that are looked at; right ones that are there at least
-A_MINUTE, BESIDE = 16_000, 0.8  # scenes learned in a minute on two slow cores; minutes for all that is not learning
-FEWEST, MOST = 480, 60_000  # scenes to learn from; with more minutes than that takes, they are seen again
+BESIDE = 0.8  # minutes for all that is not learning
 MORE_MINUTES = 10  # what is spoken of at the end
-_MAKING, _DRAWING = 0.15, 0.35  # of the work: by when scenes are thought of, and drawn
-SCENES, RUN, INDEX, SHEET = "scenes", "run", "index.mmr", "sheet.html"  # what a demo makes
 _DRAWN = re.compile(r"test-\d{5}\.(png|txt)")
+PRETRAINED = "efficientnet-lite2"
 QUERIES = ("a dog", "a red car", "two birds", "a house at night", "a boat to the left of a tree")
 
 
@@ -41,7 +40,7 @@ def run(out: Path, device: str, seed: int, force: bool, minutes: float) -> None:
     there = dict(shelf(QUERIES, HELD_OUT, RIGHT, "test", seed))
     show.note(f"drawing {len(there)} scenes to be found: {HELD_OUT}, and those that the questions below are about")
     folder = _draw(out / SCENES, there)
-    report = evaluate(encoder, open_pairs(f"picturebook:{HELD_OUT}?split=test&captions=full&seed={seed}&size=64"))
+    report = evaluate(encoder, open_pairs(f"picturebook:{HELD_OUT}?split=test&captions=full&seed={seed}&size={SIZE}"))
     show.out(f"{report}\n")
     retriever, _ = Retriever.build(f"folder:{folder}", out / INDEX, encoder, device)
     with retriever:
@@ -55,23 +54,50 @@ def run(out: Path, device: str, seed: int, force: bool, minutes: float) -> None:
     _say_next(out, minutes)
 
 
-def scenes_in(minutes: float) -> tuple[int, float]:
-    """How many scenes to learn from, and how often each is seen, if it may take so long on two slow cores."""
-    looks = max(FEWEST, round((minutes - BESIDE) * A_MINUTE))
-    return min(looks, MOST), round(max(1.0, looks / MOST), 2)
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a demo learns. a_minute: scenes that are learned in one, on two slow cores. most: scenes that there are at
+    most; with more minutes than that takes they are seen more often. thought, drawn: the share of the work by when
+    scenes are thought of, and drawn (and looked at, by a tower that looks once)."""
+
+    recipe: Callable[[int], TrainConfig]
+    a_minute: int
+    most: int
+    thought: float
+    drawn: float
+
+    def scenes_in(self, minutes: float) -> tuple[int, float]:
+        """How many scenes to learn from, and how many times as often as usual each is seen, if it may take so long."""
+        many = max(480, round((minutes - BESIDE) * self.a_minute))
+        return min(many, self.most), round(max(1.0, many / self.most), 2)
+
+
+FEATURES = Way(recipes.demo, 3_500, 20_000, 0.03, 0.5)
+FROM_SCRATCH = Way(recipes.demo_from_scratch, 16_000, 60_000, 0.15, 0.35)
+
+
+def way() -> Way:
+    """With a pretrained picture tower, where its package is installed."""
+    return FEATURES if packages.is_installed(packages.PACKAGES[PRETRAINED]) else FROM_SCRATCH
 
 
 def _learn(out: Path, device: str, seed: int, minutes: float) -> DualEncoder:
     """Think of scenes, draw them and train on them, under one line that says how long all three will take."""
-    count, epochs = scenes_in(minutes)
-    config = dataclasses.replace(recipes.demo(count), epochs=epochs).settings([f"seed={seed}", f"device={device}"])
-    show.note(f"learning from {count} drawn scenes")
+    chosen = way()
+    count, times = chosen.scenes_in(minutes)
+    config = chosen.recipe(count)
+    config = dataclasses.replace(config, epochs=config.epochs * times)
+    config = config.settings([f"seed={seed}", f"device={device}"])
+    known = "from scratch" if chosen is FROM_SCRATCH else f"beside what {PRETRAINED} knows of pictures"
+    show.note(f"learning from {count} drawn scenes, {known}")
     with show.Meter("learning") as meter:
-        pairs = _think(count, seed, config.image_size, lambda done: _show(meter, 0, _MAKING, done))
+        pairs = _think(count, seed, config.image_size, lambda done: _show(meter, 0, chosen.thought, done))
         result = train(
             pairs, out, config, on_message=meter.say,
-            on_decode=lambda done, of: _show(meter, _MAKING, _DRAWING, done / of),
-            on_step=lambda p: _show(meter, _DRAWING, 1, p.share or 0, f", loss {p.loss:.3f} (chance {p.chance:.2f})"),
+            on_decode=lambda done, of: _show(meter, chosen.thought, chosen.drawn, done / of),
+            on_step=lambda p: _show(
+                meter, chosen.drawn, 1, p.share or 0, f", loss {p.loss:.3f} (chance {p.chance:.2f})"
+            ),
         )  # fmt: skip
     return result.encoder
 
@@ -111,8 +137,8 @@ def _number(hit: Hit) -> int:
 
 def _say_next(out: Path, minutes: float) -> None:
     if minutes < MORE_MINUTES:
-        more, epochs = scenes_in(MORE_MINUTES)
-        times = more * epochs / (scenes_in(minutes)[0] * scenes_in(minutes)[1])
+        (more, often), (now, usual) = (way().scenes_in(longer) for longer in (MORE_MINUTES, minutes))
+        times = more * often / (now * usual)
         show.out(
             f"with more time it sees {times:.0f} times as many scenes, and colors, numbers and sides come out better: "
             f"{usage.called()} demo --minutes {MORE_MINUTES} --force --out {shlex.quote(str(out))}"

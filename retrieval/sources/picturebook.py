@@ -115,7 +115,7 @@ class Scene:
         return image.resize((size, size), Image.Resampling.BOX)
 
     def captions(self) -> list[str]:
-        """Three to six captions from terse to full. The last names everything.
+        """Four to seven captions from terse to full. The last names everything.
 
         Each group is named alone, most with its color, because words of color and number are learned where they stand
         beside few others.

@@ -52,6 +52,13 @@ def what_changes(encoder: DualEncoder, config: TrainConfig) -> str:
     return f"unfreeze={config.unfreeze}" if config.freeze == "both" else f"freeze={config.freeze}"
 
 
+def sees_the_same(encoder: DualEncoder, config: TrainConfig) -> bool:
+    """Does the image tower's body say the same of a picture in each pass, whatever the text tower learns?"""
+    still = config.crop == 1 and not config.color_jitter and not config.patch_dropout and config.frames == 1
+    plain = config.flip == "no" and config.views == 1 and not config.train_size and not config.small_share
+    return still and plain and encoder.image_tower.has_features and _is_still(encoder.image_tower)
+
+
 def _is_still(tower: Tower) -> bool:
     """Is nothing of its body trained?"""
     trained = (name for name, weight in tower.named_parameters() if weight.requires_grad)
@@ -110,6 +117,16 @@ class FeatureSet(TrainingSet):
     def share_of(self, step: int) -> float:
         """The share of the run's work that its first `step` steps are: all are alike."""
         return step / max(1, self.steps)
+
+
+class SeenOnce(FeatureSet):
+    """A FeatureSet of pictures alone: captions are tokens, for a text tower that is trained."""
+
+    def _read(self, encoder: DualEncoder, texts: Sequence[Sequence[str]]) -> list[Any]:
+        return TrainingSet._read(self, encoder, texts)
+
+    def _padded(self, rows: Sequence[Any]) -> torch.Tensor:
+        return TrainingSet._padded(self, rows)
 
 
 class _Seen:

@@ -32,7 +32,7 @@ from retrieval.training.dataset import TrainingSet, mirrors
 from retrieval.training.distributed import ring, sharding
 from retrieval.training.distributed.ranks import ALONE, Ranks
 from retrieval.training.dropout import place_dropout
-from retrieval.training.features import FeatureSet
+from retrieval.training.features import FeatureSet, SeenOnce, sees_the_same
 from retrieval.training.log import Progress, require_tensorboard
 from retrieval.training.optimizer import Optimizer
 from retrieval.training.teacher import load_teachers
@@ -105,7 +105,7 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     mould = _place(model, config, ranks, listeners)
     changes = features.what_changes(model, config)
     require_still(config, changes)
-    kind = TrainingSet if changes else FeatureSet
+    kind = FeatureSet if not changes else SeenOnce if sees_the_same(model, config) else TrainingSet
     data = kind(pairs, model, config, listeners.on_decode, ranks.size, ranks.rank, teachers)
     ranks.part(data.batch_size)
     if config.closed_form:
