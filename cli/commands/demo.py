@@ -27,6 +27,7 @@ HELD_OUT, SIZE = 500, 192
 SHOWN, RIGHT = 10, 20  # answers to a question that are looked at; right ones that are there at least
 BESIDE = 0.8  # minutes for all that is not learning
 MORE_MINUTES = 10  # what is spoken of at the end
+SCENES, RUN, INDEX, SHEET = "scenes", "run", "index.mmr", "sheet.html"  # what a demo makes
 _DRAWN = re.compile(r"test-\d{5}\.(png|txt)")
 PRETRAINED = "efficientnet-lite2"
 QUERIES = ("a dog", "a red car", "two birds", "a house at night", "a boat to the left of a tree")

@@ -94,8 +94,8 @@ def long(pictures: int) -> TrainConfig:
 def demo(pictures: int = 0) -> TrainConfig:
     """Learn the drawn scenes of `mmr demo` in about a minute on two cores, beside a pretrained picture tower.
 
-    EfficientNet-Lite2 of a package is asked once of each scene, at 128 pixels, and a head on it is trained together with
-    a text tower from scratch. That one knows words and not their order, which is learned in half the looks.
+    EfficientNet-Lite2 of a package is asked once of each scene, at 128 pixels, and a head on it is trained together
+    with a text tower from scratch. That one knows words and not their order, which is learned in half the looks.
 
     Args:
         pictures: Makes no difference here.
