@@ -116,20 +116,24 @@ def test_a_resumed_run_keeps_its_own(trained, book, taken, tmp_path):
     assert taken[-1].image_width == 16 and "recipe" not in result.stderr
 
 
-def test_the_demo_has_a_recipe_of_its_own(monkeypatch, tmp_path):
+@pytest.mark.parametrize("there", [True, False])
+def test_the_demo_has_recipes_of_its_own(monkeypatch, tmp_path, there):
+    """On features where the package is installed, from scratch where it is not; with more minutes more looks."""
     from cli.commands import demo
 
     seen = []
 
     def train(pairs, out, config, **rest):
-        seen.append(config)
+        seen.append((config.image_tower, config.freeze, config.text_layers, config.epochs))
         raise BadRequest("enough: stop")
 
     monkeypatch.setattr(demo, "train", train)
     monkeypatch.setattr(demo, "_think", lambda *asked: [])
+    monkeypatch.setattr(packages, "is_installed", lambda package: there)
     for more in ((), ("--minutes", 10)):
         fails(mmr("demo", "--out", tmp_path / "demo", *more), 2, "enough")
-    assert [(one.image_size, one.text_layers, one.epochs, one.freeze) for one in seen] == [
-        (48, 0, 1, ""),
-        (48, 0, 2.45, ""),
-    ]
+    if there:
+        of_features = ("package:efficientnet-lite2", "image", 0)
+        assert seen == [(*of_features, 10), (*of_features, pytest.approx(16.1))]
+    else:
+        assert seen == [("conv", "", 0, 1), ("conv", "", 0, 2.45)]

@@ -110,8 +110,8 @@ def test_the_table_of_the_demo_counts_what_is_right():
 
 
 @pytest.mark.parametrize(
-    ("minutes", "count", "epochs"),
+    ("minutes", "count", "times"),
     [(0, 480, 1), (2, 19_200, 1), (4.55, 60_000, 1), (8.3, 60_000, 2)],
 )
-def test_more_minutes_are_more_scenes_and_then_more_looks(minutes, count, epochs):
-    assert demo.scenes_in(minutes) == (count, epochs)
+def test_more_minutes_are_more_scenes_and_then_more_looks(minutes, count, times):
+    assert demo.FROM_SCRATCH.scenes_in(minutes) == (count, times)
