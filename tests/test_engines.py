@@ -61,12 +61,18 @@ def test_how_near_two_engines_are_by_hand():
     assert np.isclose(found.cosine, (2**-0.5 + 2) / 3) and not found.is_open
 
 
-def test_neighbors_count_without_the_picture_itself():
-    circle = np.linspace(0, np.pi, 40, endpoint=False)
-    exact = np.stack([np.cos(circle), np.sin(circle)], 1).astype(np.float32)
-    moved = exact[np.r_[20:40, 0:20]]  # each is where another was: no neighbor is the same
-    found = gate.compared(exact, moved)
-    assert found.overlap == 0 and not found.is_open
+def test_neighbors_count_without_the_picture_itself(monkeypatch):
+    monkeypatch.setattr(gate, "NEIGHBORS", 1)
+    a, near_a, b, near_b = unit([[1, 0], [1, 0.1], [0, 1], [0.1, 1]])
+    found = gate.compared(np.stack([a, near_a, b, near_b]), np.stack([a, near_b, b, near_a]))
+    assert found.overlap == 0  # the first and the third would find themselves
+
+
+def test_a_high_cosine_is_not_enough():
+    noise = np.random.default_rng(0).normal(size=(2, 100, 8))
+    exact, fast = (unit(np.array([100.0] + [0.0] * 7) + one) for one in noise)  # all alike, but for what is noise
+    found = gate.compared(exact, fast)
+    assert found.cosine > 0.999 and found.overlap < 0.3 and not found.is_open
 
 
 def session(rows, seen):
@@ -105,11 +111,16 @@ def test_the_first_pictures_are_float32s_and_decide_what_comes_after(rows, monke
     assert (sum(of_exact), sum(of_fast)) == ((100, 130) if near else (130, 100))  # one engine alone from there on
 
 
-def test_many_threads_decide_once(rows, monkeypatch):
-    monkeypatch.setattr(gate, "PICTURES", 50)
-    told = []
-    tower = Gate(session(rows, []), session(rows, []), told.append)
-    threads = [threading.Thread(target=lambda: [tower(pixels=pixels(range(10))) for _ in range(20)]) for _ in range(4)]
+def test_threads_that_are_on_their_way_when_it_is_decided_decide_nothing_more(rows, monkeypatch):
+    monkeypatch.setattr(gate, "PICTURES", 10)
+    told, together = [], threading.Barrier(4)
+
+    def exact(*, pixels):
+        together.wait(10)  # all four are here before one goes on
+        return rows[: len(pixels)]
+
+    tower = Gate(exact, session(rows, []), told.append)
+    threads = [threading.Thread(target=lambda: tower(pixels=pixels(range(10)))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
