@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from retrieval import cache
 from retrieval.callbacks import OnMessage, no_message
@@ -72,36 +72,29 @@ def _ready(name: str, asked: str, on_message: OnMessage, are_few: Callable[[], b
 
     Where it cannot be exported on_message is told.
     """
-    chosen = _choice(name, asked)
-    if chosen == TORCH or chosen and (found := _opened(name, chosen, asked, on_message)):
-        return None if chosen == TORCH else found
-    if are_few():
-        return None
-    on_message(f"making {name} ready for this machine, once: about half a minute")
-    problem = _export(name)
-    chosen = _choice(name, asked)
-    if chosen == TORCH or chosen and (found := _opened(name, chosen, asked, on_message)):
-        return None if chosen == TORCH else found
-    reason = problem or f"what lies in {cache.folder()} is another encoder"
-    on_message(f"{name} could not be made ready ({reason}): it is loaded whole, which is slower")
-    return None
+    found = _opened(name, asked, on_message)
+    if not found and not are_few():
+        on_message(f"making {name} ready for this machine, once: about half a minute")
+        problem = _export(name)
+        found = _opened(name, asked, on_message)
+        if not found:
+            reason = problem or f"what lies in {cache.folder()} is another encoder"
+            on_message(f"{name} could not be made ready ({reason}): it is loaded whole, which is slower")
+    return found if isinstance(found, QueryEncoder) else None
 
 
-def _choice(name: str, asked: str) -> str | None:
-    """The engine to take; None where the encoder is not exported, or was not tried on this processor."""
+def _opened(name: str, asked: str, on_message: OnMessage) -> QueryEncoder | Literal["torch"] | None:
+    """The encoder by an engine of ONNX Runtime's, or that torch is to be taken.
+
+    None where it is not exported, was not tried on this processor, or what lies in the cache is damaged.
+    """
     fingerprint = weights.fingerprint(name)
-    tried = fingerprint and engines.recorded(_folder(fingerprint))
-    if not tried:
+    tried = engines.recorded(cache.folder(cache.QUERY) / fingerprint) if fingerprint else None
+    if not fingerprint or not tried:
         return None
-    return tried.best() if asked == AUTO else asked
-
-
-def _folder(fingerprint: str) -> Path:
-    return cache.folder(cache.QUERY) / fingerprint
-
-
-def _opened(name: str, engine: str, asked: str, on_message: OnMessage) -> QueryEncoder | None:
-    """The encoder by that engine, of ONNX Runtime's; None where what lies in the cache is damaged."""
+    engine = tried.best() if asked == AUTO else asked
+    if engine == TORCH:
+        return "torch"
 
     def load() -> "DualEncoder":
         from retrieval.encoders.load import load_encoder
@@ -111,8 +104,7 @@ def _opened(name: str, engine: str, asked: str, on_message: OnMessage) -> QueryE
     def tower(folder: Path) -> Tower | None:
         return _int8_tower(folder, asked, on_message) if engine == INT8 else _session(folder / IMAGE)
 
-    fingerprint = weights.fingerprint(name)
-    return query_encoder.open_for_bulk(fingerprint, name, load, tower) if fingerprint else None
+    return query_encoder.open_for_bulk(fingerprint, name, load, tower)
 
 
 def _session(graph: Path) -> Session | None:
