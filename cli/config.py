@@ -26,7 +26,7 @@ from retrieval.errors import BadRequest
 
 # model: encoders/default.py chooses; index: the .mmr of this folder or of one above it
 BUILT_IN = {"model": "", "index": "", "device": "auto", "engine": "auto"}
-DEVICES, ENGINES = ("auto", "cpu", "cuda"), ("auto", "torch", "onnx", "int8")
+DEVICES, ENGINES = ("auto", "cpu", "cuda"), ("auto", "torch", "onnx", "openvino", "int8")
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ Device = Annotated[
     typer.Option(help="auto takes the GPU where there is one.", envvar="MMR_DEVICE", callback=config.device_option),
 ]
 Engine = Annotated[
-    Literal["auto", "torch", "onnx", "int8"],
+    Literal["auto", "torch", "onnx", "openvino", "int8"],
     typer.Option(
         help="What computes pictures; auto: the fastest here (mmr info --machine).", envvar="MMR_ENGINE",
         callback=config.engine_option,

@@ -161,8 +161,30 @@ def test_the_engine_that_was_faster_here_is_taken_and_one_that_is_asked_for(expo
     said = []
     assert bulk.load_for_bulk(name, engine="int8", on_message=said.append).numbers == "float32"
     assert said == ["this encoder has no int8 form, as it is no transformer: float32 is used"] and not made
-    with pytest.raises(BadRequest, match="unknown engine `int4`: use one of auto, torch, onnx, int8"):
+    with pytest.raises(BadRequest, match="unknown engine `int4`: use one of auto, torch, onnx, openvino, int8"):
         bulk.load_for_bulk(name, engine="int4")
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_openvino_gives_torchs_vectors_in_the_numbers_it_says(exported, monkeypatch, fast):
+    pytest.importorskip("openvino")
+    name, _ = exported
+    monkeypatch.setattr(cpu, "has_fast_bf16", lambda: fast)
+    encoder, whole = bulk.load_for_bulk(name, engine="openvino"), load_encoder(name)
+    assert encoder.numbers == ("bfloat16" if fast else "float32")
+    rows = list(encoding.encode([Item(str(i), str(i), lambda p=p: p) for i, p in enumerate(PICTURES)], encoder, 2))
+    vectors, exact = np.concatenate([batch.vectors for batch in rows]), whole.encode_images(PICTURES)
+    assert (vectors * exact).sum(1).min() > (0.999 if fast else 0.999999)
+
+
+def test_without_openvino_it_is_refused_where_asked_for_and_passed_over_where_it_was_faster(exported, monkeypatch):
+    name, _ = exported
+    monkeypatch.setattr(bulk.openvino_session, "is_installed", lambda: False)
+    with pytest.raises(BadRequest, match="engine openvino is not installed: pip install 'mmr-retrieval.openvino.', or"):
+        bulk.load_for_bulk(name, engine="openvino")
+    (folder,) = cache.folder(cache.QUERY).iterdir()
+    engines.record(folder, Tried({"onnx": 9.0, "openvino": 1.0}))
+    assert isinstance(bulk.load_for_bulk(name), QueryEncoder)
 
 
 def test_on_another_processor_it_is_tried_again(exported, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from indexes import cpu
 from retrieval import Retriever
 from retrieval.encoders import engines, gate, quantized, weights
-from retrieval.encoders.engines import INT8, ONNX, TORCH, Passed, Tried
+from retrieval.encoders.engines import INT8, ONNX, OPENVINO, TORCH, Passed, Tried
 from retrieval.encoders.gate import Gate
 from rows import unit
 from terminal import mmr
@@ -30,6 +30,14 @@ OPEN, SHUT = Passed(True, 0.9998, 0.97, 256), Passed(False, 0.9998, 0.5, 256)
 def test_the_fastest_is_taken_if_it_is_clearly_so(torch, onnx, int8, found, best):
     taken = {TORCH: torch, ONNX: onnx, INT8: int8}
     assert Tried({name: one for name, one in taken.items() if one is not None}, found).best() == best
+
+
+@pytest.mark.parametrize(
+    ("openvino", "torch", "int8", "best"),
+    [(60, 73, 100, OPENVINO), (60, 45, 100, TORCH), (116, 119, 120, ONNX), (60, 58, 38, INT8), (60, 58, 55, OPENVINO)],
+)
+def test_openvino_is_one_of_them(openvino, torch, int8, best):
+    assert Tried({ONNX: 121.0, OPENVINO: openvino, TORCH: torch, INT8: int8}).best() == best
 
 
 def test_what_was_tried_is_remembered_for_this_processor_alone(tmp_path, monkeypatch):

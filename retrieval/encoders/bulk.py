@@ -14,13 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from indexes import distribution
 from retrieval import cache
 from retrieval.callbacks import OnMessage, no_message
-from retrieval.encoders import engines, query_encoder, sealed, weights
-from retrieval.encoders.engines import AUTO, INT8, ONNX, TORCH, Passed
+from retrieval.encoders import engines, openvino_session, query_encoder, sealed, weights
+from retrieval.encoders.engines import AUTO, INT8, ONNX, OPENVINO, TORCH, Passed
 from retrieval.encoders.gate import COSINE, OVERLAP, Fast, Gate
 from retrieval.encoders.onnx_export import IMAGE, IMAGE_INT8
 from retrieval.encoders.onnx_session import Session
+from retrieval.encoders.openvino_session import OpenVino
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import QueryEncoder, Tower
 from retrieval.errors import BadRequest
@@ -52,6 +54,8 @@ def load_for_bulk(
     """
     if engine not in engines.ENGINES:
         raise BadRequest(f"unknown engine `{engine}`: use one of {', '.join(engines.ENGINES)}")
+    if engine == OPENVINO and not openvino_session.is_installed():
+        raise BadRequest(f"engine openvino is not installed: {distribution.install(OPENVINO)}, or leave it to auto")
     if engine != TORCH and device != "cuda" and not (device == "auto" and _may_have_gpu()):
         ready = _ready(name, engine, on_message, are_few)
         if ready:
@@ -93,6 +97,8 @@ def _opened(name: str, asked: str, on_message: OnMessage) -> QueryEncoder | Lite
     if not fingerprint or not tried:
         return None
     engine = tried.best() if asked == AUTO else asked
+    if engine == OPENVINO and not openvino_session.is_installed():  # any more
+        engine = ONNX
     if engine == TORCH:
         return "torch"
 
@@ -102,13 +108,19 @@ def _opened(name: str, asked: str, on_message: OnMessage) -> QueryEncoder | Lite
         return load_encoder(name)
 
     def tower(folder: Path) -> Tower | None:
-        return _int8_tower(folder, asked, on_message) if engine == INT8 else _session(folder / IMAGE)
+        if engine == INT8:
+            return _int8_tower(folder, asked, on_message)
+        return _openvino(folder / IMAGE) if engine == OPENVINO else _session(folder / IMAGE)
 
     return query_encoder.open_for_bulk(fingerprint, name, load, tower)
 
 
 def _session(graph: Path) -> Session | None:
     return Session(graph, bulk=True) if sealed.is_whole(graph) else None
+
+
+def _openvino(graph: Path) -> Tower | None:
+    return OpenVino(graph) if sealed.is_whole(graph) else None
 
 
 def _int8_tower(folder: Path, asked: str, on_message: OnMessage) -> Tower | None:

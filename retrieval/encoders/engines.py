@@ -1,10 +1,11 @@
 """What computes an encoder's pictures on this machine: tried once (trial.py), remembered beside what was exported.
 
-    torch  the encoder itself: bfloat16 where the processor multiplies it, else float32
-    onnx   ONNX Runtime, float32
-    int8   ONNX Runtime, matrices of int8: only through a gate (gate.py), by the user's own pictures
+    torch     the encoder itself: bfloat16 where the processor multiplies it, else float32
+    onnx      ONNX Runtime, float32
+    openvino  OpenVINO where it is installed: bfloat16 or float32, as torch
+    int8      ONNX Runtime, matrices of int8: only through a gate (gate.py), by the user's own pictures
 
-The vectors of all three are those of one encoder. engines.json, in the folder of an exported encoder:
+The vectors of all are those of one encoder. engines.json, in the folder of an exported encoder:
 
     {PROCESSOR: {"milliseconds": {"torch": 73.1, "onnx": 121.0, "int8": 38.2}, "gate": {...} or null}}
 """
@@ -20,8 +21,8 @@ from indexes import cpu, durable, typed
 from indexes.typed import Malformed, Meta
 from retrieval import cache
 
-TORCH, ONNX, INT8, AUTO = "torch", "onnx", "int8", "auto"
-ENGINES = (AUTO, TORCH, ONNX, INT8)
+TORCH, ONNX, OPENVINO, INT8, AUTO = "torch", "onnx", "openvino", "int8", "auto"
+ENGINES = (AUTO, TORCH, ONNX, OPENVINO, INT8)
 FILE = "engines.json"
 CLEARLY = 1.2  # times as fast: less is within the noise of a short trial, and pays for no import of torch and no gate
 
@@ -50,13 +51,15 @@ class Tried:
 
     def best(self) -> str:
         """The engine to take: a slower one only where the faster one is hardly so, and costs more before it begins."""
-        known = {name: taken for name, taken in self.milliseconds.items() if name in ENGINES}
         found = ONNX
-        if known.get(TORCH, float("inf")) * CLEARLY < known.get(ONNX, float("inf")):
-            found = TORCH
-        shut = self.gate is not None and not self.gate.is_open
-        faster = known.get(INT8, float("inf")) * CLEARLY < known.get(found, float("inf"))
-        return INT8 if faster and not shut else found
+        for name in (OPENVINO, TORCH, INT8):  # what begins sooner before what begins later
+            shut = name == INT8 and self.gate is not None and not self.gate.is_open
+            if not shut and self._of(name) * CLEARLY < self._of(found):
+                found = name
+        return found
+
+    def _of(self, engine: str) -> float:
+        return self.milliseconds.get(engine, float("inf"))
 
 
 def recorded(folder: Path) -> Tried | None:

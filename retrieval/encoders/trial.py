@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retrieval import engine
-from retrieval.encoders.engines import INT8, ONNX, TORCH, Tried
+from retrieval.encoders import openvino_session
+from retrieval.encoders.engines import INT8, ONNX, OPENVINO, TORCH, Tried
 from retrieval.encoders.onnx_export import IMAGE, IMAGE_INT8
 from retrieval.encoders.onnx_session import Session
+from retrieval.encoders.openvino_session import OpenVino
 
 if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
@@ -27,6 +29,8 @@ def try_out(encoder: "DualEncoder", folder: Path) -> Tried:
     for name, file in ((ONNX, folder / IMAGE), (INT8, folder / IMAGE_INT8)):
         if file.is_file():
             ways[name] = functools.partial(Session(file, bulk=True), pixels=pixels)
+    if openvino_session.is_installed():
+        ways[OPENVINO] = functools.partial(OpenVino(folder / IMAGE), pixels=pixels)
     encoder.to_fast_precision()
     ways[TORCH] = lambda: encoder.encode_images(list(pixels))
     with engine.one_thread():
