@@ -8,7 +8,7 @@ import pytest
 
 from indexes import cpu
 from retrieval import Retriever
-from retrieval.encoders import engines, gate, quantized, weights
+from retrieval.encoders import engines, gate, onnx_session, quantized, weights
 from retrieval.encoders.engines import INT8, ONNX, OPENVINO, TORCH, Passed, Tried
 from retrieval.encoders.gate import Gate
 from rows import unit
@@ -143,7 +143,11 @@ def graph(tmp_path, kind):
     """A traced graph of matrices, or of filters."""
     import torch
 
-    body = torch.nn.Linear(32, 32) if kind == "matrices" else torch.nn.Conv1d(32, 32, 3)
+    filters = [torch.nn.Conv1d(32, 32, 3, padding=1) for _ in range(5)]
+    body = {
+        "matrices": torch.nn.Linear(32, 32), "filters": filters[0],
+        "filters before a large matrix": torch.nn.Sequential(*filters, torch.nn.Linear(5, 32_000)),
+    }[kind]  # fmt: skip
     shown = torch.randn(2, 32) if kind == "matrices" else torch.randn(2, 32, 5)
     file = tmp_path / "traced.onnx"
     torch.onnx.export(body, (shown,), str(file), dynamo=False, input_names=["x"], opset_version=18)
@@ -153,6 +157,15 @@ def graph(tmp_path, kind):
 def test_int8_is_for_matrices(tmp_path):
     assert quantized.pays(graph(tmp_path, "matrices"))
     assert not quantized.pays(graph(tmp_path, "filters"))
+    assert not quantized.pays(graph(tmp_path, "filters before a large matrix"))
+
+
+def test_a_graph_that_cannot_be_quantized_has_no_int8_form(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise RuntimeError("Unable to find data type for weight_name='/tower/Gemm'")
+
+    monkeypatch.setattr(onnx_session, "quantize", fails)
+    assert not quantized.write(tmp_path / "traced.onnx", tmp_path / "int8.onnx")
 
 
 @pytest.mark.parametrize("vnni", [True, False])

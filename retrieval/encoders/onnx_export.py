@@ -191,8 +191,7 @@ def _write(
         traced = Path(folder) / "traced.onnx"
         _trace(module, example, traced, name, axes)
         _put_optimized(traced, file)
-        if int8 and quantized.pays(traced):
-            quantized.write(traced, Path(folder) / "quantized.onnx")
+        if int8 and quantized.pays(traced) and quantized.write(traced, Path(folder) / "quantized.onnx"):
             _put_optimized(Path(folder) / "quantized.onnx", file.parent / int8)
 
 
