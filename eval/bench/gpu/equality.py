@@ -17,8 +17,8 @@ from retrieval.datatypes import Features
 from retrieval.encoders.build import small_encoder
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.losses.contrastive import info_nce, sigmoid
-from retrieval.training.dataset import Batch
 from retrieval.towers.tower import Spec
+from retrieval.training.dataset import Batch
 from retrieval.training.step import backward
 
 CAPTIONS = [f"{color} {thing} {where}" for color in ("a red", "two green", "three blue")
