@@ -282,3 +282,17 @@ def test_what_was_just_written_is_read_as_msgspec_reads_it(given, kind):
 def test_msgspec_itself_is_left_alone():
     bare.stand_in()
     assert sys.modules["msgspec"] is msgspec
+
+
+def test_what_is_loaded_before_the_fork_asks_no_device():
+    """A process that was forked from one that has used CUDA cannot use it."""
+    code = f"""
+import importlib, torch
+def asked(*args): raise SystemExit("CUDA was asked")
+for name in ("_cuda_getDeviceCount", "_cuda_init", "_cuda_getDevice", "_cuda_getDriverVersion"):
+    if hasattr(torch._C, name): setattr(torch._C, name, asked)
+for name in ("is_available", "device_count", "get_device_properties", "get_device_capability", "_lazy_init"):
+    setattr(torch.cuda, name, asked)
+for name in {command.PRELOADED}: importlib.import_module(name)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -11,7 +11,8 @@ from eval.bench import note, say
 from eval.bench.gpu.parts import PARTS
 
 FAILED = 5
-PRELOADED = ["torch", "timm", "torch.utils.flop_counter"]  # once, for all processes: seconds for each of them
+# Once, for all processes: seconds for each of them. None of these may ask the device, which a fork could not use then.
+PRELOADED = ["torch", "timm", "torch.utils.flop_counter", "torch._dynamo"]
 
 
 def main() -> int:
