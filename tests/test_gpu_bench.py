@@ -36,7 +36,7 @@ sys.meta_path[:] = [Hidden if finder is PathFinder else finder for finder in sys
 """
 SEARCHES = [
     "queries that the proof leaves unanswered", "1 queries at once", "32 queries at once", "10 queries at once",
-    "100 queries at once", "in TFLOP/s", "share of a large matrix product here", "FAISS Flat, 100 queries at once",
+    "100 queries at once", "speed", "share of a large matrix product here", "FAISS Flat, 100 queries at once",
 ]  # fmt: skip
 
 
@@ -168,6 +168,8 @@ def test_a_part_that_takes_too_long_is_stopped(part):
         [ONE],
     )
     assert part(forever, most=0.3).ending == ("not reached", "the deadline came before its end")
+    wrong = part(lambda place: [(yield Figure("a", 2.0, "", most=1.0)), (yield from forever(place))], most=0.3)
+    assert wrong.ending == ("failed", "more than they may be: a")
     assert part(forever, most=0.0).ending == ("not reached", "the deadline came before it")
 
 
@@ -284,6 +286,7 @@ def test_msgspec_itself_is_left_alone():
     assert sys.modules["msgspec"] is msgspec
 
 
+@pytest.mark.slow
 def test_what_is_loaded_before_the_fork_asks_no_device():
     """A process that was forked from one that has used CUDA cannot use it."""
     code = f"""

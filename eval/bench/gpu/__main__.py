@@ -7,8 +7,12 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+
 from eval.bench import note, say
+from eval.bench.gpu import results, running
 from eval.bench.gpu.parts import PARTS
+from eval.bench.gpu.place import Figure
 
 FAILED = 5
 # Once, for all processes: seconds for each of them. None of these may ask the device, which a fork could not use then.
@@ -23,8 +27,6 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--seconds", type=float, default=450.0, help="the deadline of the whole (450)")
     args = parser.parse_args()
-    import torch  # `--help` does without
-
     if not args.dry and not torch.cuda.is_available():
         parser.error("no CUDA device is available here: run it where there is one, or add --dry")
     args.out.mkdir(parents=True, exist_ok=True)
@@ -32,8 +34,6 @@ def main() -> int:
 
 
 def _run(out: Path, device: str, names: list[str], deadline: float) -> int:
-    from eval.bench.gpu import results, running
-
     started = time.monotonic()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -45,15 +45,11 @@ def _run(out: Path, device: str, names: list[str], deadline: float) -> int:
         ending = done[name].ending
         note(f"{name}: {ending.status}, {done[name].seconds:.1f} s" + (f" ({ending.reason})" if ending.reason else ""))
         results.write(out, about, done, time.monotonic() - started)
-    note(f"{out / 'report.md'}")
+    note(str(out / "report.md"))
     return FAILED if any(result.ending.status == "failed" for result in done.values()) else 0
 
 
-def _say(part: str, figure: object) -> None:
-    from eval.bench.gpu import results
-    from eval.bench.gpu.place import Figure
-
-    assert isinstance(figure, Figure)
+def _say(part: str, figure: Figure) -> None:
     say(json.dumps({"part": part, **results.as_json(figure)}))
 
 

@@ -35,7 +35,7 @@ def nominal(place: Place) -> float | None:
 
 def shares(place: Place, tflops: float) -> Iterator[Figure]:
     """What share of the device's best a speed is."""
-    yield Figure("  in TFLOP/s", tflops, "TFLOP/s")
-    yield Figure("  share of a large matrix product here", 100 * tflops / place.matmul_tflops(), "%")
+    yield Figure("speed", tflops, "TFLOP/s")
+    yield Figure("share of a large matrix product here", 100 * tflops / place.matmul_tflops(), "%")
     if known := nominal(place):
-        yield Figure("  share of the data sheet", 100 * tflops / known, "%")
+        yield Figure("share of the data sheet", 100 * tflops / known, "%")

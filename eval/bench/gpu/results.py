@@ -63,8 +63,8 @@ def _parts(results: dict[str, Result]) -> list[dict[str, Any]]:
 
 
 def as_json(figure: Figure) -> dict[str, Any]:
-    """A figure without its indentation; what is no number is null."""
-    return figure._asdict() | {"name": figure.name.strip(), "value": plain(figure.value)}
+    """A figure; what is no number is null."""
+    return figure._asdict() | {"value": plain(figure.value)}
 
 
 def page(document: dict[str, Any]) -> str:
@@ -86,14 +86,14 @@ def page(document: dict[str, Any]) -> str:
             lines += [
                 f"## {part['name']}\n",
                 f"{part['what'][0].upper()}{part['what'][1:]}.\n",
-                *_table(("", "", ""), map(_row, part["figures"])),
+                *_table(("figure", "", ""), map(_row, part["figures"])),
             ]
     return "\n".join(lines)
 
 
 def _row(figure: dict[str, Any]) -> tuple[str, str, str]:
     value = "-" if figure["value"] is None else f"{figure['value']:,.6g}"
-    bound = "" if figure["most"] is None else f"at most {figure['most']:.1g}"
+    bound = "" if figure["most"] is None else f"at most {figure['most']:.2g}"
     return figure["name"], f"{value} {figure['unit']}".strip(), ", ".join(filter(None, (figure["note"], bound)))
 
 

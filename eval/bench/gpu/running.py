@@ -66,7 +66,7 @@ def _next(pipe: Connection, end: float) -> "Figure | Ending | None":
         return None
     try:
         return pipe.recv()
-    except EOFError:
+    except (EOFError, OSError):  # the second within a message
         return Ending("failed", DIED)
 
 
@@ -80,7 +80,7 @@ def _judged(ending: Ending, figures: list[Figure], code: int | None) -> Ending:
     if ending.reason == DIED:
         return Ending("failed", f"{DIED} with exit code {code}")
     wrong = [figure.name for figure in figures if figure.is_wrong]
-    if ending.status == "ok" and wrong:
+    if wrong and ending.status != "failed":
         return Ending("failed", f"more than they may be: {'; '.join(wrong)}")
     return ending
 

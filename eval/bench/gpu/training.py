@@ -32,7 +32,7 @@ def figures(place: Place) -> Iterator[Figure]:
     yield Figure(f"ViT-B/16, bfloat16, batch {batch}", batch / seconds, "pictures/s")
     yield from device.shares(place, counted.get_total_flops() / seconds / 1e12)
     if place.device == "cuda":
-        yield Figure("  memory", torch.cuda.max_memory_allocated() / 2**20, "MiB")
+        yield Figure("memory", torch.cuda.max_memory_allocated() / 2**20, "MiB")
     step = stepper(place, towers.large(place), 4 * batch)
     seconds = place.seconds(lambda: step(batch), 1)
     yield Figure(f"the same, batch {4 * batch}, {batch} in memory", 4 * batch / seconds, "pictures/s")
