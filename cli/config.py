@@ -1,6 +1,6 @@
-"""What a person said once for every command: the encoder, the index and the device where none is named.
+"""What a person said once for every command: the encoder, the index, the device and the engine where none is named.
 
-    an option  >  MMR_MODEL, MMR_INDEX, MMR_DEVICE  >  the configuration file  >  what is built in
+    an option  >  MMR_MODEL, MMR_INDEX, MMR_DEVICE, MMR_ENGINE  >  the configuration file  >  what is built in
 
 The file is $MMR_CONFIG, else `mmr/config.toml` in the platform's folder for such files; `mmr config set` writes it. Its
 relative paths are seen from its own folder.
@@ -25,8 +25,8 @@ from retrieval.encoders.presets import PRESETS, unknown
 from retrieval.errors import BadRequest
 
 # model: encoders/default.py chooses; index: the .mmr of this folder or of one above it
-BUILT_IN = {"model": "", "index": "", "device": "auto"}
-DEVICES = ("auto", "cpu", "cuda")
+BUILT_IN = {"model": "", "index": "", "device": "auto", "engine": "auto"}
+DEVICES, ENGINES = ("auto", "cpu", "cuda"), ("auto", "torch", "onnx", "openvino", "int8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +90,17 @@ def index_option(ctx: typer.Context, given: Path | None) -> Path | None:
 
 def device_option(ctx: typer.Context, param: typer.CallbackParam, given: str) -> str:
     """What a --device that was not given, nor MMR_DEVICE, is: the file's, or what is built in."""
+    return _chosen(ctx, param, "device") or given
+
+
+def engine_option(ctx: typer.Context, param: typer.CallbackParam, given: str) -> str:
+    """What an --engine that was not given, nor MMR_ENGINE, is: the file's, or what is built in."""
+    return _chosen(ctx, param, "engine") or given
+
+
+def _chosen(ctx: typer.Context, param: typer.CallbackParam, name: str) -> str | None:
     source = ctx.get_parameter_source(param.name or "")
-    chosen = None if source and source.name != "DEFAULT" else _for_option(ctx, "device", str)
-    return chosen or given
+    return None if source and source.name != "DEFAULT" else _for_option(ctx, name, str)
 
 
 def _for_option(ctx: typer.Context, name: str, kind: Callable[[str], Any]) -> Any:
@@ -122,13 +130,19 @@ def _device(value: str) -> str:
     return value
 
 
+def _engine(value: str) -> str:
+    if value not in ENGINES:
+        raise BadRequest(f"no engine `{value}`: use {', '.join(ENGINES)}")
+    return value
+
+
 def _index(value: str) -> str:
     if not value:
         raise BadRequest("an index without a name: give its folder, or `mmr config unset index`")
     return str(Path(value).expanduser().absolute())
 
 
-_CHECKS: dict[str, Callable[[str], str]] = {"model": _model, "index": _index, "device": _device}
+_CHECKS: dict[str, Callable[[str], str]] = {"model": _model, "index": _index, "device": _device, "engine": _engine}
 
 
 def _require(name: str) -> None:

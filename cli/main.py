@@ -9,7 +9,7 @@ import typer
 
 from cli import options, usage
 from cli.commands import configuring, exchange, heads
-from cli.options import AsJson, Device, IndexDir, Model
+from cli.options import AsJson, Device, Engine, IndexDir, Model
 from cli.output import show, streams
 
 app = typer.Typer(
@@ -133,6 +133,7 @@ def evaluate(
     source: Annotated[str, typer.Argument(help="Pairs, as for train.")],
     as_json: AsJson = False,
     device: Device = "auto",
+    engine: Engine = "auto",
 ) -> None:
     """Recall@1/5/10, median rank and MRR in both directions, with chance and confidence intervals.
 
@@ -142,7 +143,7 @@ def evaluate(
     """
     from cli.commands import evaluating
 
-    raise typer.Exit(evaluating.run(encoder, source, as_json, device))
+    raise typer.Exit(evaluating.run(encoder, source, as_json, device, engine))
 
 
 @app.command()
@@ -182,6 +183,7 @@ def index(
         bool, typer.Option("--local-urls", help="Also from this machine and private networks.")
     ] = False,
     device: Device = "auto",
+    engine: Engine = "auto",
 ) -> None:
     """Index pictures: new and changed ones only; those that are gone disappear. Bare: this folder into ./.mmr.
 
@@ -196,7 +198,7 @@ def index(
         sources=tuple(sources or ()), only=only, exclude=exclude, include_hidden=include_hidden, follow=follow,
         let_go=let_go, readmit=readmit, urls=urls or local_urls, local_urls=local_urls,
     )  # fmt: skip
-    raise typer.Exit(indexing.run(asked, index_dir, model, device, recall, memory))
+    raise typer.Exit(indexing.run(asked, index_dir, model, device, engine, recall, memory))
 
 
 @app.command()
@@ -373,14 +375,18 @@ def info(
     check: Annotated[
         bool, typer.Option("--check", help="Count what is new, changed or gone: reads all its folders.")
     ] = False,
+    this_machine: Annotated[
+        bool, typer.Option("--machine", help="In place of that: this processor, and how fast encoders are on it.")
+    ] = False,
 ) -> None:
     """What an index holds: rows, encoder, segments, bytes.
 
     mmr info --index photos.mmr --check
+    mmr info --machine
     """
-    from cli.commands import upkeep
+    from cli.commands import machine, upkeep
 
-    raise typer.Exit(upkeep.info(index_dir, as_json, check))
+    raise typer.Exit(machine.run(as_json) if this_machine else upkeep.info(index_dir, as_json, check))
 
 
 @app.command()

@@ -31,6 +31,13 @@ Device = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option(help="auto takes the GPU where there is one.", envvar="MMR_DEVICE", callback=config.device_option),
 ]
+Engine = Annotated[
+    Literal["auto", "torch", "onnx", "openvino", "int8"],
+    typer.Option(
+        help="What computes pictures; auto: the fastest here (mmr info --machine).", envvar="MMR_ENGINE",
+        callback=config.engine_option,
+    ),
+]  # fmt: skip
 IndexDir = Annotated[
     Path | None,
     typer.Option(

@@ -60,6 +60,8 @@ def proven(device: str) -> SegmentSearch:
 
     if device == "cuda" and not torch.cuda.is_available():
         raise StoreError("no CUDA device is available here: use --device cpu")
+    if device == "cuda":  # it may else add the parts of a sum in bfloat16: the proof is of sums in float32
+        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
     def one_segment(segment: Segment, queries: np.ndarray, k: int) -> Best:
         family = segment.copies

@@ -15,7 +15,7 @@ def require_hub(repository: str, files: Sequence[str], what: str, way_on: str) -
 
     what: the name of the weights in the message. way_on: the end of the message, what to type instead.
     """
-    if _is_cached(repository, files):
+    if cached(repository, files):
         return
     try:
         if _is_cut_off():
@@ -37,7 +37,7 @@ def snapshot(repository: str, files: Sequence[str], what: str, way_on: str) -> P
     import huggingface_hub
 
     require_hub(repository, files, what, way_on)
-    here = _is_cached(repository, files)
+    here = bool(cached(repository, files))
     try:
         if not here:
             listed = huggingface_hub.HfApi().list_repo_files(repository)
@@ -58,7 +58,7 @@ def require_open_clip(name: str, tag: str, repository: str, option: str = "--mod
 
     quick: ask no hub that may be there, so that to say no costs a fraction of a second.
     """
-    if quick and (_is_cached(repository, OPEN_CLIP) or not _is_cut_off()):
+    if quick and (cached(repository, OPEN_CLIP) or not _is_cut_off()):
         return
     own = "train your own with `mmr train PAIRS --out RUN`"
     last = f"{own}, or take --model builtin" if option.startswith("--model") else f"or {own}"
@@ -66,9 +66,10 @@ def require_open_clip(name: str, tag: str, repository: str, option: str = "--mod
     require_hub(repository, OPEN_CLIP, f"{name}/{tag}", way_on)
 
 
-def _is_cached(repository: str, files: Sequence[str]) -> bool:
+def cached(repository: str, files: Sequence[str]) -> list[Path]:
+    """Those of a repository's files that are in the hub's cache."""
     snapshots = Path(_constants().HF_HUB_CACHE, f"models--{repository.replace('/', '--')}", "snapshots")
-    return bool(repository) and any(path for name in files for path in snapshots.glob(f"*/{name}"))
+    return [path for name in files for path in sorted(snapshots.glob(f"*/{name}"))] if repository else []
 
 
 def _is_cut_off() -> bool:

@@ -39,6 +39,7 @@ def cache(tmp_path_factory):
     os.environ["MMR_CONFIG"] = str(tmp_path_factory.mktemp("config") / "none.toml")
     for name in ("MMR_MODEL", "MMR_INDEX", "MMR_DEVICE"):
         os.environ.pop(name, None)
+    os.environ["MMR_ENGINE"] = "torch"  # no encoder is made ready, but by the tests of that
     return Path(os.environ["MMR_CACHE"])
 
 

@@ -15,6 +15,7 @@ from terminal import fails, lines, mmr
 def file(tmp_path, monkeypatch):
     """A configuration file that is not there yet, in a folder that is not there yet."""
     monkeypatch.setenv("MMR_CONFIG", str(tmp_path / "new" / "config.toml"))
+    monkeypatch.delenv("MMR_ENGINE")
     return tmp_path / "new" / "config.toml"
 
 
@@ -23,11 +24,13 @@ def shown():
 
 
 def test_nothing_said_is_what_is_built_in(file):
-    assert shown() == {"model": (None, "built-in"), "index": (None, "built-in"), "device": ("auto", "built-in")}
+    chosen = {"device": ("auto", "built-in"), "engine": ("auto", "built-in")}
+    assert shown() == {"model": (None, "built-in"), "index": (None, "built-in")} | chosen
     assert mmr("config").stdout.splitlines() == [
         "model   small where it can be had, else builtin  (built-in)",
         "index   the .mmr of this folder, or of one above it  (built-in)",
         "device  auto  (built-in)",
+        "engine  auto  (built-in)",
     ]
     assert not file.parent.exists()  # asking writes nothing
 
@@ -122,18 +125,23 @@ def test_the_order_of_precedence_for_the_index(file, indexed, tmp_path, monkeypa
     assert asked("--index", places["of-the-option.mmr"]).endswith("of-the-option.mmr")
 
 
-def test_the_order_of_precedence_for_the_device(file, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "place", "set_to", "said"), [("device", 3, "cpu", "cuda"), ("engine", 4, "onnx", "int8")]
+)
+def test_the_order_of_precedence_for_the_device_and_the_engine(file, monkeypatch, name, place, set_to, said):
     from cli.commands import evaluating
 
     seen = []
-    monkeypatch.setattr(evaluating, "run", lambda encoder, source, as_json, device: seen.append(device) or 0)
+    monkeypatch.setattr(evaluating, "run", lambda *given: seen.append(given[place]) or 0)
     mmr("eval", "a", "b")
-    config.change("device", "cpu")
+    config.change(name, set_to)
     mmr("eval", "a", "b")
-    monkeypatch.setenv("MMR_DEVICE", "cuda")
+    monkeypatch.setenv(f"MMR_{name.upper()}", said)
     mmr("eval", "a", "b")
-    mmr("eval", "a", "b", "--device", "auto")
-    assert seen == ["auto", "cpu", "cuda", "auto"]
+    mmr("eval", "a", "b", f"--{name}", "auto")
+    assert seen == ["auto", set_to, said, "auto"]
+    with pytest.raises(BadRequest, match=f"no {name} `other`: use auto, "):
+        config.change(name, "other")
 
 
 def test_the_model_is_that_of_a_new_index_and_never_that_of_one_that_is_there(file, trained, photos, monkeypatch):

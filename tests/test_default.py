@@ -35,7 +35,7 @@ def machine(monkeypatch):
     """Says what is had: machine(cached=..., answers=..., installed=...)."""
 
     def be(cached=False, answers=False, installed=True):
-        monkeypatch.setattr(hub, "_is_cached", lambda *_: cached)
+        monkeypatch.setattr(hub, "cached", lambda *_: [Path("weights")] if cached else [])
         monkeypatch.setattr(hub, "_is_cut_off", lambda: not answers)
         monkeypatch.setattr(packages, "is_installed", lambda package: installed)
         import huggingface_hub

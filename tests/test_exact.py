@@ -4,7 +4,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from indexes import exact, segments
@@ -29,6 +29,7 @@ def brute_force(rows, dead, queries, k):
 
 @pytest.mark.parametrize("few", [8, 0], ids=["mapped", "blocks"])
 @pytest.mark.parametrize("faiss_from", [exact.FAISS_FROM_ROWS, 0], ids=["numpy", "faiss"])
+@settings(deadline=None)  # an example may be the one that imports FAISS
 @given(st.data())
 def test_equals_brute_force(faiss_from, few, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))

@@ -74,7 +74,7 @@ def test_a_clip_is_the_mean_of_its_frames(toy, monkeypatch):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     monkeypatch.setattr("retrieval.images.load.clip", lambda content, count, at_least: (frames, {"seconds": 2.0}))
     items = [Item("a", "a", lambda: Image.new("RGB", (8, 8), "green")), Item("b", "b.mp4", lambda: b"", kind="clip")]
-    ((good, vectors, skipped),) = encoding.encode(items, toy)
+    ((good, vectors, skipped, _),) = encoding.encode(items, toy)
     assert (skipped, good[1].file_fields) == ([], {"seconds": 2.0})
     np.testing.assert_allclose(vectors[1], [0.5**0.5, 0, 0.5**0.5, 0], atol=1e-2)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)

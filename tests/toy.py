@@ -16,7 +16,7 @@ class ToyEncoder:
     """
 
     name, dim, preprocess = "toy", 4, Preprocess(8)
-    lanes, bulk = 1, 32
+    lanes, bulk, numbers = 1, 32, "float32"
 
     def __init__(self, fingerprint="toy-fingerprint"):
         self.fingerprint = fingerprint

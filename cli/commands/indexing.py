@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ class _Known:
 
 
 def run(
-    asked: IndexRequest, index_dir: Path | None, model: str | None, device: str, recall: float | None,
-    memory: str | None,
+    asked: IndexRequest, index_dir: Path | None, model: str | None, device: str, engine: str,
+    recall: float | None, memory: str | None,
 ) -> int:  # fmt: skip
     """Index and say what was done; the exit code."""
     budget = None if memory is None else _bytes(memory)
@@ -81,8 +82,8 @@ def run(
         return show.OK
     name = model or known.encoder or config.value("model") or default.choose(show.note)
     told, report = _build(
-        uri, path, name, device, recall=recall, memory=budget, only=asked.only, another_encoder=model is not None,
-        readmit=asked.readmit,
+        uri, path, name, device, engine, recall=recall, memory=budget, only=asked.only,
+        another_encoder=model is not None, readmit=asked.readmit,
     )  # fmt: skip
     show.out(told)
     return show.SKIPPED if report.skipped else show.OK
@@ -95,15 +96,21 @@ def refresh(path: Path, uri: Uri, model: str | None, device: str) -> None:
     """
     with Store.open(path) as store:
         name = model or Identity.required(store).where(path)
-    show.note(_build(uri, path, name, device)[0])
+    show.note(_build(uri, path, name, device, config.value("engine"))[0])
 
 
-def _build(uri: Uri, path: Path, name: str, device: str, **how: Any) -> tuple[str, IndexReport]:
+def _build(
+    uri: Uri, path: Path, name: str, device: str, engine: str, **how: Any
+) -> tuple[str, IndexReport]:  # fmt: skip
     """Index with the encoder of that name; how: as Retriever.build has it. A line on what was done, and the report."""
+
+    def are_few() -> bool:
+        return sum(1 for _ in islice(prefetch.new_items(uri, path), bulk.FEW)) < bulk.FEW
+
     presets.require(name)
     with prefetch.of_index(uri, path, name, encoding.prepare) as prepared:
         # torch, where it is needed, takes seconds, in which the first pictures are decoded
-        encoder = bulk.load_for_bulk(name, device, show.note)
+        encoder = bulk.load_for_bulk(name, device, show.note, engine, are_few)
         prepared.expect(encoder.preprocess)
     with show.Meter("indexing", "pictures") as meter:
         retriever, report = Retriever.build(

@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+from cli import config
 from cli.output import show, target
 from indexes import Store
 from retrieval import find_index
 from retrieval.errors import BadRequest
-from retrieval.indexing import changes, field_table, roots, snapshot
+from retrieval.indexing import changes, field_table, fields, roots, snapshot, stored
 from retrieval.indexing.catalog import Identity, Imported, Origin
 from retrieval.indexing.removed import Removed
 
@@ -94,7 +95,8 @@ def repair(index_dir: Path | None, model: str | None, device: str, urls: bool) -
             from retrieval.encoders import bulk
             from retrieval.indexing import repair
 
-            encoder = bulk.load_for_bulk(model or Identity.required(store).where(path), device, show.note)
+            name, engine = model or Identity.required(store).where(path), config.value("engine")
+            encoder = bulk.load_for_bulk(name, device, show.note, engine, lambda: damaged < bulk.FEW)
             with show.Meter("repairing", "pictures") as meter:
                 report = repair.repair(store, encoder, meter, urls)
             show.skipped(report.left)
@@ -109,11 +111,13 @@ def verify(index_dir: Path | None) -> int:
     path = index_dir or find_index()
     with Store.open(path) as store:
         problems = store.verify()
-        count = len(store)
+        count, numbers = len(store), {} if problems else stored.numbers(store)
     for problem in problems:
         show.note(f"mmr: {path}: {problem}{_way_on(problem, path)}")
     if not problems:
         show.out(f"{path}: {count} rows, all as they were written")
+        if not numbers.keys() <= {fields.USUAL}:
+            show.out(f"{path}: {', '.join(f'{many} computed in {kind}' for kind, many in numbers.items())}")
     return show.MISSING if problems else show.OK
 
 

@@ -20,7 +20,7 @@ from eval.bench.indexing import Finished, in_ours, mmr, model_name, peer, rclip_
 from eval.bench.vectors import unit_rows
 
 DIM, K, ROUNDS, QUERY = 512, 10, 7, "a dog"
-FIGURES = {"400": (400, 1.3, 2), "200k": (200_000, 6, 10)}  # pictures, floor, goal
+FIGURES = {"400": (400, 1.5, 2.5), "200k": (200_000, 3, 6)}  # pictures, floor, goal
 
 _FILL_RCLIP = """
 import sys

@@ -9,9 +9,10 @@
 
 Everyone has the same random weights of ViT-B-32-256, as no hub is needed for those: time does not depend on what they
 are. They are made once, in `bench` of mmr's cache. rclip finds them as the ONNX files that it would have downloaded,
-exported the way its own are. Each process is held to the same two cores. Each tool has indexed a few photos before, so
-what they make once (mmr exports the words' side of its encoder) is not counted. rclip has no way to index without a
-query: what its query takes alone is taken off. clip-retrieval writes vectors only, no index: nothing is added for that.
+exported the way its own are. Each process is held to the same two cores; floor and goal are those of the processor
+(`bounds`). Each tool has indexed photos before, so what they make once is not counted: mmr exports its encoder, tries
+its engines and compares int8 with float32. rclip has no way to index without a query: what its query takes is taken
+off. clip-retrieval writes vectors only, no index: nothing is added for that.
 """
 
 import argparse
@@ -33,15 +34,16 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from eval.bench import figure, note, peers_python, say
-from indexes import Store
+from indexes import Store, cpu
 from retrieval import cache
 
 if TYPE_CHECKING:
     import torch
 
 NAME, THREADS = "ViT-B-32-256", 2
-FIGURES = {"photos": (2000, 200, None, 3, 4.5), "photos-12mp": (400, 20, (4000, 3000), 4, 8)}  # ..., floor, goal
-DRAWN = 120
+FIGURES = {"photos": (2000, 200, None), "photos-12mp": (400, 20, (4000, 3000))}
+LARGE = (1.5, 3)  # floor and goal of `photos-12mp`, where decoding is most of the work
+DRAWN, FIRST = 120, 300  # photos; FIRST: that mmr has indexed before, 256 of which decide about int8
 _RCLIP_MODEL = "ViT-B-32-256-datacomp_s34b_b86k"  # the folder where rclip looks for its only model
 _RCLIP_PAPERS = ("LICENSE", "OPENAI-CLIP-MIT.txt", "README.md", "THIRD_PARTY_NOTICES.md")  # without them it downloads
 _ROOT = Path(__file__).parents[2]
@@ -272,17 +274,26 @@ def rate(name: str, tool: Tool, photos: Path, count: int) -> float:
     return count / done.seconds
 
 
-def compare(name: str, photos: Path, count: int, rounds: int, floor: float, goal: float) -> None:
+def bounds(name: str) -> tuple[float, float]:
+    """The floor and the goal of a figure, by what this processor multiplies fast."""
+    if name != "photos":
+        return LARGE
+    if "amx_bf16" in cpu.features():
+        return 3, 4.5
+    return (2.5, 4) if cpu.has_vnni() or cpu.has_fast_bf16() else (1.5, 2)
+
+
+def compare(name: str, photos: Path, count: int, rounds: int, peers: dict[str, Tool]) -> None:
     """The figure: ours before and after each peer, in turns."""
     mine: list[float] = []
-    theirs: dict[str, list[float]] = {peer_name: [] for peer_name in PEERS}
+    theirs: dict[str, list[float]] = {peer_name: [] for peer_name in peers}
     for _ in range(rounds):
-        for peer_name, tool in PEERS.items():
+        for peer_name, tool in peers.items():
             mine.append(rate("mmr", ours, photos, count))
             theirs[peer_name].append(rate(peer_name, tool, photos, count))
     mine.append(rate("mmr", ours, photos, count))
     best = max(theirs, key=lambda peer_name: np.median(theirs[peer_name]))
-    figure(name, mine, theirs[best], best, floor, goal)
+    figure(name, mine, theirs[best], best, *bounds(name))
 
 
 def steady(photos: Path, model: str, rounds: int = 3) -> dict[str, list[float]]:
@@ -317,6 +328,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help=f"of {', '.join([*FIGURES, 'steady'])}; all, if none is given")
     parser.add_argument("--photos", type=Path, metavar="FOLDER", help="of JPEG files of about 0.2 MP")
     parser.add_argument("--rounds", type=int, default=1, help="of the peers; ours runs twice as often, and once more")
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--steady", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--model", help=argparse.SUPPRESS)
@@ -328,24 +340,27 @@ def main() -> None:
     if unknown := set(names) - {*FIGURES, "steady"}:
         parser.error(f"no figure {', '.join(unknown)}")
     with tempfile.TemporaryDirectory() as folder:
+        peers: dict[str, Tool] = {peer_name: PEERS[peer_name] for peer_name in asked.peers}
+        note(cpu.processor())
+        rate("mmr, first time", ours, make_photos(Path(folder) / "first", FIRST, asked.photos, None), FIRST)
         few = make_photos(Path(folder) / "few", 8, asked.photos, None)
-        for name, tool in {"mmr": ours, **PEERS}.items():
-            rate(f"{name}, first time", tool, few, 8)
+        for peer_name, tool in peers.items():
+            rate(f"{peer_name}, first time", tool, few, 8)
         for name in names:
-            count, quick, size, floor, goal = FIGURES.get(name, (*FIGURES["photos"][:3], 0.8, 0.8))
+            count, quick, size = FIGURES.get(name, FIGURES["photos"])
             count = quick if asked.quick else count
             photos = make_photos(Path(folder) / name, count, asked.photos, size)
             if name == "steady":
-                measure_steady(photos, floor, goal)
+                measure_steady(photos)
             else:
-                compare(name, photos, count, asked.rounds, floor, goal)
+                compare(name, photos, count, asked.rounds, peers)
             shutil.rmtree(photos)
 
 
-def measure_steady(photos: Path, floor: float, goal: float) -> None:
+def measure_steady(photos: Path) -> None:
     """The figure `steady`, in a process like the others."""
     rates = json.loads(in_ours("eval.bench.indexing", "--steady", str(photos), "--model", model_name()).stdout)
-    figure("steady", rates["ours"], rates["bare"], "the bare encoder", floor, goal)
+    figure("steady", rates["ours"], rates["bare"], "the bare encoder", 0.8, 0.8)
 
 
 if __name__ == "__main__":

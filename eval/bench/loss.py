@@ -1,36 +1,31 @@
 """The symmetric InfoNCE of a large batch, forward and backward: memory beyond the gradients, and time.
 
-    python -m eval.bench.loss [NAME ...]     # cpu-16k-memory cpu-4k-time gpu-65k-time gpu-65k-memory gpu-1m-time
+    python -m eval.bench.loss [NAME ...]     # cpu-16k-memory cpu-4k-time
 
-16,384 and 4,096 pairs of 256 numbers in float32 on the CPU, 65,536 and 1,048,576 of 512 in bfloat16 on a GPU. Memory is
-in MiB (on the CPU the resident set's peak), time in seconds. Peers: the loss with its logits in memory, open_clip's
-ClipLoss, twice torch's F.linear_cross_entropy, and Inf-CL where `inf_cl` is installed (it takes float32 and a GPU). The
-names that begin with gpu need one and say so; they have not been run yet: none was at hand.
+16,384 and 4,096 pairs of 256 numbers in float32 on the CPU. Memory is the resident set's peak in MiB, time in seconds.
+Peers: the loss with its logits in memory, open_clip's ClipLoss, twice torch's F.linear_cross_entropy. eval/bench/gpu
+measures the same on a GPU, with more pairs in bfloat16, and beside Inf-CL where `inf_cl` is installed.
 """
 
 import ctypes
-import importlib.util
 import multiprocessing
 import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 
-from eval.bench import figure, note
+from eval.bench import figure
 from retrieval.datatypes import Features
 from retrieval.losses.contrastive import info_nce, sigmoid
 
 ROUNDS = 5
 MIB = 2**20
 Loss = Callable[[Features], torch.Tensor]
-Measured = TypeVar("Measured")
 
 
 def batch(pairs: int, dim: int, device: str) -> Features:
@@ -109,10 +104,6 @@ def our_sigmoid(f: Features) -> torch.Tensor:
 
 
 PEERS = {"dense": dense, "open_clip ClipLoss": clip_loss, "2 x F.linear_cross_entropy": linear_cross_entropy}
-if importlib.util.find_spec("inf_cl"):
-    PEERS_GPU = PEERS | {"Inf-CL": inf_cl}
-else:
-    PEERS_GPU = PEERS
 
 
 # ---------------------------------------------------------------- how they are measured
@@ -170,16 +161,6 @@ def _forget_gradients(f: Features) -> None:
             tensor.grad = None
 
 
-def _or_nothing(measure: Callable[[], Measured], name: str) -> Measured | None:
-    """What a peer measures, or None where the card cannot hold it."""
-    try:
-        return measure()
-    except torch.OutOfMemoryError:
-        note(f"{name}: out of memory")
-        torch.cuda.empty_cache()
-        return None
-
-
 # ---------------------------------------------------------------- the figures
 
 
@@ -203,42 +184,7 @@ def cpu_4k_time() -> None:
     figure("cpu-4k-time, sigmoid", mine, times, "open_clip SigLipLoss", floor=1, goal=1.5, smaller_is_better=True)
 
 
-def gpu_65k_time() -> None:
-    """Asked: 50 ms."""
-    f = batch(65_536, 512, "cuda")
-    (mine,) = in_turns([ours], f)
-    figure("gpu-65k-time", mine, [0.05], "the goal", floor=1, goal=1, smaller_is_better=True)
-    for name, loss in PEERS_GPU.items():
-        times = _or_nothing(partial(in_turns, [loss], f), name)
-        if times:
-            figure("gpu-65k-time", mine, times[0], name, floor=1, goal=1.7, smaller_is_better=True)
-
-
-def gpu_65k_memory() -> None:
-    """Asked: 256 MiB."""
-    f = batch(65_536, 512, "cuda")
-    mine = gpu_peak(ours, f)
-    figure("gpu-65k-memory", [mine], [256], "the goal", floor=1, goal=1, smaller_is_better=True)
-    for name, loss in PEERS_GPU.items():
-        peer = _or_nothing(partial(gpu_peak, loss, f), name)
-        if peer:
-            figure("gpu-65k-memory", [mine], [peer], name, floor=1, goal=10, smaller_is_better=True)
-
-
-def gpu_1m_time() -> None:
-    """Asked: 15 s on one card, within 12 GiB in all."""
-    torch.cuda.reset_peak_memory_stats()
-    f = batch(2**20, 512, "cuda")
-    step(ours, batch(8192, 512, "cuda"))
-    figure("gpu-1m-time", [step(ours, f)], [15], "the goal", floor=1, goal=1, smaller_is_better=True)
-    whole = torch.cuda.max_memory_allocated() / MIB
-    figure("gpu-1m-memory", [whole], [12 * 1024], "the goal", floor=1, goal=1, smaller_is_better=True)
-
-
-FIGURES = {
-    "cpu-16k-memory": cpu_16k_memory, "cpu-4k-time": cpu_4k_time, "gpu-65k-time": gpu_65k_time,
-    "gpu-65k-memory": gpu_65k_memory, "gpu-1m-time": gpu_1m_time,
-}  # fmt: skip
+FIGURES = {"cpu-16k-memory": cpu_16k_memory, "cpu-4k-time": cpu_4k_time}
 
 
 def main() -> None:
@@ -248,10 +194,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"no figure {', '.join(sorted(unknown))}: one of {', '.join(FIGURES)}")
     for name in names:
-        if name.startswith("gpu") and not torch.cuda.is_available():
-            note(f"{name} needs a GPU")
-        else:
-            FIGURES[name]()
+        FIGURES[name]()
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ class Words:
     """An encoder of texts alone: each text is a random direction of its own, the same everywhere."""
 
     name, dim, fingerprint, preprocess = "words", DIM, "words-1", Preprocess(8)
-    lanes, bulk = 1, 32
+    lanes, bulk, numbers = 1, 32, "float32"
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """float32 (n, DIM), of unit length."""

@@ -133,6 +133,12 @@ class DualEncoder(nn.Module):
         """Pictures that are best encoded together."""
         return 32 if self.device.type == "cpu" else 256
 
+    @property
+    def numbers(self) -> str:
+        """What its pictures are computed in: "float32", or "bfloat16" after `to_fast_precision`."""
+        first = next(self.image_tower.body.parameters(), self.log_logit_scale)
+        return str(first.dtype).removeprefix("torch.")
+
     @torch.inference_mode()
     def encode_images(self, images: Sequence[Picture], batch_size: int = 128) -> np.ndarray:
         """Encode pictures.

@@ -22,11 +22,12 @@ FRAMES = 8  # of a clip, whose vectors are pooled
 
 
 class Encoded(NamedTuple):
-    """A batch on its way. vectors: float32 (n, d) of `items`; skipped: (uri, reason)."""
+    """A batch on its way. vectors: float32 (n, d) of `items`; skipped: (uri, reason); numbers: of `Sees`."""
 
     items: list[Item]
     vectors: np.ndarray
     skipped: list[tuple[str, str]]
+    numbers: str
 
 
 class Prepared(NamedTuple):
@@ -130,7 +131,8 @@ def _encoded(batch: list[Item], results: Iterable[Prepared | ImageError], encode
             good.append(result)
     vectors = encoder.encode_images([picture for done in good for picture in done.pixels])
     counts = np.array([len(done.pixels) for done in good])
-    return Encoded([done.item for done in good], pooled(vectors, counts, encoder.pool_frames), skipped)
+    rows = pooled(vectors, counts, encoder.pool_frames)
+    return Encoded([done.item for done in good], rows, skipped, encoder.numbers)
 
 
 def pooled(vectors: np.ndarray, counts: np.ndarray, pool: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -3,6 +3,8 @@
     manifest.json   name, dim, fingerprint, preprocess, tokenizer, trim, languages
     text.onnx  text.bin   image.onnx  image.bin   frames.onnx  frames.bin   tokenizer.json or tokenizer.db
     text.seal  image.seal  their digests, with those of what belongs to them (sealed.py)
+    image_int8.onnx  image_int8.bin  image_int8.seal   for many pictures, where that may be faster (quantized.py)
+    source.json  engines.json   what it was loaded of (weights.py), and how fast it is here (engines.py)
 
 frames.onnx pools the frames of clips, where that is learned. torch is imported when something is exported: a query
 reads the names of these files here.
@@ -19,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from indexes import durable
 from retrieval import cache
 from retrieval.cache import MANIFEST, PARTIAL
-from retrieval.encoders import onnx_session, sealed
+from retrieval.encoders import onnx_session, quantized, sealed
 from retrieval.encoders.tokenizers import saved
 
 if TYPE_CHECKING:
@@ -30,12 +32,13 @@ if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
 
 TEXT, IMAGE, FRAMES = "text.onnx", "image.onnx", "frames.onnx"
+IMAGE_INT8 = "image_int8.onnx"
 
 
 def export(encoder: "DualEncoder", images: bool = False) -> Path:
     """Write the text tower, its tokenizer and the manifest into the cache; the folder. Raises OSError.
 
-    images: the picture tower too. Where another process was faster, what it wrote stays.
+    images: the picture tower too, in all forms for many pictures. Where another process was faster, its own stays.
     """
     folder = cache.folder(cache.QUERY) / encoder.fingerprint
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -50,17 +53,24 @@ def export(encoder: "DualEncoder", images: bool = False) -> Path:
         durable.write_bytes(beside / MANIFEST, json.dumps(manifest).encode())
         sealed.seal(beside / TEXT, [file for file in beside.rglob("*") if file.is_file()])
         if images:
-            export_image_tower(encoder, beside)
-        _put(beside, folder, images)
+            export_image_tower(encoder, beside, IMAGE_INT8)
+        _put(encoder, beside, folder, images)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return folder
 
 
-def _put(beside: Path, folder: Path, images: bool) -> None:
+def exported(encoder: "DualEncoder", images: bool = True) -> Path | None:
+    """Where its towers lie in the cache, as they were written; None where they do not. images: that of pictures too."""
+    folder = cache.folder(cache.QUERY) / encoder.fingerprint
+    wanted = [TEXT, *([IMAGE] if images else [])]
+    wanted += [IMAGE_INT8] if images and (folder / IMAGE_INT8).exists() else []
+    return folder if all(sealed.is_whole(folder / graph) for graph in wanted) else None
+
+
+def _put(encoder: "DualEncoder", beside: Path, folder: Path, images: bool) -> None:
     """Rename what is whole now to where it belongs, in the place of what is damaged or half deleted."""
-    wanted = (TEXT, IMAGE) if images else (TEXT,)
-    if all(sealed.is_whole(folder / graph) for graph in wanted):
+    if exported(encoder, images):
         return
     shutil.rmtree(folder, ignore_errors=True)
     try:
@@ -70,11 +80,11 @@ def _put(beside: Path, folder: Path, images: bool) -> None:
             raise
 
 
-def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
+def export_image_tower(encoder: "DualEncoder", folder: Path, int8: str = "") -> None:
     """Write the picture tower into an exported encoder's folder; it takes uint8 pixels (n, s, s, c).
 
-    Before it, what pools the frames of clips, where that is learned, and behind it the seal of both: with that they are
-    there.
+    int8: the name of its int8 form, which is written too where that may be faster. Before all, what pools the frames of
+    clips, where that is learned, and last the seal: with that they are there.
     """
     import torch
 
@@ -85,7 +95,9 @@ def export_image_tower(encoder: "DualEncoder", folder: Path) -> None:
         _write(_copy(encoder.frame_pool), frames, folder / FRAMES, "frames", {0: "clips", 1: "frames"})
 
     preprocess = encoder.preprocess
-    _write_of_pixels(encoder, lambda tower, shown: encode_views(tower, shown, preprocess.views), folder / IMAGE)
+    _write_of_pixels(encoder, lambda tower, shown: encode_views(tower, shown, preprocess.views), folder / IMAGE, int8)
+    if int8 and (folder / int8).is_file():
+        sealed.seal(folder / int8, folder.glob(f"{Path(int8).stem}.bin"))
     sealed.seal(folder / IMAGE, [*folder.glob("image.bin"), *folder.glob("frames.[ob]*")])
 
 
@@ -101,7 +113,9 @@ def export_features(encoder: "DualEncoder", file: Path) -> None:
     )
 
 
-def _write_of_pixels(encoder: "DualEncoder", ask: "Callable[[Any, Tensor], Tensor]", file: Path) -> None:
+def _write_of_pixels(
+    encoder: "DualEncoder", ask: "Callable[[Any, Tensor], Tensor]", file: Path, int8: str = ""
+) -> None:  # fmt: skip
     """Write what `ask` gets of the picture tower and pictures that are normalized, as a graph of uint8 (n, s, s, c)."""
     import torch
 
@@ -119,7 +133,7 @@ def _write_of_pixels(encoder: "DualEncoder", ask: "Callable[[Any, Tensor], Tenso
         def forward(self, pixels: torch.Tensor) -> torch.Tensor:
             return ask(self.tower, encoder.preprocess.normalize(pixels))
 
-    _write(Image(), pixels, file, "pixels", {0: "pictures"})
+    _write(Image(), pixels, file, "pixels", {0: "pictures"}, int8)
 
 
 def _export_text_tower(encoder: "DualEncoder", folder: Path) -> None:
@@ -166,15 +180,27 @@ def _copy(tower: "nn.Module") -> "nn.Module":
     return open_clip_towers.with_plain_attention(copy.deepcopy(tower).cpu().float().eval())
 
 
-def _write(module: "nn.Module", example: "Tensor", file: Path, name: str, axes: dict[int, str]) -> None:
-    """Export, let ONNX Runtime rewrite the graph once, and keep graph and weights in two files: FILE.onnx, FILE.bin."""
+def _write(
+    module: "nn.Module", example: "Tensor", file: Path, name: str, axes: dict[int, str], int8: str = ""
+) -> None:  # fmt: skip
+    """Export, let ONNX Runtime rewrite the graph once, and keep graph and weights in two files: FILE.onnx, FILE.bin.
+
+    int8: the name of a file for its int8 form, which is written too where it pays.
+    """
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=PARTIAL) as folder:
-        _trace(module, example, Path(folder) / "traced.onnx", name, axes)
-        weights = file.with_suffix(".bin").name
-        onnx_session.optimize(Path(folder) / "traced.onnx", Path(folder) / file.name, weights)
-        for made in (weights, file.name):  # the graph last: with it the tower is whole
-            if (Path(folder) / made).exists():
-                (Path(folder) / made).replace(file.parent / made)
+        traced = Path(folder) / "traced.onnx"
+        _trace(module, example, traced, name, axes)
+        _put_optimized(traced, file)
+        if int8 and quantized.pays(traced) and quantized.write(traced, Path(folder) / "quantized.onnx"):
+            _put_optimized(Path(folder) / "quantized.onnx", file.parent / int8)
+
+
+def _put_optimized(traced: Path, file: Path) -> None:
+    weights = file.with_suffix(".bin").name
+    onnx_session.optimize(traced, traced.parent / file.name, weights)
+    for made in (weights, file.name):  # the graph last: with it the tower is whole
+        if (traced.parent / made).exists():
+            (traced.parent / made).replace(file.parent / made)
 
 
 def _trace(module: "nn.Module", example: "Tensor", file: Path, name: str, axes: dict[int, str]) -> None:

@@ -1,12 +1,17 @@
 """ONNX Runtime: a graph is opened for queries, or rewritten once for good."""
 
+import logging
 import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from indexes import forks
+
+FLOAT = "float32"  # what a graph computes in, if nothing else is said
 
 # Of parents: a forked child has not their threads, and must not wait for them when it lets go of a session.
 _inherited: list[Any] = []
@@ -19,6 +24,8 @@ class Session:
     threads then sleep where they wait: else they take a core for as long as the graph is opened, which lasts three
     times as long by that where cores are few.
     """
+
+    numbers = FLOAT
 
     def __init__(self, file: Path, *, bulk: bool = False, once: bool = False) -> None:
         self._file, self._bulk, self._once, self._opening = file, bulk, once, forks.Lock()
@@ -61,6 +68,32 @@ def optimize(traced: Path, graph: Path, weights: str) -> None:
     options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
     options.log_severity_level = 3
     onnxruntime.InferenceSession(traced, options, providers=["CPUExecutionProvider"])
+
+
+def quantize(traced: Path, graph: Path, operations: Sequence[str], *, reduce_range: bool) -> None:
+    """Write `traced` anew as `graph`, with the weights of these operations as int8, a scale for each of their columns.
+
+    What they are multiplied with is brought to int8 where it comes. reduce_range: weights of 7 bits.
+    """
+    _runtime()
+    from onnxruntime import quantization
+
+    with _quiet():
+        quantization.quantize_dynamic(
+            traced, graph, op_types_to_quantize=list(operations), per_channel=True, reduce_range=reduce_range,
+            weight_type=quantization.QuantType.QInt8,
+        )  # fmt: skip
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the advice that its quantization gives through the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _runtime() -> Any:

@@ -70,6 +70,11 @@ class Sees(Protocol):
         """How many pictures are best encoded together."""
         ...
 
+    @property
+    def numbers(self) -> str:
+        """What its pictures are computed in now: "float32", "bfloat16" or "int8"."""
+        ...
+
     def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
         """Encode pictures.
 

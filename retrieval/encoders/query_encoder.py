@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from retrieval.callbacks import OnMessage, no_message
 from retrieval.datatypes import Picture
 from retrieval.encoders import manifest, onnx_export, sealed
 from retrieval.encoders.onnx_export import FRAMES, IMAGE, TEXT
-from retrieval.encoders.onnx_session import Session
+from retrieval.encoders.onnx_session import FLOAT, Session
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.tokenizers import saved
@@ -32,8 +32,21 @@ from retrieval.sources.captions import whole
 if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
 
-IMAGES_AT_ONCE = 16
-LANE = 8  # pictures that a lane takes: as fast each as 32, and the lanes end together
+IMAGES_AT_ONCE, TEXTS_AT_ONCE = 16, 128
+LANE = 8  # looks that a lane takes at pictures: as fast each as 32, in less memory, and the lanes end together
+
+
+class Tower(Protocol):
+    """A picture tower as ONNX. numbers: what it computes in now."""
+
+    @property
+    def numbers(self) -> str:
+        """As of `Sees`."""
+        ...
+
+    def __call__(self, *, pixels: np.ndarray) -> np.ndarray:
+        """uint8 (n, s, s, c) to float32 (n, d) of unit length."""
+        ...
 
 
 class QueryEncoder:
@@ -46,6 +59,7 @@ class QueryEncoder:
         folder: What onnx_export.export wrote.
         load: Gives the whole encoder, for what is not exported yet or cannot be.
         bulk: The picture tower is opened for many pictures, with a lane a core.
+        tower: The picture tower, where it is another than what was exported for queries.
 
     Attributes:
         name: By which `load_encoder` finds the encoder.
@@ -59,16 +73,18 @@ class QueryEncoder:
         bulk: Pictures that are best encoded together.
     """
 
-    def __init__(self, folder: Path, load: Callable[[], "DualEncoder"], bulk: bool = False) -> None:
+    def __init__(
+        self, folder: Path, load: Callable[[], "DualEncoder"], bulk: bool = False, tower: Tower | None = None
+    ) -> None:  # fmt: skip
         said = manifest.of_export(folder / MANIFEST)
         self.name, self.dim, self.fingerprint, self.preprocess = said.name, said.dim, said.fingerprint, said.preprocess
         self.languages = said.languages
         self.tokenize = saved.load(folder, said.tokenizer)
         self._trim, self.folder, self._load = said.trim, folder, load
         self._for_bulk, self.lanes = bulk, _cores() if bulk else 1
-        self.bulk = LANE if self.lanes > 1 else 32
+        self.bulk = (LANE if self.lanes > 1 else 32) // self.preprocess.views
         self._text = Session(folder / TEXT, once=True)
-        self._image: Session | None = None
+        self._image: Tower | None = tower
         self._making = forks.Lock()  # of what is made late: once for all threads
         self._encoder: DualEncoder | None = None
 
@@ -83,10 +99,13 @@ class QueryEncoder:
         return vectors if _are_unit(vectors, (len(texts), self.dim)) else self._whole().encode_texts(texts)
 
     def _texts(self, texts: Sequence[str]) -> np.ndarray:
-        tokens = self.tokenize(texts)
-        if self._trim:  # what follows a text's end decides nothing, and is most of the work
-            tokens = tokens[:, : max(1, int(np.count_nonzero(tokens, axis=1).max(initial=1)))]
-        return self._text(tokens=tokens)
+        parts = [np.empty((0, self.dim), np.float32)]
+        for start in range(0, len(texts), TEXTS_AT_ONCE):
+            tokens = self.tokenize(texts[start : start + TEXTS_AT_ONCE])
+            if self._trim:  # what follows a text's end decides nothing, and is most of the work
+                tokens = tokens[:, : max(1, int(np.count_nonzero(tokens, axis=1).max(initial=1)))]
+            parts.append(self._text(tokens=tokens))
+        return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
     def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
         """Encode RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
@@ -109,11 +128,16 @@ class QueryEncoder:
             return means / np.linalg.norm(means, axis=1, keepdims=True)
         return Session(self.folder / FRAMES)(frames=vectors)
 
+    @property
+    def numbers(self) -> str:
+        """What its pictures are computed in now: "float32" or "int8"."""
+        return self._image.numbers if self._image else FLOAT
+
     def opens_pictures(self) -> bool:
         """Can the picture tower be had as ONNX? It is opened now, and exported first where it is not there."""
         return self._image_tower() is not None
 
-    def _image_tower(self) -> Session | None:
+    def _image_tower(self) -> Tower | None:
         """The picture tower, exported first where it is not there; None where it cannot be had as ONNX."""
         with self._making:
             if self._image is None:
@@ -170,23 +194,28 @@ def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> Q
         return None
 
 
-def open_for_bulk(fingerprint: str, name: str, load: Callable[[], "DualEncoder"]) -> QueryEncoder | None:
-    """The exported encoder for many pictures; None unless both its towers are in the cache as they were written.
+def open_for_bulk(
+    fingerprint: str, name: str, load: Callable[[], "DualEncoder"], tower: Callable[[Path], Tower | None]
+) -> QueryEncoder | None:
+    """The exported encoder for many pictures; None unless its towers are in the cache as they were written.
 
-    name: by which it was asked for.
+    name: by which it was asked for. tower: gives the picture tower of its folder, None where that is damaged.
     """
     folder = cache.folder(cache.QUERY) / fingerprint
-    if not all(sealed.is_whole(folder / graph) for graph in (TEXT, IMAGE)):
+    if not sealed.is_whole(folder / TEXT):
         return None
     with contextlib.suppress(OSError):
         os.utime(folder / MANIFEST)  # when it was last used
     try:
-        encoder = QueryEncoder(folder, load, bulk=True)
+        opened = tower(folder)
+        if opened is None:
+            return None
+        encoder = QueryEncoder(folder, load, bulk=True, tower=opened)
     # As above: of a library that is older than what wrote it, say.
     except Exception:
         return None
     encoder.name = name
-    return encoder if encoder.fingerprint == fingerprint and encoder.opens_pictures() else None
+    return encoder if encoder.fingerprint == fingerprint else None
 
 
 def is_exported(fingerprint: str) -> bool:

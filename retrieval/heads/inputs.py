@@ -145,7 +145,7 @@ def _pictures(
 class _Patches:
     """An encoder whose vectors of pictures are those of their places."""
 
-    lanes, bulk = 1, 32
+    lanes, bulk, numbers = 1, 32, "float32"
 
     def __init__(self, encoder: Encoder) -> None:
         self.preprocess, self._parts = encoder.preprocess, in_parts(encoder)

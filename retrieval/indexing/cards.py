@@ -12,7 +12,7 @@ from retrieval.images import kinds
 from retrieval.indexing import fields
 from retrieval.indexing.catalog import root_of
 from retrieval.indexing.contents import key_of
-from retrieval.indexing.fields import CAPTION, FILE, INSIDE, KEY, KIND, LABELS, META, URI
+from retrieval.indexing.fields import CAPTION, FILE, INSIDE, KEY, KIND, LABELS, META, NUMBERS, URI, USUAL
 from retrieval.sources import within
 from retrieval.sources.captions import captions_of
 from retrieval.sources.within import Within
@@ -144,6 +144,16 @@ def _makes_sense(record: Record) -> bool:
     )
 
 
-def record_of(item: Item) -> Record:
-    """What a store keeps of an item."""
-    return replace(card_of(item), key=key_of(item)).record(item.id, item.stamp)
+def computed_in(record: Record, numbers: str) -> Record:
+    """The record of a vector that was computed again. numbers: in what."""
+    others = {name: value for name, value in record.fields.items() if name != NUMBERS}
+    return replace(record, fields=others | _numbers(numbers))
+
+
+def _numbers(numbers: str) -> dict[str, Any]:
+    return {} if numbers == USUAL else {NUMBERS: numbers}
+
+
+def record_of(item: Item, numbers: str = USUAL) -> Record:
+    """What a store keeps of an item. numbers: what its vector was computed in."""
+    return replace(card_of(item), key=key_of(item)).record(item.id, item.stamp, _numbers(numbers))

@@ -8,6 +8,7 @@
     kind      "picture" or "clip"
     inside    where it lies in another file or on the web
     key       what tells its content from others
+    numbers   what its vector was computed in, where that is not float32
 
 Names of `meta`, `file` and `labels` are an item's fields; where two have one name, the first of them counts.
 """
@@ -18,7 +19,8 @@ from typing import Any
 from retrieval.sources import values
 
 URI, CAPTION, META, FILE, LABELS = "uri", "caption", "meta", "file", "labels"
-KIND, INSIDE, KEY = "kind", "inside", "key"
+KIND, INSIDE, KEY, NUMBERS = "kind", "inside", "key", "numbers"
+USUAL = "float32"  # of `numbers`: not said
 OWN = (URI, CAPTION)  # what `--where` finds beside the fields
 OBJECTS = (META, FILE, LABELS)  # where it looks for fields
 # What files and folders say of themselves: asked for also where no item of an index has it.

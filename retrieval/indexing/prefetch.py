@@ -65,10 +65,10 @@ class Ahead:
 
 def of_index(uri: Uri, path: Path, name: str, prepare: Callable[[Item, Preprocess], Any]) -> Ahead:
     """Begin with what is new in a source, for the encoder of that name, as far as it is known from earlier."""
-    return Ahead(_new_items(uri, path), query_encoder.preprocess_of(name), prepare)
+    return Ahead(new_items(uri, path), query_encoder.preprocess_of(name), prepare)
 
 
-def _new_items(uri: Uri, path: Path) -> Iterator[Item]:
+def new_items(uri: Uri, path: Path) -> Iterator[Item]:
     """The items that the index does not hold as they are. Errors are left to `update`, which meets and reports them."""
     try:
         with Store.open(path) as store:

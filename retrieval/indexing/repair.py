@@ -12,7 +12,7 @@ from retrieval.datatypes import Item
 from retrieval.encoders.encoding import encode
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption
-from retrieval.indexing.cards import Card
+from retrieval.indexing.cards import Card, computed_in
 from retrieval.indexing.catalog import root_of
 from retrieval.sources.reopen import content_again
 
@@ -46,7 +46,7 @@ def repair(store: Store, encoder: Encoder, on_progress: OnProgress = no_progress
     records = {record.id: record for record in store.records(rows)}
     for batch in encode(_items(store, records, urls), encoder):
         if batch.items:
-            store.add(np.asarray(batch.vectors), [records[item.id] for item in batch.items])
+            store.add(np.asarray(batch.vectors), [computed_in(records[item.id], batch.numbers) for item in batch.items])
         report.repaired += len(batch.items)
         report.left += batch.skipped
         on_progress(report.repaired + len(report.left), len(rows))

@@ -7,10 +7,11 @@ import numpy as np
 
 from indexes import Condition, Record, Store, database, segments
 from retrieval.errors import BadRequest
-from retrieval.indexing.fields import URI
+from retrieval.indexing.fields import NUMBERS, URI, USUAL
 
 URI_SQL = f"json_extract(fields, '$.{URI}')"
 # Bytes as a text: SQLite reads half surrogates, which stand for odd bytes of names, out of JSON.
+_NUMBERS_SQL = f"json_extract(fields, '$.{NUMBERS}')"
 TEXT_SQL = "CAST(? AS TEXT)"
 
 
@@ -30,6 +31,13 @@ def named(store: Store, names: Iterable[str]) -> list[int]:
 def by_id(store: Store, ids: Iterable[str]) -> list[Record]:
     """The records of items by id, in the order of their rows; those that the index does not hold are left out."""
     return store.records(store.rows(Condition("id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))))
+
+
+def numbers(store: Store) -> dict[str, int]:
+    """How many vectors were computed in what: "float32", "bfloat16", "int8"."""
+    found = {kind: len(store.rows(Condition(f"{_NUMBERS_SQL} = ?", (kind,)))) for kind in ("bfloat16", "int8")}
+    found = {USUAL: len(store) - sum(found.values()), **found}
+    return {kind: count for kind, count in found.items() if count}
 
 
 def vectors(store: Store, rows: Iterable[int]) -> np.ndarray:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -138,7 +139,7 @@ def _encode_into(
     last = time.monotonic()
     with ThreadPoolExecutor(READERS) as readers:  # of files whose pictures are encoded, as long as they are in memory
         for batch in encode(todo, encoder, ready=ahead.take) if ahead else encode(todo, encoder):
-            waiting.append((batch.vectors, readers.map(record_of, batch.items)))
+            waiting.append((batch.vectors, readers.map(partial(record_of, numbers=batch.numbers), batch.items)))
             report.skipped += batch.skipped
             report.changed += sum(item.id in known for item in batch.items)
             report.added += sum(item.id not in known for item in batch.items)

@@ -136,6 +136,7 @@ class _Seen:
     """
 
     bulk = 8  # what a core computes stays in its cache
+    numbers = "float32"
 
     def __init__(self, encoder: DualEncoder) -> None:
         self.preprocess: Preprocess = encoder.preprocess

@@ -1,0 +1,75 @@
+"""Which files an encoder's name stands for: as long as they are as they were, its fingerprint is known without loading.
+
+source.json, in the folder of an exported encoder: {"name", "stamps": {file: its stamp}, "version": of this program}.
+"""
+
+import contextlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from indexes import distribution, durable, typed
+from indexes.typed import Malformed
+from retrieval import cache, hub
+from retrieval.encoders import builtin
+from retrieval.encoders.presets import PRESETS
+
+FILE = "source.json"
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    name: str
+    stamps: dict[str, str]
+    version: str
+
+
+def fingerprint(name: str) -> str | None:
+    """That of the encoder of a name, where it is known without loading it."""
+    if name == builtin.NAME:
+        return builtin.fingerprint()
+    wanted = _source(name)
+    if wanted is None:
+        return None
+    for file in sorted(cache.folder(cache.QUERY).glob(f"*/{FILE}")):
+        with contextlib.suppress(OSError, Malformed):
+            if typed.read(file, _Source) == wanted:
+                return file.parent.name
+    return None
+
+
+def remember(name: str, folder: Path) -> None:
+    """Write down of what the encoder in an exported folder was loaded. Raises OSError."""
+    if source := _source(name):
+        durable.write_bytes(folder / FILE, json.dumps(asdict(source)).encode())
+
+
+def _source(name: str) -> _Source | None:
+    """None where it is not known which files it has, or one of them is gone."""
+    files = _files(name)
+    try:
+        stamps = {str(file.absolute()): _stamp(file) for file in files}
+    except OSError:
+        return None
+    return _Source(name, stamps, distribution.version()) if stamps else None
+
+
+def _files(name: str) -> list[Path]:
+    if Path(name).is_dir():
+        return [file for file in sorted(Path(name).iterdir()) if _is_of_encoder(file)]
+    preset = PRESETS.get(name) or next((one for one in PRESETS.values() if one.model == name), None)
+    if preset:
+        return hub.cached(preset.hub, hub.OPEN_CLIP)
+    scheme, _, rest = name.partition(":")
+    file = Path(rest.partition("/")[2])
+    return [file] if scheme == "open_clip" and file.is_file() else []
+
+
+def _is_of_encoder(file: Path) -> bool:
+    """Is it what a run's encoder is read from?"""
+    return file.name == "encoder.json" or file.name.startswith(("encoder.", "tokenizer"))
+
+
+def _stamp(file: Path) -> str:
+    status = file.stat()
+    return f"{status.st_size}:{status.st_mtime_ns}:{status.st_ino}"
