@@ -141,7 +141,7 @@ def _say_next(out: Path, minutes: float) -> None:
         (more, often), (now, usual) = (way().scenes_in(longer) for longer in (MORE_MINUTES, minutes))
         times = more * often / (now * usual)
         show.out(
-            f"with more time it sees {times:.0f} times as many scenes, and colors, numbers and sides come out better: "
+            f"with more time it looks at scenes {times:.0f} times as often: "
             f"{usage.called()} demo --minutes {MORE_MINUTES} --force --out {shlex.quote(str(out))}"
         )
     show.out(f'ask it yourself: {usage.called()} search "a cat" --index {shlex.quote(str(out / INDEX))}')
