@@ -94,8 +94,11 @@ def _owners(held_out: Path) -> np.ndarray:
     return np.array([places[path] for path in paths])
 
 
-def compare(captions: Path, pictures: int, held_out: int, threads: str) -> None:
-    """The figures: ours with the same towers beside each peer, then the recipe as it is beside the better one."""
+def compare(captions: Path, pictures: int, held_out: int, threads: str, times: float) -> None:
+    """The figures: ours with the same towers beside each peer, then the recipe as it is beside the better one.
+
+    times: how many times as long as ours the peers may take.
+    """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         pairs = some(captions, "train", pictures, folder / "pairs.csv")
@@ -105,8 +108,8 @@ def compare(captions: Path, pictures: int, held_out: int, threads: str) -> None:
         _tell("mmr, the same towers", same, done.seconds)
         found = {}
         for name in PEERS:
-            found[name] = peer(name, pairs, asked, _new(folder / name), threads, weights, done.seconds)
-            _tell(PEERS[name], found[name], done.seconds)
+            found[name] = peer(name, pairs, asked, _new(folder / name), threads, weights, times * done.seconds)
+            _tell(PEERS[name], found[name], times * done.seconds)
         whole, done = ours(pairs, asked, _new(folder / "whole"), threads)
         _tell("mmr, the recipe as it is", whole, done.seconds)
     for way, short in WAYS.items():
@@ -136,10 +139,11 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=PICTURES, help="of train that all learn from")
     parser.add_argument("--held-out", type=int, default=HELD_OUT, help="pictures of dev that are asked for")
     parser.add_argument("--threads", type=int, default=THREADS, help="of each: 1 where others use the machine too")
+    parser.add_argument("--times", type=float, default=1, help="as long as ours is what the peers may take")
     args = parser.parse_args()
     if not args.data:
         sys.exit("captions of real pictures are needed: add --data CAPTIONS.csv")
-    compare(args.data.resolve(), args.pictures, args.held_out, str(args.threads))
+    compare(args.data.resolve(), args.pictures, args.held_out, str(args.threads), args.times)
 
 
 if __name__ == "__main__":
