@@ -39,10 +39,13 @@ database.close()
 
 
 def fill(folder: Path, count: int) -> Path:
-    """Both collections in `folder`, over the folder of photos that is returned: names without files."""
+    """Both collections in `folder`, over the folder of photos that is returned: empty files, which nobody reads."""
     photos = folder / "photos"
     photos.mkdir()
     paths = [str(photos / f"{number // 1000:03d}" / f"{number:06d}.jpg") for number in range(count)]
+    for path in paths:
+        Path(path).parent.mkdir(exist_ok=True)
+        Path(path).touch()
     (folder / "paths").write_text("\n".join(paths), "utf-8")
     np.save(folder / "vectors.npy", unit_rows(count, DIM, 0))
     database = rclip_home(folder / "rclip") / "db.sqlite3"
