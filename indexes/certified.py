@@ -12,12 +12,14 @@ This module imports torch: import it late. Matrices run on AMX where the process
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from indexes import forks
+from indexes.codes import COPY_BYTES
 from indexes.cpu import has_fast_bf16
 
 PIECE_ROWS = 1 << 18  # rows that are rounded, and kept, together
@@ -27,7 +29,6 @@ BLOCK_SCORES = 1 << 23  # scores of one matrix product: 16 MiB of bfloat16
 GROUP = 64  # rows whose best score is compared first
 MOST_KEPT = 4096  # rows a query may keep, beyond which it is answered by brute force
 INT8_QUERIES = 2  # up to so many queries, reading the rows is all the work: int8 halves it
-COPY_BYTES = 6 << 30  # of low-precision rows kept in memory for all segments together; the rest is rounded each time
 LOOSER = 1.0001  # the norms in the bounds are themselves float32
 _making = forks.Lock()  # one copy, not one a thread
 
@@ -49,7 +50,7 @@ class Copies:
     Deletions change nothing in them, so a Store keeps them from one generation to the next.
     """
 
-    def __init__(self, vectors: np.ndarray, family: "Mapping[int, Copies] | None" = None) -> None:
+    def __init__(self, vectors: np.ndarray, family: Mapping[Any, Any] | None = None) -> None:
         self.vectors = vectors
         self.nbytes = 0
         self._family = {0: self} if family is None else family

@@ -1,35 +1,44 @@
-"""Which instructions this processor has for matrices of low precision."""
+"""Which instructions this processor has for matrices of low precision (seen on Linux only)."""
 
 import functools
 import platform
 import re
 from pathlib import Path
 
-
-def has_fast_bf16() -> bool:
-    """True where the processor has AMX or AVX512 instructions for bfloat16 (seen on Linux only)."""
-    return not features().isdisjoint(("amx_bf16", "avx512_bf16"))
-
-
-def has_vnni() -> bool:
-    """True where the processor adds products of 8 bits in 32, so that none overflows (seen on Linux only)."""
-    return not features().isdisjoint(("avx512_vnni", "avx_vnni", "amx_int8"))
-
-
-def processor() -> str:
-    """What this processor is called, with what is told of it here: "AMD EPYC (avx2 avx512_bf16 avx512_vnni)"."""
-    found = re.search(r"^model name\s*:\s*(.+)$", _said(), re.MULTILINE)
-    name = found[1].strip() if found else platform.processor() or platform.machine()
-    return f"{name} ({' '.join(sorted(features() & _TOLD))})"
-
-
 _TOLD = {"avx2", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "asimd", "i8mm"}
 
 
 @functools.cache
-def features() -> frozenset[str]:
-    """The instructions that Linux says it has; none elsewhere."""
-    return frozenset(re.findall(r"\w+", _said()))
+def flags() -> frozenset[str]:
+    """The names of its instruction sets, as Linux says them; none elsewhere."""
+    found = re.search(r"^(?:flags|Features)\s*:(.*)$", _said(), re.MULTILINE)  # x86, ARM
+    return frozenset(found[1].split()) if found else frozenset()
+
+
+def has_fast_bf16() -> bool:
+    """True where it has AMX or AVX512 instructions for bfloat16."""
+    return bool({"amx_bf16", "avx512_bf16"} & flags())
+
+
+def has_vnni() -> bool:
+    """True where it adds products of eight bits in 32, so that none overflows."""
+    return bool({"avx512_vnni", "avx_vnni", "amx_int8"} & flags())
+
+
+def kind() -> str:
+    """What decides how rows are scanned: "amx", "vnni" (exact products of eight bits), "bf16", or "plain"."""
+    if "amx_bf16" in flags():
+        return "amx"
+    if has_vnni():
+        return "vnni"
+    return "bf16" if "avx512_bf16" in flags() else "plain"
+
+
+def processor() -> str:
+    """What it is called, with what is told of it here: "AMD EPYC (avx2 avx512_bf16 avx512_vnni)"."""
+    found = re.search(r"^model name\s*:\s*(.+)$", _said(), re.MULTILINE)
+    name = found[1].strip() if found else platform.processor() or platform.machine()
+    return f"{name} ({' '.join(sorted(flags() & _TOLD))})"
 
 
 @functools.cache

@@ -1,26 +1,21 @@
 """Exact top-k: every stored row is scored against every query.
 
-Rows are float16 on disk and are scored in float32, block by block, so memory stays bounded by `BLOCK_ROWS` rows and
-`MAX_SCORES` scores. A small index is searched by NumPy alone; FAISS is imported only where it pays. Where torch is at
-hand, or the work is so large that importing it pays, rows are scanned in low precision with a proof (certified.py): the
-same answer, several times as fast.
+Rows are float16 on disk. They are scored in float32, block by block, so that memory stays bounded by `BLOCK_ROWS` rows
+and `MAX_SCORES` scores; or scanned in low precision with a proof, by codes.py without torch and by certified.py with
+it: the same answer, several times as fast. ways.py chooses by what was measured.
 """
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from indexes import mapped
+from indexes import cpu, mapped, products, ways
 from indexes.errors import StoreError
 from indexes.segments import BLOCK_ROWS, Neighbors, Segment
 
 MAX_SCORES = 1 << 24  # queries x rows scored at once: 64 MiB of float32
-FAISS_FROM_ROWS = 50_000  # below this, importing FAISS (about 0.1 s) costs more than it saves
-FEW_QUERIES = 8  # so many are scored from the mapped rows: more are worth the conversion of blocks
-TORCH_FROM_ROWS = 2_000  # where torch is loaded anyway: NumPy's threads and its own get in each other's way
-TORCH_FROM_SCORES = 30_000_000  # below this, importing torch (about 1 s) costs more than it saves
 
 Best = tuple[np.ndarray, np.ndarray]  # rows or offsets int64 (q, k), -1 where there is none, and float32 scores
 SegmentSearch = Callable[[Segment, np.ndarray, int], Best]  # (segment, queries, k) -> rows and scores
@@ -33,20 +28,29 @@ def search(segments: Iterable[Segment], queries: np.ndarray, k: int, device: str
     queries: float32 (q, d). k: at least 1. device: "cpu" or "cuda". Raises StoreError for "cuda" where there is none.
     """
     segments = list(segments)
-    total = sum(len(segment.vectors) for segment in segments)
-    one_segment = proven(device) if _torch_pays(total * len(queries), total, device) else brute_force(total)
+    one_segment = proven(device) if device == "cuda" else _way(segments, len(queries))
     best: Best = np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32)
     for segment in segments:
         best = _merge(best, one_segment(segment, queries, k), k)
     return Neighbors(*best)
 
 
-def _torch_pays(scores: int, rows: int, device: str) -> bool:
-    if device == "cuda":
-        return True
-    if "torch" in sys.modules:
-        return rows >= TORCH_FROM_ROWS
-    return scores >= TORCH_FROM_SCORES and importlib.util.find_spec("torch") is not None
+def _way(segments: Sequence[Segment], queries: int) -> SegmentSearch:
+    """The fastest here. Rows of which nothing is kept (the few that a filter left) count their queries alone."""
+    total = sum(len(segment.vectors) for segment in segments)
+    asked = max([queries, *(_count(segment, queries) for segment in segments)])
+    installed = importlib.util.find_spec("torch") is not None
+    here = ways.Here(cpu.kind(), "torch" in sys.modules, installed, products.can())
+    way = ways.choose(total, queries, asked, here)
+    if way == "codes":
+        return by_codes()
+    return proven("cpu") if way == "torch" else brute_force(way == "faiss")
+
+
+def _count(segment: Segment, queries: int) -> int:
+    """Queries asked of a segment so far."""
+    segment.asked[segment.first_row] = segment.asked.get(segment.first_row, 0) + queries
+    return segment.asked[segment.first_row]
 
 
 def proven(device: str) -> SegmentSearch:
@@ -65,24 +69,42 @@ def proven(device: str) -> SegmentSearch:
 
     def one_segment(segment: Segment, queries: np.ndarray, k: int) -> Best:
         family = segment.copies
-        copies = family.setdefault(segment.first_row, certified.Copies(segment.vectors, family))
-        offsets, scores, unanswered = certified.search(copies, segment.dead, queries, k, device)
-        rows = segment.rows(offsets)
-        if len(unanswered):
-            rest = brute_force(len(segment.vectors))(segment, queries[unanswered], k)
-            rows[unanswered], scores[unanswered] = rest
-        return rows, scores
+        copies = family.setdefault(("torch", segment.first_row), certified.Copies(segment.vectors, family))
+        return _completed(segment, queries, k, certified.search(copies, segment.dead, queries, k, device))
 
     return one_segment
 
 
-def brute_force(total: int) -> SegmentSearch:
-    """Score all rows in float32, with FAISS where `total` rows are worth its import."""
-    by_faiss = total >= FAISS_FROM_ROWS
+def by_codes() -> SegmentSearch:
+    """Scan in whole numbers of eight bits with a proof (codes.py), and by brute force what it leaves unanswered."""
+    from indexes import codes
+
+    def one_segment(segment: Segment, queries: np.ndarray, k: int) -> Best:
+        family = segment.copies
+        kept = family.setdefault(("codes", segment.first_row), codes.Codes(segment.vectors, family))
+        if not len(segment.vectors) or not kept.fits():
+            return brute_force(by_faiss=True)(segment, queries, k)
+        return _completed(segment, queries, k, codes.search(kept.made(), segment.dead, queries, k))
+
+    return one_segment
+
+
+def _completed(segment: Segment, queries: np.ndarray, k: int, found: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Best:
+    """What a scan found of a segment, with the queries that it left to brute force."""
+    offsets, scores, unanswered = found
+    rows = segment.rows(offsets)
+    if len(unanswered):
+        rest = brute_force(len(segment.vectors) >= ways.FAISS_FROM_ROWS)(segment, queries[unanswered], k)
+        rows[unanswered], scores[unanswered] = rest
+    return rows, scores
+
+
+def brute_force(by_faiss: bool) -> SegmentSearch:
+    """Score all rows in float32, by FAISS or by NumPy alone."""
     top_k: BlockSearch = _faiss_top_k() if by_faiss else _numpy_top_k
 
     def one_segment(segment: Segment, queries: np.ndarray, k: int) -> Best:
-        if by_faiss and len(queries) <= FEW_QUERIES:
+        if by_faiss and len(queries) <= ways.FEW:
             offsets, scores = mapped.search(segment.vectors, segment.dead, queries, k + 1)
             if not _tied(scores, k).any():
                 return segment.rows(offsets[:, :k]), scores[:, :k]

@@ -27,8 +27,9 @@ class Neighbors:
 class Segment:
     """Rows `first_row .. first_row + len(vectors)`; `dead` are the offsets of those deleted, ascending.
 
-    copies: low-precision copies of rows (certified.py) by first row; one dict for all segments of a store. names: what
-    the rows are called where that is not their place, int64 ascending.
+    copies: low-precision copies of rows (certified.py, codes.py) by their kind and first row; one dict for all segments
+    of a store, as is asked: queries put to them so far, by first row. names: what the rows are called where that is
+    not their place, int64 ascending.
     """
 
     first_row: int
@@ -36,6 +37,7 @@ class Segment:
     dead: np.ndarray  # (m,) int64
     copies: dict = field(default_factory=dict)
     names: np.ndarray | None = None
+    asked: dict[int, int] = field(default_factory=dict)
 
     def rows(self, offsets: np.ndarray) -> np.ndarray:
         """The rows at these offsets; -1 stays -1."""

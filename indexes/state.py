@@ -41,21 +41,27 @@ class State:
 class Kept:
     """What serves one state of a store as it serves the next.
 
-    copies: rows in low precision by a segment's first row (exact.py fills it). approximate: the approximate index by
+    copies: rows in low precision by their kind and a segment's first row (exact.py fills it). asked: queries put to
+    segments so far, by first row. approximate: the approximate index by
     its checksum (approximate/derived.py).
     """
 
-    copies: dict[int, Any] = field(default_factory=dict)
+    copies: dict[tuple[str, int], Any] = field(default_factory=dict)
+    asked: dict[int, int] = field(default_factory=dict)
     approximate: dict[str, Any] = field(default_factory=dict)
 
     def only(self, segments: Iterable[Segment]) -> None:
         """Let go of the copies of other segments than these."""
-        for gone in self.copies.keys() - {segment.first_row for segment in segments}:
+        first_rows = {segment.first_row for segment in segments}
+        for gone in [key for key in list(self.copies) if key[1] not in first_rows]:
             self.copies.pop(gone, None)
+        for gone_row in self.asked.keys() - first_rows:
+            self.asked.pop(gone_row, None)
 
     def clear(self) -> None:
         """Let go of everything."""
         self.copies.clear()
+        self.asked.clear()
         self.approximate.clear()
 
 
@@ -97,4 +103,4 @@ def _mapped(
     """A segment, and the sum of the marks of its dead rows."""
     vectors = segment_files.mapped_rows(path, number, count, dim)
     rows = items.dead(connection, first_row, first_row + count)
-    return Segment(first_row, vectors, rows - first_row, kept.copies), proof.of_dead(rows)
+    return Segment(first_row, vectors, rows - first_row, kept.copies, asked=kept.asked), proof.of_dead(rows)

@@ -278,7 +278,7 @@ def bounds(name: str) -> tuple[float, float]:
     """The floor and the goal of a figure, by what this processor multiplies fast."""
     if name != "photos":
         return LARGE
-    if "amx_bf16" in cpu.features():
+    if "amx_bf16" in cpu.flags():
         return 3, 4.5
     return (2.5, 4) if cpu.has_vnni() or cpu.has_fast_bf16() else (1.5, 2)
 
