@@ -40,6 +40,11 @@ def test_openvino_is_one_of_them(openvino, torch, int8, best):
     assert Tried({ONNX: 121.0, OPENVINO: openvino, TORCH: torch, INT8: int8}).best() == best
 
 
+def test_without_torch_the_fastest_of_the_others_is_taken():
+    assert Tried({ONNX: 121.0, TORCH: 20.0}).best(torch=False) == ONNX
+    assert Tried({ONNX: 121.0, TORCH: 20.0, OPENVINO: 60.0}).best(torch=False) == OPENVINO
+
+
 def test_what_was_tried_is_remembered_for_this_processor_alone(tmp_path, monkeypatch):
     assert engines.recorded(tmp_path) is None
     engines.record(tmp_path, Tried({ONNX: 3.5}))

@@ -5,7 +5,7 @@ import os
 
 from cli.output import show
 from indexes import cpu
-from retrieval.encoders import engines
+from retrieval.encoders import builtin, engines
 from retrieval.encoders.engines import Tried
 
 
@@ -14,21 +14,27 @@ def run(as_json: bool) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     tried = list(engines.on_this_machine())
     if as_json:
-        every = [{"encoder": name, "engine": one.best(), "milliseconds": one.milliseconds} for name, one in tried]
+        every = [
+            {"encoder": name, "engine": _taken(name, one), "milliseconds": one.milliseconds} for name, one in tried
+        ]
         show.out(json.dumps({"processor": cpu.processor(), "cores": cores, "encoders": every}))
         return show.OK
     show.out(f"{'processor':<14}{cpu.processor()}")
     show.out(f"{'cores':<14}{cores}")
     for name, one in tried:
-        show.out(f"{'encoder':<14}{name}: {_in_words(one)}")
+        show.out(f"{'encoder':<14}{name}: {_in_words(name, one)}")
     if not tried:
         show.note("no encoder was tried here yet: `mmr index` does")
     return show.OK
 
 
-def _in_words(tried: Tried) -> str:
+def _taken(name: str, tried: Tried) -> str:
+    return tried.best(torch=name != builtin.NAME)
+
+
+def _in_words(name: str, tried: Tried) -> str:
     by_time = sorted(tried.milliseconds.items(), key=lambda item: item[1])
     times = ", ".join(f"{engine} {taken:.0f} ms" for engine, taken in by_time)
     gate = tried.gate
     seen = f"; int8 has {gate.overlap:.0%} of float32's neighbors, cosine {gate.cosine:.4f}" if gate else ""
-    return f"{tried.best()} (a picture on one core: {times}{seen})"
+    return f"{_taken(name, tried)} (a picture on one core: {times}{seen})"

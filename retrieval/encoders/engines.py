@@ -49,12 +49,15 @@ class Tried:
     milliseconds: dict[str, Annotated[float, Meta(ge=0)]] = field(default_factory=dict)
     gate: Passed | None = None
 
-    def best(self) -> str:
-        """The engine to take: a slower one only where the faster one is hardly so, and costs more before it begins."""
+    def best(self, torch: bool = True) -> str:
+        """The engine to take: a slower one only where the faster one is hardly so, and costs more before it begins.
+
+        torch: it may be taken, too.
+        """
         found = ONNX
         for name in (OPENVINO, TORCH, INT8):  # what begins sooner before what begins later
             shut = name == INT8 and self.gate is not None and not self.gate.is_open
-            if not shut and self._of(name) * CLEARLY < self._of(found):
+            if not shut and (torch or name != TORCH) and self._of(name) * CLEARLY < self._of(found):
                 found = name
         return found
 
