@@ -22,7 +22,8 @@ TOYS = ("mmr-toy-vit", "mmr-toy-resnet")
 
 @pytest.fixture(scope="module")
 def pairs():
-    return open_pairs("picturebook:40?size=32")
+    every = open_pairs("picturebook:40?size=32")
+    return [*{pair.item.id: pair for pair in every}.values()]  # the last caption of each says the most
 
 
 def weights(encoder, start):
@@ -95,7 +96,8 @@ def test_a_frozen_tower_is_equal_to_the_bit(open_clips, pairs, tmp_path, name, s
 
 
 def test_micro_batches_change_nothing_where_a_tower_is_frozen(open_clips, pairs, tmp_path):
-    config = dataclasses.replace(TUNE, encoder=open_clips["mmr-toy-vit"], freeze="image")
+    # sgd: Adam makes whole steps of a gradient that is nothing but rounding, as that of a bias of keys
+    config = dataclasses.replace(TUNE, encoder=open_clips["mmr-toy-vit"], freeze="image", optimizer="sgd", lr=0.1)
     whole = train(pairs, tmp_path / "a", config).encoder
     pieces = train(pairs, tmp_path / "b", dataclasses.replace(config, micro_batch_size=6)).encoder
     for name, tensor in weights(whole, "text_tower").items():

@@ -44,7 +44,9 @@ class Peers:
             sys.exit(f"no peers at {python}: run `make bench`, or set MMR_PEERS_EXACT to their python")
         words = [python, "-m", "eval.bench.exact_peers", str(folder), str(THREADS)]
         threads = os.environ | {"OMP_NUM_THREADS": str(THREADS)}
-        self._process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=threads)
+        self._process = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=threads
+        )  # fmt: skip
 
     def ask(self, name: str, count: int) -> tuple[float, np.ndarray] | None:
         """Seconds and rows (count, K); None where there is no such peer, which is noted."""

@@ -74,7 +74,7 @@ def _speed(place: Place, count: int) -> Iterator[Figure]:
         return exact.search(segments, queries[:some], K, place.device)
 
     first = place.seconds(lambda: search(1), 1)  # makes the copies
-    _, _, unanswered = certified.search(segments[0].copies[0], segments[0].dead, queries, K, place.device)
+    _, _, unanswered = certified.search(segments[0].copies["torch", 0], segments[0].dead, queries, K, place.device)
     yield Figure("queries that the proof leaves unanswered", float(len(unanswered)), f"of {most}")
     for some in (1, 32, most // 10, most):
         seconds = first if some == 1 else place.seconds(lambda: search(some))  # noqa: B023 - called at once
