@@ -186,8 +186,9 @@ LOADED = {"loaded": True, "installed": True, "products": True}
         (49_999, 100, 100, "plain", BARE, "numpy"),
         (200_000, 1, 1, "plain", LOADED, "faiss"),  # a query alone: rounding all rows for it does not pay
         (200_000, 1, 1, "amx", BARE, "faiss"),
-        (200_000, 1, 32, "plain", LOADED, "codes"),  # ... and for one of many does, with torch and without
-        (200_000, 8, 40, "amx", BARE, "codes"),
+        (200_000, 1, 299, "plain", LOADED, "faiss"),
+        (200_000, 1, 300, "plain", LOADED, "codes"),  # ... and for one of many does, with torch and without
+        (200_000, 8, 304, "amx", BARE, "codes"),
         (200_000, 9, 9, "vnni", LOADED, "faiss"),
         (200_000, 32, 32, "vnni", LOADED, "codes"),
         (200_000, 32, 32, "vnni", LOADED | {"products": False}, "torch"),

@@ -31,7 +31,7 @@ from indexes import Record, Store, cpu
 DIM, K, THREADS, ROUNDS = 512, 10, 2, 5
 FIGURES = {1: (1.2, 1.5), 32: (4, 6), 128: (4, 6), 1000: (1.5, 3)}  # queries at once: floor, goal
 EXACT, OTHERS = ("usearch-float16", "faiss-flat"), ("usearch-int8", "lorann", "turbovec")
-WARM = 40  # searches before the first figure: single queries have their rows rounded once enough were asked
+WARM = 320  # searches before the first figure: single queries have their rows rounded once enough were asked
 NOISE = 1e-6
 
 
