@@ -1,11 +1,19 @@
-"""Which instructions this processor has for matrices of low precision (seen on Linux only)."""
+"""This processor: its cores, and its instructions for matrices of low precision (seen on Linux only)."""
 
 import functools
+import os
 import platform
 import re
 from pathlib import Path
 
 _TOLD = {"avx2", "avx512_bf16", "avx512_vnni", "avx_vnni", "amx_bf16", "amx_int8", "asimd", "i8mm"}
+
+
+def cores() -> int:
+    """Cores that this process may use; OMP_NUM_THREADS where it says fewer, as torch has it."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(there, int(said)) if said.isdecimal() and int(said) else there
 
 
 @functools.cache

@@ -1,10 +1,11 @@
 """Rows where they lie as a FAISS index, without a copy: FAISS reads float16 or int8 and computes as it reads."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from indexes import cpu
 
 if TYPE_CHECKING:
     import faiss
@@ -61,7 +62,7 @@ def search(rows: np.ndarray, dead: np.ndarray, queries: np.ndarray, k: int) -> t
 def _parts(rows: int, queries: int) -> list[tuple[int, int]]:
     import faiss
 
-    threads = min(faiss.omp_get_max_threads(), os.cpu_count() or 1)
+    threads = min(faiss.omp_get_max_threads(), cpu.cores())
     count = max(1, min(threads // max(queries, 1), rows // PART_ROWS))
     edges = [rows * part // count for part in range(count + 1)]
     return list(zip(edges, edges[1:], strict=False))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from indexes import forks
+from indexes import cpu, forks
 
 # Two graphs of one node, MatMulInteger of rows (uint8 less 128) and columns (int8, or uint8 less 128), of any shapes.
 # Stored, since importing onnx to make them takes longer than a search.
@@ -59,9 +59,7 @@ def _session(graph: bytes) -> Any:
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # it would take the cores of what comes next
-    if hasattr(os, "sched_getaffinity"):
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
+    # Threads that spin where they wait would take the cores of what comes next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.intra_op_num_threads = cpu.cores()
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -1,6 +1,7 @@
 """An encoder that indexes by ONNX Runtime: no torch, torch's vectors, and nothing of the cache believed unchecked."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image
 from indexes import cpu
 from retrieval import cache, load_encoder
 from retrieval.datatypes import Item
-from retrieval.encoders import bulk, encoding, engines, gate, onnx_export, query_encoder, sealed, weights
+from retrieval.encoders import bulk, encoding, engines, exporting, gate, onnx_export, query_encoder, sealed, weights
 from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.engines import Passed, Tried
 from retrieval.encoders.query_encoder import QueryEncoder
@@ -49,7 +50,7 @@ def exported(named, monkeypatch):
 
 
 def test_it_gives_torchs_vectors_and_has_a_lane_a_core(exported, monkeypatch):
-    monkeypatch.setattr(query_encoder, "_cores", lambda: 3)
+    monkeypatch.setattr(cpu, "cores", lambda: 3)
     name, made = exported
     encoder, whole = bulk.load_for_bulk(name), load_encoder(name)
     assert isinstance(encoder, QueryEncoder) and (encoder.lanes, encoder.bulk, encoder.name) == (3, 8, name)
@@ -194,6 +195,17 @@ def test_on_another_processor_it_is_tried_again(exported, monkeypatch):
     assert len(made) == 1
     bulk.load_for_bulk(name)
     assert len(made) == 1
+
+
+def test_made_ready_under_another_name_what_was_tried_and_the_gate_are_kept(named, tmp_path):
+    assert exporting.main(named) == 0
+    (folder,) = cache.folder(cache.QUERY).iterdir()
+    engines.record_gate(folder, Passed(True, 1.0, 1.0, 5))
+    before, copy = engines.recorded(folder), shutil.copytree(named, tmp_path / "copy")
+    assert weights.fingerprint(str(copy)) is None
+    assert exporting.main(str(copy)) == 0
+    assert engines.recorded(folder) == before and before.gate
+    assert weights.fingerprint(str(copy)) == weights.fingerprint(named) == folder.name
 
 
 @pytest.fixture(scope="module")

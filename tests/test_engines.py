@@ -1,6 +1,7 @@
 """What computes pictures: chosen by what was tried on this processor, and int8 only through its gate."""
 
 import json
+import shutil
 import threading
 
 import numpy as np
@@ -201,12 +202,19 @@ def test_a_name_is_known_as_long_as_its_files_are_as_they_were(tmp_path, monkeyp
     assert weights.fingerprint(str(run)) == folder.name
     (run / "log.jsonl").write_text("more of it")  # decides no vector
     assert weights.fingerprint(str(run)) == folder.name
-    said = json.loads((folder / weights.FILE).read_text())
-    (folder / weights.FILE).write_text(json.dumps(said | {"version": "0"}))
+    (said,) = json.loads((folder / weights.FILE).read_text())
+    (folder / weights.FILE).write_text(json.dumps([said | {"version": "0"}]))
     assert weights.fingerprint(str(run)) is None  # another version may build its towers otherwise
     weights.remember(str(run), folder)
-    (run / "encoder.safetensors").write_text("other")
-    assert weights.fingerprint(str(run)) is None
+    monkeypatch.chdir(tmp_path)
+    assert weights.fingerprint("run") == folder.name  # whatever it is called
+    copy = shutil.copytree(run, tmp_path / "copy")
+    assert weights.fingerprint(str(copy)) is None
+    weights.remember(str(copy), folder)
+    run.rename(tmp_path / "moved")
+    assert weights.fingerprint("moved") == weights.fingerprint("copy") == folder.name
+    (tmp_path / "moved" / "encoder.safetensors").write_text("other")
+    assert weights.fingerprint("moved") is None and weights.fingerprint("copy") == folder.name
 
 
 def test_weights_in_a_file_and_names_of_which_no_file_is_known(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from indexes import distribution
 from retrieval import cache
 from retrieval.callbacks import OnMessage, no_message
-from retrieval.encoders import builtin, engines, openvino_session, query_encoder, sealed, weights
+from retrieval.encoders import engines, openvino_session, query_encoder, sealed, weights
 from retrieval.encoders.engines import AUTO, INT8, ONNX, OPENVINO, TORCH, Passed
 from retrieval.encoders.gate import COSINE, OVERLAP, Fast, Gate
 from retrieval.encoders.onnx_export import IMAGE, IMAGE_INT8
@@ -96,8 +96,7 @@ def _opened(name: str, asked: str, on_message: OnMessage) -> QueryEncoder | Lite
     tried = engines.recorded(cache.folder(cache.QUERY) / fingerprint) if fingerprint else None
     if not fingerprint or not tried:
         return None
-    # builtin is promised to import no torch, which takes longer than a thousand of its pictures
-    engine = tried.best(torch=name != builtin.NAME) if asked == AUTO else asked
+    engine = engines.best_for(name, tried) if asked == AUTO else asked
     if engine == OPENVINO and not openvino_session.is_installed():  # any more
         engine = ONNX
     if engine == TORCH:

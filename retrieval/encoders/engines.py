@@ -20,6 +20,7 @@ from typing import Annotated
 from indexes import cpu, durable, typed
 from indexes.typed import Malformed, Meta
 from retrieval import cache
+from retrieval.encoders import builtin
 
 TORCH, ONNX, OPENVINO, INT8, AUTO = "torch", "onnx", "openvino", "int8", "auto"
 ENGINES = (AUTO, TORCH, ONNX, OPENVINO, INT8)
@@ -63,6 +64,11 @@ class Tried:
 
     def _of(self, engine: str) -> float:
         return self.milliseconds.get(engine, float("inf"))
+
+
+def best_for(name: str, tried: Tried) -> str:
+    """The engine to take for the encoder of that name. `builtin` is promised to import no torch."""
+    return tried.best(torch=name != builtin.NAME)
 
 
 def recorded(folder: Path) -> Tried | None:

@@ -22,7 +22,8 @@ def main(name: str) -> int:
             encoder = load_encoder(name)
             folder = onnx_export.exported(encoder) or onnx_export.export(encoder, images=True)
             weights.remember(name, folder)
-            engines.record(folder, trial.try_out(encoder, folder))
+            if not engines.recorded(folder):
+                engines.record(folder, trial.try_out(encoder, folder))
     except RetrievalError as error:
         print(error, file=sys.stderr)  # noqa: T201 - to the process that asked
         return 3

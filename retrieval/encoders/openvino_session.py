@@ -1,7 +1,6 @@
 """OpenVINO, where it is installed: an exported picture tower for many pictures."""
 
 import importlib.util
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ class OpenVino:
 
         self.numbers = "bfloat16" if cpu.has_fast_bf16() else "float32"
         precision = {"bfloat16": "bf16", "float32": "f32"}[self.numbers]
-        threads = os.cpu_count() or 1
+        threads = cpu.cores()
         how = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": threads, "INFERENCE_PRECISION_HINT": precision}
         self._compiled: Any = openvino.Core().compile_model(str(graph), "CPU", how)
         self._of_thread = threading.local()

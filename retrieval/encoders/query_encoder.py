@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from indexes import forks
+from indexes import cpu, forks
 from indexes.typed import Malformed
 from retrieval import cache
 from retrieval.cache import MANIFEST
@@ -81,7 +81,7 @@ class QueryEncoder:
         self.languages = said.languages
         self.tokenize = saved.load(folder, said.tokenizer)
         self._trim, self.folder, self._load = said.trim, folder, load
-        self._for_bulk, self.lanes = bulk, _cores() if bulk else 1
+        self._for_bulk, self.lanes = bulk, cpu.cores() if bulk else 1
         self.bulk = (LANE if self.lanes > 1 else 32) // self.preprocess.views
         self._text = Session(folder / TEXT, once=True)
         self._image: Tower | None = tower
@@ -160,13 +160,6 @@ class QueryEncoder:
 
 def _are_unit(vectors: np.ndarray, shape: tuple[int, int]) -> bool:
     return vectors.shape == shape and bool(np.all(np.abs(np.linalg.norm(vectors, axis=1) - 1) < 1e-3))
-
-
-def _cores() -> int:
-    """Cores that this process may use; OMP_NUM_THREADS where it says fewer, as torch has it."""
-    said = os.environ.get("OMP_NUM_THREADS", "")
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(there, int(said)) if said.isdecimal() and int(said) else there
 
 
 def preprocess_of(name: str) -> Preprocess | None:
