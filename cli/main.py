@@ -39,7 +39,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the scenes and of the training.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Remove an earlier demo in that folder first.")] = False,
     minutes: Annotated[
-        float, typer.Option(min=0, max=600, help="About how long, on two slow cores: it learns from more scenes.")
+        float,
+        typer.Option(
+            min=0, max=600, callback=usage.finite, help="About how long, on two slow cores: it learns from more scenes."
+        ),
     ] = 2,
 ) -> None:
     """Draw scenes, train on them, index others, answer "a dog": the main job in minutes, with no download.
@@ -159,7 +162,8 @@ def index(
     index_dir: IndexDir = None,
     model: Model = None,
     recall: Annotated[
-        float | None, typer.Option(min=0.5, max=0.999, help="Of approximate search, measured on text.")
+        float | None,
+        typer.Option(min=0.5, max=0.999, callback=usage.finite, help="Of approximate search, measured on text."),
     ] = None,
     memory: Annotated[str | None, typer.Option(help="That it may take: 500M, 4G.", metavar="SIZE")] = None,
     exclude: Annotated[
@@ -445,7 +449,8 @@ def models(
         bool, typer.Option("--prune", help="Remove exported encoders that were not used for --days.")
     ] = False,
     days: Annotated[
-        float | None, typer.Option(min=0, help="With --prune: 30 if not given; 0 removes all of them.")
+        float | None,
+        typer.Option(min=0, callback=usage.finite, help="With --prune: 30 if not given; 0 removes all of them."),
     ] = None,
 ) -> None:
     """List pretrained encoders and towers with licence, size, languages and recall, and what the cache holds.
