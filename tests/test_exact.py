@@ -40,6 +40,7 @@ def taken(way):
     stack.enter_context(mock.patch.object(ways, "CODES_AT_ONCE", 10**6 if how == "beside" else 0))
     stack.enter_context(mock.patch.object(scan, "MANY_QUERIES", 1 if how == "queries" else 10**6))
     stack.enter_context(mock.patch.object(scan, "BLOCK_SCORES", 64))
+    stack.enter_context(mock.patch.object(scan, "BLOCK_ROWS", 64))
     stack.enter_context(mock.patch.object(cpu, "cores", lambda: 2))
     return stack
 
