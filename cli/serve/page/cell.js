@@ -15,10 +15,14 @@ export function cellFor(hit, place, side, does) {
 
 function fill(cell, hit, place, side, does) {
   const name = hit.caption || nameOf(hit.uri);
-  cell.setAttribute("aria-label", [name, hit.kind === "clip" ? "clip" : "", hit.folded ? `and ${hit.folded} alike` : ""].filter(Boolean).join(", "));
+  const label = [name, hit.kind === "clip" ? "clip" : "", hit.folded ? `+${hit.folded} alike` : ""].filter(Boolean).join(", ");
+  cell.setAttribute("aria-label", label);
   cell.dataset.id = hit.id;
   const image = make("img", { alt: "", draggable: "false", decoding: "async" });
-  show(image, thumb(hit, side), (line) => image.replaceWith(make("span", { class: "gone" }, line)));
+  show(image, thumb(hit, side), (line) => {
+    image.replaceWith(make("span", { class: "gone" }, line));
+    cell.setAttribute("aria-label", `${line} ${label}`);
+  });
   cell.append(image, ...marks(hit), tools(hit, place, name, does));
   cell.addEventListener("click", (event) => clicked(event, hit, place, does));
   cell.addEventListener("keydown", (event) => pressed(event, hit, place, does));

@@ -15,7 +15,7 @@ import { address, fromAddress, plain, request, same, term, typed } from "./state
 import { countLine, listenLooks, sayNothing } from "./looks.js";
 import { showView, tabs } from "./views.js";
 
-const PAUSE = 120; // ms after a letter
+const PAUSE = 80; // ms after a letter
 let search = fromAddress(location.search);
 let shown = null; // the search whose answers are on the page
 let info = null;

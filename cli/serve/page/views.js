@@ -7,7 +7,7 @@ let now = null;
 /** Draw the tabs. go: called with a view. */
 export function tabs(search, info, go) {
   const views = [["", "Pictures"], ...(info.map ? [["map", "Map"]] : []), ...(info.runs?.length ? [["training", "Training"]] : [])];
-  const here = document.activeElement?.dataset?.view;
+  const here = byId("tabs").contains(document.activeElement) ? document.activeElement.dataset.view : undefined;
   byId("tabs").replaceChildren(...(views.length < 2 ? [] : views.map(([view, name]) =>
     button(name, () => go(view), { "data-view": view, "data-test": `tab-${view || "pictures"}`, "aria-current": view === search.view ? "page" : null }))));
   if (here !== undefined) byId("tabs").querySelector(`[data-view="${here}"]`)?.focus();
