@@ -42,7 +42,7 @@ async function asked(path, options) {
     const [answer, error] = await once(path, options);
     if (answer) return answer;
     if (error.status === 401) {
-      sessionStorage.setItem(KEY, await askToken(error.message, Boolean(token())));
+      sessionStorage.setItem(KEY, await askToken(Boolean(token())));
       wait = FIRST / 2;
       continue;
     }

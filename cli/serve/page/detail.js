@@ -65,7 +65,6 @@ function frame(dialog, id, hit, does) {
 }
 
 function facts(place, item, hit, search, info, does) {
-  const file = `/api/items/${item.id}/file`;
   const line = make("p", { role: "status", class: "quiet" });
   const doing = (work, done) => work.then(() => (line.textContent = done), (error) => (line.textContent = error.message));
   const index = does.index ? `?index=${encodeURIComponent(does.index)}` : "";
@@ -76,7 +75,7 @@ function facts(place, item, hit, search, info, does) {
       info.local && item.path ? button("Copy path", () => doing(copy(item.path), "Copied."), { "data-test": "copy-path" }) : null,
       info.local ? button("Open folder", () => doing(post(`/api/items/${item.id}/open${index}`, {}), "Opened."), { "data-test": "open-folder" }) : null),
     line, ...captions(item, does), ...why(item, hit, search), ...fields(item, does),
-    make("p", { class: "quiet path" }, item.path || item.uri), item.kind === "clip" ? make("p", { class: "quiet" }, `A clip: download it to see it move (${file}).`) : null);
+    make("p", { class: "quiet path" }, item.path || item.uri), ...(item.kind === "clip" ? [make("p", { class: "quiet" }, "A clip: download it to see it move.")] : []));
 }
 
 function captions(item, does) {

@@ -16,12 +16,12 @@ export function notice(name, text, ms = 0) {
 }
 
 /** Ask for the token in a dialog; many who ask at once wait for one answer. wrong: one was given before. */
-export function askToken(message, wrong) {
+export function askToken(wrong) {
   asking ??= new Promise((resolve) => {
     const field = make("input", { id: "token", type: "password", autocomplete: "off", required: true, "data-test": "token" });
     const form = make("form", { method: "dialog" },
       make("h2", { id: "ask-title" }, "A token is wanted"),
-      make("p", {}, wrong ? "That token does not open this. Give the one that the server was started with." : message),
+      make("p", {}, wrong ? "That token does not open this. Give the one that the server was started with." : "This server answers those who have its token: it is what it was started with."),
       make("label", { for: "token" }, "Token"), field,
       make("p", { class: "quiet" }, "It is kept in this tab alone, until it is closed."),
       make("p", { class: "buttons" }, make("button", { type: "submit", "data-test": "token-give" }, "Go on")));
