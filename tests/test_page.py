@@ -200,7 +200,8 @@ def test_an_address_holds_the_whole_search(run: Run) -> None:
     """Words that look like operators, weights or items come back as the words that they are."""
     code = """
     const terms = [["words", "a dog"], ["words", "snow", -1, 2.5], ["id", "b/c.jpg", 1], ["picture", "abc", -1],
-      ["words", "id:x"], ["words", "12:30"], ["words", ".5:x", 1, 3], ["words", "text:a & b=c"]].map((one) => state.term(...one));
+      ["words", "id:x"], ["words", "12:30"], ["words", ".5:x", 1, 3], ["words", "text:a & b=c"]]
+      .map((one) => state.term(...one));
     const search = { ...state.blank(), terms, where: ["a == 'x'", "b > 2 or c"], inside: "d/e",
       sort: "-date", fold: false, fit: true, diverse: true, index: "i", item: "j", view: "map" };
     const again = state.fromAddress(state.address(search));

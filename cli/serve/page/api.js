@@ -55,7 +55,7 @@ async function asked(path, options) {
 
 async function once(path, options) {
   try {
-    const answer = await fetch(path, { ...options, headers: withToken(options.headers) });
+    const answer = await fetch(path, { ...options, priority: "high", headers: withToken(options.headers) });
     if (!answer.ok) return [null, await refused(answer)];
     const json = await answer.json();
     notice("server", "");

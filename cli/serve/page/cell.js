@@ -18,7 +18,7 @@ function fill(cell, hit, place, side, does) {
   const label = [name, hit.kind === "clip" ? "clip" : "", hit.folded ? `+${hit.folded} alike` : ""].filter(Boolean).join(", ");
   cell.setAttribute("aria-label", label);
   cell.dataset.id = hit.id;
-  const image = make("img", { alt: "", draggable: "false", decoding: "async" });
+  const image = make("img", { alt: "", draggable: "false", decoding: "async", fetchpriority: "low" });
   show(image, thumb(hit, side), (line) => {
     image.replaceWith(make("span", { class: "gone" }, line));
     cell.setAttribute("aria-label", `${line} ${label}`);

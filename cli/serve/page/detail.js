@@ -87,7 +87,7 @@ function captions(item, does) {
 
 function why(item, hit, search) {
   if (!item.why || !search.terms.length) return [];
-  const row = (name, value) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, meter(value), value.toFixed(3)));
+  const row = (name, value) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value.toFixed(3), meter(value)));
   const sure = hit?.confidence ?? item.why.confidence;
   const rows = [row("Score", item.why.score), ...(sure === null || sure === undefined ? [] : [row("Confidence", sure)])];
   const sign = (at) => (search.terms[at]?.sign < 0 ? "\u2212 " : "+ ");
