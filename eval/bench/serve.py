@@ -76,7 +76,8 @@ def servers(folder: Path) -> list[Server]:
     back = peer("clip-retrieval", "clip-retrieval")
     asked = [back, "back", "--port", "{port}", "--indices_paths", str(folder / "indices.json"),
              "--clip_model", model_name(), "--enable_hdf5", "False", "--provide_safety_model", "False",
-             "--provide_violence_detector", "False", "--provide_aesthetic_embeddings", "False",
+             "--provide_violence_detector", "False", "--enable_mclip_option", "False",
+             "--provide_aesthetic_embeddings", "False",
              "--columns_to_return", '["caption"]']  # fmt: skip
     return [*found, Server("clip-retrieval", asked, _KNN, "/indices-list")]
 

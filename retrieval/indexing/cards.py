@@ -93,7 +93,7 @@ class Card:
         return self.path_below(root_of(store))
 
     def path_below(self, root: str | None) -> str | None:
-        """As `path`, where the root of the index is known: to read it out of the manifest takes longer than the rest."""
+        """As `path`, where the root of the index is known: reading it takes longer than all else."""
         return None if root is None or self.within else os.path.normpath(Path(root, self.uri))
 
 

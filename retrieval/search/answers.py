@@ -180,8 +180,8 @@ def hit(store: Store, rank: int, record: Record, score: float, sure: float | Non
 def _below(root: str | None, rank: int, record: Record, score: float, sure: float | None = None) -> Hit:
     card = Card.of(record)
     return Hit(
-        rank, score, card.uri, card.path_below(root), card.captions, record.id, card.fields, sure, card.kind, card.within,
-        card.key,
+        rank, score, card.uri, card.path_below(root), card.captions, record.id, card.fields, sure, card.kind,
+        card.within, card.key,
     )  # fmt: skip
 
 
