@@ -57,7 +57,7 @@ class Tools:
 
     def more_like_this(self, id: str, k: int, but_not: str | None) -> Answer:
         """The pictures nearest to one of the index, less what words name."""
-        asked = [f"id:{id}", *(["-", f"text:{but_not}"] if but_not else [])]
+        asked = [f"id:{words.bare(id)}", *(["-", f"text:{but_not}"] if but_not else [])]
         return _answers(*self._hits(asked, k, None, None, None))
 
     def _hits(
@@ -68,7 +68,7 @@ class Tools:
         only_words = words.are_words(asked)
         if min_confidence is not None and not only_words:
             raise BadRequest("min_confidence is measured for words alone: leave it out where the query has id:")
-        measured = (min_confidence or 0.0) if only_words else None
+        measured = 0.0 if min_confidence is None and only_words and len(asked) == 1 else min_confidence
         retriever = self._collection.now()
         wanted = Asked(k=k, where=where or None, inside=folder or None, min_confidence=measured)
         (hits,) = retriever.search_many([asked], wanted, notes.append)
@@ -83,7 +83,7 @@ class Tools:
     def describe_item(self, id: str) -> Answer:
         """All that the index knows of a picture."""
         store = self._collection.now().store.view()
-        (hit,) = items(store, [id])
+        (hit,) = items(store, [words.bare(id)])
         data = told.Description(
             hit.id, hit.uri, hit.path, list(hit.captions), hit.kind, is_gone(hit.path), within.to_json(hit.within),
             dict(hit.meta),
@@ -95,7 +95,7 @@ class Tools:
         """One picture; of a clip its middle frame."""
         _check("size", size, LEAST_SIDE, MOST_SIDE)
         store = self._collection.now().store.view()
-        (hit,) = items(store, [id])
+        (hit,) = items(store, [words.bare(id)])
         try:
             picture = sheet.fitted(self._collection.allowed(store).picture(hit, size), size)
         except ImageError as error:
@@ -111,7 +111,11 @@ class Tools:
             raise BadRequest("ids and query are two ways to say which pictures: give one of them")
         _check("k" if query else "the number of ids", len(ids) if ids else k, 1, MOST_TILES)
         store = self._collection.now().store.view()
-        hits, notes = self._hits(query, k, None, None, None) if query else (items(store, ids or ()), [])
+        hits, notes = (
+            self._hits(query, k, None, None, None)
+            if query
+            else (items(store, [words.bare(id) for id in ids or ()]), [])
+        )
         allowed = self._collection.allowed(store)
         pictures = [_tile(allowed, hit, notes) for hit in hits]
         tiles = [told.Found.of(hit, asked=bool(query)) for hit in hits]
@@ -181,8 +185,8 @@ def _why_none(store: Store, wanted: Asked, min_confidence: float | None) -> str:
 
 def _unsure(confidence: float) -> str:
     return (
-        f"nothing fits well: {1 - confidence:.0%} of other questions have a nearer picture here, so there may be no "
-        "such picture: look at these with contact_sheet before you call them answers"
+        f"nothing fits well: {1 - confidence:.0%} of other questions have a nearer picture, so there may be no "
+        "such picture: look at these before you call them answers"
     )
 
 

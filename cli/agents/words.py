@@ -9,6 +9,7 @@ from retrieval.errors import BadRequest
 from retrieval.images import kinds
 
 _SIGNS = ("+", "-")
+_MOST = 100  # terms and signs of a query
 # What a digit follows is no weight: "16:9", "12:30 on a clock".
 _WEIGHED = re.compile(r"(-?(?:\d+\.?\d*|\.\d+):)(?!\s*\.?\d)(.+)", re.DOTALL | re.ASCII)
 _EXPLICIT = ("id:", "text:")
@@ -29,8 +30,10 @@ def terms(query: str | Sequence[str]) -> list[str]:
     """A query with each of its terms said outright: words as text:..., items as id:..., so that none is a path.
 
     A text is words; of a list, + and - alone stand between terms, as arguments of `mmr search`. A weight stays before
-    its term. Raises BadRequest for addresses, and for what can only be meant as a path.
+    its term. Raises BadRequest for addresses, for what can only be meant as a path, and for very many terms.
     """
+    if not isinstance(query, str) and len(query) > _MOST:
+        raise BadRequest(f"a query of {len(query)} terms is more than {_MOST}: ask with fewer")
     return list(_explicit([query] if isinstance(query, str) else query))
 
 
@@ -71,6 +74,11 @@ def _means_a_file(text: str) -> bool:
     ending = PurePath(text).suffix.lower()
     named_so = ending in kinds.PICTURES or ending in kinds.CLIPS
     return (named_so and " " not in text.strip()) or text.startswith(("./", "../", "/", "~/"))
+
+
+def bare(id: str) -> str:
+    """An id as an item has it: the answers write id: before it, as a query does."""
+    return id.removeprefix("id:")
 
 
 def are_words(asked: Sequence[str]) -> bool:

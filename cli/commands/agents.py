@@ -1,9 +1,11 @@
 """`mmr mcp`: an index for agents, over stdin and stdout, which belong to the protocol: nothing else goes there."""
 
 import importlib.util
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cli.output import show
 from indexes import distribution
 from retrieval import find_index
 from retrieval.errors import BadRequest
@@ -23,6 +25,8 @@ def run(index_dir: Path | None, device: str, allow: Sequence[Path]) -> None:
     from cli.agents.tools import Tools
 
     collection = Collection(path, device, allow)
+    if sys.stdin.isatty():
+        show.note("waiting for a client of the Model Context Protocol, which starts this itself: Ctrl-D ends it")
     try:
         server.made(Tools(collection)).run("stdio")
     finally:
