@@ -207,6 +207,51 @@ def index(
 
 @app.command()
 @show.guarded
+def serve(
+    indexes: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Indexes; bare: the .mmr of this folder or a parent.", metavar="[INDEX]..."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where it listens; elsewhere than here only with a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8750,
+    root: Annotated[
+        list[Path] | None, typer.Option("--root", help="A folder whose pictures may be shown; again for more.")
+    ] = None,
+    host_name: Annotated[
+        list[str] | None, typer.Option("--host-name", help="A name that it is reached by, beside its address.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option("--allow-origin", help="A site whose pages may ask, as https://example.org.")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="MMR_TOKEN", help="Who reads must send it.", show_envvar=False)
+    ] = None,
+    write_key: Annotated[
+        str | None,
+        typer.Option("--write-key", envvar="MMR_WRITE_KEY", help="Who labels must send it; without, nobody can."),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="A line of JSON on stderr for each request.")] = False,
+    log_queries: Annotated[bool, typer.Option("--log-queries", help="The same with what was asked.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Open a page in the browser to search INDEX, and an API for programs. It listens on this machine alone.
+
+    mmr serve
+    mmr serve ~/photos/.mmr ~/scans/.mmr --port 8751
+    """
+    from cli.commands import serving
+
+    serving.run(
+        serving.Served(
+            indexes=indexes or (), host=host, port=port, roots=root or (), host_names=host_name or (),
+            origins=allow_origin or (), token=token or None, write_key=write_key or None, device=device, log=log,
+            log_queries=log_queries,
+        )
+    )  # fmt: skip
+
+
+@app.command()
+@show.guarded
 def search(
     query: options.Query = None,
     queries: options.Queries = None,

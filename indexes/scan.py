@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from indexes import cpu
+from indexes import cpu, kernels
 from indexes.kernels import as_float32
 from indexes.rounded import Rows
 
 BLOCK_SCORES = 1 << 19  # scores of one product: 2 MiB, in the cache while they are looked at
-BLOCK_ROWS = 1 << 15  # rows of one product at most: few queries too have their rows read by all cores
+BLOCK_ROWS = 1 << 18  # rows of one product at most: one core reads so many about as fast as two do
 QUERIES_AT_ONCE, MANY_QUERIES = 256, 64
 GROUP = 32  # rows whose best score is compared first
 MOST_KEPT = 4096  # rows a query may keep, beyond which it is answered by brute force
@@ -53,7 +53,7 @@ def search(scanned: Rows, dead: np.ndarray, queries: np.ndarray, k: int) -> tupl
 def _scan(kept: "_Kept", dead: np.ndarray, each: "_Each") -> None:
     """Some rows at a time against all queries, the products looked at while they are in the cache."""
     rows, columns = kept.scanned.rows, kept.asked.columns
-    block = max(min(BLOCK_SCORES // columns.count, BLOCK_ROWS) // GROUP, 1) * GROUP
+    block = max(_rows_at_once(columns.count) // GROUP, 1) * GROUP
 
     def look(start: int) -> Found:
         values = columns.times(rows[start : start + block])
@@ -67,6 +67,11 @@ def _scan(kept: "_Kept", dead: np.ndarray, each: "_Each") -> None:
         if start + block >= 4 * settled:  # the floor rises most at first
             settled = start + block
             kept.settle()
+
+
+def _rows_at_once(queries: int) -> int:
+    """A query or two are a stream of rows, whose products are few; more are a matrix that should stay in the cache."""
+    return BLOCK_ROWS if queries <= kernels.FEW else BLOCK_SCORES // queries
 
 
 _Each = Callable[[Callable[[int], Any], range], Iterator[tuple[int, Any]]]

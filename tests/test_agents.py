@@ -19,7 +19,7 @@ from cli.agents.collection import Collection
 from cli.agents.tools import Tools
 from indexes import Record, Store
 from retrieval import Retriever
-from retrieval.errors import BadRequest
+from retrieval.search.query import Part
 from rows import unit
 from terminal import fails, mmr
 from toy import ToyEncoder, picture
@@ -268,7 +268,7 @@ def test_no_picture_is_heavier_than_clients_take():
         ("search", {"query": "red", "folder": "/etc"}, ["folder /etc is not below"]),
         ("search", {"query": "id:none.png"}, ["holds no `none.png`", "take an id from the answers of search"]),
         ("search", {"query": "https://example.org/a.jpg"}, ["is an address, and none is fetched"]),
-        ("search", {"query": ["red", "+", "2:http://127.0.0.1/a"]}, ["is an address"]),
+        ("search", {"query": ["red", "+", "2:http://127.0.0.1/a"]}, ["is an address", "ask with words, or with id:"]),
         ("more_like_this", {"id": "none.png"}, ["holds no `none.png`"]),
         ("describe_item", {"id": "../red.png"}, ["holds no `../red.png`"]),
         ("show", {"id": "/etc/hostname"}, ["holds no `/etc/hostname`"]),
@@ -317,14 +317,14 @@ def test_a_query_opens_no_file(photos, monkeypatch):
     assert opened == []
 
 
-def test_each_term_is_said_outright():
-    assert words.terms("a dog") == ["text:a dog"]
-    assert words.terms(["2:a", "dog", "+", "id:x.png", "-", ".5:text:b.jpg"]) == [
-        "2:text:a dog", "+", "id:x.png", "-", ".5:text:b.jpg",
-    ]  # fmt: skip
-    assert words.terms("16:9 dog") == ["text:16:9 dog"]
-    with pytest.raises(BadRequest, match="none is fetched"):
-        words.terms("FILE:///etc/passwd")
+def test_a_query_is_words_and_items_alone():
+    assert words.parts("a dog") == (Part("words", "a dog"),)
+    assert words.parts(["2:a", "dog", "+", "id:x.png", "-", ".5:text:b.jpg"]) == (
+        Part("words", "a dog", 2), Part("item", "x.png"), Part("words", "b.jpg", -0.5),
+    )  # fmt: skip
+    assert words.parts("16:9 dog") == (Part("words", "16:9 dog"),)
+    assert words.parts("picture: a dog") == (Part("words", "picture: a dog"),)  # none is sent here
+    assert words.parts("file:///etc/passwd") == (Part("words", "file:///etc/passwd"),)
 
 
 def test_nothing_outside_its_folder_is_shown(tmp_path):
@@ -351,6 +351,13 @@ def test_nothing_outside_its_folder_is_shown(tmp_path):
     assert [shown.convert("RGB").getpixel(at) for at in ((344, 116), (116, 344))] == [(96, 96, 96)] * 2
     more = Agent(root / ".mmr", named=[tmp_path / "private"])
     assert more.call("show", id="2")[2].size == (8, 8)
+    # Nor what an index that lies elsewhere calls its root.
+    (root / ".mmr").rename(tmp_path / "other.mmr")
+    moved = "sent/cat.png"
+    with Store.open(tmp_path / "other.mmr", write=True) as store:
+        store.add(unit(np.eye(4)[:1]), [Record("0", "", {"uri": moved})])
+    assert "with --allow FOLDER" in Agent(tmp_path / "other.mmr").fails("show", id="0")
+    assert Agent(tmp_path / "other.mmr", named=[root]).call("show", id="0")[2].size == (8, 8)
 
 
 def test_a_hostile_caption_is_text_on_its_line(photos):

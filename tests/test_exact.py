@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from indexes import Record, Store, cpu, exact, kernels, rounded, scan, segments, ways
 from indexes.segments import Segment
 from rows import unit_rows
+from together import fork, in_child
 
 
 def segments_of(rows, cuts, dead):
@@ -40,6 +41,7 @@ def taken(way):
     stack.enter_context(mock.patch.object(ways, "CODES_AT_ONCE", 10**6 if how == "beside" else 0))
     stack.enter_context(mock.patch.object(scan, "MANY_QUERIES", 1 if how == "queries" else 10**6))
     stack.enter_context(mock.patch.object(scan, "BLOCK_SCORES", 64))
+    stack.enter_context(mock.patch.object(scan, "BLOCK_ROWS", 64))
     stack.enter_context(mock.patch.object(cpu, "cores", lambda: 2))
     return stack
 
@@ -194,10 +196,10 @@ def test_a_process_that_ends_does_not_wait_for_codes():
     assert codes.made().rows.tolist() == [[0] * 4] * 3  # rows less their mean
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="a fork")
+@fork
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_forked_child_scans_as_its_parent_does(kind):
-    """After the parent used all its threads, and while it made codes."""
+    """After the parent used all its threads."""
     rng = np.random.default_rng(0)
     rows, queries = unit_rows(rng, 3000, 16).astype(np.float16), unit_rows(rng, 40, 16)
     with taken(f"{kind}-rows"):
@@ -207,6 +209,43 @@ def test_a_forked_child_scans_as_its_parent_does(kind):
             same = np.array_equal(scan.search(KINDS[kind](rows), NONE, queries, 5)[0], expected)
             os._exit(0 if same else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@fork
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_child_forked_while_codes_are_made_makes_them_itself(monkeypatch, waits):
+    """The thread that makes them is not in the child, and the lock it holds is free there."""
+    real, making, go = rounded.Codes._make, threading.Event(), threading.Event()
+
+    def held(self, each):
+        making.set()
+        go.wait(60)
+        real(self, each)
+
+    monkeypatch.setattr(rounded.Codes, "_make", held)
+    segment = Segment(0, unit_rows(np.random.default_rng(0), 300, 8).astype(np.float16), NONE)
+    queries = segment.vectors[:20].astype(np.float32)
+
+    def asked_in_child():
+        monkeypatch.setattr(rounded.Codes, "_make", real)
+        with taken("codes" if waits else "codes-beside"):
+            found = [exact.search([segment], queries, 3).rows]
+            codes = segment.copies["codes", 0]
+            if not waits:
+                codes._maker.join()
+            found.append(exact.search([segment], queries, 3).rows)
+        return codes.nbytes, [rows.tolist() == expected for rows in found]
+
+    with taken("codes-beside"):
+        exact.search([segment], queries, 3)
+        assert making.wait(60)
+    expected = brute_force(segment.vectors, set(), queries, 3)
+    try:
+        assert in_child(asked_in_child) == "(2400, [True, True])"
+    finally:
+        go.set()
+        segment.copies["codes", 0]._maker.join()
+    assert segment.copies["codes", 0].nbytes == 2400  # and the parent's are made all the same
 
 
 # ---------------------------------------------------------------- which way

@@ -9,9 +9,10 @@ from indexes.database import DATABASE
 from retrieval import Retriever
 from retrieval.datatypes import Hit
 from retrieval.encoders.protocol import Encoder
-from retrieval.indexing import catalog, stored
-from retrieval.indexing.cards import Card
-from retrieval.indexing.catalog import Identity
+from retrieval.indexing import stored
+from retrieval.indexing.catalog import Identity, root_of
+from retrieval.indexing.find import FOLDER
+from retrieval.search import answers
 from retrieval.sources.allowed import Allowed
 
 
@@ -63,8 +64,21 @@ class Collection:
         return found.st_dev, found.st_ino
 
     def allowed(self, store: Store) -> Allowed:
-        """Which pictures may be shown."""
-        return catalog.allowed(store, self._named)
+        """Which pictures may be shown: below named folders, and beside an index that is called .mmr.
+
+        An index that came from elsewhere may record any root, and a model is told by its captions what to look at: the
+        root is not believed. Who gives photos/.mmr to an agent gives photos.
+        """
+        folder = self.path.resolve()
+        own = [folder.parent] if folder.name == FOLDER else []
+        return Allowed(root_of(store), tuple(one.resolve() for one in (*own, *self._named)))
+
+    def hidden(self) -> str | None:
+        """The root of the index, where its pictures may not be shown; None where they may."""
+        allowed = self.allowed(self._retriever.store)
+        if allowed.root is None or any(Path(allowed.root).resolve().is_relative_to(one) for one in allowed.folders):
+            return None
+        return allowed.root
 
     def close(self) -> None:
         """Let go of the index."""
@@ -73,11 +87,5 @@ class Collection:
 
 def items(store: Store, ids: Sequence[str]) -> list[Hit]:
     """Items by id or uri, as answers to no question: their score is 0. Raises BadRequest for one that is not there."""
-    records = [store.records([row])[0] for row in stored.named(store, ids)]
-    cards = [Card.of(record) for record in records]
-    return [
-        Hit(
-            rank, 0.0, card.uri, card.path(store), card.captions, record.id, card.fields, None, card.kind, card.within
-        )  # fmt: skip
-        for rank, (record, card) in enumerate(zip(records, cards, strict=True), 1)
-    ]
+    records = (store.records([row])[0] for row in stored.named(store, ids))
+    return [answers.hit(store, rank, record, 0.0) for rank, record in enumerate(records, 1)]

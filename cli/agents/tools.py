@@ -23,7 +23,7 @@ from retrieval.indexing.field_table import Field
 from retrieval.search import filters, languages
 from retrieval.search.answers import Asked
 from retrieval.sources import within
-from retrieval.sources.allowed import Allowed
+from retrieval.sources.allowed import OUTSIDE, Allowed
 
 MOST_ANSWERS, MOST_TILES = 50, 48
 LEAST_SIDE, MOST_SIDE = 64, 1568  # pixels: models are shown no more
@@ -64,14 +64,15 @@ class Tools:
         self, query: Query, k: int, where: str | None, folder: str | None, min_confidence: float | None
     ) -> tuple[list[Hit], list[str]]:  # fmt: skip
         _check("k", k, 1, MOST_ANSWERS)
-        asked, notes = words.terms(query), list[str]()
-        only_words = words.are_words(asked)
-        if min_confidence is not None and not only_words:
+        parts, notes = words.parts(query), list[str]()
+        texts = [part.text for part in parts if part.kind == "words"]
+        if min_confidence is not None and len(texts) < len(parts):
             raise BadRequest("min_confidence is measured for words alone: leave it out where the query has id:")
-        measured = 0.0 if min_confidence is None and only_words and len(asked) == 1 else min_confidence
+        measured = 0.0 if min_confidence is None and len(texts) == len(parts) == 1 else min_confidence
         retriever = self._collection.now()
+        languages.say_of(texts, retriever.encoder, notes.append)
         wanted = Asked(k=k, where=where or None, inside=folder or None, min_confidence=measured)
-        (hits,) = retriever.search_many([asked], wanted, notes.append)
+        (hits,) = retriever.search_each([(parts, wanted)])
         if words.looks_like_a_sum(query):
             notes.append('searched for as words: a sum is a list, as in ["a dog", "-", "people"]')
         if not hits:
@@ -99,7 +100,9 @@ class Tools:
         try:
             picture = sheet.fitted(self._collection.allowed(store).picture(hit, size), size)
         except ImageError as error:
-            raise BadRequest(f"{id} cannot be shown: {error}: describe_item says what is known of it") from error
+            raise BadRequest(
+                f"{id} cannot be shown: {_reason(error)}: describe_item says what is known of it"
+            ) from error
         found = told.Found.of(hit, asked=False)
         sent = sheet.jpeg(picture)
         text = f"{found.named()}  ({picture.width} x {picture.height} pixels here)"
@@ -171,8 +174,13 @@ def _tile(allowed: Allowed, hit: Hit, notes: list[str]) -> Image.Image | None:
     try:
         return allowed.picture(hit, sheet.TILE)
     except ImageError as error:
-        notes.append(f"tile {hit.rank} cannot be shown: {error}")
+        notes.append(f"tile {hit.rank} cannot be shown: {_reason(error)}")
         return None
+
+
+def _reason(error: ImageError) -> str:
+    allow = " (whoever started this can allow it with --allow FOLDER)" if str(error) == OUTSIDE else ""
+    return f"{error}{allow}"
 
 
 def _why_none(store: Store, wanted: Asked, min_confidence: float | None) -> str:

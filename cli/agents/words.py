@@ -1,79 +1,58 @@
 """Words on their way: a query of an agent names no file and no address; a message names tools, not options."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 from retrieval.errors import BadRequest
 from retrieval.images import kinds
+from retrieval.search import query
+from retrieval.search.query import Part
 
-_SIGNS = ("+", "-")
 _MOST = 100  # terms and signs of a query
-# What a digit follows is no weight: "16:9", "12:30 on a clock".
-_WEIGHED = re.compile(r"(-?(?:\d+\.?\d*|\.\d+):)(?!\s*\.?\d)(.+)", re.DOTALL | re.ASCII)
-_EXPLICIT = ("id:", "text:")
-_SUM = re.compile(r"\S\s+[-+]\s+\S")
-# What the errors of the command line call what an agent has under another name.
+_SAID = re.compile(r"(^|:)(id|text|https?):")  # what a term is, maybe behind a weight
+# What the errors of the packages below call what an agent has under another name.
 _NAMES = {
     "`mmr fields` shows": "list_fields shows",
     "see `mmr ls` for what it holds": "take an id from the answers of search",
     "`mmr ls` shows the names there are": "leave folder out",
+    'as in mmr search "a dog"': "as in a dog",
+    "send the picture itself": "ask with words, or with id:ITEM",
     "--min-confidence": "min_confidence",
     "--where": "where",
     "--in ": "folder ",
-    'as in mmr search "a dog"': "as in a dog",
 }
 
 
-def terms(query: str | Sequence[str]) -> list[str]:
-    """A query with each of its terms said outright: words as text:..., items as id:..., so that none is a path.
+def parts(asked: str | Sequence[str]) -> tuple[Part, ...]:
+    """The parts of a query: a text is words or an item, of a list + and - alone stand between terms.
 
-    A text is words; of a list, + and - alone stand between terms, as arguments of `mmr search`. A weight stays before
-    its term. Raises BadRequest for addresses, for what can only be meant as a path, and for very many terms.
+    Raises BadRequest for addresses, for what can only be meant as a path, for very many terms, and as query.parse_sent.
     """
-    if not isinstance(query, str) and len(query) > _MOST:
-        raise BadRequest(f"a query of {len(query)} terms is more than {_MOST}: ask with fewer")
-    return list(_explicit([query] if isinstance(query, str) else query))
-
-
-def _explicit(words: Sequence[str]) -> Iterator[str]:
-    collected: list[str] = []
-    for word in [*words, None]:
-        if word is not None and word not in _SIGNS:
-            collected.append(word)
-            continue
-        if collected:
-            yield _term(" ".join(collected))
-        if word is not None:
-            yield word
-        collected = []
-
-
-def _term(text: str) -> str:
-    weight, bare = _split(text)
-    if bare.startswith(_EXPLICIT):
-        return text
-    if bare.lower().startswith(("http://", "https://", "file://")):
-        raise BadRequest(f"{_short(bare)} is an address, and none is fetched: ask with words, or with id:ITEM")
-    if _means_a_file(bare):
+    given = [asked] if isinstance(asked, str) else list(asked)
+    if len(given) > _MOST:
+        raise BadRequest(f"a query of {len(given)} terms is more than {_MOST}: ask with fewer")
+    if meant := next((word for word in given if _means_a_file(word)), ""):
         raise BadRequest(
-            f"{_short(bare)} looks like a file, and a query opens none: "
+            f"{meant[:60]} looks like a file, and a query opens none: "
             "ask with id:ITEM for a picture of the index, or with text:... for these very words"
         )
-    return f"{weight}text:{bare}" if bare.strip() else ""
-
-
-def _split(text: str) -> tuple[str, str]:
-    """(weight with its colon or "", the rest)."""
-    found = _WEIGHED.fullmatch(text)
-    return (found[1], found[2]) if found else ("", text)
+    return tuple(_no_picture(part) for part in query.parse_sent(given))
 
 
 def _means_a_file(text: str) -> bool:
+    if _SAID.search(text):
+        return False
     ending = PurePath(text).suffix.lower()
     named_so = ending in kinds.PICTURES or ending in kinds.CLIPS
     return (named_so and " " not in text.strip()) or text.startswith(("./", "../", "/", "~/"))
+
+
+def _no_picture(part: Part) -> Part:
+    """Nothing is sent here: "picture: a dog" is words."""
+    return replace(part, kind="words", text=f"picture:{part.text}") if part.kind == "sent" else part
 
 
 def bare(id: str) -> str:
@@ -81,14 +60,9 @@ def bare(id: str) -> str:
     return id.removeprefix("id:")
 
 
-def are_words(asked: Sequence[str]) -> bool:
-    """Is a query, as `terms` gave it, of words alone?"""
-    return all(term in _SIGNS or not _split(term)[1].startswith("id:") for term in asked)
-
-
-def looks_like_a_sum(query: str | Sequence[str]) -> bool:
+def looks_like_a_sum(asked: str | Sequence[str]) -> bool:
     """Does a text hold + or - between words, which only a list makes operators?"""
-    return isinstance(query, str) and not query.startswith(_EXPLICIT) and bool(_SUM.search(query))
+    return isinstance(asked, str) and not asked.startswith("id:") and any(f" {sign} " in asked for sign in "+-")
 
 
 def for_agents(message: str) -> str:
@@ -105,7 +79,3 @@ def encodable(value: Any) -> Any:
     if isinstance(value, dict):
         return {encodable(name): encodable(one) for name, one in value.items()}
     return [encodable(one) for one in value] if isinstance(value, list | tuple) else value
-
-
-def _short(text: str) -> str:
-    return text if len(text) < 60 else f"{text[:60]}..."

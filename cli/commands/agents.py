@@ -1,6 +1,7 @@
 """`mmr mcp`: an index for agents, over stdin and stdout, which belong to the protocol: nothing else goes there."""
 
 import importlib.util
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ def run(index_dir: Path | None, device: str, allow: Sequence[Path]) -> None:
     from cli.agents.tools import Tools
 
     collection = Collection(path, device, allow)
+    if root := collection.hidden():
+        show.note(f"pictures of {path} are shown where their folder is named: add --allow {shlex.quote(root)}")
     if sys.stdin.isatty():
         show.note("waiting for a client of the Model Context Protocol, which starts this itself: Ctrl-D ends it")
     try:
