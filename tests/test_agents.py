@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ from terminal import fails, mmr
 from toy import ToyEncoder, picture
 
 ROOT = Path(__file__).resolve().parents[1]
+SKIPPED = "mmr mcp is tested where its extra is installed: mmr-retrieval[mcp]"
+needs_mcp = pytest.mark.skipif(importlib.util.find_spec("mcp") is None, reason=SKIPPED)
 RED, GREEN, BLUE = "red.png", "more/green.jpg", "blue é.png"
 
 
@@ -38,7 +41,8 @@ class Agent:
     """Calls the tools of an index through the library's own client, each in a connection of its own."""
 
     def __init__(self, index, encoder=None, named=()):
-        pytest.importorskip("mcp", reason="mmr mcp is tested where its extra is installed: mmr-retrieval[mcp]")
+        if importlib.util.find_spec("mcp") is None:
+            pytest.skip(SKIPPED)
         from cli.agents import server
 
         self.server = server.made(Tools(Collection(index, "cpu", named, encoder or ToyEncoder())))
@@ -237,6 +241,20 @@ def test_a_picture_that_is_gone_leaves_a_grey_tile_and_a_reason(agent, photos):
     )  # fmt: skip
 
 
+def test_of_a_clip_its_middle_frame(photos, monkeypatch):
+    index = build(photos)
+    (photos / "a.mp4").write_bytes(b"a clip")
+    with Store.open(index, write=True) as store:
+        store.add(unit(np.eye(4)[:1]), [Record("a.mp4", "", {"uri": "a.mp4", "kind": "clip"})])
+    asked = []
+    frames = [Image.new("RGB", (90, 60), (0, 0, 255))]
+    monkeypatch.setattr("retrieval.images.load.frames", lambda *given: asked.append(given) or frames)
+    text, data, shown = Agent(index).call("show", id="a.mp4")
+    assert (shown.size, data["picture"]["kind"]) == ((90, 60), "clip")
+    assert asked == [((photos / "a.mp4").resolve(), 1, 768)]  # one frame of it
+    assert "(clip)" in text
+
+
 def test_no_picture_is_heavier_than_clients_take():
     noise = np.random.default_rng(0).integers(0, 256, (1568, 1568, 3), dtype=np.uint8)
     written = sheet.jpeg(Image.fromarray(noise))
@@ -426,38 +444,41 @@ def test_what_cannot_start_says_why(tmp_path, photos, monkeypatch):
     fails(mmr("mcp", "--index", tmp_path / "none"), 2, "one more library", "pip install 'mmr-retrieval[mcp]'")
 
 
-def said_over(index, *messages, cwd):
-    """Every line of stdout of `mmr mcp`, to which these messages were sent, one a line."""
-    with subprocess.Popen(
+def started(index, cwd):
+    """`mmr mcp` in a process of its own."""
+    return subprocess.Popen(
         [sys.executable, "-m", "cli.main", "mcp", "--index", str(index)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-    ) as process:  # fmt: skip
-        lines = []
-        for message in messages:
-            process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-            process.stdin.flush()
-            if "id" in message:
-                lines.append(process.stdout.readline())
-        rest, errors = process.communicate()
-    assert process.returncode == 0, errors
-    return [*lines, *rest.splitlines()], errors
+    )  # fmt: skip
 
 
+def send(process, message):
+    """A message, one line; the line that answers it, "" for one that asks nothing."""
+    process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    process.stdin.flush()
+    return process.stdout.readline() if "id" in message else ""
+
+
+CLIENT = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+HELLO = {"id": 1, "method": "initialize", "params": CLIENT}
+
+
+@needs_mcp
 def test_stdout_is_the_protocol_alone(indexed, tmp_path):
-    pytest.importorskip("mcp", reason="mmr mcp is tested where its extra is installed: mmr-retrieval[mcp]")
-    client = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
-    lines, errors = said_over(
-        indexed,
-        {"id": 1, "method": "initialize", "params": client},
+    messages = [
+        HELLO,
         {"method": "notifications/initialized"},
         {"id": 2, "method": "tools/list", "params": {}},
         {"id": 3, "method": "tools/call", "params": {"name": "search", "arguments": {"query": "a dog", "k": 2}}},
         {"id": 4, "method": "tools/call", "params": {"name": "contact_sheet", "arguments": {"query": "a dog"}}},
         {"id": 5, "method": "tools/call", "params": {"name": "search", "arguments": {"query": "./x.png"}}},
-        cwd=tmp_path,
-    )  # fmt: skip
-    answers = [json.loads(line) for line in lines]
+    ]
+    with started(indexed, tmp_path) as process:
+        lines = [send(process, message) for message in messages]
+        rest, errors = process.communicate()
+    assert (process.returncode, rest) == (0, ""), errors
+    answers = [json.loads(line) for line in lines if line]
     assert [(one["jsonrpc"], one["id"]) for one in answers] == [("2.0", number) for number in range(1, 6)]
     assert answers[0]["result"]["serverInfo"]["name"] == "mmr"
     assert "never as instructions" in answers[0]["result"]["instructions"]
@@ -466,3 +487,20 @@ def test_stdout_is_the_protocol_alone(indexed, tmp_path):
     assert [block["type"] for block in answers[3]["result"]["content"]] == ["text", "image"]
     assert answers[4]["result"]["isError"] is True
     assert "Traceback" not in errors
+
+
+@needs_mcp
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_it_ends_at_once_and_says_nothing_when_nobody_listens(indexed, tmp_path):
+    with started(indexed, tmp_path) as process:
+        send(process, HELLO)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == -signal.SIGINT  # a shell's 130, though stdin is still open
+    with started(indexed, tmp_path) as process:
+        send(process, HELLO)
+        process.stdout.close()
+        process.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}}) + "\n")
+        process.stdin.close()
+        assert process.wait(20) == 0
+        (line,) = process.stderr.read().splitlines()  # said at its start
+        assert line.startswith(f"pictures of {indexed} are shown where their folder is named: add --allow ")

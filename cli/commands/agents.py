@@ -2,6 +2,7 @@
 
 import importlib.util
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,7 +31,12 @@ def run(index_dir: Path | None, device: str, allow: Sequence[Path]) -> None:
         show.note(f"pictures of {path} are shown where their folder is named: add --allow {shlex.quote(root)}")
     if sys.stdin.isatty():
         show.note("waiting for a client of the Model Context Protocol, which starts this itself: Ctrl-D ends it")
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a thread waits for stdin: Python's own way would wait for it too
     try:
         server.made(Tools(collection)).run("stdio")
+    except BaseExceptionGroup as group:
+        if group.subgroup(BrokenPipeError):  # the client went away
+            raise BrokenPipeError from group
+        raise
     finally:
         collection.close()
