@@ -199,6 +199,17 @@ def test_what_is_asked_is_told(agent, photos):
     assert text.startswith(f"3 pictures in {photos / '.mmr'}, of {photos}\nencoder toy; ")
 
 
+def test_the_recall_of_an_approximate_index_is_told(photos, monkeypatch):
+    monkeypatch.setattr("retrieval.indexing.approximate.LEAST_ROWS", 3)
+    flat = [type("Candidate", (), {"spec": "IVF1,Flat"})]
+    monkeypatch.setattr("indexes.approximate.tune.candidates", lambda *asked: flat)
+    retriever, _ = Retriever.build(str(photos), photos / ".mmr", ToyEncoder(), recall=0.9)
+    retriever.close()
+    text, data, _ = Agent(photos / ".mmr").call("index_info")
+    assert (data["search"], data["recall"]) == ("approximate: IVF1,Flat", 1.0)  # one list is all of it
+    assert "search is approximate: IVF1,Flat, recall on text 1.000" in text
+
+
 # ---------------------------------------------------------------- pictures
 
 

@@ -63,7 +63,11 @@ class Collection:
             raise StoreError(f"no index at {self.path}: have it made with `mmr index FOLDER`") from error
         return found.st_dev, found.st_ino
 
-    def allowed(self, store: Store) -> Allowed:
+    def items(self, ids: Sequence[str]) -> list[Hit]:
+        """Items by id or uri, as answers to no question: their score is 0. Raises BadRequest for one of none."""
+        return self.now().whole(lambda store: _items(store, ids))
+
+    def allowed(self) -> Allowed:
         """Which pictures may be shown: below named folders, and beside an index that is called .mmr.
 
         An index that came from elsewhere may record any root, and a model is told by its captions what to look at: the
@@ -71,11 +75,11 @@ class Collection:
         """
         folder = self.path.resolve()
         own = [folder.parent] if folder.name == FOLDER else []
-        return Allowed(root_of(store), tuple(one.resolve() for one in (*own, *self._named)))
+        return Allowed(root_of(self._retriever.store), tuple(one.resolve() for one in (*own, *self._named)))
 
     def hidden(self) -> str | None:
         """The root of the index, where its pictures may not be shown; None where they may."""
-        allowed = self.allowed(self._retriever.store)
+        allowed = self.allowed()
         if allowed.root is None or any(Path(allowed.root).resolve().is_relative_to(one) for one in allowed.folders):
             return None
         return allowed.root
@@ -85,7 +89,6 @@ class Collection:
         self._retriever.close()
 
 
-def items(store: Store, ids: Sequence[str]) -> list[Hit]:
-    """Items by id or uri, as answers to no question: their score is 0. Raises BadRequest for one that is not there."""
+def _items(store: Store, ids: Sequence[str]) -> list[Hit]:
     records = (store.records([row])[0] for row in stored.named(store, ids))
     return [answers.hit(store, rank, record, 0.0) for rank, record in enumerate(records, 1)]

@@ -11,10 +11,11 @@ from typing import Any
 from PIL import Image
 
 from cli.agents import sheet, told, words
-from cli.agents.collection import Collection, items
+from cli.agents.collection import Collection
 from cli.output import plain
 from cli.output.hits import is_gone
 from indexes import Store
+from indexes.approximate.recorded import cheapest
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest, ImageError
 from retrieval.indexing import field_table, roots
@@ -83,8 +84,7 @@ class Tools:
 
     def describe_item(self, id: str) -> Answer:
         """All that the index knows of a picture."""
-        store = self._collection.now().store.view()
-        (hit,) = items(store, [words.bare(id)])
+        (hit,) = self._collection.items([words.bare(id)])
         data = told.Description(
             hit.id, hit.uri, hit.path, list(hit.captions), hit.kind, is_gone(hit.path), within.to_json(hit.within),
             dict(hit.meta),
@@ -95,10 +95,9 @@ class Tools:
     def show(self, id: str, size: int) -> Answer:
         """One picture; of a clip its middle frame."""
         _check("size", size, LEAST_SIDE, MOST_SIDE)
-        store = self._collection.now().store.view()
-        (hit,) = items(store, [words.bare(id)])
+        (hit,) = self._collection.items([words.bare(id)])
         try:
-            picture = sheet.fitted(self._collection.allowed(store).picture(hit, size), size)
+            picture = sheet.fitted(self._collection.allowed().picture(hit, size), size)
         except ImageError as error:
             raise BadRequest(
                 f"{id} cannot be shown: {_reason(error)}: describe_item says what is known of it"
@@ -113,13 +112,11 @@ class Tools:
         if bool(ids) == bool(query):
             raise BadRequest("ids and query are two ways to say which pictures: give one of them")
         _check("k" if query else "the number of ids", len(ids) if ids else k, 1, MOST_TILES)
-        store = self._collection.now().store.view()
-        hits, notes = (
-            self._hits(query, k, None, None, None)
-            if query
-            else (items(store, [words.bare(id) for id in ids or ()]), [])
-        )
-        allowed = self._collection.allowed(store)
+        if query:
+            hits, notes = self._hits(query, k, None, None, None)
+        else:
+            hits, notes = self._collection.items([words.bare(id) for id in ids or ()]), []
+        allowed = self._collection.allowed()
         pictures = [_tile(allowed, hit, notes) for hit in hits]
         tiles = [told.Found.of(hit, asked=bool(query)) for hit in hits]
         text = "\n".join([*notes, *(tile.line() for tile in tiles)])
@@ -127,12 +124,11 @@ class Tools:
 
     def list_fields(self) -> Answer:
         """The fields that `where` may ask for."""
-        store = self._collection.now().store.view()
-        found = field_table.table(store, LOOKED_AT)
-        example, seen = _example(found), min(len(store), LOOKED_AT)
+        found, held = self._collection.now().whole(lambda store: (field_table.table(store, LOOKED_AT), len(store)))
+        example, seen = _example(found), min(held, LOOKED_AT)
         data = [told.FieldTold(one.name, one.items, one.types, one.examples) for one in found]
         lines = [_field_line(one) for one in found] or ["no picture has a field, not even a caption"]
-        head = [f"of the first {seen:,} pictures:"] if seen < len(store) else []
+        head = [f"of the first {seen:,} pictures:"] if seen < held else []
         tail = [f"for example where={example}"] if example else []
         return Answer("\n".join([*head, *lines, *tail]), told.Fields(data, example, seen))
 
@@ -140,13 +136,12 @@ class Tools:
         """What is asked."""
         retriever = self._collection.now()
         store = retriever.store.view()
-        identity, source, recorded = Identity.recorded(store), roots.recorded(store), store.derived.recorded
+        identity, source = Identity.recorded(store), roots.recorded(store)
         folders = [str(one) for one in source.folders] if source else []
-        recall = max((point.recall for point in recorded.points), default=None) if recorded else None
+        way, recall = _way(store)
         data = told.Info(
             str(store.path), len(store), identity.name if identity else "",
-            list(languages.known_to(retriever.encoder)), folders, store.generation,
-            f"approximate: {recorded.spec}" if recorded else "exact", recall,
+            list(languages.known_to(retriever.encoder)), folders, store.generation, way, recall,
         )  # fmt: skip
         lines = [
             f"{data.pictures:,} pictures in {plain.line(data.index)}, of {plain.line(', '.join(folders)) or 'a table'}",
@@ -196,6 +191,13 @@ def _unsure(confidence: float) -> str:
         f"nothing fits well: {1 - confidence:.0%} of other questions have a nearer picture, so there may be no "
         "such picture: look at these before you call them answers"
     )
+
+
+def _way(store: Store) -> tuple[str, float | None]:
+    """How it is searched, and which recall that gave on text."""
+    recorded = store.derived.recorded
+    point = cheapest(recorded.points, recorded.asked) if recorded else None
+    return (f"approximate: {recorded.spec}", point.recall) if recorded and point else ("exact", None)
 
 
 def _languages(codes: Sequence[str]) -> str:
