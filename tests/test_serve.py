@@ -135,6 +135,8 @@ def test_near_duplicates_are_folded(photos, toy):
     with served(photos / ".mmr") as client:
         answer = client.get("/api/search", params={"q": "red", "fold": 1}).json()
         assert [hit["folded"] for hit in answer["hits"]] == [3, 0, 0]
+        nothing = client.get("/api/search", params={"q": "red", "fold": 1, "in": "nowhere"}).json()
+        assert (nothing["hits"], nothing["total"], nothing["next"]) == ([], 0, None)
         groups = client.get("/api/duplicates").json()
         assert (groups["count"], groups["groups"][0]["count"]) == (1, 4)
 

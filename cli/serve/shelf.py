@@ -35,7 +35,7 @@ class Shelf:
         self.path, self.device, self.named = path, device, tuple(named)
         folder = path.resolve()
         self.name = folder.parent.name if folder.name == ".mmr" else folder.stem
-        self.retriever = Retriever.open(path, encoder, device)
+        self.retriever = Retriever.open(path, encoder, device, steady=True)
         self.problem = ""
 
     @property
@@ -63,7 +63,7 @@ class Shelf:
 
     def _open_again(self) -> None:
         """With its new encoder. The old one stays open for those who are asking it: it is closed with the process."""
-        self.retriever = Retriever.open(self.path, None, self.device)
+        self.retriever = Retriever.open(self.path, None, self.device, steady=True)
 
 
 class Shelves:
