@@ -566,7 +566,17 @@ def label(
 
 @app.command()
 @show.guarded
-def mcp(index_dir: IndexDir = None, allow: options.Allow = None, device: Device = "auto") -> None:
+def mcp(
+    index_dir: IndexDir = None,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Pictures below this folder may be shown too, as those beside the index are; repeatable.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> None:
     """Let agents ask an index, through the Model Context Protocol over stdin and stdout: read-only, no network.
 
     A client starts it (how-to/agents.md); bare, it is about the .mmr of this folder or a parent.
