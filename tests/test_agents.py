@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli.agents import sheet, words
+from cli.agents import sheet, tools, words
 from cli.agents.collection import Collection
 from cli.agents.tools import Tools
 from indexes import Record, Store
 from retrieval import Retriever
+from retrieval.indexing.field_table import Field
+from retrieval.search import filters
 from retrieval.search.query import Part
 from rows import unit
 from terminal import fails, mmr
@@ -188,6 +190,23 @@ def test_the_fields_come_with_an_example_that_works(agent):
     assert data["example"] == "caption contains 'green'"
     assert text.splitlines()[-1] == "for example where=caption contains 'green'"
     assert ids(agent.call("search", query="red", where=data["example"])[1]) == [GREEN]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "example"),
+    [
+        ("base colour", "Dark Red", "`base colour` contains 'Dark'"), ("price", 9.5, "price >= 9.5"),
+        ("discontinued", True, "discontinued is not null"), ("taken", "2024-06-01T12:00:00", "taken is not null"),
+        ("author", "O'Neill", "author is not null"), ("in", 3, "`in` >= 3"), ("a`b", 1, ""),
+        ("tags", ["a"], "tags is not null"),
+    ],
+)  # fmt: skip
+def test_the_example_of_any_field_can_be_read(name, value, example):
+    field = Field(name)
+    field.add(value)
+    assert tools.example([field]) == example
+    if example:
+        filters.parsed(example)
 
 
 def test_what_is_asked_is_told(agent, photos):

@@ -30,6 +30,7 @@ MOST_ANSWERS, MOST_TILES = 50, 48
 LEAST_SIDE, MOST_SIDE = 64, 1568  # pixels: models are shown no more
 LOOKED_AT = 10_000  # items whose fields are listed
 UNSURE = 0.5  # the best answer of every other question is nearer: there may be no such picture
+_KEYWORDS = frozenset("and or not null true false in is like between contains".split())  # of `where`
 
 Query = str | Sequence[str]
 
@@ -125,12 +126,12 @@ class Tools:
     def list_fields(self) -> Answer:
         """The fields that `where` may ask for."""
         found, held = self._collection.now().whole(lambda store: (field_table.table(store, LOOKED_AT), len(store)))
-        example, seen = _example(found), min(held, LOOKED_AT)
+        asks, seen = example(found), min(held, LOOKED_AT)
         data = [told.FieldTold(one.name, one.items, one.types, one.examples) for one in found]
         lines = [_field_line(one) for one in found] or ["no picture has a field, not even a caption"]
         head = [f"of the first {seen:,} pictures:"] if seen < held else []
-        tail = [f"for example where={example}"] if example else []
-        return Answer("\n".join([*head, *lines, *tail]), told.Fields(data, example, seen))
+        tail = [f"for example where={asks}"] if asks else []
+        return Answer("\n".join([*head, *lines, *tail]), told.Fields(data, asks, seen))
 
     def index_info(self) -> Answer:
         """What is asked."""
@@ -209,22 +210,18 @@ def _field_line(one: Field) -> str:
     return plain.line(f"{one.name}: {' or '.join(one.types)}, of {one.items:,} pictures, as {examples}")
 
 
-def _example(found: Sequence[Field]) -> str:
+def example(found: Sequence[Field]) -> str:
     """An expression for `where` that some picture meets; "" where no field can be asked for."""
     return next((part for one in found if (part := _comparison(one))), "")
 
 
 def _comparison(one: Field) -> str:
-    name, values = (
-        one.name if one.name.isidentifier() else f"`{one.name}`",
-        [value for value in one.examples if isinstance(value, str | int | float)],
-    )
+    values = [value for value in one.examples if isinstance(value, str | int | float)]
     if "`" in one.name or not values:
         return ""
-    value = values[0]
-    if isinstance(value, bool):
-        return f"{name} is not null"
-    if isinstance(value, int | float):
+    is_plain = one.name.isidentifier() and one.name.lower() not in _KEYWORDS
+    name, value = one.name if is_plain else f"`{one.name}`", values[0]
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{name} >= {json.dumps(value)}"
-    word = max(value.removesuffix("...").split(" ")[:-1] or [value], key=len)
+    word = max(value.removesuffix("...").split(" ")[:-1] or [value], key=len) if isinstance(value, str) else ""
     return f"{name} contains '{word}'" if word.isalnum() else f"{name} is not null"
