@@ -564,6 +564,30 @@ def label(
     raise typer.Exit(classifying.label(index_dir, head, field, remove, model, device))
 
 
+@app.command()
+@show.guarded
+def mcp(
+    index_dir: IndexDir = None,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Pictures below this folder may be shown too, as those beside the index are; repeatable.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Let agents ask an index, through the Model Context Protocol over stdin and stdout: read-only, no network.
+
+    A client starts it (how-to/agents.md); bare, it is about the .mmr of this folder or a parent.
+
+    mmr mcp --index ~/Pictures/.mmr
+    """
+    from cli.commands import agents
+
+    agents.run(index_dir, device, allow or ())
+
+
 app.add_typer(configuring.configuration, name="config")
 app.add_typer(heads.heads, name="head")
 app.add_typer(exchange.importing, name="import")
