@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from cli.agents import sheet, tools, words
-from cli.agents.collection import Collection
 from cli.agents.tools import Tools
+from cli.collection import Collection
 from indexes import Record, Store
 from retrieval import Retriever
 from retrieval.indexing.field_table import Field

@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image
 
 from cli.agents import sheet, told, words
-from cli.agents.collection import Collection
+from cli.collection import Collection
 from cli.output import plain
 from cli.output.hits import is_gone
 from indexes import Store

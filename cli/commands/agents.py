@@ -23,8 +23,8 @@ def run(index_dir: Path | None, device: str, allow: Sequence[Path]) -> None:
         raise BadRequest(f"no such folder: {missing[0]}: check --allow")
     path = index_dir or find_index()
     from cli.agents import server
-    from cli.agents.collection import Collection
     from cli.agents.tools import Tools
+    from cli.collection import Collection
 
     collection = Collection(path, device, allow)
     if root := collection.hidden():

@@ -1,4 +1,4 @@
-"""Collection: the index that agents ask, always on its newest state, and what of its pictures they may see."""
+"""Collection: an index that others ask for hours, always on its newest state, and what of it they may see."""
 
 import threading
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from retrieval.sources.allowed import Allowed
 
 
 class Collection:
-    """An index, opened for as long as agents ask it. Threads may share it.
+    """An index, opened for as long as a page or an agent asks it. Threads may share it.
 
     Args:
         path: The folder of the index.
@@ -39,8 +39,14 @@ class Collection:
 
     def _open(self) -> None:
         self._file = self._which()
-        self._retriever = Retriever.open(self.path, self._encoder, self._device)
+        # One that is open already stays so for those who are asking it: it is closed with the process.
+        self._retriever = Retriever.open(self.path, self._encoder, self._device, steady=True)
         self._identity = Identity.recorded(self._retriever.store)
+
+    @property
+    def retriever(self) -> Retriever:
+        """On the state that was looked at last (`now`)."""
+        return self._retriever
 
     def now(self) -> Retriever:
         """On the newest state; opened again where the index was made again, or has another encoder by now.
@@ -71,7 +77,7 @@ class Collection:
         """Which pictures may be shown: below named folders, and beside an index that is called .mmr.
 
         An index that came from elsewhere may record any root, and a model is told by its captions what to look at: the
-        root is not believed. Who gives photos/.mmr to an agent gives photos.
+        root is not believed. Who serves photos/.mmr, or gives it to an agent, gives photos.
         """
         folder = self.path.resolve()
         own = [folder.parent] if folder.name == FOLDER else []
