@@ -223,6 +223,10 @@ def serve(
     allow_origin: Annotated[
         list[str] | None, typer.Option("--allow-origin", help="A site whose pages may ask, as https://example.org.")
     ] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option("--run", help="A training whose curves are shown, while it goes on; again for more."),
+    ] = None,
     token: Annotated[
         str | None, typer.Option("--token", envvar="MMR_TOKEN", help="Who reads must send it.", show_envvar=False)
     ] = None,
@@ -244,8 +248,8 @@ def serve(
     serving.run(
         serving.Served(
             indexes=indexes or (), host=host, port=port, roots=root or (), host_names=host_name or (),
-            origins=allow_origin or (), token=token or None, write_key=write_key or None, device=device, log=log,
-            log_queries=log_queries,
+            origins=allow_origin or (), runs=run or (), token=token or None, write_key=write_key or None, device=device,
+            log=log, log_queries=log_queries,
         )
     )  # fmt: skip
 
@@ -562,6 +566,30 @@ def label(
     from cli.commands import classifying
 
     raise typer.Exit(classifying.label(index_dir, head, field, remove, model, device))
+
+
+@app.command()
+@show.guarded
+def mcp(
+    index_dir: IndexDir = None,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Pictures below this folder may be shown too, as those beside the index are; repeatable.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Let agents ask an index, through the Model Context Protocol over stdin and stdout: read-only, no network.
+
+    A client starts it (how-to/agents.md); bare, it is about the .mmr of this folder or a parent.
+
+    mmr mcp --index ~/Pictures/.mmr
+    """
+    from cli.commands import agents
+
+    agents.run(index_dir, device, allow or ())
 
 
 app.add_typer(configuring.configuration, name="config")

@@ -101,7 +101,9 @@ class Retriever:
         return cls(store, encoder, device), report
 
     @classmethod
-    def open(cls, path: Path | str, encoder: Encoder | None = None, device: str = "cpu") -> "Retriever":
+    def open(
+        cls, path: Path | str, encoder: Encoder | None = None, device: str = "cpu", *, steady: bool = False
+    ) -> "Retriever":  # fmt: skip
         """Open an index to search it.
 
         Where its encoder was exported (encoders/query_encoder.py), torch is not imported until a picture is asked with.
@@ -111,6 +113,7 @@ class Retriever:
             encoder: The one to ask with; None is the one that the index remembers. Where it was moved, the index
                 remembers the new place.
             device: "auto", "cpu" or "cuda": where exact search runs.
+            steady: It is asked for hours, by a server: what takes a moment to make ready pays.
 
         Returns:
             The retriever, open for reading: close it, or use it in a `with`.
@@ -121,7 +124,7 @@ class Retriever:
         """
         store = Store.open(path)
         try:
-            retriever = cls(store, encoder or _remembered(store, device), device)
+            retriever = cls(store, encoder or _remembered(store, device, steady), device)
             if encoder:
                 adoption.remember_place(store, encoder)
             return retriever
@@ -319,7 +322,7 @@ def _search_device(device: str) -> str:
     return "cuda" if device == "cuda" else "cpu"
 
 
-def _remembered(store: Store, device: str) -> Encoder:
+def _remembered(store: Store, device: str, steady: bool = False) -> Encoder:
     """The encoder that an index remembers, as cheap as it can be had. Raises MissingModel."""
     identity = Identity.required(store)
 
@@ -330,5 +333,5 @@ def _remembered(store: Store, device: str) -> Encoder:
 
         return load_encoder(name, device)
 
-    exported = identity.fingerprint and query_encoder.open_query_encoder(identity.fingerprint, load)
+    exported = identity.fingerprint and query_encoder.open_query_encoder(identity.fingerprint, load, steady)
     return exported or load()

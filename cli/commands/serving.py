@@ -30,6 +30,7 @@ class Served:
     token: str | None = None
     write_key: str | None = None
     device: str = "auto"
+    runs: Sequence[Path] = ()
     log: bool = False
     log_queries: bool = False
 
@@ -59,14 +60,13 @@ def _serve(asked: Served, listening: socket.socket, local: bool) -> None:
     paths = asked.indexes or [find_index()]
     shelves = Shelves(Shelf(path, asked.device, asked.roots) for path in paths)
     for shelf in shelves:
-        if (root := shelf.allowed.root) and not any(
-            Path(root).resolve().is_relative_to(folder) for folder in shelf.allowed.folders
-        ):
+        if root := shelf.collection.hidden():
             show.note(f"pictures of {shelf.path} are shown where their folder is named: add --root {shlex.quote(root)}")
     hosts = tuple(name.lower() for name in (*LOOPBACK, asked.host, *asked.host_names))
     doors = Doors(hosts, tuple(asked.origins), asked.token, asked.write_key)
     log = show.note if asked.log or asked.log_queries else None
-    app = make(Parts(shelves, local, asked.write_key is not None), doors, log, asked.log_queries)
+    runs = {folder.resolve().name: folder for folder in asked.runs}
+    app = make(Parts(shelves, local, asked.write_key is not None, runs), doors, log, asked.log_queries)
     port = listening.getsockname()[1]
     name = f"[{asked.host}]" if ":" in asked.host else asked.host
     rows = sum(len(shelf.retriever.store) for shelf in shelves)

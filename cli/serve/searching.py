@@ -152,7 +152,7 @@ def _folded(shelf: Shelf, hits: list[Hit], shown_hits: list[dict[str, Any]]) -> 
         return stored.vectors(store, [rows[hit.id] for hit in hits if hit.id in rows])
 
     held = shelf.retriever.whole(vectors)
-    if len(held) != len(hits):  # some were removed meanwhile
+    if len(held) != len(hits) or len(hits) < 2:  # some were removed meanwhile
         return shown_hits
     alike, kept = held @ held.T >= ALIKE, []
     owner = alike.argmax(1)  # the first that is as near; itself at the latest

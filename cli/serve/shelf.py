@@ -4,11 +4,12 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from cli.collection import Collection
 from indexes import StoreError
 from retrieval import Retriever
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, MissingModel
-from retrieval.indexing.catalog import Identity, root_of
+from retrieval.indexing.find import FOLDER
 from retrieval.sources.allowed import Allowed
 
 LOOKS_EVERY = 1.0  # seconds, for a new generation
@@ -25,45 +26,35 @@ class Shelf:
 
     Attributes:
         name: What it is called in addresses.
-        retriever: Answers from it.
         problem: Why it cannot be asked now, "" where it can.
     """
 
     def __init__(
         self, path: Path, device: str = "auto", named: Sequence[Path] = (), encoder: Encoder | None = None
     ) -> None:  # fmt: skip
-        self.path, self.device, self.named = path, device, tuple(named)
+        self.path = path
         folder = path.resolve()
-        self.name = folder.parent.name if folder.name == ".mmr" else folder.stem
-        self.retriever = Retriever.open(path, encoder, device)
+        self.name = folder.parent.name if folder.name == FOLDER else folder.stem
+        self.collection = Collection(path, device, named, encoder)
         self.problem = ""
 
     @property
-    def allowed(self) -> Allowed:
-        """What of it may be handed out: below named folders, and beside an index that is called .mmr.
+    def retriever(self) -> Retriever:
+        """Answers from the state that was looked at last."""
+        return self.collection.retriever
 
-        An index that came from elsewhere may record any root: it is not believed. Who serves photos/.mmr names photos.
-        """
-        folder = self.path.resolve()
-        own = [folder.parent] if folder.name == ".mmr" else []
-        return Allowed(root_of(self.retriever.store), tuple(one.resolve() for one in (*own, *self.named)))
+    @property
+    def allowed(self) -> Allowed:
+        """What of it may be handed out."""
+        return self.collection.allowed()
 
     def look(self) -> None:
-        """Go to the newest state, and to another encoder where the index was encoded again."""
+        """Go to the newest state, or say why that cannot be had."""
         try:
-            if not self.path.is_dir():
-                raise StoreError(f"{self.path} was removed: index again, or serve another")
-            before = Identity.required(self.retriever.store)
-            self.retriever.store.refresh()
-            if Identity.required(self.retriever.store).fingerprint != before.fingerprint:
-                self._open_again()
+            self.collection.now()
             self.problem = ""
         except (StoreError, MissingModel, OSError) as error:
             self.problem = str(error)
-
-    def _open_again(self) -> None:
-        """With its new encoder. The old one stays open for those who are asking it: it is closed with the process."""
-        self.retriever = Retriever.open(self.path, None, self.device)
 
 
 class Shelves:
@@ -109,4 +100,4 @@ class Shelves:
         if self._looking.is_alive():
             self._looking.join(10)
         for shelf in self:
-            shelf.retriever.close()
+            shelf.collection.close()

@@ -13,6 +13,7 @@ from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
+from retrieval.indexing.catalog import root_of
 from retrieval.search import confidence, filters, query
 from retrieval.search.diversity import pick
 
@@ -167,15 +168,20 @@ def _hits(store: Store, found: _Found, asked: Asked, judge: confidence.Backgroun
     if judge is not None:
         sure = judge.confidence(found.scores).tolist()
     lines = zip(store.records(found.rows), found.scores.tolist(), sure, strict=True)
-    return [hit(store, rank, *line) for rank, line in enumerate(lines, 1)]
+    root = root_of(store)
+    return [_below(root, rank, *line) for rank, line in enumerate(lines, 1)]
 
 
 def hit(store: Store, rank: int, record: Record, score: float, sure: float | None = None) -> Hit:
     """A record as an answer."""
+    return _below(root_of(store), rank, record, score, sure)
+
+
+def _below(root: str | None, rank: int, record: Record, score: float, sure: float | None = None) -> Hit:
     card = Card.of(record)
     return Hit(
-        rank, score, card.uri, card.path(store), card.captions, record.id, card.fields, sure, card.kind, card.within,
-        card.key,
+        rank, score, card.uri, card.path_below(root), card.captions, record.id, card.fields, sure, card.kind,
+        card.within, card.key,
     )  # fmt: skip
 
 
