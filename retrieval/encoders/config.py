@@ -43,7 +43,8 @@ class EncoderConfig:
     """
 
     image_size: int = setting(
-        0, "pixels of the square that the encoder sees; 0 is the tower's own: 224 of package:NAME, 128 of products, 96 of others",
+        0, "pixels of the square that the encoder sees; 0 is the tower's own: 224 of package:NAME, 128 of products, "
+        "96 of others",
         multiple=16, least=0, group="What the encoder is",
     )  # fmt: skip
     resize: str = setting("squash", "how a picture becomes a square", choices=tuple(MODES))

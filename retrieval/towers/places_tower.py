@@ -32,6 +32,7 @@ class PlacesTower(ImageTower):
     "no" for random ones, which a run's take the place of. Raises MissingModel where the package is gone or altered.
     """
 
+    body: nn.Sequential
     has_features = True
     new_parts = ("project",)
     own_size = 128

@@ -1,9 +1,9 @@
 """Towers whose vectors hold products: which quality is whose, and what comes before what.
 
 A sum of what is there cannot say which of two things is the red one. The sum of the products of each thing with its
-quality can (tensor products, Smolensky 1990), and composes: a picture and a caption agree on a pair of thing and quality
-as soon as they agree on the thing and on the quality, also on a pair that was never seen. Both sides make the same five
-parts, so nothing has to be learned between them:
+quality can (tensor products, Smolensky 1990), and composes: a picture and a caption agree on a pair of the two as soon
+as they agree on the thing and on the quality, also where the pair was never seen. Both sides make the same five parts,
+so nothing has to be learned between them:
 
     rest           what a bag of words says, and its picture
     things         the sum of the codes of all that is named, or stands at a place
