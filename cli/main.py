@@ -39,7 +39,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of the scenes and of the training.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Remove an earlier demo in that folder first.")] = False,
     minutes: Annotated[
-        float, typer.Option(min=0, max=600, help="About how long, on two slow cores: it learns from more scenes.")
+        float,
+        typer.Option(
+            min=0, max=600, help="About how long at most, on two cores: with more it learns from more scenes."
+        ),
     ] = 2,
 ) -> None:
     """Draw scenes, train on them, index others, answer "a dog": the main job in minutes, with no download.

@@ -1,8 +1,13 @@
 """Products bind: what a vector says of two things is which is whose and which comes first, by hand-worked cases."""
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from retrieval import load_encoder
+from retrieval.encoders import query_encoder
+from retrieval.encoders.build import small_encoder
 from retrieval.encoders.config import EncoderConfig
 from retrieval.errors import BadRequest
 from retrieval.towers.places_tower import CHANNELS, PlaceProducts, PlacesTower, left_of
@@ -98,3 +103,20 @@ def test_a_picture_is_its_features_and_a_head_and_other_sizes_are_resized():
 def test_what_does_not_fit_is_said(settings, said):
     with pytest.raises(BadRequest, match=said):
         EncoderConfig(**settings)
+
+
+def test_saved_and_asked_without_torch_it_says_the_same(tmp_path):
+    torch.manual_seed(0)
+    texts = ["a red dog to the left of a blue cat", "", "a dog"]
+    sides = {"image": {"type": "products", "size": 32}, "text": {"type": "products", "width": 64}}
+    encoder = small_encoder(texts, dim=LEAST_DIM, image_size=32, **sides)
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    pictures = [Image.new("RGB", (40, 40), "red"), Image.fromarray(noise)]
+    encoder.save(tmp_path / "run")
+    loaded = load_encoder(str(tmp_path / "run"))
+    np.testing.assert_array_equal(loaded.encode_texts(texts), encoder.eval().encode_texts(texts))
+    np.testing.assert_array_equal(loaded.encode_images(pictures), encoder.encode_images(pictures))
+    query_encoder.ensure_exported(loaded)
+    query = query_encoder.open_query_encoder(loaded.fingerprint, lambda: loaded)
+    np.testing.assert_allclose(query.encode_texts(texts), loaded.encode_texts(texts), atol=1e-5)
+    np.testing.assert_allclose(query.encode_images(pictures), loaded.encode_images(pictures), atol=1e-4)
