@@ -1,6 +1,10 @@
 # Each target sets up what it needs: run any of them first, twice, or alone.
 PYTHON ?= python3
 VENV ?= .venv
+# TORCH=cpu, where there is no GPU: torch as its makers publish it without CUDA, and FAISS without it, 5 GB less. It counts
+# where the folder is made: `make clean` before another.
+TORCH ?=
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
@@ -37,7 +41,16 @@ docs: $(VENV)/.installed-docs
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "mmr needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifeq ($(TORCH),cpu)
+	$(PIP_INSTALL) --constraint constraints.txt --index-url $(TORCH_CPU_INDEX) torch torchvision || \
+	  { echo "torch without CUDA is not to be had from $(TORCH_CPU_INDEX): leave out TORCH=cpu, or name another TORCH_CPU_INDEX"; exit 1; }
+	$(BIN)/python -c 'import tomllib; all = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
+	  print(*["faiss-cpu" if one.startswith("faiss-gpu") else one for one in all], sep="\n")' > $(VENV)/without-cuda.txt
+	$(PIP_INSTALL) --constraint constraints.txt --requirement $(VENV)/without-cuda.txt
+	$(PIP_INSTALL) --no-deps --editable .
+else
 	$(PIP_INSTALL) --constraint constraints.txt --editable .
+endif
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -41,7 +41,10 @@ def demo(
     minutes: Annotated[
         float,
         typer.Option(
-            min=0, max=600, help="About how long at most, on two cores: with more it learns from more scenes."
+            min=0,
+            max=600,
+            callback=usage.finite,
+            help="About how long at most, on two cores: with more it learns from more scenes.",
         ),
     ] = 2,
 ) -> None:
@@ -162,7 +165,8 @@ def index(
     index_dir: IndexDir = None,
     model: Model = None,
     recall: Annotated[
-        float | None, typer.Option(min=0.5, max=0.999, help="Of approximate search, measured on text.")
+        float | None,
+        typer.Option(min=0.5, max=0.999, callback=usage.finite, help="Of approximate search, measured on text."),
     ] = None,
     memory: Annotated[str | None, typer.Option(help="That it may take: 500M, 4G.", metavar="SIZE")] = None,
     exclude: Annotated[
@@ -202,6 +206,55 @@ def index(
         let_go=let_go, readmit=readmit, urls=urls or local_urls, local_urls=local_urls,
     )  # fmt: skip
     raise typer.Exit(indexing.run(asked, index_dir, model, device, engine, recall, memory))
+
+
+@app.command()
+@show.guarded
+def serve(
+    indexes: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Indexes; bare: the .mmr of this folder or a parent.", metavar="[INDEX]..."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where it listens; elsewhere than here only with a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 is any that is free.")] = 8750,
+    root: Annotated[
+        list[Path] | None, typer.Option("--root", help="A folder whose pictures may be shown; again for more.")
+    ] = None,
+    host_name: Annotated[
+        list[str] | None, typer.Option("--host-name", help="A name that it is reached by, beside its address.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, typer.Option("--allow-origin", help="A site whose pages may ask, as https://example.org.")
+    ] = None,
+    run: Annotated[
+        list[Path] | None,
+        typer.Option("--run", help="A training whose curves are shown, while it goes on; again for more."),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", envvar="MMR_TOKEN", help="Who reads must send it.", show_envvar=False)
+    ] = None,
+    write_key: Annotated[
+        str | None,
+        typer.Option("--write-key", envvar="MMR_WRITE_KEY", help="Who labels must send it; without, nobody can."),
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="A line of JSON on stderr for each request.")] = False,
+    log_queries: Annotated[bool, typer.Option("--log-queries", help="The same with what was asked.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Open a page in the browser to search INDEX, and an API for programs. It listens on this machine alone.
+
+    mmr serve
+    mmr serve ~/photos/.mmr ~/scans/.mmr --port 8751
+    """
+    from cli.commands import serving
+
+    serving.run(
+        serving.Served(
+            indexes=indexes or (), host=host, port=port, roots=root or (), host_names=host_name or (),
+            origins=allow_origin or (), runs=run or (), token=token or None, write_key=write_key or None, device=device,
+            log=log, log_queries=log_queries,
+        )
+    )  # fmt: skip
 
 
 @app.command()
@@ -448,7 +501,8 @@ def models(
         bool, typer.Option("--prune", help="Remove exported encoders that were not used for --days.")
     ] = False,
     days: Annotated[
-        float | None, typer.Option(min=0, help="With --prune: 30 if not given; 0 removes all of them.")
+        float | None,
+        typer.Option(min=0, callback=usage.finite, help="With --prune: 30 if not given; 0 removes all of them."),
     ] = None,
 ) -> None:
     """List pretrained encoders and towers with licence, size, languages and recall, and what the cache holds.
@@ -515,6 +569,30 @@ def label(
     from cli.commands import classifying
 
     raise typer.Exit(classifying.label(index_dir, head, field, remove, model, device))
+
+
+@app.command()
+@show.guarded
+def mcp(
+    index_dir: IndexDir = None,
+    allow: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Pictures below this folder may be shown too, as those beside the index are; repeatable.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+    device: Device = "auto",
+) -> None:
+    """Let agents ask an index, through the Model Context Protocol over stdin and stdout: read-only, no network.
+
+    A client starts it (how-to/agents.md); bare, it is about the .mmr of this folder or a parent.
+
+    mmr mcp --index ~/Pictures/.mmr
+    """
+    from cli.commands import agents
+
+    agents.run(index_dir, device, allow or ())
 
 
 app.add_typer(configuring.configuration, name="config")

@@ -1,6 +1,7 @@
 """How the command line speaks of itself: a wrong word in one line, the examples of its help on lines of their own."""
 
 import difflib
+import math
 import shlex
 import shutil
 import sys
@@ -52,6 +53,13 @@ def version(asked: bool) -> None:
     if asked:
         show.out(f"mmr {distribution.version()}")
         raise typer.Exit(show.OK)
+
+
+def finite(number: float | None) -> float | None:
+    """The callback of a number with bounds: NaN is within all of them where they are only compared."""
+    if number is not None and math.isnan(number):
+        raise typer.BadParameter(f"{number} is not greater or less than any number")
+    return number
 
 
 def called() -> str:

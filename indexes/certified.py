@@ -7,7 +7,7 @@ many rows is named, and answered by brute force. The bound (Cauchy-Schwarz on th
 
     e = |q - q~| |x| + |q~| |x - x~| + |q~| |x~| d 2^-23
 
-This module imports torch: import it late. Matrices run on AMX where the processor has it, or on a GPU.
+This module imports torch: import it late. It is taken on a GPU, and on AMX where torch is loaded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from indexes import forks
-from indexes.codes import COPY_BYTES
 from indexes.cpu import has_fast_bf16
+from indexes.rounded import COPY_BYTES
 
 PIECE_ROWS = 1 << 18  # rows that are rounded, and kept, together
 ROUNDED_AT_ONCE = 1 << 11  # of them, while their float32 is in the cache
@@ -28,19 +28,17 @@ QUERIES_AT_ONCE = 1024
 BLOCK_SCORES = 1 << 23  # scores of one matrix product: 16 MiB of bfloat16
 GROUP = 64  # rows whose best score is compared first
 MOST_KEPT = 4096  # rows a query may keep, beyond which it is answered by brute force
-INT8_QUERIES = 2  # up to so many queries, reading the rows is all the work: int8 halves it
 LOOSER = 1.0001  # the norms in the bounds are themselves float32
 _making = forks.Lock()  # one copy, not one a thread
 
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """Low-precision rows (n, d). error: |x - x~| and length: |x~|: the greatest or, with a scale, of each row."""
+    """Low-precision rows (n, d). error, length: the greatest |x - x~| and |x~|."""
 
     rows: Tensor
     error: Tensor
     length: Tensor
-    scale: Tensor | None = None
 
 
 class Copies:
@@ -56,32 +54,30 @@ class Copies:
         self._family = {0: self} if family is None else family
         self._made: dict[tuple, Rounded] = {}
 
-    def pieces(self, device: torch.device, int8: bool = False) -> Iterator[tuple[int, Rounded]]:
+    def pieces(self, device: torch.device) -> Iterator[tuple[int, Rounded]]:
         """(first offset, rows) of PIECE_ROWS at a time."""
         for start in range(0, len(self.vectors), PIECE_ROWS):
-            yield start, self._kept(device, int8, start) or self._rounded(device, int8, start)
+            yield start, self._kept(device, start) or self._rounded(device, start)
 
-    def _kept(self, device: torch.device, int8: bool, start: int) -> Rounded | None:
+    def _kept(self, device: torch.device, start: int) -> Rounded | None:
         """The piece that is kept, made when it is first asked for; None where there is no room for it."""
-        key = device, int8, start
+        key = device, start
         if key not in self._made:
             with _making:
-                low = torch.int8 if int8 else low_type(device)
-                size = len(self.vectors[start : start + PIECE_ROWS]) * self.vectors.shape[1] * low.itemsize
+                size = len(self.vectors[start : start + PIECE_ROWS]) * self.vectors.shape[1] * low_type(device).itemsize
                 if key not in self._made and size <= self._room(device):
                     self._made[key] = self._rounded(*key)
                     self.nbytes += size
         return self._made.get(key)
 
-    def _rounded(self, device: torch.device, int8: bool, start: int) -> Rounded:
-        exact = torch.from_numpy(np.array(self.vectors[start : start + PIECE_ROWS])).to(device)
-        return quantized(exact.float()) if int8 else rounded(exact)
+    def _rounded(self, device: torch.device, start: int) -> Rounded:
+        return rounded(torch.from_numpy(np.array(self.vectors[start : start + PIECE_ROWS])).to(device))
 
     def _room(self, device: torch.device) -> int:
         """Bytes that may still be kept: of COPY_BYTES, or half of what is free on a GPU."""
         if device.type == "cuda":
             return torch.cuda.mem_get_info(device)[0] // 2
-        return COPY_BYTES - sum(copies.nbytes for copies in list(self._family.values()))
+        return COPY_BYTES - sum(one.nbytes for one in list(self._family.values()))
 
 
 def low_type(device: torch.device) -> torch.dtype:
@@ -102,14 +98,6 @@ def rounded(exact: Tensor) -> Rounded:
         lengths.append(nearly.norm(dim=1).max())
         errors.append((part.float() - nearly).norm(dim=1).max())
     return Rounded(low, torch.stack(errors).max(), torch.stack(lengths).max())
-
-
-def quantized(exact: Tensor) -> Rounded:
-    """Float32 rows (n, d) as whole numbers of -127..127, with a scale and an error for each row."""
-    scale = exact.abs().amax(1).clamp(min=1e-30) / 127
-    rows = (exact / scale[:, None]).round().to(torch.int8)
-    low = rows.float() * scale[:, None]
-    return Rounded(rows, (exact - low).norm(dim=1), low.norm(dim=1), scale)
 
 
 def search(
@@ -134,15 +122,14 @@ def search(
 def _scan(copies: Copies, dead: Tensor, queries: Tensor, k: int, device: torch.device) -> "_Kept":
     dead, queries = dead.to(device), queries.to(device)
     kept = _Kept(len(queries), k, device)
-    int8 = len(queries) <= INT8_QUERIES and device.type == "cpu" and has_fast_bf16()
-    for start, low in copies.pieces(device, int8):
+    for start, low in copies.pieces(device):
         here = dead[(dead >= start) & (dead < start + len(low.rows))] - start
-        (_scan_int8 if int8 else _scan_blocks)(low, start, here, queries, kept)
+        _scan_blocks(low, start, here, queries, kept)
     return kept
 
 
 def _scan_blocks(low: Rounded, start: int, dead: Tensor, queries: Tensor, kept: "_Kept") -> None:
-    """Many queries: a matrix product for some rows at a time, its scores looked at while they are in the cache."""
+    """A matrix product for some rows at a time, its scores looked at while they are in the cache."""
     rough = queries.to(low.rows.dtype)
     bound = error_bound(queries, rough.float(), low) * LOOSER
     transposed = rough.T.contiguous()
@@ -162,8 +149,7 @@ def _scan_blocks(low: Rounded, start: int, dead: Tensor, queries: Tensor, kept: 
 def error_bound(queries: Tensor, rough: Tensor, low: Rounded) -> Tensor:
     """The bound e of this module's docstring, to be multiplied by LOOSER.
 
-    queries and rough: (q, d), as they are and as they were rounded: e of each query, (q,), for all rows. Where rows
-    have a scale, they are one query (d,): e of each row, (n,).
+    queries and rough: (q, d), as they are and as they were rounded. Returns e of each query, (q,), for all rows.
     """
     lost, length = (queries - rough).norm(dim=-1), rough.norm(dim=-1)
     return lost * (low.length + low.error) + length * (low.error + low.length * queries.shape[-1] * 2.0**-23)
@@ -194,24 +180,6 @@ def _above(scores: Tensor, kept: "_Kept", bound: Tensor) -> tuple[Tensor, Tensor
     return numbers[alive], offsets[alive], values[alive]
 
 
-def _scan_int8(low: Rounded, start: int, dead: Tensor, queries: Tensor, kept: "_Kept") -> None:
-    """A query or two: whole numbers multiply exactly, and each row has an error of its own."""
-    for number, query in enumerate(queries):
-        step = query.abs().max().clamp(min=1e-30) / 127
-        whole = (query / step).round()
-        scores = torch._int_mm(low.rows, whole.to(torch.int8)[:, None])[:, 0] * (low.scale * step)
-        bound = error_bound(query, whole * step, low) * LOOSER
-        scores[dead] = -torch.inf
-        lower = scores - bound
-        if len(lower) >= kept.k:
-            kept.raise_floor(lower.topk(kept.k).values[-1], number)
-        offsets = (scores + bound >= kept.floor[number]).nonzero()[:, 0]
-        offsets = offsets[~torch.isneginf(scores[offsets])]
-        if len(offsets):
-            upper = scores[offsets] + bound[offsets]
-            kept.take(torch.full_like(offsets, number), offsets + start, lower[offsets], upper)
-
-
 class _Kept:
     """The rows that may be among each query's top k, and the floor: what its k-th best true score is at least."""
 
@@ -224,8 +192,8 @@ class _Kept:
         self._parts: list[tuple[Tensor, Tensor, Tensor]] = [(none, none, none.float())]
         self._count = torch.zeros(queries, dtype=torch.int64, device=device)
 
-    def raise_floor(self, floor: Tensor, number: int | slice = slice(None)) -> None:
-        self.floor[number] = torch.maximum(self.floor[number], floor)
+    def raise_floor(self, floor: Tensor) -> None:
+        self.floor = torch.maximum(self.floor, floor)
 
     def take(self, numbers: Tensor, offsets: Tensor, lower: Tensor, upper: Tensor) -> None:
         """Rows, with bounds of their true scores."""

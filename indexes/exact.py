@@ -1,17 +1,16 @@
 """Exact top-k: every stored row is scored against every query.
 
 Rows are float16 on disk. They are scored in float32, block by block, so that memory stays bounded by `BLOCK_ROWS` rows
-and `MAX_SCORES` scores; or scanned in low precision with a proof, by codes.py without torch and by certified.py with
-it: the same answer, several times as fast. ways.py chooses by what was measured.
+and `MAX_SCORES` scores; or scanned in low precision with a proof, by scan.py, or by certified.py on a GPU and on AMX:
+the same answer, several times as fast. ways.py chooses by what was measured.
 """
 
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from indexes import cpu, mapped, products, ways
+from indexes import cpu, kernels, ways
 from indexes.errors import StoreError
 from indexes.segments import BLOCK_ROWS, Neighbors, Segment
 
@@ -19,7 +18,6 @@ MAX_SCORES = 1 << 24  # queries x rows scored at once: 64 MiB of float32
 
 Best = tuple[np.ndarray, np.ndarray]  # rows or offsets int64 (q, k), -1 where there is none, and float32 scores
 SegmentSearch = Callable[[Segment, np.ndarray, int], Best]  # (segment, queries, k) -> rows and scores
-BlockSearch = Callable[[np.ndarray, np.ndarray, int], Best]  # (queries, vectors, k) -> offsets and scores
 
 
 def search(segments: Iterable[Segment], queries: np.ndarray, k: int, device: str = "cpu") -> Neighbors:
@@ -39,12 +37,10 @@ def _way(segments: Sequence[Segment], queries: int) -> SegmentSearch:
     """The fastest here. Rows of which nothing is kept (the few that a filter left) count their queries alone."""
     total = sum(len(segment.vectors) for segment in segments)
     asked = max([queries, *(_count(segment, queries) for segment in segments)])
-    installed = importlib.util.find_spec("torch") is not None
-    here = ways.Here(cpu.kind(), "torch" in sys.modules, installed, products.can())
-    way = ways.choose(total, queries, asked, here)
-    if way == "codes":
-        return by_codes()
-    return proven("cpu") if way == "torch" else brute_force(way == "faiss")
+    way = ways.choose(total, queries, asked, ways.Here(cpu.kind(), "torch" in sys.modules, kernels.can()))
+    if way == "torch":
+        return proven("cpu")
+    return brute_force if way == "numpy" else scanned(way == "codes")
 
 
 def _count(segment: Segment, queries: int) -> int:
@@ -75,16 +71,21 @@ def proven(device: str) -> SegmentSearch:
     return one_segment
 
 
-def by_codes() -> SegmentSearch:
-    """Scan in whole numbers of eight bits with a proof (codes.py), and by brute force what it leaves unanswered."""
-    from indexes import codes
+def scanned(by_codes: bool) -> SegmentSearch:
+    """Scan in low precision with a proof (scan.py), and by brute force what it leaves unanswered.
+
+    by_codes: in whole numbers of eight bits, where there is room for them, as soon as they are made.
+    """
+    from indexes import rounded, scan
 
     def one_segment(segment: Segment, queries: np.ndarray, k: int) -> Best:
-        family = segment.copies
-        kept = family.setdefault(("codes", segment.first_row), codes.Codes(segment.vectors, family))
-        if not len(segment.vectors) or not kept.fits():
-            return brute_force(by_faiss=True)(segment, queries, k)
-        return _completed(segment, queries, k, codes.search(kept.made(), segment.dead, queries, k))
+        family, first = segment.copies, segment.first_row
+        rows: rounded.Rows = family.setdefault(("halves", first), rounded.Halves(segment.vectors))
+        if by_codes and len(segment.vectors):
+            codes = family.setdefault(("codes", first), rounded.Codes(segment.vectors, family))
+            if codes.fits() and (len(queries) >= ways.CODES_AT_ONCE or codes.are_made()):
+                rows = codes.made()
+        return _completed(segment, queries, k, scan.search(rows, segment.dead, queries, k))
 
     return one_segment
 
@@ -94,31 +95,21 @@ def _completed(segment: Segment, queries: np.ndarray, k: int, found: tuple[np.nd
     offsets, scores, unanswered = found
     rows = segment.rows(offsets)
     if len(unanswered):
-        rest = brute_force(len(segment.vectors) >= ways.FAISS_FROM_ROWS)(segment, queries[unanswered], k)
-        rows[unanswered], scores[unanswered] = rest
+        rows[unanswered], scores[unanswered] = brute_force(segment, queries[unanswered], k)
     return rows, scores
 
 
-def brute_force(by_faiss: bool) -> SegmentSearch:
-    """Score all rows in float32, by FAISS or by NumPy alone."""
-    top_k: BlockSearch = _faiss_top_k() if by_faiss else _numpy_top_k
-
-    def one_segment(segment: Segment, queries: np.ndarray, k: int) -> Best:
-        if by_faiss and len(queries) <= ways.FEW:
-            offsets, scores = mapped.search(segment.vectors, segment.dead, queries, k + 1)
-            if not _tied(scores, k).any():
-                return segment.rows(offsets[:, :k]), scores[:, :k]
-        rows = np.full((len(queries), k), -1, np.int64)
-        scores = np.full((len(queries), k), -np.inf, np.float32)
-        step = max(1, MAX_SCORES // BLOCK_ROWS)
-        for block_rows, vectors in segment.blocks():
-            for start in range(0, len(queries), step):
-                part = slice(start, start + step)
-                found, found_scores = top_k(queries[part], vectors, min(k, len(vectors)))
-                rows[part], scores[part] = _merge((rows[part], scores[part]), (block_rows[found], found_scores), k)
-        return rows, scores
-
-    return one_segment
+def brute_force(segment: Segment, queries: np.ndarray, k: int) -> Best:
+    """Score all rows in float32."""
+    rows = np.full((len(queries), k), -1, np.int64)
+    scores = np.full((len(queries), k), -np.inf, np.float32)
+    step = max(1, MAX_SCORES // BLOCK_ROWS)
+    for block_rows, vectors in segment.blocks():
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            found, found_scores = _top_k(queries[part], vectors, min(k, len(vectors)))
+            rows[part], scores[part] = _merge((rows[part], scores[part]), (block_rows[found], found_scores), k)
+    return rows, scores
 
 
 def better(ones: Neighbors, others: Neighbors) -> Neighbors:
@@ -135,7 +126,7 @@ def _merge(best: Best, more: Best, k: int) -> Best:
     return np.take_along_axis(rows, order, 1), np.take_along_axis(scores, order, 1)
 
 
-def _numpy_top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> Best:
+def _top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> Best:
     scores = queries @ vectors.T
     found = np.argsort(-scores, axis=1, kind="stable")[:, :k] if k * 8 > len(vectors) else _partition(scores, k)
     return found, np.take_along_axis(scores, found, 1)
@@ -148,24 +139,3 @@ def _partition(scores: np.ndarray, k: int) -> np.ndarray:
     for line in np.flatnonzero((scores >= last).sum(1) > k):
         found[line] = np.argsort(-scores[line], kind="stable")[:k]
     return found
-
-
-def _faiss_top_k() -> BlockSearch:
-    import faiss
-
-    def top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> Best:
-        scores, found = faiss.knn(queries, vectors, min(k + 1, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)
-        again = _tied(scores, k)
-        scores, found = scores[:, :k], found[:, :k]
-        if again.any():
-            found[again], scores[again] = _numpy_top_k(queries[again], vectors, k)
-        return found, scores
-
-    return top_k
-
-
-def _tied(scores: np.ndarray, k: int) -> np.ndarray:
-    """Which lines of (q, k or k + 1) best scores have a k-th that equals the next: FAISS then kept any of them."""
-    if scores.shape[1] == k:
-        return np.zeros(len(scores), bool)
-    return (scores[:, k - 1] == scores[:, k]) & ~np.isneginf(scores[:, k])

@@ -1,10 +1,11 @@
 """Rows on disk as they are searched: segments, what is deleted of them, and the neighbors that a search gives."""
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from indexes.kernels import as_float32
 
 BLOCK_ROWS = 65_536
 GATHER_BELOW = 4  # a filter that leaves less than a quarter of the rows has them gathered
@@ -27,9 +28,9 @@ class Neighbors:
 class Segment:
     """Rows `first_row .. first_row + len(vectors)`; `dead` are the offsets of those deleted, ascending.
 
-    copies: low-precision copies of rows (certified.py, codes.py) by their kind and first row; one dict for all segments
-    of a store, as is asked: queries put to them so far, by first row. names: what the rows are called where that is
-    not their place, int64 ascending.
+    copies: what is kept of rows for a scan (rounded.py, certified.py) by its kind and first row; one dict for all
+    segments of a store, as is asked: queries put to them so far, by first row. names: what the rows are called where
+    that is not their place, int64 ascending.
     """
 
     first_row: int
@@ -81,20 +82,6 @@ class Segment:
                 offsets, vectors = offsets[alive], vectors[alive]
             if len(vectors):
                 yield self.rows(offsets), vectors
-
-
-def as_float32(rows: np.ndarray) -> np.ndarray:
-    """float16 rows as float32: by torch or FAISS where one is loaded (eight times, twice as fast as NumPy)."""
-    if "torch" in sys.modules:
-        import torch  # another thread may be half through importing it: this waits
-
-        return torch.from_numpy(np.require(rows, requirements="W")).float().numpy()
-    if "faiss" in sys.modules and len(rows):
-        import faiss
-
-        codes = np.ascontiguousarray(rows).view(np.uint8)
-        return faiss.IndexScalarQuantizer(rows.shape[1], faiss.ScalarQuantizer.QT_fp16).sa_decode(codes)
-    return rows.astype(np.float32)
 
 
 def restrict(segments: Iterable[Segment], rows: np.ndarray) -> list[Segment]:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from indexes import database, items, proof, segment_files
-from indexes.segments import BLOCK_ROWS, Segment, as_float32
+from indexes.kernels import as_float32
+from indexes.segments import BLOCK_ROWS, Segment
 from indexes.typed import Malformed
 
 _LONG = 0.01  # what float16 leaves of a unit length is far closer

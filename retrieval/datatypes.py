@@ -82,6 +82,7 @@ class Hit:
             (search/confidence.py).
         kind: "picture" or "clip".
         within: Where it lies in another file or on the web; None for a file of its own.
+        key: What tells its content from others; None where that is not known.
     """
 
     rank: int
@@ -94,6 +95,7 @@ class Hit:
     confidence: float | None = None
     kind: str = "picture"
     within: "Within | None" = None
+    key: str | None = None
 
     @property
     def caption(self) -> str | None:

@@ -1,9 +1,11 @@
 """Retriever: an encoder and a store. `build` makes one, `open` opens one, `search` answers."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
 
 from indexes import Condition, Outdated, Store, forks
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
@@ -14,6 +16,7 @@ from retrieval.indexing import adoption
 from retrieval.indexing.catalog import Identity
 from retrieval.search import answers, filters, languages
 from retrieval.search.answers import Asked
+from retrieval.search.query import parse
 
 if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
@@ -98,7 +101,9 @@ class Retriever:
         return cls(store, encoder, device), report
 
     @classmethod
-    def open(cls, path: Path | str, encoder: Encoder | None = None, device: str = "cpu") -> "Retriever":
+    def open(
+        cls, path: Path | str, encoder: Encoder | None = None, device: str = "cpu", *, steady: bool = False
+    ) -> "Retriever":  # fmt: skip
         """Open an index to search it.
 
         Where its encoder was exported (encoders/query_encoder.py), torch is not imported until a picture is asked with.
@@ -108,6 +113,7 @@ class Retriever:
             encoder: The one to ask with; None is the one that the index remembers. Where it was moved, the index
                 remembers the new place.
             device: "auto", "cpu" or "cuda": where exact search runs.
+            steady: It is asked for hours, by a server: what takes a moment to make ready pays.
 
         Returns:
             The retriever, open for reading: close it, or use it in a `with`.
@@ -118,7 +124,7 @@ class Retriever:
         """
         store = Store.open(path)
         try:
-            retriever = cls(store, encoder or _remembered(store, device), device)
+            retriever = cls(store, encoder or _remembered(store, device, steady), device)
             if encoder:
                 adoption.remember_place(store, encoder)
             return retriever
@@ -174,7 +180,27 @@ class Retriever:
         """
         device, wanted = _search_device(self.device), asked or Asked()
         languages.say_unread(queries, self.encoder, on_message)
-        return self._whole(lambda store: answers.items(store, self.encoder, device, queries, wanted))
+        return self.whole(lambda store: answers.items(store, self.encoder, device, queries, wanted))
+
+    def search_each(
+        self, requests: "Sequence[answers.Request]", sent: Mapping[str, np.ndarray] | None = None
+    ) -> list[list[Hit]]:
+        """The items nearest to each of several queries that want different things: what a server gathers.
+
+        Args:
+            requests: The parts of each query (search/query.py) and what is wanted of its answers.
+            sent: Vectors of pictures that queries name, float32 (d,) of unit length.
+
+        Returns:
+            The hits of each, in the order of the requests, the best first.
+
+        Raises:
+            BadRequest: A query makes no sense: ask them one by one to know which.
+            BadFilter: A condition makes no sense.
+            StoreError: It was closed meanwhile.
+        """
+        device = _search_device(self.device)
+        return self.whole(lambda store: answers.each(store, self.encoder, device, requests, sent))
 
     def captions(
         self, query: str | Sequence[str], asked: Asked | None = None, on_message: OnMessage = no_message
@@ -197,14 +223,30 @@ class Retriever:
             BadRequest: The query makes no sense, or no item has a caption.
             BadFilter: The condition makes no sense.
         """
-        wanted = asked or Asked()
         languages.say_unread([query], self.encoder, on_message)
+        return self.captions_of((parse(query), asked or Asked()))
+
+    def captions_of(self, request: "answers.Request", sent: Mapping[str, np.ndarray] | None = None) -> list[Hit]:
+        """The captions nearest to the parts of a query, as `captions` and `search_each` say.
+
+        Args:
+            request: The parts, and what is wanted of the answers.
+            sent: Vectors of pictures that the query names.
+
+        Returns:
+            Hits, the best first.
+
+        Raises:
+            BadRequest: The query makes no sense, or no item has a caption.
+            BadFilter: The condition makes no sense.
+        """
+        wanted = request[1]
 
         def ask(store: Store) -> list[Hit]:
             known = self._known_captions(store, filters.condition(store, wanted.where, wanted.inside))
-            return answers.captions(store, self.encoder, known, query, wanted)
+            return answers.captions(store, self.encoder, known, request, sent)
 
-        return self._whole(ask)
+        return self.whole(ask)
 
     def sample(
         self, count: int = 100, wanted: "Wanted | None" = None, on_progress: OnProgress = no_progress
@@ -228,7 +270,7 @@ class Retriever:
         """
         from retrieval.search.sample import sample  # those who only search do without
 
-        return self._whole(lambda store: sample(store, count, wanted, on_progress))
+        return self.whole(lambda store: sample(store, count, wanted, on_progress))
 
     def _known_captions(self, store: Store, condition: Condition | None) -> answers.Captions:
         with self._encoding:
@@ -238,8 +280,18 @@ class Retriever:
                 self._captions = kept
             return kept[1]
 
-    def _whole(self, ask: Callable[[Store], _Answer]) -> _Answer:
-        """The answer of one state: where that was collected meanwhile, the newest one is asked again."""
+    def whole(self, ask: Callable[[Store], _Answer]) -> _Answer:
+        """Ask one state of the store several things.
+
+        Args:
+            ask: Given a view of the state. Where that was collected meanwhile, it is called again with the newest one.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            Outdated: It was collected again and again.
+        """
         for _ in range(_TIMES - 1):
             try:
                 return ask(self.store.view())
@@ -270,7 +322,7 @@ def _search_device(device: str) -> str:
     return "cuda" if device == "cuda" else "cpu"
 
 
-def _remembered(store: Store, device: str) -> Encoder:
+def _remembered(store: Store, device: str, steady: bool = False) -> Encoder:
     """The encoder that an index remembers, as cheap as it can be had. Raises MissingModel."""
     identity = Identity.required(store)
 
@@ -281,5 +333,5 @@ def _remembered(store: Store, device: str) -> Encoder:
 
         return load_encoder(name, device)
 
-    exported = identity.fingerprint and query_encoder.open_query_encoder(identity.fingerprint, load)
+    exported = identity.fingerprint and query_encoder.open_query_encoder(identity.fingerprint, load, steady)
     return exported or load()

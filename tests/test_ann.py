@@ -4,12 +4,14 @@ import dataclasses
 import hashlib
 import json
 import sqlite3
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from indexes import Damaged, Record, Store, StoreError, exact, filters, proof
 from indexes.approximate import ann, tune
+from indexes.approximate.derived import Derived
 from indexes.approximate.recorded import Point, Recorded
 from indexes.approximate.rerank import refined, rerank
 from indexes.segments import Segment
@@ -257,6 +259,14 @@ def test_a_snapshot_has_it_too_unless_it_is_damaged(store, tmp_path, monkeypatch
         assert copy.verify() == []
         assert copy.derived.recorded is None
         assert copy.search(ROWS[:5], 1).rows[:, 0].tolist() == list(range(5))
+
+
+def test_a_file_that_cannot_give_the_recall_is_not_read(store):
+    """FAISS takes a tenth of a second to import, which an exact answer has no use for."""
+    with Store.open(store.path) as reader, mock.patch.object(Derived, "_believed", side_effect=AssertionError):
+        assert reader.search(ROWS[:5], 1, recall=0.99999).rows[:, 0].tolist() == list(range(5))
+        with pytest.raises(AssertionError):
+            reader.search(ROWS[:5], 1)
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])

@@ -96,7 +96,7 @@ def test_what_was_added_or_copied_is_not_answered_from_an_older_copy(stand_in):
 
 def test_a_store_asks_the_card_only_for_a_recall(stand_in, tmp_path, monkeypatch):
     by_torch = []
-    monkeypatch.setattr(exact, "proven", lambda device: by_torch.append(device) or exact.brute_force(by_faiss=False))
+    monkeypatch.setattr(exact, "proven", lambda device: by_torch.append(device) or exact.brute_force)
     with Store.create(tmp_path / "index", DIM) as store:
         store.add(ROWS, [Record(str(i)) for i in range(COUNT)])
         built = tune.choose(store.segments, QUERIES, DIM, COUNT, 0.9, 1e9, ["IVF16,Flat"])

@@ -24,7 +24,7 @@ from indexes import exact
 from retrieval.encoders.manifest import RunManifest
 
 ROOT = Path(__file__).resolve().parents[1]
-MAY_BE_MISSING = ["faiss", "open_clip", "datasets", "typer", "msgspec", "onnxruntime"]
+MAY_BE_MISSING = ["faiss", "open_clip", "datasets", "typer", "msgspec", "onnxruntime", "numkong"]
 HIDE = """
 import sys
 from importlib.machinery import PathFinder

@@ -38,8 +38,8 @@ database.close()
 # ---------------------------------------------------------------- the collections
 
 
-def fill(folder: Path, count: int) -> Path:
-    """Both collections in `folder`, over the folder of photos that is returned: empty files, which nobody reads."""
+def lay_out(folder: Path, count: int) -> Path:
+    """The photos, which are empty files that nobody reads, in the folder that is returned; vectors.npy and paths."""
     photos = folder / "photos"
     photos.mkdir()
     paths = [str(photos / f"{number // 1000:03d}" / f"{number:06d}.jpg") for number in range(count)]
@@ -48,6 +48,12 @@ def fill(folder: Path, count: int) -> Path:
         Path(path).touch()
     (folder / "paths").write_text("\n".join(paths), "utf-8")
     np.save(folder / "vectors.npy", unit_rows(count, DIM, 0))
+    return photos
+
+
+def fill(folder: Path, count: int) -> Path:
+    """Both collections in `folder`, over the folder of photos that is returned."""
+    photos = lay_out(folder, count)
     database = rclip_home(folder / "rclip") / "db.sqlite3"
     given = [str(folder / "paths"), str(folder / "vectors.npy")]
     run([peer("rclip", "python"), "-c", _FILL_RCLIP, str(database), *given], folder)

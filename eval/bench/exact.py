@@ -31,7 +31,7 @@ from indexes import Record, Store, cpu
 DIM, K, THREADS, ROUNDS = 512, 10, 2, 5
 FIGURES = {1: (1.2, 1.5), 32: (4, 6), 128: (4, 6), 1000: (1.5, 3)}  # queries at once: floor, goal
 EXACT, OTHERS = ("usearch-float16", "faiss-flat"), ("usearch-int8", "lorann", "turbovec")
-WARM = 320  # searches before the first figure: single queries have their rows rounded once enough were asked
+WARM = 320  # searches before the first figure: rows are rounded once enough were asked
 NOISE = 1e-6
 
 
@@ -115,8 +115,10 @@ def main() -> None:
         np.save(Path(name) / "rows.npy", rows)
         np.save(Path(name) / "queries.npy", queries)
         started = time.perf_counter()
-        for _ in range(WARM):
+        for number in range(WARM):
             store.search(queries[:1], K)
+            if number in (0, 9):
+                note(f"the first {number + 1} single searches {(time.perf_counter() - started) * 1e3:.1f} ms")
         for size in FIGURES:
             store.search(queries[:size], K)
         kept = sum(copies.nbytes for copies in store.segments[0].copies.values())

@@ -47,6 +47,7 @@ DRAWN, FIRST = 120, 300  # photos; FIRST: that mmr has indexed before, 256 of wh
 _RCLIP_MODEL = "ViT-B-32-256-datacomp_s34b_b86k"  # the folder where rclip looks for its only model
 _RCLIP_PAPERS = ("LICENSE", "OPENAI-CLIP-MIT.txt", "README.md", "THIRD_PARTY_NOTICES.md")  # without them it downloads
 _ROOT = Path(__file__).parents[2]
+FIXED = {"OMP_NUM_THREADS": str(THREADS), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}  # of every process
 
 
 # ---------------------------------------------------------------- processes
@@ -78,8 +79,7 @@ def run(command: list[str], folder: Path, **settings: str) -> Finished:
 
     settings: further environment variables.
     """
-    fixed = {"OMP_NUM_THREADS": str(THREADS), "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | fixed | settings
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | FIXED | settings
     with tempfile.TemporaryDirectory() as logs:
         out, err = Path(logs) / "out", Path(logs) / "err"
         launcher = [sys.executable, "-I", "-c", _LAUNCHER, str(out), str(err), str(THREADS), *command]
@@ -90,6 +90,11 @@ def run(command: list[str], folder: Path, **settings: str) -> Finished:
         if code:
             sys.exit(f"{' '.join(command)} failed ({code}):\n{err.read_text('utf-8', 'replace')[-2000:]}")
         return Finished(seconds, peak / (1024 if sys.platform == "linux" else 1024**2), out.read_text("utf-8"))
+
+
+def own_environment() -> dict[str, str]:
+    """Of a process of ours: with a cache that is the benchmark's own."""
+    return os.environ | FIXED | {"PYTHONPATH": str(_ROOT), "MMR_CACHE": str(_cache() / "mmr")}
 
 
 def in_ours(module: str, *arguments: str) -> Finished:

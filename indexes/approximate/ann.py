@@ -17,7 +17,7 @@ import numpy as np
 
 from indexes import exact, forks
 from indexes.approximate import parameters, reduction
-from indexes.approximate.recorded import Point
+from indexes.approximate.recorded import Point, cheapest
 from indexes.approximate.reduction import Reduction
 from indexes.approximate.rerank import refined, rerank
 from indexes.errors import StoreError
@@ -48,7 +48,7 @@ class Ann:
 
     def point(self, recall: float) -> Point | None:
         """The cheapest point that was measured to give this recall, or None."""
-        return next((point for point in self.points if point.asked >= recall - 1e-9), None)
+        return cheapest(self.points, recall)
 
     def propose(self, queries: np.ndarray, count: int, effort: int, device: str = "cpu") -> np.ndarray:
         """Rows (q, count) by falling approximate score, -1 where there is none; from a GPU at most gpu.MOST_FETCHED."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from indexes import forks
-from indexes.approximate.recorded import Recorded
+from indexes.approximate.recorded import Recorded, cheapest
 from indexes.errors import Damaged
 from indexes.segments import Neighbors, Segment
 
@@ -69,13 +69,12 @@ class Derived:
 
         segments: what may answer, by number; the fewer of their rows may, the harder it looks.
         """
-        index = self.index
-        if self.recorded is None or index is None:
+        if self.recorded is None:
             return None
-        point = index.point(self.recorded.asked if recall is None else recall)
+        point = cheapest(self.recorded.points, self.recorded.asked if recall is None else recall)
         total = sum(len(segment.vectors) for segment in segments)
         alive = total - sum(len(segment.dead) for segment in segments)
-        if not point or not alive:
+        if not point or not alive or (index := self.index) is None:  # the file last: reading it takes FAISS
             return None
         from indexes.approximate import ann
 

@@ -1,5 +1,6 @@
 """What the manifest says of an approximate index, under "ann": typed, and as the JSON that lies on disk."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,6 +22,11 @@ class Point:
     fetch: Natural
     recall: float
     low: float
+
+
+def cheapest(points: Iterable[Point], recall: float) -> Point | None:
+    """Of points by rising recall, the first that was measured to give this one, or None."""
+    return next((point for point in points if point.asked >= recall - 1e-9), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ import numpy as np
 
 from indexes import mapped
 from indexes.approximate import parameters
-from indexes.segments import Neighbors, Segment, as_float32
+from indexes.kernels import as_float32
+from indexes.segments import Neighbors, Segment
 
 if TYPE_CHECKING:
     import faiss

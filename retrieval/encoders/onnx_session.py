@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from indexes import forks
+from indexes import cpu, forks
 
 FLOAT = "float32"  # what a graph computes in, if nothing else is said
 
@@ -22,13 +22,15 @@ class Session:
 
     bulk: for many inputs, from many threads that each compute on one core. once: it is asked once or seldom. Its
     threads then sleep where they wait: else they take a core for as long as the graph is opened, which lasts three
-    times as long by that where cores are few.
+    times as long by that where cores are few. steady: it is asked now and then, for hours: its weights are packed, by
+    which a text takes a third of the time, and its threads sleep too.
     """
 
     numbers = FLOAT
 
-    def __init__(self, file: Path, *, bulk: bool = False, once: bool = False) -> None:
+    def __init__(self, file: Path, *, bulk: bool = False, once: bool = False, steady: bool = False) -> None:
         self._file, self._bulk, self._once, self._opening = file, bulk, once, forks.Lock()
+        self._steady = steady
         self._session, self._process = self._opened(), os.getpid()
 
     def _opened(self) -> Any:
@@ -37,12 +39,15 @@ class Session:
         if self._bulk:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
             options.intra_op_num_threads = 1
+        elif self._steady:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+            options.intra_op_num_threads = cpu.cores()
         else:
             # A query runs the tower once: packing its weights for speed takes longer than it saves, and so does
             # rewriting the graph, which was done when it was exported.
             options.add_session_config_entry("session.disable_prepacking", "1")
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        if self._once:
+        if self._once or self._steady:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(self._file, options, providers=["CPUExecutionProvider"])

@@ -22,6 +22,11 @@ receipt; fireworks; a fire; a castle; a market; a playground; a swimming pool; a
 """.strip().replace("\n", " ").split("; ")  # fmt: skip
 
 
+def things() -> list[str]:
+    """What people photograph and look for."""
+    return list(_THINGS)
+
+
 def prompts() -> list[str]:
     """The bank: things that people photograph and look for, each in several wordings."""
     return [template.format(thing) for template, thing in product(_TEMPLATES, _THINGS)]

@@ -60,6 +60,7 @@ class QueryEncoder:
         load: Gives the whole encoder, for what is not exported yet or cannot be.
         bulk: The picture tower is opened for many pictures, with a lane a core.
         tower: The picture tower, where it is another than what was exported for queries.
+        steady: It is asked for hours, by a server: what takes a moment to make ready pays.
 
     Attributes:
         name: By which `load_encoder` finds the encoder.
@@ -74,7 +75,8 @@ class QueryEncoder:
     """
 
     def __init__(
-        self, folder: Path, load: Callable[[], "DualEncoder"], bulk: bool = False, tower: Tower | None = None
+        self, folder: Path, load: Callable[[], "DualEncoder"], bulk: bool = False, tower: Tower | None = None,
+        steady: bool = False,
     ) -> None:  # fmt: skip
         said = manifest.of_export(folder / MANIFEST)
         self.name, self.dim, self.fingerprint, self.preprocess = said.name, said.dim, said.fingerprint, said.preprocess
@@ -83,7 +85,7 @@ class QueryEncoder:
         self._trim, self.folder, self._load = said.trim, folder, load
         self._for_bulk, self.lanes = bulk, cpu.cores() if bulk else 1
         self.bulk = (LANE if self.lanes > 1 else 32) // self.preprocess.views
-        self._text = Session(folder / TEXT, once=True)
+        self._text = Session(folder / TEXT, once=not steady, steady=steady)
         self._image: Tower | None = tower
         self._making = forks.Lock()  # of what is made late: once for all threads
         self._encoder: DualEncoder | None = None
@@ -173,15 +175,20 @@ def preprocess_of(name: str) -> Preprocess | None:
     return None
 
 
-def open_query_encoder(fingerprint: str, load: Callable[[], "DualEncoder"]) -> QueryEncoder | None:
-    """The exported encoder of that fingerprint, or None where there is none, or it cannot be used."""
+def open_query_encoder(
+    fingerprint: str, load: Callable[[], "DualEncoder"], steady: bool = False
+) -> QueryEncoder | None:  # fmt: skip
+    """The exported encoder of that fingerprint, or None where there is none, or it cannot be used.
+
+    steady: as QueryEncoder takes it.
+    """
     folder = cache.folder(cache.QUERY) / fingerprint
     if not is_exported(fingerprint):
         return None
     with contextlib.suppress(OSError):  # of another user, say
         os.utime(folder / MANIFEST)  # when it was last used
     try:
-        return QueryEncoder(folder, load)
+        return QueryEncoder(folder, load, steady=steady)
     # A damaged cache must never stop a query: onnxruntime, JSON and the tokenizers each raise their own.
     except Exception:
         return None

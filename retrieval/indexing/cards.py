@@ -90,7 +90,10 @@ class Card:
 
     def path(self, store: Store) -> str | None:
         """Its file on this machine, absolute; None where it has none of its own."""
-        root = root_of(store)
+        return self.path_below(root_of(store))
+
+    def path_below(self, root: str | None) -> str | None:
+        """As `path`, where the root of the index is known: reading it takes longer than all else."""
         return None if root is None or self.within else os.path.normpath(Path(root, self.uri))
 
 

@@ -55,11 +55,23 @@ def _type_of(value: Any) -> str:
     """What `--where` takes it for: a number also where a table wrote it as a text."""
     if isinstance(value, bool):
         return "yes or no"
-    if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value.strip())):
+    if is_number(value):
         return "number"
     if isinstance(value, str):
-        return "date" if _DATE.fullmatch(value) else "text"
+        return "date" if is_date(value) else "text"
     return "list" if isinstance(value, list) else "object"
+
+
+def is_number(value: Any) -> bool:
+    """Is it a number, or a text that is one?"""
+    if isinstance(value, str):
+        return _NUMBER.fullmatch(value.strip()) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_date(value: Any) -> bool:
+    """Is it a text that begins with a date of ISO 8601?"""
+    return isinstance(value, str) and _DATE.fullmatch(value) is not None
 
 
 def _short(value: Any) -> Any:

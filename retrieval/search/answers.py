@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
+from retrieval.indexing.catalog import root_of
 from retrieval.search import confidence, filters, query
 from retrieval.search.diversity import pick
 
@@ -64,25 +65,71 @@ class Asked:
             raise BadRequest(f"--min-confidence {self.min_confidence:g} is not between 0 and 1: give, say, 0.9")
 
 
+Request = tuple[Sequence[query.Part], Asked]
+
+
 def items(
     store: Store, encoder: Encoder, device: str, queries: Sequence[str | Sequence[str]], asked: Asked
 ) -> list[list[Hit]]:  # fmt: skip
     """The items nearest to each query. Raises BadRequest, BadFilter."""
-    parts = [query.parse(one) for one in queries]
-    if not parts:
+    return each(store, encoder, device, [(query.parse(one), asked) for one in queries])
+
+
+def each(
+    store: Store, encoder: Encoder, device: str, requests: Sequence[Request],
+    sent: Mapping[str, np.ndarray] | None = None,
+) -> list[list[Hit]]:  # fmt: skip
+    """The items nearest to each of several queries, whatever each wants of its answers: one encoding, one scan.
+
+    sent: vectors of pictures, as of `query.encode`. Those with the same condition are searched for together. Raises
+    BadRequest, BadFilter.
+    """
+    if not requests:
         return []
-    if asked.min_confidence is not None:
-        confidence.check(parts)
-    vectors = query.encode(parts, encoder, lambda uri: _vector_of(store, uri), asked.urls)
-    condition = filters.condition(store, asked.where, asked.inside)
+    for parts, asked in requests:
+        if asked.min_confidence is not None:
+            confidence.check([parts])
+    urls = any(asked.urls for _, asked in requests)
+    vectors = query.encode(
+        [parts for parts, _ in requests], encoder, lambda uri: _vector_of(store, uri), urls, sent
+    )  # fmt: skip
+    together: dict[tuple[str | None, str | None, bool], list[int]] = {}
+    for number, (_, asked) in enumerate(requests):
+        together.setdefault((asked.where, asked.inside, asked.exact), []).append(number)
+    answers: list[list[Hit]] = [[] for _ in requests]
+    for (where, inside, exact), numbers in together.items():
+        condition = filters.condition(store, where, inside)
+        found = _nearest(store, device, [requests[number] for number in numbers], vectors[numbers], condition, exact)
+        for number, neighbors in zip(numbers, found, strict=True):
+            answers[number] = _hits(
+                store, neighbors, requests[number][1], _judge(store, encoder, device, requests[number][1])
+            )
+    return answers
+
+
+def _nearest(
+    store: Store,
+    device: str,
+    requests: Sequence[Request],
+    vectors: np.ndarray,
+    condition: Condition | None,
+    exact: bool,
+) -> Iterator["_Found"]:
+    wide = [_wide(store, parts, asked) for parts, asked in requests]
+    found = store.search(vectors, max(wide), device, condition, 1 if exact else None)
+    for rows, scores, (parts, _), most in zip(found.rows, found.scores, requests, wide, strict=True):
+        there = rows[:most] >= 0
+        yield _Found(rows[:most][there], scores[:most][there]).without(store, parts)
+
+
+def _wide(store: Store, parts: Sequence[query.Part], asked: Asked) -> int:
+    """How many rows are looked at for an answer of k."""
     wide = max(_CANDIDATES * asked.k, _LEAST_CANDIDATES) if asked.diversity else asked.k
-    wide = max(1, min(wide + max(map(len, parts)), len(store)))
-    found = store.search(vectors, wide, device, condition, 1 if asked.exact else None)
-    judge = None if asked.min_confidence is None else confidence.background(store, encoder, device)
-    return [
-        _hits(store, _Found(rows[rows >= 0], scores[rows >= 0]).without(store, part), asked, judge)
-        for rows, scores, part in zip(found.rows, found.scores, parts, strict=True)
-    ]
+    return max(1, min(wide + len(parts), len(store)))
+
+
+def _judge(store: Store, encoder: Encoder, device: str, asked: Asked) -> confidence.Background | None:
+    return None if asked.min_confidence is None else confidence.background(store, encoder, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +168,21 @@ def _hits(store: Store, found: _Found, asked: Asked, judge: confidence.Backgroun
     if judge is not None:
         sure = judge.confidence(found.scores).tolist()
     lines = zip(store.records(found.rows), found.scores.tolist(), sure, strict=True)
-    return [_hit(store, rank, *line) for rank, line in enumerate(lines, 1)]
+    root = root_of(store)
+    return [_below(root, rank, *line) for rank, line in enumerate(lines, 1)]
 
 
-def _hit(store: Store, rank: int, record: Record, score: float, sure: float | None = None) -> Hit:
+def hit(store: Store, rank: int, record: Record, score: float, sure: float | None = None) -> Hit:
+    """A record as an answer."""
+    return _below(root_of(store), rank, record, score, sure)
+
+
+def _below(root: str | None, rank: int, record: Record, score: float, sure: float | None = None) -> Hit:
     card = Card.of(record)
     return Hit(
-        rank, score, card.uri, card.path(store), card.captions, record.id, card.fields, sure, card.kind, card.within
-    )
+        rank, score, card.uri, card.path_below(root), card.captions, record.id, card.fields, sure, card.kind,
+        card.within, card.key,
+    )  # fmt: skip
 
 
 def _vector_of(store: Store, uri: str) -> np.ndarray:
@@ -171,22 +225,22 @@ class Captions:
 
 
 def captions(
-    store: Store, encoder: Encoder, known: Captions, asked_with: str | Sequence[str], asked: Asked
+    store: Store, encoder: Encoder, known: Captions, request: Request, sent: Mapping[str, np.ndarray] | None = None
 ) -> list[Hit]:
     """The captions nearest to a query. An item's own caption is an answer to its picture. Raises BadRequest."""
-    parts = query.parse(asked_with)
-    (vector,) = query.encode([parts], encoder, lambda uri: _vector_of(store, uri), asked.urls)
+    parts, asked = request
+    (vector,) = query.encode([parts], encoder, lambda uri: _vector_of(store, uri), asked.urls, sent)
     scores = known.vectors @ vector
     order = np.argsort(-scores, kind="stable")[: asked.k]
     if asked.min_score is not None:
         order = order[scores[order] >= asked.min_score]
     lines = zip(store.records(known.rows[order]), scores[order].tolist(), order.tolist(), strict=True)
     return [
-        _with_first(_hit(store, rank, record, score), known.texts[place])
+        _with_first(hit(store, rank, record, score), known.texts[place])
         for rank, (record, score, place) in enumerate(lines, 1)
     ]
 
 
-def _with_first(hit: Hit, caption: str) -> Hit:
+def _with_first(found: Hit, caption: str) -> Hit:
     """The hit of a caption: that one stands before the others of its item."""
-    return replace(hit, captions=(caption, *(other for other in hit.captions if other != caption)))
+    return replace(found, captions=(caption, *(other for other in found.captions if other != caption)))

@@ -103,9 +103,12 @@ def _inside(root: str, folder: str) -> str:
     """The folder relative to the root: as it is seen from here where there is such a one, else as indexed."""
     for start in (Path.cwd(), root):
         there = Path(start, folder)
-        relative = os.path.relpath(os.path.realpath(there), os.path.realpath(root))
-        if there.is_dir() and not _outside(relative):
-            return Path(relative).as_posix()
+        try:
+            relative = os.path.relpath(os.path.realpath(there), os.path.realpath(root))
+            if there.is_dir() and not _outside(relative):
+                return Path(relative).as_posix()
+        except (OSError, ValueError):  # a name that no folder can have: longer than names are, or with a NUL
+            continue
     relative = os.path.normpath(folder)
     if Path(relative).is_absolute() or _outside(relative):
         raise BadRequest(f"--in {folder} is not below {root}: give a folder of what is indexed")

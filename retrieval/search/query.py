@@ -16,7 +16,7 @@ import math
 import re
 import shlex
 import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal
@@ -37,15 +37,19 @@ _LONGEST_WORD = 2000  # CLIP's tokenizer takes a second for it, and its time gro
 _SIGNS = {"+": 1.0, "-": -1.0}
 _NOTHING = 1e-4  # a sum shorter than this share of its weights is rounding
 _SPACED_SIGN = re.compile(r"(?<=\S)\s+([-+])\s+(?=\S)")
-_KINDS: dict[str, Literal["words", "item"]] = {"text:": "words", "id:": "item"}
+_Kind = Literal["words", "item", "sent"]
+_KINDS: dict[str, _Kind] = {"text:": "words", "id:": "item"}
+_SENT = "picture:"
 _EMPTY = 'the query is empty: write what you look for, as in mmr search "a dog"'
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One term of a query. text: the words, the path, the address or the item's uri. weight: below 0 is taken away."""
+    """One term of a query. text: the words, the path, the address, the item's uri, or what a picture that was sent is
+    called (`parse_sent`). weight: below 0 is taken away.
+    """
 
-    kind: Literal["words", "picture", "url", "item"]
+    kind: Literal["words", "picture", "url", "item", "sent"]
     text: str
     weight: float = 1.0
 
@@ -60,7 +64,30 @@ def parse(asked: str | Sequence[str]) -> tuple[Part, ...]:
     return tuple(_part(sign, text, summed) for sign, text in _terms(words))
 
 
-def _terms(words: Iterable[str]) -> Iterator[tuple[float, str]]:
+def parse_sent(asked: Sequence[str]) -> tuple[Part, ...]:
+    """The parts of a query that came over a network: as `parse`, but nothing is a file of this machine.
+
+    picture:NAME is a picture that was sent before. Raises BadRequest, also for an address: none is fetched.
+    """
+    summed = any(word in _SIGNS for word in asked)
+    return tuple(_sent(sign, text, summed) for sign, text in _terms(asked, files=False))
+
+
+def _sent(sign: float, text: str, summed: bool) -> Part:
+    match = _WEIGHT.fullmatch(text)
+    weighed = match and (summed or not _NUMBER.match(match[3]))
+    weight, text = (_weight(match), match[3]) if match and weighed else (1.0, text)
+    if not text.strip():
+        raise BadRequest(_EMPTY)
+    for start, kind in (_KINDS | {_SENT: "sent"}).items():
+        if text.startswith(start):
+            return _named(kind, text.removeprefix(start), sign * weight)
+    if text.lower().startswith(("http://", "https://")):
+        raise BadRequest(f"{_short(text)} is an address, and none is fetched: send the picture itself")
+    return _named("words", text, sign * weight)
+
+
+def _terms(words: Iterable[str], files: bool = True) -> Iterator[tuple[float, str]]:
     """(sign, text) of each term: the words between two operators are one text."""
     sign, operator, collected = 1.0, "", []
     for word in words:
@@ -68,18 +95,18 @@ def _terms(words: Iterable[str]) -> Iterator[tuple[float, str]]:
             collected.append(word)
             continue
         if collected or operator:
-            yield sign, _joined(collected, operator)
+            yield sign, _joined(collected, operator, files)
         sign, operator, collected = _SIGNS[word], word, []
-    yield sign, _joined(collected, operator)
+    yield sign, _joined(collected, operator, files)
 
 
-def _joined(words: Sequence[str], operator: str) -> str:
+def _joined(words: Sequence[str], operator: str, files: bool) -> str:
     text = " ".join(words)
     if not text.strip():
         raise BadRequest(f"nothing follows `{operator}`: write a word or a picture behind it" if operator else _EMPTY)
     if len(text) > _LONGEST:
         raise BadRequest(f"a query of {len(text)} letters is more than {_LONGEST}: write fewer words")
-    if len(words) > 1 and not _mode(text):
+    if files and len(words) > 1 and not _mode(text):
         _check_apart(words)
     return text
 
@@ -116,7 +143,7 @@ def _weight(match: re.Match[str]) -> float:
     return weight
 
 
-def _named(kind: Literal["words", "item"], text: str, weight: float) -> Part:
+def _named(kind: _Kind, text: str, weight: float) -> Part:
     if not text.strip():
         raise BadRequest(_EMPTY)
     if kind == "words" and (longest := max(map(len, text.split()))) > _LONGEST_WORD:
@@ -179,15 +206,16 @@ def files(parts: Iterable[Part]) -> list[Path]:
 
 def encode(
     queries: Sequence[Sequence[Part]], encoder: Encoder,
-    vector_of: Callable[[str], np.ndarray], urls: bool = False,
+    vector_of: Callable[[str], np.ndarray], urls: bool = False, sent: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Each query as a row: float32 (n, d), unit length. All their texts are encoded in one call, so are all pictures.
 
-    vector_of: the unit vector of an item, by its uri. urls: addresses may be fetched. Raises BadRequest for a picture
-    that cannot be had, and for parts that cancel out.
+    vector_of: the unit vector of an item, by its uri. urls: addresses may be fetched. sent: the unit vectors of
+    pictures that were sent. Raises BadRequest for a picture that cannot be had, and for parts that cancel out.
     """
     parts = list(dict.fromkeys((part.kind, part.text) for query in queries for part in query))
     known = {("item", text): vector_of(text) for kind, text in parts if kind == "item"}
+    known |= {("sent", text): _sent_before(text, sent or {}) for kind, text in parts if kind == "sent"}
     texts = [text for kind, text in parts if kind == "words"]
     if texts:
         known |= zip([("words", text) for text in texts], encoder.encode_texts(texts), strict=True)
@@ -197,6 +225,12 @@ def encode(
             pictures, _seen([_shown(kind, text, encoder, urls) for kind, text in pictures], encoder), strict=True
         )
     return np.stack([_sum(query, [known[part.kind, part.text] for part in query]) for query in queries])
+
+
+def _sent_before(name: str, sent: Mapping[str, np.ndarray]) -> np.ndarray:
+    if name not in sent:
+        raise BadRequest(f"no picture {_short(name)} is kept any more: send it again")
+    return sent[name]
 
 
 def _seen(shown: Sequence[Sequence[Image.Image]], encoder: Encoder) -> np.ndarray:

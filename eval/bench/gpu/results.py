@@ -16,7 +16,7 @@ from indexes import durable
 
 FORMAT = 1
 VERSIONS = ("torch", "timm", "numpy", "pyarrow", "safetensors", "tokenizers", "Pillow")
-MODULES = ("faiss", "open_clip", "datasets", "typer", "msgspec", "onnxruntime")  # that may be missing
+MODULES = ("faiss", "open_clip", "datasets", "typer", "msgspec", "onnxruntime", "numkong")  # that may be missing
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -68,13 +68,13 @@ def _speed(place: Place, count: int) -> Iterator[Figure]:
     dim, most = place.sized(512, 32), place.sized(10_000, 100)
     rows = drawn(place, count, dim, 0)
     queries = drawn(place, most, dim, 1).astype(np.float32)
-    segments = [Segment(0, rows, np.empty(0, np.int64))]
+    segment, proven = Segment(0, rows, np.empty(0, np.int64)), exact.proven(place.device)
 
     def search(some: int) -> object:
-        return exact.search(segments, queries[:some], K, place.device)
+        return proven(segment, queries[:some], K)
 
     first = place.seconds(lambda: search(1), 1)  # makes the copies
-    _, _, unanswered = certified.search(segments[0].copies["torch", 0], segments[0].dead, queries, K, place.device)
+    _, _, unanswered = certified.search(segment.copies["torch", 0], segment.dead, queries, K, place.device)
     yield Figure("queries that the proof leaves unanswered", float(len(unanswered)), f"of {most}")
     for some in (1, 32, most // 10, most):
         seconds = first if some == 1 else place.seconds(lambda: search(some))  # noqa: B023 - called at once

@@ -1,0 +1,100 @@
+"""Collection: an index that others ask for hours, always on its newest state, and what of it they may see."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from indexes import Store, StoreError
+from indexes.database import DATABASE
+from retrieval import Retriever
+from retrieval.datatypes import Hit
+from retrieval.encoders.protocol import Encoder
+from retrieval.indexing import stored
+from retrieval.indexing.catalog import Identity, root_of
+from retrieval.indexing.find import FOLDER
+from retrieval.search import answers
+from retrieval.sources.allowed import Allowed
+
+
+class Collection:
+    """An index, opened for as long as a page or an agent asks it. Threads may share it.
+
+    Args:
+        path: The folder of the index.
+        device: "auto", "cpu" or "cuda": where exact search runs.
+        named: Folders that the person named: pictures below them may be shown, beside those below the index's own.
+        encoder: The one to ask with; None is the one that the index remembers.
+
+    Raises:
+        StoreError: There is no index, it cannot be read, or it has another encoder.
+        MissingModel: The encoder is not where it was.
+    """
+
+    def __init__(
+        self, path: Path, device: str = "auto", named: Sequence[Path] = (), encoder: Encoder | None = None
+    ) -> None:  # fmt: skip
+        self.path, self._device, self._named, self._encoder = path.absolute(), device, tuple(named), encoder
+        self._looking = threading.Lock()
+        self._open()
+
+    def _open(self) -> None:
+        self._file = self._which()
+        # One that is open already stays so for those who are asking it: it is closed with the process.
+        self._retriever = Retriever.open(self.path, self._encoder, self._device, steady=True)
+        self._identity = Identity.recorded(self._retriever.store)
+
+    @property
+    def retriever(self) -> Retriever:
+        """On the state that was looked at last (`now`)."""
+        return self._retriever
+
+    def now(self) -> Retriever:
+        """On the newest state; opened again where the index was made again, or has another encoder by now.
+
+        Raises StoreError, MissingModel.
+        """
+        with self._looking:
+            if self._which() != self._file:
+                self._open()
+            self._retriever.store.refresh()
+            if Identity.recorded(self._retriever.store) != self._identity:
+                self._open()
+            return self._retriever
+
+    def _which(self) -> tuple[int, int]:
+        """Tells the index from another one that was made in its place."""
+        try:
+            found = (self.path / DATABASE).stat()
+        except OSError as error:
+            raise StoreError(f"no index at {self.path}: have it made with `mmr index FOLDER`") from error
+        return found.st_dev, found.st_ino
+
+    def items(self, ids: Sequence[str]) -> list[Hit]:
+        """Items by id or uri, as answers to no question: their score is 0. Raises BadRequest for one of none."""
+        return self.now().whole(lambda store: _items(store, ids))
+
+    def allowed(self) -> Allowed:
+        """Which pictures may be shown: below named folders, and beside an index that is called .mmr.
+
+        An index that came from elsewhere may record any root, and a model is told by its captions what to look at: the
+        root is not believed. Who serves photos/.mmr, or gives it to an agent, gives photos.
+        """
+        folder = self.path.resolve()
+        own = [folder.parent] if folder.name == FOLDER else []
+        return Allowed(root_of(self._retriever.store), tuple(one.resolve() for one in (*own, *self._named)))
+
+    def hidden(self) -> str | None:
+        """The root of the index, where its pictures may not be shown; None where they may."""
+        allowed = self.allowed()
+        if allowed.root is None or any(Path(allowed.root).resolve().is_relative_to(one) for one in allowed.folders):
+            return None
+        return allowed.root
+
+    def close(self) -> None:
+        """Let go of the index."""
+        self._retriever.close()
+
+
+def _items(store: Store, ids: Sequence[str]) -> list[Hit]:
+    records = (store.records([row])[0] for row in stored.named(store, ids))
+    return [answers.hit(store, rank, record, 0.0) for rank, record in enumerate(records, 1)]

@@ -1,0 +1,114 @@
+"""`mmr serve`: from parsed words to a server that runs until it is interrupted."""
+
+import errno
+import ipaddress
+import os
+import shlex
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.output import show
+from retrieval import find_index
+from retrieval.errors import BadRequest
+
+CONNECTIONS = 2000  # at once; beyond them 503
+ENDS_WITHIN = 10  # seconds that answers under way may take when it ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What is served, and to whom. write_key: who has it may label; a token, of those who may read."""
+
+    indexes: Sequence[Path] = ()
+    host: str = "127.0.0.1"
+    port: int = 8750
+    roots: Sequence[Path] = ()
+    host_names: Sequence[str] = ()
+    origins: Sequence[str] = ()
+    token: str | None = None
+    write_key: str | None = None
+    device: str = "auto"
+    runs: Sequence[Path] = ()
+    log: bool = False
+    log_queries: bool = False
+
+
+def run(asked: Served) -> None:
+    """Serve until Ctrl+C. Raises BadRequest for what cannot be served, StoreError for an index that cannot be read."""
+    local = _is_loopback(asked.host)
+    if not local and not asked.token:
+        raise BadRequest(
+            f"--host {asked.host} is reached by others: set a token that they must send, as MMR_TOKEN=... mmr serve ..."
+        )
+    listening = _listen(asked.host, asked.port)
+    try:
+        _serve(asked, listening, local)
+    finally:
+        listening.close()
+
+
+def _serve(asked: Served, listening: socket.socket, local: bool) -> None:
+    import uvicorn
+
+    from cli.serve.app import make
+    from cli.serve.guards import LOOPBACK, Doors
+    from cli.serve.parts import Parts
+    from cli.serve.shelf import Shelf, Shelves
+
+    paths = asked.indexes or [find_index()]
+    shelves = Shelves(Shelf(path, asked.device, asked.roots) for path in paths)
+    for shelf in shelves:
+        if root := shelf.collection.hidden():
+            show.note(f"pictures of {shelf.path} are shown where their folder is named: add --root {shlex.quote(root)}")
+    hosts = tuple(name.lower() for name in (*LOOPBACK, asked.host, *asked.host_names))
+    doors = Doors(hosts, tuple(asked.origins), asked.token, asked.write_key)
+    log = show.note if asked.log or asked.log_queries else None
+    runs = {folder.resolve().name: folder for folder in asked.runs}
+    app = make(Parts(shelves, local, asked.write_key is not None, runs), doors, log, asked.log_queries)
+    port = listening.getsockname()[1]
+    name = f"[{asked.host}]" if ":" in asked.host else asked.host
+    rows = sum(len(shelf.retriever.store) for shelf in shelves)
+    show.out(f"http://{name}:{port}/")
+    exposed = "" if local else f"; all of {name}'s network can reach it: pictures and captions, with the token"
+    show.note(f"{rows} pictures; Ctrl+C ends it{exposed}")
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, server_header=False, date_header=True, lifespan="on",
+        limit_concurrency=CONNECTIONS, timeout_keep_alive=15, timeout_graceful_shutdown=ENDS_WITHIN,
+        proxy_headers=False, ws="none",
+    )  # fmt: skip
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises BadRequest where the place is taken or none."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError):
+        raise BadRequest(f"--host {host} is no address of this machine: leave it out for 127.0.0.1") from None
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    if os.name == "posix":
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+    except OSError as error:
+        listening.close()
+        raise BadRequest(_unbound(host, port, error)) from None
+    listening.listen(2048)
+    return listening
+
+
+def _unbound(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use: give another, as --port {port + 1}, or --port 0 for any that is free"
+    if error.errno == errno.EACCES:
+        return f"port {port} is for the system's administrator: give one above 1023, as --port 8750"
+    return f"--host {host} is no address of this machine: leave it out for 127.0.0.1"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,186 @@
+"""clip-retrieval's routes, so that its ClipClient and clip-front work with these indexes: read-only, raw-bodied.
+
+Clients send JSON without a Content-Type, or as text/plain; addresses of pictures are not fetched. "image" of an answer
+is a JPEG that fits a page, where clip-retrieval sends each picture whole.
+"""
+
+import asyncio
+import base64
+import binascii
+import io
+import json
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from cli.serve import parts, shown
+from cli.serve.parts import Parts
+from cli.serve.reply import reply
+from cli.serve.shelf import Shelf
+from indexes import Condition, Store
+from retrieval.datatypes import Hit
+from retrieval.errors import BadRequest, ImageError
+from retrieval.indexing import stored
+from retrieval.search import answers, query
+from retrieval.search.answers import Asked
+
+MOST = 10_000  # results that are named
+SHOWN = 200  # of them that carry a picture
+SIDE = 512  # pixels of it
+ALIKE = 0.94  # cosine from which clip-retrieval takes two for one
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.post("/knn-service")
+async def knn(request: Request) -> Response:
+    """`[{"id", "similarity", "caption", "image_path", "url", "image"}, ...]`, the best first."""
+    server, said = parts.of(request), _object(await request.body())
+    shelf = server.shelves.get(_one(said, "indice_name", str) or None)
+    count = _number(said, "num_images", 40)
+    most = _number(said, "num_result_ids", count)
+    hits = await _hits(server, shelf, said, max(count, most))
+    if said.get("deduplicate"):
+        hits = await run_in_threadpool(_without_alike, shelf, hits)
+    return reply(await run_in_threadpool(_told, shelf, hits[: max(count, most)], min(count, SHOWN)))
+
+
+async def _hits(server: Parts, shelf: Shelf, said: dict[str, Any], k: int) -> list[Hit]:
+    if _one(said, "text", str):
+        one = query.parse_sent(["text:" + said["text"]])
+    elif _one(said, "image", str):
+        name = await run_in_threadpool(server.sent.keep, _picture(said["image"]), None, shelf)
+        one = (query.Part("sent", name),)
+    elif _one(said, "image_url", str):
+        raise BadRequest("no address is fetched: send the picture itself, as base64 in `image`")
+    elif said.get("embedding_input") is not None:
+        one = (query.Part("sent", server.sent.keep_vector(_vector(said["embedding_input"], shelf))),)
+    else:
+        raise BadRequest("nothing is asked: give text, image (base64) or embedding_input")
+    return await asyncio.wrap_future(server.gatherer(shelf).ask((one, Asked(k=max(1, min(k, MOST))))))
+
+
+def _told(shelf: Shelf, hits: list[Hit], whole: int) -> list[dict[str, Any]]:
+    rows = shelf.retriever.whole(lambda store: _numbers(store, hits))
+    return [
+        (_metadata(shelf, hit) if place < whole else {}) | {"id": row, "similarity": round(hit.score, 6)}
+        for place, (hit, row) in enumerate(zip(hits, rows, strict=True))
+    ]
+
+
+def _numbers(store: Store, hits: list[Hit]) -> list[int]:
+    return stored.named(store, [hit.id for hit in hits])
+
+
+def _metadata(shelf: Shelf, hit: Hit) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "caption": shown.text(hit.caption or ""),
+        "url": hit.meta.get("url"),
+        "image_path": shown.text(hit.uri),
+    }
+    try:
+        image = shelf.allowed.picture(hit, SIDE)
+    except ImageError:
+        return said
+    image.thumbnail((SIDE, SIDE))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=85)
+    return said | {"image": base64.b64encode(file.getvalue()).decode()}
+
+
+def _without_alike(shelf: Shelf, hits: list[Hit]) -> list[Hit]:
+    """The first of each that are nearly the same."""
+    if not hits:
+        return hits
+    held = shelf.retriever.whole(lambda store: stored.vectors(store, _numbers(store, hits)))
+    kept: list[int] = []
+    for place, vector in enumerate(held):
+        if not kept or float((held[kept] @ vector).max()) <= ALIKE:
+            kept.append(place)
+    return [hits[place] for place in kept]
+
+
+@router.post("/metadata")
+async def metadata(request: Request) -> Response:
+    """`[{"id", "metadata"}, ...]` of the ids that a search gave."""
+    server, said = parts.of(request), _object(await request.body())
+    shelf = server.shelves.get(_one(said, "indice_name", str) or None)
+    ids = said.get("ids", [])
+    if (
+        not isinstance(ids, list)
+        or not all(isinstance(one, int) and 0 <= one < 1 << 62 for one in ids)
+        or len(ids) > SHOWN
+    ):
+        raise BadRequest(f"ids are at most {SHOWN} numbers of a search: ask again with those")
+    return reply(await run_in_threadpool(_looked_up, shelf, ids))
+
+
+def _looked_up(shelf: Shelf, ids: list[int]) -> list[dict[str, Any]]:
+    def ask(store: Store) -> list[tuple[int, Hit]]:
+        there = store.rows(Condition("row IN (SELECT value FROM json_each(?))", (json.dumps(ids),)))
+        return [
+            (row, answers.hit(store, 1, record, 0.0))
+            for row, record in zip(there.tolist(), store.records(there), strict=True)
+        ]
+
+    found = dict(shelf.retriever.whole(ask))
+    return [{"id": one, "metadata": _metadata(shelf, found[one])} for one in ids if one in found]
+
+
+@router.get("/indices-list")
+async def indices(request: Request) -> Response:
+    """The names of the indexes."""
+    return reply([shelf.name for shelf in parts.of(request).shelves])
+
+
+@router.get("/config.json")
+async def config(request: Request) -> Response:
+    """What clip-front begins with; its address has no slash at its end, which clip-front would double."""
+    first = next(iter(parts.of(request).shelves)).name
+    return reply({"defaultBackend": str(request.base_url).rstrip("/"), "defaultIndex": first, "urlColumn": "url"})
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest("the body is no JSON: send an object with `text`, say") from None
+    if not isinstance(said, dict):
+        raise BadRequest("the body is no JSON object: send one with `text`, say")
+    return said
+
+
+def _one(said: dict[str, Any], name: str, kind: type) -> Any:
+    value = said.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise BadRequest(f"{name} is no text: send one")
+    return value
+
+
+def _number(said: dict[str, Any], name: str, otherwise: int) -> int:
+    value = said.get(name, otherwise)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST:
+        raise BadRequest(f"{name} is no number from 0 to {MOST}: give one")
+    return value
+
+
+def _picture(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        raise BadRequest("image is no base64: send the bytes of a picture so") from None
+
+
+def _vector(said: Any, shelf: Shelf) -> np.ndarray:
+    try:
+        vector = np.asarray(said, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        vector = np.empty(0)
+    length = float(np.linalg.norm(vector)) if vector.ndim == 1 else 0.0
+    if vector.shape != (shelf.retriever.store.dim,) or not np.isfinite(vector).all() or not 0 < length < np.inf:
+        raise BadRequest(
+            f"embedding_input is not {shelf.retriever.store.dim} numbers: send a vector of the index's encoder"
+        )
+    return (vector / length).astype(np.float32)

@@ -1,0 +1,54 @@
+// One picture of the grid: what it shows, says and lets do.
+
+import { iconButton, make, nameOf } from "./dom.js";
+import { show, thumb } from "./thumbs.js";
+
+/** A cell. hit: undefined while it is on its way. side: pixels. does: {open, alike, unlike, pick}. */
+export function cellFor(hit, place, side, does) {
+  const cell = make("div", { role: "gridcell", class: hit ? "cell" : "cell waiting", "data-place": place, tabindex: -1 });
+  Object.assign(cell, { hit, place, side });
+  cell.style.width = cell.style.height = `${side}px`;
+  if (hit) fill(cell, hit, place, side, does);
+  else cell.setAttribute("aria-label", "On its way");
+  return cell;
+}
+
+function fill(cell, hit, place, side, does) {
+  const name = hit.caption || nameOf(hit.uri);
+  cell.setAttribute("aria-label", [name, hit.kind === "clip" ? "clip" : "", hit.folded ? `and ${hit.folded} alike` : ""].filter(Boolean).join(", "));
+  cell.dataset.id = hit.id;
+  const image = make("img", { alt: "", draggable: "false", decoding: "async" });
+  show(image, thumb(hit, side), (line) => image.replaceWith(make("span", { class: "gone" }, line)));
+  cell.append(image, ...marks(hit), tools(hit, place, name, does));
+  cell.addEventListener("click", (event) => clicked(event, hit, place, does));
+  cell.addEventListener("keydown", (event) => pressed(event, hit, place, does));
+}
+
+function marks(hit) {
+  const marks = [];
+  if (hit.kind === "clip") marks.push(make("span", { class: "mark clip", "aria-hidden": "true" }, "clip"));
+  if (hit.folded) marks.push(make("span", { class: "mark alike", "aria-hidden": "true", "data-test": "folded" }, `+${hit.folded} alike`));
+  return marks;
+}
+
+function tools(hit, place, name, does) {
+  const out = { tabindex: -1 };
+  return make("div", { class: "tools" },
+    make("input", { type: "checkbox", tabindex: -1, "aria-label": `Select ${name}`, onclick: (event) => (event.stopPropagation(), does.pick(hit, place, event.shiftKey)) }),
+    make("span", { class: "words" }, name),
+    iconButton("plus", "More like this", (event) => (event.stopPropagation(), does.alike(hit)), out),
+    iconButton("minus", "Less like this", (event) => (event.stopPropagation(), does.unlike(hit)), out));
+}
+
+function clicked(event, hit, place, does) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) does.pick(hit, place, event.shiftKey);
+  else does.open(hit, place);
+}
+
+function pressed(event, hit, place, does) {
+  if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey || event.altKey) return;
+  const act = { Enter: does.open, x: does.pick, X: (one, at) => does.pick(one, at, true), m: does.alike, l: does.unlike }[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act(hit, place);
+}

@@ -1,0 +1,196 @@
+"""/api/search and /api/captions: words, pictures, items and sums of them; pages, order and folding of answers."""
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+from starlette.concurrency import run_in_threadpool
+
+from cli.serve import parts, shown, tables
+from cli.serve.parts import Parts
+from cli.serve.reply import PICTURE, reply
+from cli.serve.sent import parse_crop
+from cli.serve.shelf import Shelf
+from indexes import Store
+from retrieval.datatypes import Hit
+from retrieval.errors import BadRequest
+from retrieval.indexing import stored
+from retrieval.search import answers, languages, query
+from retrieval.search.answers import Asked
+
+DEEPEST = 10_000  # answers to a query that may be paged through
+MOST = 1000  # in one page
+BY_DATE = 200  # of the most relevant, which are put in the order of their dates
+ALIKE = 0.97  # cosine of near-duplicates
+
+router = APIRouter(tags=["search"])
+
+
+class Wanted(BaseModel):
+    """What a page of answers should be."""
+
+    q: list[str] = Field(
+        [], max_length=64, examples=[["a dog", "-", "snow"]],
+        description="Each an argument of `mmr search`: words, +, -, 2:words, id:URI, picture:NAME; none: all, by date.",
+    )  # fmt: skip
+    k: int = Field(60, ge=1, le=MOST, description="How many.")
+    offset: int = Field(0, ge=0, le=100_000_000, description="How many to leave out: `next` of the answer before.")
+    where: str | None = Field(None, max_length=2000, description="A condition on fields, as year >= 2011.")
+    inside: str | None = Field(None, alias="in", max_length=1000, description="Only below this folder.")
+    min_score: float | None = Field(None, ge=-1, le=1, description="The least cosine.")
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, description="Of words alone; 0 measures it, and leaves none out."
+    )
+    diverse: float = Field(0.0, ge=0, le=1, description="How much answers should differ from each other.")
+    sort: Literal["relevance", "date", "-date"] = Field("relevance", description="By date: the most relevant ones.")
+    fold: bool = Field(False, description="Near-duplicates behind the best of them.")
+    exact: bool = Field(False, description="Go round an approximate index.")
+    index: str | None = Field(None, max_length=200, description="Which index; the first if not given.")
+
+    def asked(self, k: int) -> Asked:
+        """As the library is asked."""
+        return Asked(
+            k=k, where=self.where or None, inside=self.inside or None, exact=self.exact, min_score=self.min_score,
+            min_confidence=self.min_confidence, diversity=self.diverse,
+        )  # fmt: skip
+
+
+@router.get("/api/search")
+async def search(wanted: Annotated[Wanted, Query()], request: Request) -> Response:
+    """Pictures nearest to words, items and sums of them; without a query all of them, the newest first."""
+    return reply(await found(parts.of(request), wanted, ()))
+
+
+@router.post("/api/search", openapi_extra=PICTURE)
+async def search_with_picture(
+    wanted: Annotated[Wanted, Query()], request: Request, crop: Annotated[str | None, Query(max_length=200)] = None
+) -> Response:
+    """The same with a picture, whose bytes are the body, beside the query; `crop` is x,y,width,height in shares of it.
+
+    The answer names it, as `picture:NAME`, for further queries.
+    """
+    server = parts.of(request)
+    name = await sent(server, request, wanted.index, crop)
+    more = ["picture:" + name] if not wanted.q else ["+", "picture:" + name]
+    return reply({**await found(server, wanted, more), "picture": "picture:" + name})
+
+
+async def sent(server: Parts, request: Request, index: str | None, crop: str | None) -> str:
+    """Keep the picture that is the body of a request; its name. Raises BadRequest, ImageError."""
+    shelf, box = server.shelves.get(index), parse_crop(crop)
+    content = await request.body()
+    if not content:
+        raise BadRequest("the body is empty: send the bytes of a picture")
+    return await run_in_threadpool(server.sent.keep, content, box, shelf)
+
+
+async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
+    """A page of answers. more: further arguments of the query."""
+    started = time.perf_counter()
+    shelf = server.shelves.get(wanted.index)
+    words = [*wanted.q, *more]
+    notes: list[str] = []
+    if words:
+        hits, total = await _answers(server, shelf, wanted, words, notes.append)
+    else:
+        hits, total = await run_in_threadpool(_newest, server, shelf, wanted)
+    page = hits[wanted.offset : wanted.offset + wanted.k] if words else hits
+    shown_hits = [shown.as_json(hit, shelf, score=bool(words)) for hit in page]
+    if wanted.fold and words:
+        shown_hits = await run_in_threadpool(_folded, shelf, page, shown_hits)
+    end = wanted.offset + wanted.k
+    return {
+        "index": shelf.name, "generation": shelf.retriever.store.generation, "query": words,
+        "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": total,
+        "next": end if end < min(total, DEEPEST if words else total) and page else None,
+        "fits": bool(hits) or wanted.min_confidence is None, "note": "; ".join(notes) or None, "hits": shown_hits,
+    }  # fmt: skip
+
+
+async def _answers(
+    server: Parts, shelf: Shelf, wanted: Wanted, words: list[str], say: Any
+) -> tuple[list[Hit], int]:  # fmt: skip
+    deep = wanted.offset + wanted.k
+    if deep > DEEPEST:
+        raise BadRequest(f"{deep} answers are more than {DEEPEST}: ask more narrowly")
+    one = query.parse_sent(words)
+    languages.say_of((part.text for part in one if part.kind == "words"), shelf.retriever.encoder, say)
+    asked = wanted.asked(max(deep, BY_DATE) if wanted.sort != "relevance" else deep)
+    if asked.min_confidence is not None and any(part.kind != "words" for part in one):
+        asked = replace(asked, min_confidence=None)  # it is measured of words alone
+    hits = await asyncio.wrap_future(server.gatherer(shelf).ask((one, asked)))
+    if wanted.sort != "relevance":
+        hits = sorted(hits, key=lambda hit: tables.date_of(hit.meta) or "", reverse=wanted.sort == "-date")
+    total = len(shelf.retriever.store)
+    if asked.where or asked.inside:
+        total = await run_in_threadpool(lambda: len(tables.rows(server, shelf, asked.where, asked.inside)))
+    limited = asked.min_score is not None or bool(asked.min_confidence)
+    return hits, min(total, len(hits) if limited and len(hits) < asked.k else total)
+
+
+def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> tuple[list[Hit], int]:
+    """A page of all items, the newest first ("date": the oldest first)."""
+    rows = tables.by_date(server, shelf, wanted.where, wanted.inside)
+    ordered = rows if wanted.sort == "date" else rows[::-1]
+    page = ordered[wanted.offset : wanted.offset + wanted.k]
+
+    def ask(store: Store) -> list[Hit]:
+        return [answers.hit(store, rank, record, 0.0) for rank, record in enumerate(store.records(page), 1)]
+
+    return shelf.retriever.whole(ask), len(rows)
+
+
+def _folded(shelf: Shelf, hits: list[Hit], shown_hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without those that are near-duplicates of a better one, which says how many they are."""
+
+    def vectors(store: Store) -> np.ndarray:
+        rows = {record.id: row for row, record in _rows(store, hits)}
+        return stored.vectors(store, [rows[hit.id] for hit in hits if hit.id in rows])
+
+    held = shelf.retriever.whole(vectors)
+    if len(held) != len(hits) or len(hits) < 2:  # some were removed meanwhile
+        return shown_hits
+    alike, kept = held @ held.T >= ALIKE, []
+    owner = alike.argmax(1)  # the first that is as near; itself at the latest
+    for place, one in enumerate(shown_hits):
+        if owner[place] == place:
+            kept.append(one)
+        else:
+            shown_hits[owner[owner[place]]]["folded"] += 1
+    return kept
+
+
+def _rows(store: Store, hits: list[Hit]) -> list[tuple[int, Any]]:
+    rows = stored.named(store, [hit.id for hit in hits])
+    return list(zip(rows, store.records(rows), strict=True))
+
+
+@router.get("/api/captions")
+async def captions(wanted: Annotated[Wanted, Query()], request: Request) -> Response:
+    """Captions nearest to a query, each with the first item that has it."""
+    return reply(await _captions(parts.of(request), wanted, wanted.q))
+
+
+@router.post("/api/captions", openapi_extra=PICTURE)
+async def captions_of_picture(
+    wanted: Annotated[Wanted, Query()], request: Request, crop: Annotated[str | None, Query(max_length=200)] = None
+) -> Response:
+    """Captions nearest to a picture, whose bytes are the body."""
+    server = parts.of(request)
+    name = await sent(server, request, wanted.index, crop)
+    return reply(await _captions(server, wanted, [*wanted.q, *(["+"] if wanted.q else []), "picture:" + name]))
+
+
+async def _captions(server: Parts, wanted: Wanted, words: list[str]) -> dict[str, Any]:
+    shelf = server.shelves.get(wanted.index)
+    one, asked = query.parse_sent(words), wanted.asked(min(wanted.k, 100))
+    hits = await run_in_threadpool(shelf.retriever.captions_of, (one, asked), server.sent.vectors())
+    return {
+        "captions": [
+            {"caption": hit.caption, "score": round(hit.score, 4), "id": shown.name_of(hit.id)} for hit in hits
+        ]
+    }

@@ -1,0 +1,79 @@
+"""Pictures that were sent as queries: what is kept of them is their vector, under the name of their content."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+
+import numpy as np
+from PIL import Image
+
+from cli.serve.shelf import Shelf
+from retrieval.errors import BadRequest
+from retrieval.images import load
+
+KEPT = 512  # pictures
+LEAST_SIDE = 8  # pixels of what is cropped
+Crop = tuple[float, float, float, float]  # x, y, width and height, in shares of the picture's
+
+
+class Sent:
+    """The vectors of the pictures that were sent last, for one encoder each. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._vectors: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def vectors(self) -> Mapping[str, np.ndarray]:
+        """By the names that `keep` gave."""
+        with self._lock:
+            return dict(self._vectors)
+
+    def keep(self, content: bytes, crop: Crop | None, shelf: Shelf) -> str:
+        """Decode and encode a picture; its name. Raises ImageError, BadRequest for a crop that is none."""
+        encoder = shelf.retriever.encoder
+        said = f"{encoder.fingerprint}\0{crop}\0".encode()
+        name = hashlib.sha256(said + content).hexdigest()[:32]
+        with self._lock:
+            if name in self._vectors:
+                self._vectors.move_to_end(name)
+                return name
+        image = load.decode(content, None if crop else encoder.preprocess.size)
+        (vector,) = encoder.encode_images([image if crop is None else cropped(image, crop)])
+        self._put(name, vector)
+        return name
+
+    def keep_vector(self, vector: np.ndarray) -> str:
+        """Keep a unit vector that came as numbers; its name."""
+        name = hashlib.sha256(vector.tobytes()).hexdigest()[:32]
+        self._put(name, vector)
+        return name
+
+    def _put(self, name: str, vector: np.ndarray) -> None:
+        with self._lock:
+            self._vectors[name] = vector
+            while len(self._vectors) > KEPT:
+                self._vectors.popitem(last=False)
+
+
+def cropped(image: Image.Image, crop: Crop) -> Image.Image:
+    """The rectangle of an image."""
+    x, y, width, height = crop
+    box = (x * image.width, y * image.height, (x + width) * image.width, (y + height) * image.height)
+    left, top, right, bottom = (round(side) for side in box)
+    if right - left < LEAST_SIDE or bottom - top < LEAST_SIDE:
+        raise BadRequest(f"a crop of {right - left} x {bottom - top} pixels shows nothing: draw a larger one")
+    return image.crop((left, top, right, bottom))
+
+
+def parse_crop(text: str | None) -> Crop | None:
+    """ "x,y,width,height" in shares of the picture's. Raises BadRequest."""
+    if not text:
+        return None
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+        if not (0 <= x < 1 and 0 <= y < 1 and 0 < width <= 1 - x + 1e-6 and 0 < height <= 1 - y + 1e-6):
+            raise ValueError
+    except ValueError:
+        raise BadRequest(f"{text[:60]} is no crop: give crop=x,y,width,height in shares of the picture's") from None
+    return x, y, width, height

@@ -1,0 +1,103 @@
+"""Shelf: one index that is served, always on its newest state; Shelves: all of them, by name."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from cli.collection import Collection
+from indexes import StoreError
+from retrieval import Retriever
+from retrieval.encoders.protocol import Encoder
+from retrieval.errors import BadRequest, MissingModel
+from retrieval.indexing.find import FOLDER
+from retrieval.sources.allowed import Allowed
+
+LOOKS_EVERY = 1.0  # seconds, for a new generation
+
+
+class Shelf:
+    """One index that is served.
+
+    Args:
+        path: The folder of the index.
+        device: "auto", "cpu" or "cuda".
+        named: Folders that the person who serves it named: below these, pictures may be handed out.
+        encoder: What to ask with; None is the one that the index remembers.
+
+    Attributes:
+        name: What it is called in addresses.
+        problem: Why it cannot be asked now, "" where it can.
+    """
+
+    def __init__(
+        self, path: Path, device: str = "auto", named: Sequence[Path] = (), encoder: Encoder | None = None
+    ) -> None:  # fmt: skip
+        self.path = path
+        folder = path.resolve()
+        self.name = folder.parent.name if folder.name == FOLDER else folder.stem
+        self.collection = Collection(path, device, named, encoder)
+        self.problem = ""
+
+    @property
+    def retriever(self) -> Retriever:
+        """Answers from the state that was looked at last."""
+        return self.collection.retriever
+
+    @property
+    def allowed(self) -> Allowed:
+        """What of it may be handed out."""
+        return self.collection.allowed()
+
+    def look(self) -> None:
+        """Go to the newest state, or say why that cannot be had."""
+        try:
+            self.collection.now()
+            self.problem = ""
+        except (StoreError, MissingModel, OSError) as error:
+            self.problem = str(error)
+
+
+class Shelves:
+    """The indexes that are served, the first by default. Two of one name get numbers."""
+
+    def __init__(self, shelves: Iterable[Shelf]) -> None:
+        self._named: dict[str, Shelf] = {}
+        for shelf in shelves:
+            number, name = 2, shelf.name
+            while shelf.name in self._named:
+                shelf.name, number = f"{name}-{number}", number + 1
+            self._named[shelf.name] = shelf
+        self._ended = threading.Event()
+        self._looking = threading.Thread(target=self._look, name="shelves", daemon=True)
+
+    def __iter__(self) -> Iterator[Shelf]:
+        return iter(self._named.values())
+
+    def get(self, name: str | None = None) -> Shelf:
+        """One of them. Raises BadRequest for a name that none has, StoreError where it cannot be asked now."""
+        if name is None or name == "":
+            shelf = next(iter(self))
+        elif name in self._named:
+            shelf = self._named[name]
+        else:
+            raise BadRequest(f"no index {name[:60]} is served, only {', '.join(self._named)}: give index=NAME")
+        if shelf.problem:
+            raise StoreError(shelf.problem)
+        return shelf
+
+    def start(self) -> None:
+        """Begin to look for new states."""
+        self._looking.start()
+
+    def _look(self) -> None:
+        while not self._ended.wait(LOOKS_EVERY):
+            for shelf in self:
+                shelf.look()
+
+    def close(self) -> None:
+        """Close all of them."""
+        self._ended.set()
+        if self._looking.is_alive():
+            self._looking.join(10)
+        for shelf in self:
+            shelf.collection.close()
