@@ -100,7 +100,7 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
         hits, total = await run_in_threadpool(_newest, server, shelf, wanted)
     page = hits[wanted.offset : wanted.offset + wanted.k] if words else hits
     shown_hits = [shown.as_json(hit, shelf, score=bool(words)) for hit in page]
-    if wanted.fold and words and page:
+    if wanted.fold and words:
         shown_hits = await run_in_threadpool(_folded, shelf, page, shown_hits)
     end = wanted.offset + wanted.k
     return {
