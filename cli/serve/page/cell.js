@@ -15,15 +15,15 @@ export function cellFor(hit, place, side, does) {
 
 function fill(cell, hit, place, side, does) {
   const name = hit.caption || nameOf(hit.uri);
-  const label = [name, hit.kind === "clip" ? "clip" : "", hit.folded ? `+${hit.folded} alike` : ""].filter(Boolean).join(", ");
-  cell.setAttribute("aria-label", label);
+  const told = [hit.kind === "clip" ? "clip" : "", hit.folded ? `+${hit.folded} alike` : ""].filter(Boolean);
+  cell.setAttribute("aria-label", [name, ...told].join(", "));
   cell.dataset.id = hit.id;
   const image = make("img", { alt: "", draggable: "false", decoding: "async", fetchpriority: "low" });
   show(image, thumb(hit, side), (line) => {
     image.replaceWith(make("span", { class: "gone" }, line));
-    cell.setAttribute("aria-label", `${line} ${label}`);
+    cell.setAttribute("aria-label", [line, name, ...told].join(" "));
   });
-  cell.append(image, ...marks(hit), tools(hit, place, name, does));
+  cell.append(image, tools(hit, place, name, does), ...marks(hit));
   cell.addEventListener("click", (event) => clicked(event, hit, place, does));
   cell.addEventListener("keydown", (event) => pressed(event, hit, place, does));
 }
