@@ -1,0 +1,205 @@
+"""The page in a browser, end to end: a server of its own, a headless Chromium, the keyboard and the pointer."""
+
+import os
+import re
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import uvicorn
+from PIL import Image
+
+from cli.serve import app
+from cli.serve.guards import Doors
+from cli.serve.parts import Parts
+from cli.serve.shelf import Shelf, Shelves
+from retrieval import Retriever
+from toy import ToyEncoder, picture
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if not CHROMIUM:
+    pytest.skip("no Chromium is here: the page is not driven", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with api.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Forty pictures between red and blue, a green one with a caption that is markup."""
+    root = tmp_path_factory.mktemp("page") / "photos"
+    for number in range(40):
+        picture(root / f"{number:02d}.png", (255 - 6 * number, 0, 6 * number))
+    Image.new("RGB", (64, 32), (0, 255, 0)).save(root / "green.png")
+    (root / "green.txt").write_text("<img src=x onerror=alert(1)> a green field\n")
+    Retriever.build(str(root), root / ".mmr", ToyEncoder())[0].close()
+    return root
+
+
+class Served:
+    """A server in a thread; `address`, and `stop`."""
+
+    def __init__(self, index, doors=Doors(), **told):  # noqa: B008
+        self._socket = socket.socket()
+        self._socket.bind(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+        made = app.make(Parts(Shelves([Shelf(index, "cpu", (), ToyEncoder())]), **told), doors)
+        self._server = uvicorn.Server(uvicorn.Config(made, log_level="error", lifespan="on"))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+
+    def stop(self):
+        self._server.should_exit = True
+        self._thread.join(20)
+        self._socket.close()
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    made = Served(folder / ".mmr")
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def page(browser, server):
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    opened, wrong = context.new_page(), []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
+    opened.on("dialog", lambda dialog: wrong.append(dialog.message))
+    opened.set_default_timeout(15_000)
+    opened.goto(server.address)
+    yield opened
+    context.close()
+    assert not wrong
+
+
+def first_is(page, name):
+    """Wait until the first picture is this one."""
+    api.expect(page.locator("[role=gridcell]").first).to_have_attribute("aria-label", re.compile(re.escape(name)))
+
+
+def ask(page, words, name):
+    with page.expect_response(lambda answer: f"q={words}" in answer.url):
+        page.locator("[data-test=words]").fill(words)
+    page.wait_for_url(f"**q={words}**")
+    page.wait_for_timeout(100)  # until what came is drawn
+    first_is(page, name)
+
+
+def test_it_answers_while_one_types_and_the_address_holds_the_search(page):
+    ask(page, "green", "green")
+    assert "q=green" in page.url
+    address = page.url
+    ask(page, "red", "00.png")
+    page.goto(address)
+    api.expect(page.locator("[data-test=words]")).to_have_value("green")
+    first_is(page, "green")
+
+
+def test_a_caption_is_text_whatever_it_says(page):
+    ask(page, "green", "green")
+    page.locator("[role=gridcell]").first.click()
+    detail = page.locator("[data-test=detail]")
+    api.expect(detail).to_be_visible()
+    api.expect(detail).to_contain_text("<img src=x onerror=alert(1)> a green field")
+    assert detail.locator("img[src=x]").count() == 0
+
+
+def test_the_keyboard_is_enough(page):
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.dataset.test") == "words"
+    ask(page, "red", "00.png")
+    second = page.locator("[role=gridcell]").nth(1).get_attribute("aria-label")
+    page.locator("[role=gridcell]").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    detail = page.locator("[data-test=detail]")
+    api.expect(detail).to_be_visible()
+    api.expect(detail).to_contain_text(second)
+    page.keyboard.press("Escape")
+    api.expect(detail).to_be_hidden()
+    page.keyboard.press("?")
+    api.expect(page.locator("[data-test=keys]")).to_be_visible()
+
+
+def test_a_picture_is_a_query(page, tmp_path):
+    Image.new("RGB", (20, 20), (0, 250, 0)).save(tmp_path / "mine.png")
+    page.locator("[data-test=file]").set_input_files(tmp_path / "mine.png")
+    first_is(page, "green")
+
+
+def test_only_a_screen_of_cells_is_there(page):
+    page.set_viewport_size({"width": 500, "height": 300})
+    api.expect(page.locator("[data-test=count]")).to_contain_text("41")
+    assert page.locator("[role=gridcell]").count() < 41
+
+
+def test_a_phone_is_wide_enough(page):
+    page.set_viewport_size({"width": 380, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_an_index_that_is_empty_says_so(browser, tmp_path):
+    from indexes import Store
+
+    toy = ToyEncoder()
+    picture(tmp_path / "photos" / "one.png")
+    retriever, _ = Retriever.build(str(tmp_path / "photos"), tmp_path / "photos" / ".mmr", toy)
+    retriever.close()
+    with Store.open(tmp_path / "photos" / ".mmr", write=True) as store:
+        store.delete(["one.png"])
+    made = Served(tmp_path / "photos" / ".mmr")
+    page = browser.new_page()
+    page.goto(made.address)
+    api.expect(page.locator("main")).to_contain_text("empty", ignore_case=True)
+    page.close()
+    made.stop()
+
+
+def test_a_server_that_goes_away_is_said(browser, folder):
+    made = Served(folder / ".mmr")
+    page = browser.new_page()
+    page.goto(made.address)
+    page.wait_for_function("() => document.querySelectorAll('[role=gridcell]').length > 0")
+    made.stop()
+    page.locator("[data-test=words]").fill("blue")
+    api.expect(page.locator("[data-test=notice]")).to_be_visible(timeout=20_000)
+    page.close()
+
+
+def test_a_token_is_asked_for_and_kept(browser, folder):
+    made = Served(folder / ".mmr", Doors(token="open"))
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(made.address)
+    page.locator("[data-test=token]").fill("open")
+    page.locator("[data-test=token-give]").click()
+    page.wait_for_function("() => document.querySelectorAll('[role=gridcell] img').length > 0")
+    page.reload()
+    page.wait_for_function("() => document.querySelectorAll('[role=gridcell] img').length > 0")
+    context.close()
+    made.stop()
+
+
+def test_a_screen_reader_finds_its_way(page):
+    """axe-core, where it is installed beside (AXE names its file)."""
+    axe = Path(os.environ.get("AXE", "/usr/share/javascript/axe-core/axe.min.js"))
+    if not axe.is_file():
+        pytest.skip("axe-core is not here: set AXE to its axe.min.js")
+    ask(page, "red", "00.png")
+    page.evaluate(axe.read_text("utf-8"))
+    found = page.evaluate("axe.run().then(done => done.violations.map(one => one.id + ': ' + one.help))")
+    assert found == []
