@@ -7,7 +7,7 @@ import { cellFor } from "./cell.js";
 const GAP = 4;
 const AHEAD = 0.5; // screens drawn above and below
 
-/** The grid. does: {open, alike, unlike, pick} of a hit and its place; picked: (hit) => bool. */
+/** The grid. does: {open, alike, unlike, near, pick} of a hit and its place; picked: (hit) => bool. */
 export class Grid {
   constructor(does, picked) {
     this._does = does;

@@ -24,8 +24,8 @@ let asking = null;
 let timer = 0;
 let chips = []; // the terms that are not in the field
 
-const selection = new Selection({ changed: () => grid.redraw(), alike: (hits) => change({ terms: [...search.terms, ...hits.map((hit) => like(hit))] }) });
-const grid = new Grid({ open: (hit, at) => opened.open(hit, at), alike: more, unlike: (hit) => more(hit, -1), pick: (hit, at, through) => selection.pick(hit, at, through, pages) }, (hit) => selection.has(hit));
+const selection = new Selection({ changed: () => grid.redraw(), labelled: () => drawFacets(search, `labelled ${Date.now()}`, change), alike: (hits) => change({ terms: [...search.terms, ...hits.map((hit) => like(hit))] }) });
+const grid = new Grid({ open: (hit, at) => opened.open(hit, at), alike: more, unlike: (hit) => more(hit, -1), near: (hit) => change({ terms: [like(hit)], fold: false }), pick: (hit, at, through) => selection.pick(hit, at, through, pages) }, (hit) => selection.has(hit));
 const opened = new Opened({ change, more, now: () => ({ search, pages, info }), back: (place) => grid.focus(place) });
 
 /** Another search. keep: as a step that `back` goes to. */
