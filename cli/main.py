@@ -41,7 +41,10 @@ def demo(
     minutes: Annotated[
         float,
         typer.Option(
-            min=0, max=600, callback=usage.finite, help="About how long, on two slow cores: it learns from more scenes."
+            min=0,
+            max=600,
+            callback=usage.finite,
+            help="About how long at most, on two cores: with more it learns from more scenes.",
         ),
     ] = 2,
 ) -> None:

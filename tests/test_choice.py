@@ -124,7 +124,7 @@ def test_the_demo_has_recipes_of_its_own(monkeypatch, tmp_path, there):
     seen = []
 
     def train(pairs, out, config, **rest):
-        seen.append((config.image_tower, config.freeze, config.text_layers, config.epochs))
+        seen.append((config.image_tower, config.freeze, config.text_tower, config.epochs))
         raise BadRequest("enough: stop")
 
     monkeypatch.setattr(demo, "train", train)
@@ -133,7 +133,7 @@ def test_the_demo_has_recipes_of_its_own(monkeypatch, tmp_path, there):
     for more in ((), ("--minutes", 10)):
         fails(mmr("demo", "--out", tmp_path / "demo", *more), 2, "enough")
     if there:
-        of_features = ("package:efficientnet-lite2", "image", 0)
-        assert seen == [(*of_features, 10), (*of_features, pytest.approx(16.1))]
+        of_features = ("products", "image", "products")
+        assert seen == [(*of_features, 8), (*of_features, pytest.approx(22.08))]
     else:
-        assert seen == [("conv", "", 0, 1), ("conv", "", 0, 2.45)]
+        assert seen == [("conv", "", "transformer", 1), ("conv", "", "transformer", 2.45)]

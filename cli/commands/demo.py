@@ -73,7 +73,7 @@ class Way:
         return min(many, self.most), round(max(1.0, many / self.most), 2)
 
 
-FEATURES = Way(recipes.demo, 3_500, 20_000, 0.08, 0.55)
+FEATURES = Way(recipes.demo, 3_000, 10_000, 0.05, 0.5)
 FROM_SCRATCH = Way(recipes.demo_from_scratch, 16_000, 60_000, 0.15, 0.35)
 
 

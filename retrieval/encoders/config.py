@@ -14,16 +14,22 @@ from retrieval.settings import check, require, setting
 from retrieval.towers import packaged
 from retrieval.towers.frames import FRAME_POOLINGS
 from retrieval.towers.layers import ACTIVATIONS, POINTWISE
+from retrieval.towers.places_tower import PlacesTower
 from retrieval.towers.pooling import POOLINGS
+from retrieval.towers.products import LEAST_DIM
 from retrieval.towers.projections import PROJECTIONS
 from retrieval.towers.tower import ImageTower
 
 SHORT_NAMES = {"resnet50": "timm:resnet50"}  # said so often that they have a name of their own
 _RECURRENT = ("lstm", "gru", "rnn")
-_IMAGE = ("conv", "resnet50", "timm:NAME", "package:NAME", "vit", "mlp", "open_clip:NAME", "open_clip:NAME/WEIGHTS")
-_TEXT = (
-    "transformer", *_RECURRENT, "package:NAME", "sentence:PATH", "open_clip:NAME", "open_clip:NAME/WEIGHTS",
+_IMAGE = (
+    "conv", "resnet50", "timm:NAME", "package:NAME", "products", "vit", "mlp", "open_clip:NAME",
+    "open_clip:NAME/WEIGHTS",
 )  # fmt: skip
+_TEXT = (
+    "transformer", *_RECURRENT, "products", "package:NAME", "sentence:PATH", "open_clip:NAME", "open_clip:NAME/WEIGHTS",
+)  # fmt: skip
+PRODUCTS = "products"  # of both sides, which are made for each other
 _NAMED = ("timm", "package", "sentence", "open_clip")  # towers whose name goes on behind a colon
 _BESIDE = re.compile(r"\+(?=(?:package|sentence):)")  # between towers that stand side by side
 WITH_NEW_HEADS = ("package", "sentence")  # towers whose last layer is trained also where they are frozen
@@ -37,7 +43,8 @@ class EncoderConfig:
     """
 
     image_size: int = setting(
-        0, "pixels of the square that the encoder sees; 0 is the tower's own: 224 of package:NAME, 96 of others",
+        0, "pixels of the square that the encoder sees; 0 is the tower's own: 224 of package:NAME, 128 of products, "
+        "96 of others",
         multiple=16, least=0, group="What the encoder is",
     )  # fmt: skip
     resize: str = setting("squash", "how a picture becomes a square", choices=tuple(MODES))
@@ -99,6 +106,8 @@ def image_spec(config: EncoderConfig) -> dict[str, Any]:
         return spec | width | patch | layers
     if kind == "mlp":
         return spec | {"widths": (config.image_width or 512,) * (config.image_layers or 2)}
+    if kind == PRODUCTS:
+        return spec | {"size": size_of(config), "pretrained": "yes"}
     if kind == "timm":
         return spec | {"name": name, "size": size_of(config), "pretrained": config.pretrained}
     if kind == "package":
@@ -110,7 +119,9 @@ def image_spec(config: EncoderConfig) -> dict[str, Any]:
 def size_of(config: EncoderConfig) -> int:
     """Pixels of the square that the encoder sees."""
     kind, name = split(config.image_tower)
-    tower = packaged.IMAGES[packaged.short_name(name, packaged.IMAGES)] if kind == "package" else ImageTower
+    tower: type[ImageTower] = PlacesTower if kind == PRODUCTS else ImageTower
+    if kind == "package":
+        tower = packaged.IMAGES[packaged.short_name(name, packaged.IMAGES)]
     return config.image_size or tower.own_size
 
 
@@ -124,6 +135,8 @@ def text_spec(config: EncoderConfig) -> dict[str, Any]:
     if kind in _NAMED:
         return spec | _pretrained(kind, name)
     spec |= {"width": config.text_width, "context": config.context}
+    if kind == PRODUCTS:
+        return spec
     if kind in _RECURRENT:
         layers = {"layers": config.text_layers} if config.text_layers else {}
         return spec | layers | {"bidirectional": config.bidirectional, "pooling": config.pooling}
@@ -176,6 +189,8 @@ def _check_towers(config: EncoderConfig) -> None:
             packaged.short_name(split(part)[1], packaged.TEXTS)
     if image == "package":
         packaged.short_name(split(config.image_tower)[1], packaged.IMAGES)
+    if PRODUCTS in (image, text):
+        _check_products(config, image, text)
     patches = (0, 2, 4) if image == "conv" else (0, 4, 8, 16)
     require(config.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
     linear = config.projection == "linear"
@@ -195,6 +210,15 @@ def _check_towers(config: EncoderConfig) -> None:
         raise BadRequest(f"pooling is {theirs}'s own: leave it out")
     if image != "timm" and config.pretrained != "no":
         raise BadRequest("pretrained is for timm's models: use image_tower=resnet50, or open_clip:NAME/WEIGHTS")
+
+
+def _check_products(config: EncoderConfig, image: str, text: str) -> None:
+    require(image == text, "text_tower" if image == PRODUCTS else "image_tower", "must be products beside products")
+    require(config.dim >= LEAST_DIM, "dim", f"must be at least {LEAST_DIM} with products")
+    require(config.image_channels == 3, "image_channels", "must be 3 with products")
+    usual = {"projection": "linear", "pooling": "mean", "image_activation": "auto", "text_activation": "auto"}
+    for field, value in usual.items():
+        require(getattr(config, field) == value, field, "is not asked of products: leave it out")
 
 
 def _check_name(field: str, tower: str, known: tuple[str, ...]) -> None:

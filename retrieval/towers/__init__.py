@@ -21,6 +21,8 @@ from retrieval.towers.image import PixelMlp, VitTower
 from retrieval.towers.open_clip_towers import image_side, text_side
 from retrieval.towers.packaged import image_side as packaged_image
 from retrieval.towers.packaged import text_side as packaged_text
+from retrieval.towers.places_tower import PlacesTower
+from retrieval.towers.products import TextProducts
 from retrieval.towers.recurrent import RecurrentTower
 from retrieval.towers.sentence_tower import sentence_side
 from retrieval.towers.static_tower import StaticTower
@@ -30,12 +32,12 @@ from retrieval.towers.tower import ImageTower, Spec, TextTower, Tower
 
 IMAGE_TOWERS: dict[str, Callable[..., ImageTower]] = {
     "conv": ConvTower, "vit": VitTower, "mlp": PixelMlp, "timm": TimmTower, "open_clip": image_side,
-    "package": packaged_image, "builtin": BuiltinImageTower,
+    "package": packaged_image, "products": PlacesTower, "builtin": BuiltinImageTower,
 }  # fmt: skip
 TEXT_TOWERS: dict[str, Callable[..., TextTower]] = {
     "transformer": TextTransformer, "lstm": partial(RecurrentTower, cell="lstm"),
     "gru": partial(RecurrentTower, cell="gru"), "rnn": partial(RecurrentTower, cell="rnn"), "open_clip": text_side,
-    "package": packaged_text, "sentence": sentence_side, "static": StaticTower,
+    "package": packaged_text, "products": TextProducts, "sentence": sentence_side, "static": StaticTower,
     "builtin": BuiltinTextTower,
 }  # fmt: skip
 

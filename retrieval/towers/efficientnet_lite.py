@@ -19,7 +19,7 @@ from retrieval.towers.timm_tower import TimmTower, fit
 NAME = "efficientnet-lite2"
 FEATURES, CLASSES = 1280, 1000
 MIDDLE = (5, 0)  # stage and block
-_ARCHITECTURE = "tf_efficientnet_lite2"
+ARCHITECTURE = "tf_efficientnet_lite2"
 
 
 class LiteTower(TimmTower):
@@ -43,7 +43,7 @@ class LiteTower(TimmTower):
     ) -> None:  # fmt: skip
         weights = weights_of_package() if pretrained != "no" else None
         super().__init__(
-            dim, _ARCHITECTURE, size, channels, "still", dropout, activation, projection, weights or "no"
+            dim, ARCHITECTURE, size, channels, "still", dropout, activation, projection, weights or "no"
         )  # fmt: skip
         self.spec = {name: value for name, value in self.spec.items() if name != "norm"}
         self.spec |= {"type": "package", "name": NAME} | ({"classes": True} if classes else {})

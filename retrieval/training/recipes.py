@@ -94,8 +94,9 @@ def long(pictures: int) -> TrainConfig:
 def demo(pictures: int = 0) -> TrainConfig:
     """Learn the drawn scenes of `mmr demo` in about a minute on two cores, beside a pretrained picture tower.
 
-    EfficientNet-Lite2 of a package is asked once of each scene, at 128 pixels, and a head on it is trained together
-    with a text tower from scratch. That one knows words and not their order, which is learned in half the looks.
+    EfficientNet-Lite2 of a package is asked once of each scene, at 128 pixels, for what it sees at each place; a head
+    on it is trained together with a text tower from scratch. Both put into their vectors which color is whose, and what
+    is to the left of what: as products, which need no more looks than a bag of words does.
 
     Args:
         pictures: Makes no difference here.
@@ -104,9 +105,9 @@ def demo(pictures: int = 0) -> TrainConfig:
         The settings.
     """
     return TrainConfig(
-        image_tower="package:efficientnet-lite2", freeze="image", image_size=128, text_layers=0, vocabulary=600,
-        projection="mlp", epochs=10, batch_size=64, captions=5, duplicates="positive", lr=1e-3, ema=0.99, crop=1.0,
-        flip="no", checkpoints=2,
+        image_tower="products", text_tower="products", freeze="image", image_size=128, text_width=128, vocabulary=600,
+        dim=640, epochs=8, batch_size=64, captions=5, duplicates="positive", lr=3e-3, logit_scale=20.0, ema=0.99,
+        crop=1.0, flip="no", checkpoints=2,
     )  # fmt: skip
 
 
@@ -114,7 +115,7 @@ def demo_from_scratch(pictures: int = 0) -> TrainConfig:
     """Learn the drawn scenes of `mmr demo` without a pretrained weight, as it does where the package is missing.
 
     Each of some 19,000 is seen once, at 48 pixels, with all its captions: a new scene costs less to draw than another
-    look at an old one teaches. The text tower is that of `demo`.
+    look at an old one teaches. The text tower learns words and not their order.
 
     Args:
         pictures: Makes no difference here.
