@@ -1,9 +1,9 @@
 // One picture of the grid: what it shows, says and lets do.
 
-import { iconButton, make, nameOf } from "./dom.js";
+import { button, iconButton, make, nameOf } from "./dom.js";
 import { show, thumb } from "./thumbs.js";
 
-/** A cell. hit: undefined while it is on its way. side: pixels. does: {open, alike, unlike, pick}. */
+/** A cell. hit: undefined while it is on its way. side: pixels. does: {open, alike, unlike, near, pick}. */
 export function cellFor(hit, place, side, does) {
   const cell = make("div", { role: "gridcell", class: hit ? "cell" : "cell waiting", "data-place": place, tabindex: -1 });
   Object.assign(cell, { hit, place, side });
@@ -15,23 +15,23 @@ export function cellFor(hit, place, side, does) {
 
 function fill(cell, hit, place, side, does) {
   const name = hit.caption || nameOf(hit.uri);
-  const label = [name, hit.kind === "clip" ? "clip" : "", hit.folded ? `+${hit.folded} alike` : ""].filter(Boolean).join(", ");
-  cell.setAttribute("aria-label", label);
+  const told = [hit.kind === "clip" ? "clip" : "", hit.folded ? `+${hit.folded} alike` : ""].filter(Boolean);
+  cell.setAttribute("aria-label", [name, ...told].join(", "));
   cell.dataset.id = hit.id;
   const image = make("img", { alt: "", draggable: "false", decoding: "async", fetchpriority: "low" });
   show(image, thumb(hit, side), (line) => {
     image.replaceWith(make("span", { class: "gone" }, line));
-    cell.setAttribute("aria-label", `${line} ${label}`);
+    cell.setAttribute("aria-label", [line, name, ...told].join(" "));
   });
-  cell.append(image, ...marks(hit), tools(hit, place, name, does));
+  cell.append(image, tools(hit, place, name, does), ...marks(hit, does));
   cell.addEventListener("click", (event) => clicked(event, hit, place, does));
   cell.addEventListener("keydown", (event) => pressed(event, hit, place, does));
 }
 
-function marks(hit) {
+function marks(hit, does) {
   const marks = [];
   if (hit.kind === "clip") marks.push(make("span", { class: "mark clip", "aria-hidden": "true" }, "clip"));
-  if (hit.folded) marks.push(make("span", { class: "mark alike", "aria-hidden": "true", "data-test": "folded" }, `+${hit.folded} alike`));
+  if (hit.folded) marks.push(button(`+${hit.folded} alike`, (event) => (event.stopPropagation(), does.near(hit)), { class: "mark alike", tabindex: -1, title: "Show them", "data-test": "folded" }));
   return marks;
 }
 
@@ -51,7 +51,7 @@ function clicked(event, hit, place, does) {
 
 function pressed(event, hit, place, does) {
   if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { Enter: does.open, x: does.pick, X: (one, at) => does.pick(one, at, true), m: does.alike, l: does.unlike }[event.key];
+  const act = { Enter: does.open, x: does.pick, X: (one, at) => does.pick(one, at, true), m: does.alike, l: does.unlike, a: does.near }[event.key];
   if (!act) return;
   event.preventDefault();
   act(hit, place);

@@ -3,7 +3,7 @@
 import { get, post, superseded } from "./api.js";
 import { button, byId, iconButton, make, nameOf, said } from "./dom.js";
 import { copy, download } from "./selection.js";
-import { args, field, literal } from "./state.js";
+import { args } from "./state.js";
 import { show, thumb } from "./thumbs.js";
 
 const LARGE = 1024;
@@ -29,6 +29,9 @@ export async function openDetail(id, hit, search, info, does) {
     if (!superseded(error)) dialog.querySelector(".facts").replaceChildren(make("p", { role: "alert" }, error.message));
   }
 }
+
+/** Is one shown? */
+export const isOpen = () => byId("detail").open;
 
 /** Close it, if it is open. */
 export function closeDetail() {
@@ -105,7 +108,6 @@ function meter(value) {
 function fields(item, does) {
   const all = Object.entries(item.fields || {}).filter(([, value]) => value !== null && value !== "");
   if (!all.length) return [];
-  const narrow = (name, value) => does.narrow(`${field(name)} == ${literal(value)}`);
-  const one = (name, value) => (value && typeof value === "object" && !Array.isArray(value) ? said(value) : [value].flat().map((part) => button(said(part), () => narrow(name, part), { class: "text", title: "Only these" })));
+  const one = (name, value) => (value && typeof value === "object" && !Array.isArray(value) ? said(value) : [value].flat().map((part) => button(said(part), () => does.narrow(name, part), { class: "text", title: "Only these" })));
   return [make("h3", {}, "Fields"), make("dl", { "data-test": "fields" }, all.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, one(name, value))]))];
 }

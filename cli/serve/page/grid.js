@@ -7,7 +7,7 @@ import { cellFor } from "./cell.js";
 const GAP = 4;
 const AHEAD = 0.5; // screens drawn above and below
 
-/** The grid. does: {open, alike, unlike, pick} of a hit and its place; picked: (hit) => bool. */
+/** The grid. does: {open, alike, unlike, near, pick} of a hit and its place; picked: (hit) => bool. */
 export class Grid {
   constructor(does, picked) {
     this._does = does;
@@ -98,6 +98,7 @@ export class Grid {
   _filled(row, old) {
     const element = old ?? make("div", { role: "row", class: "row" });
     const places = [...Array(Math.min(this._across, this._pages.length - row * this._across)).keys()];
+    const had = element.contains(document.activeElement);
     const cells = places.map((at) => this._cell(row * this._across + at, at, element));
     element.setAttribute("aria-rowindex", row + 1);
     element.missing = cells.some((cell) => !cell.hit);
@@ -105,6 +106,7 @@ export class Grid {
     for (const [at, cell] of cells.entries()) if (element.children[at] !== cell) element.insertBefore(cell, element.children[at] ?? null);
     while (element.children.length > cells.length) element.lastChild.remove();
     if (!old) this._insert(row, element);
+    if (had && !element.contains(document.activeElement)) element.querySelector(`[data-place="${this.here}"]`)?.focus({ preventScroll: true });
     return element;
   }
 

@@ -3,11 +3,11 @@
 import { get, post, superseded } from "./api.js";
 import { byId, icon } from "./dom.js";
 import { drawChips } from "./chips.js";
-import { closeDetail, listenDetail, openDetail } from "./detail.js";
 import { drawFacets } from "./facets.js";
 import { Grid } from "./grid.js";
 import { listenKeys } from "./keys.js";
 import { notice } from "./notice.js";
+import { Opened } from "./opened.js";
 import { PAGE, Pages } from "./pages.js";
 import * as pictures from "./picture.js";
 import { Selection } from "./selection.js";
@@ -21,12 +21,12 @@ let shown = null; // the search whose answers are on the page
 let info = null;
 let pages = null;
 let asking = null;
-let place = null; // of the picture that is open
 let timer = 0;
 let chips = []; // the terms that are not in the field
 
-const selection = new Selection({ changed: () => grid.redraw(), alike: (hits) => change({ terms: [...search.terms, ...hits.map((hit) => like(hit))] }) });
-const grid = new Grid({ open, alike: more, unlike: (hit) => more(hit, -1), pick: (hit, at, through) => selection.pick(hit, at, through, pages) }, (hit) => selection.has(hit));
+const selection = new Selection({ changed: () => grid.redraw(), labelled: () => drawFacets(search, `labelled ${Date.now()}`, change), alike: (hits) => change({ terms: [...search.terms, ...hits.map((hit) => like(hit))] }) });
+const grid = new Grid({ open: (hit, at) => opened.open(hit, at), alike: more, unlike: (hit) => more(hit, -1), near: (hit) => change({ terms: [like(hit)], fold: false }), pick: (hit, at, through) => selection.pick(hit, at, through, pages) }, (hit) => selection.has(hit));
+const opened = new Opened({ change, more, now: () => ({ search, pages, info }), back: (place) => grid.focus(place) });
 
 /** Another search. keep: as a step that `back` goes to. */
 function change(changes, keep = true, state = null) {
@@ -43,12 +43,9 @@ function apply(typing = false) {
   if (!info) return;
   controls(typing);
   showView(search, info, { alike: (uri) => change({ view: "", terms: [term("id", uri)] }), words: (text) => change({ view: "", terms: [term("words", text)] }) });
-  if (!search.item && byId("detail").open) {
-    closeDetail();
-    if (place !== null) grid.focus(place);
-  }
+  if (!search.item) opened.close();
   if (!shown || !same(shown, search)) ask();
-  else detail();
+  else opened.show();
 }
 
 function controls(typing) {
@@ -112,7 +109,7 @@ function afterPaint(answer) {
   if (search !== shown) return;
   if (document.activeElement !== byId("words") && !byId("terms").contains(document.activeElement)) controls(false);
   drawFacets(search, `${answer.index} ${answer.generation}`, change);
-  detail();
+  opened.show();
 }
 
 function refused(error) {
@@ -139,47 +136,6 @@ function crop(one) {
   pictures.cropping(one.text, (box) => ask(pictures.fileOf(one.text), box, one));
 }
 
-function open(hit, at) {
-  place = at;
-  change({ item: hit.id }, true, { opened: true });
-}
-
-function detail() {
-  if (!search.item) return;
-  const hit = place === null ? null : pages?.at(place);
-  openDetail(search.item, hit?.id === search.item ? hit : null, search, info, deeds());
-}
-
-function deeds() {
-  const hit = place === null ? null : pages?.at(place);
-  return {
-    index: search.index, close: shut, step: hit ? step : null,
-    alike: () => about((uri) => more({ uri })), unlike: () => about((uri) => more({ uri }, -1)),
-    words: (text) => change({ terms: [term("words", text)], item: "" }),
-    narrow: (clause) => change({ where: search.where.includes(clause) ? search.where : [...search.where, clause], item: "" }),
-  };
-}
-
-async function about(use) {
-  const hit = place === null ? null : pages?.at(place);
-  const of = search.index ? `?index=${encodeURIComponent(search.index)}` : "";
-  use(hit?.id === search.item ? hit.uri : (await get(`/api/items/${encodeURIComponent(search.item)}${of}`)).uri);
-}
-
-function step(by) {
-  const at = place + by;
-  if (at < 0 || at >= pages.length) return;
-  const hit = pages.at(at);
-  if (!hit) return pages.want(at, at + 1);
-  place = at;
-  change({ item: hit.id }, false);
-}
-
-function shut() {
-  if (history.state?.opened) history.back();
-  else change({ item: "" }, false);
-}
-
 // ---------------------------------------------------------------- words
 
 /** What is typed as a search. keep: it is meant; else more letters may come. */
@@ -201,7 +157,6 @@ function listen() {
   byId("index").addEventListener("change", (event) => change({ ...fromAddress(""), index: event.target.value }));
   addEventListener("popstate", () => ((search = fromAddress(location.search)), (typing.begun = false), apply()));
   pictures.listen((file) => ask(file));
-  listenDetail(deeds);
   const { filters } = listenLooks((size) => grid.resize(size));
   listenKeys({ words: () => byId("words").select(), filters, clear: () => selection.clear() || grid.focus(grid.here) });
 }

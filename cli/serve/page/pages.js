@@ -71,11 +71,14 @@ export class Pages {
     const aborting = new AbortController();
     this._asked.set(page, aborting);
     try {
-      const answer = await get(`/api/search?${request(this.search, { k: PAGE, offset: page * PAGE })}`, aborting.signal);
+      const offset = page * PAGE;
+      const k = Math.min(PAGE, this.end - offset); // the server refuses what is deeper
+      const answer = await get(`/api/search?${request(this.search, { k, offset })}`, aborting.signal);
       this._keep(page, answer);
     } catch (error) {
       if (!superseded(error)) {
-        this._counts.set(page, 0); // it is not asked for again
+        this._held.set(page, []); // it is not asked for again at once
+        this._counts.set(page, 0);
         this._failed(error);
       }
     } finally {

@@ -43,10 +43,18 @@ function fill(run) {
     make("details", {}, make("summary", {}, "Settings"), make("dl", {}, Object.entries(run.settings || {}).flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, said(value))]))));
 }
 
-function curves(lines) {
+/** {a: {b: 1}} as {"a b": 1}. */
+function flat(line, before = "") {
+  return Object.fromEntries(Object.entries(line).flatMap(([name, value]) =>
+    value && typeof value === "object" && !Array.isArray(value) ? Object.entries(flat(value, `${before}${name} `)) : [[before + name, value]]));
+}
+
+function curves(logged) {
+  const lines = logged.map((line) => flat(line));
   const names = [...new Set(lines.flatMap((line) => Object.keys(line)))].filter((name) => name !== "step");
   return names.map((name) => {
     const points = lines.filter((line) => Number.isFinite(line[name])).map((line, at) => [Number.isFinite(line.step) ? line.step : at, line[name]]);
+    if (points.length > 1 && points.every(([, y]) => y === points[0][1])) return make("p", { class: "same" }, make("b", {}, name), ` ${said(points[0][1])} always`);
     return points.length ? curve(name, points) : null;
   });
 }

@@ -7,12 +7,13 @@ import { notice } from "./notice.js";
 const MOST = 1000; // between two clicks
 const QUIET = 6000; // ms that a line stays
 
-/** The choice. changed: called after each change. alike: called with all of them. */
+/** The choice. changed: called after each change. labelled: when the index holds other labels. alike: called with all of them. */
 export class Selection {
-  constructor({ changed, alike }) {
+  constructor({ changed, labelled, alike }) {
     this._chosen = new Map(); // id -> hit
     this._changed = changed;
     this._alike = alike;
+    this._labelled = labelled;
     this._from = null;
   }
 
@@ -87,6 +88,7 @@ export class Selection {
 
   async _label(name, value) {
     const said = await post("/api/labels", { ids: [...this._chosen.keys()], name, value: value || null, ...(this._index && { index: this._index }) });
+    this._labelled();
     return `${grouped(said.labelled)} labelled.`;
   }
 

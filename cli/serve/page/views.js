@@ -2,11 +2,15 @@
 
 import { button, byId } from "./dom.js";
 
+const FEWEST = 3; // pictures that make a map
 let now = null;
+
+/** Is there a map of the index that is searched? */
+const mapped = (search, info) => (info.indexes.find((one) => one.name === search.index) ?? info.indexes[0])?.rows >= FEWEST;
 
 /** Draw the tabs. go: called with a view. */
 export function tabs(search, info, go) {
-  const views = [["", "Pictures"], ...(info.map ? [["map", "Map"]] : []), ...(info.runs?.length ? [["training", "Training"]] : [])];
+  const views = [["", "Pictures"], ...(mapped(search, info) ? [["map", "Map"]] : []), ...(info.runs?.length ? [["training", "Training"]] : [])];
   const here = byId("tabs").contains(document.activeElement) ? document.activeElement.dataset.view : undefined;
   byId("tabs").replaceChildren(...(views.length < 2 ? [] : views.map(([view, name]) =>
     button(name, () => go(view), { "data-view": view, "data-test": `tab-${view || "pictures"}`, "aria-current": view === search.view ? "page" : null }))));
@@ -15,7 +19,7 @@ export function tabs(search, info, go) {
 
 /** Show a view in place of the pictures. Its code is fetched when it is first wanted. */
 export async function showView(search, info, does) {
-  const view = (search.view === "map" && info.map) || (search.view === "training" && info.runs?.length) ? search.view : "";
+  const view = (search.view === "map" && mapped(search, info)) || (search.view === "training" && info.runs?.length) ? search.view : "";
   const key = `${view} ${view === "map" ? search.index : ""}`;
   if (key === now) return;
   const last = now?.split(" ")[0];
