@@ -106,7 +106,7 @@ def demo(pictures: int = 0) -> TrainConfig:
     """
     return TrainConfig(
         image_tower="products", text_tower="products", freeze="image", image_size=128, text_width=128, vocabulary=600,
-        dim=640, epochs=8, batch_size=64, captions=5, duplicates="positive", lr=3e-3, logit_scale=20.0, ema=0.99,
+        dim=640, epochs=6, batch_size=64, captions=5, duplicates="positive", lr=3e-3, logit_scale=20.0, ema=0.99,
         crop=1.0, flip="no", checkpoints=2,
     )  # fmt: skip
 
