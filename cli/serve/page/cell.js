@@ -23,7 +23,8 @@ function fill(cell, hit, place, side, does) {
     image.replaceWith(make("span", { class: "gone" }, line));
     cell.setAttribute("aria-label", [line, name, ...told].join(" "));
   });
-  cell.append(image, tools(hit, place, name, does), ...marks(hit, does));
+  cell.append(image, ...marks(hit, does));
+  afterPaint(() => cell.insertBefore(tools(cell, hit, place, name, does), cell.children[1] ?? null));
   cell.addEventListener("click", (event) => clicked(event, hit, place, does));
   cell.addEventListener("keydown", (event) => pressed(event, hit, place, does));
 }
@@ -35,10 +36,18 @@ function marks(hit, does) {
   return marks;
 }
 
-function tools(hit, place, name, does) {
+const waiting = [];
+
+/** Do it when the pictures are there: buttons are more work than they. */
+function afterPaint(act) {
+  if (!waiting.length) requestAnimationFrame(() => setTimeout(() => (waiting.splice(0).forEach((one) => one()))));
+  waiting.push(act);
+}
+
+function tools(cell, hit, place, name, does) {
   const out = { tabindex: -1 };
   return make("div", { class: "tools" },
-    make("input", { type: "checkbox", tabindex: -1, "aria-label": `Select ${name}`, onclick: (event) => (event.stopPropagation(), does.pick(hit, place, event.shiftKey)) }),
+    make("input", { type: "checkbox", tabindex: -1, "aria-label": `Select ${name}`, checked: cell.getAttribute("aria-selected") === "true", onclick: (event) => (event.stopPropagation(), does.pick(hit, place, event.shiftKey)) }),
     make("span", { class: "words" }, name),
     iconButton("plus", "More like this", (event) => (event.stopPropagation(), does.alike(hit)), out),
     iconButton("minus", "Less like this", (event) => (event.stopPropagation(), does.unlike(hit)), out));

@@ -7,6 +7,12 @@ import { cellFor } from "./cell.js";
 const GAP = 4;
 const AHEAD = 0.5; // screens drawn above and below
 
+function choose(cell, picked) {
+  cell.setAttribute("aria-selected", picked);
+  const box = cell.querySelector("input");
+  if (box) box.checked = picked;
+}
+
 /** The grid. does: {open, alike, unlike, near, pick} of a hit and its place; picked: (hit) => bool. */
 export class Grid {
   constructor(does, picked) {
@@ -26,9 +32,8 @@ export class Grid {
   show(pages) {
     this._pages = pages;
     this.here = 0;
-    this._scroll.top = 0;
+    this._scroll.to(0); // before there is anything to lay out anew
     this._lay();
-    this._scroll.to(0);
   }
 
   /** Draw again what is to be seen: answers came, or a choice has changed. */
@@ -123,8 +128,7 @@ export class Grid {
       cell = cellFor(hit, place, this._side, this._does);
       cell.setAttribute("aria-colindex", column + 1);
     }
-    if (hit) cell.setAttribute("aria-selected", this._picked(hit));
-    if (hit) cell.querySelector("input").checked = this._picked(hit);
+    if (hit) choose(cell, this._picked(hit));
     return cell;
   }
 
