@@ -89,13 +89,13 @@ def running(server: Server, folder: Path) -> Iterator[tuple[int, int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [part.replace("{port}", str(port)) for part in server.command]
-    with (folder / f"{server.name}.log").open("w") as log:
+    with (folder / f"{server.name}.log").open("w", encoding="utf-8") as log:
         process = subprocess.Popen(command, cwd=Path.cwd(), env=own_environment(), stdout=log, stderr=log)
     try:
         until = time.monotonic() + WAITED
         while not _answers(f"http://127.0.0.1:{port}{server.alive}"):
             if process.poll() is not None or time.monotonic() > until:
-                sys.exit(f"{server.name} does not start:\n{(folder / f'{server.name}.log').read_text()[-2000:]}")
+                sys.exit(f"{server.name} does not start:\n{(folder / f'{server.name}.log').read_text('utf-8')[-2000:]}")
             time.sleep(0.2)
         yield port, process.pid
     finally:
@@ -138,8 +138,8 @@ def _share(told: str, share: str) -> float:
 
 def memory(pid: int) -> float:
     """MB that a process and its children hold."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    held = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text("utf-8").split()
+    held = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text("utf-8"))
     return (int(held[1]) / 1024 if held else 0.0) + sum(memory(int(child)) for child in children)
 
 
