@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands import serving as serving_command
 from terminal import fails, mmr
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +61,12 @@ def test_elsewhere_than_here_only_with_a_token(indexed):
         assert got(f"{here}api/info")[0] == 401
         status, said = got(f"{here}api/info", Authorization="Bearer open sesame")
         assert (status, said["local"], said["indexes"][0]["root"]) == (200, False, None)
+
+
+def test_answers_are_sent_without_delay():
+    """asyncio turns Nagle's algorithm off only for sockets whose protocol is TCP by name."""
+    with serving_command._listen("127.0.0.1", 0) as listening:
+        assert listening.proto == socket.IPPROTO_TCP
 
 
 def test_what_cannot_be_served_is_a_line(indexed, tmp_path):
