@@ -328,6 +328,27 @@ def test_several_indexes_have_names_of_their_own(photos, toy, tmp_path):
         assert client.get("/indices-list").json() == names
 
 
+def test_a_picture_that_was_sent_to_one_index_says_nothing_to_another_encoder(photos, toy, tmp_path):
+    class Wider(ToyEncoder):
+        dim = 5
+
+        def encode_images(self, images):
+            return np.pad(super().encode_images(images), ((0, 0), (0, 1)))
+
+        def encode_texts(self, texts):
+            return np.pad(super().encode_texts(texts), ((0, 0), (0, 1)))
+
+    wider = Wider("wider")
+    Retriever.build(str(photos), photos / ".mmr", toy)[0].close()
+    Retriever.build(str(photos / "more"), tmp_path / "other.mmr", wider)[0].close()
+    shelves = Shelves([Shelf(photos / ".mmr", "cpu", (), toy), Shelf(tmp_path / "other.mmr", "cpu", (), wider)])
+    with TestClient(app.make(Parts(shelves), ANYONE), HERE, raise_server_exceptions=False) as client:
+        name = client.post("/api/search", content=bytes_of((0, 255, 0))).json()["picture"]
+        answer = client.get("/api/search", params={"q": name, "index": "other"})
+        assert (answer.status_code, answer.json()["error"].endswith("send it again")) == (400, True)
+        assert len(uris(client.get("/api/search", params={"q": name}))) == 3
+
+
 def test_a_label_is_written_with_the_key_and_found_by_where(index):
     doors = Doors(write="secret")
     with served(index, doors=doors, may_write=True) as client:

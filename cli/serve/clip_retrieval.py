@@ -56,7 +56,7 @@ async def _hits(server: Parts, shelf: Shelf, said: dict[str, Any], k: int) -> li
     elif _one(said, "image_url", str):
         raise BadRequest("no address is fetched: send the picture itself, as base64 in `image`")
     elif said.get("embedding_input") is not None:
-        one = (query.Part("sent", server.sent.keep_vector(_vector(said["embedding_input"], shelf))),)
+        one = (query.Part("sent", server.sent.keep_vector(_vector(said["embedding_input"], shelf), shelf)),)
     else:
         raise BadRequest("nothing is asked: give text, image (base64) or embedding_input")
     return await asyncio.wrap_future(server.gatherer(shelf).ask((one, Asked(k=max(1, min(k, MOST))))))

@@ -74,7 +74,7 @@ class Gatherer:
 
     def _answer(self, asked: list[_Waiting]) -> None:
         try:
-            found = self._shelf.retriever.search_each([one.request for one in asked], self._sent.vectors())
+            found = self._shelf.retriever.search_each([one.request for one in asked], self._sent.vectors(self._shelf))
         except Exception as error:
             if len(asked) == 1:
                 asked[0].answer.set_exception(error)

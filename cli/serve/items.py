@@ -62,7 +62,7 @@ def _why(server: Parts, shelf: Shelf, store: Store, hit: Hit, words: list[str]) 
     vector_of = lambda uri: stored.vectors(store, stored.named(store, [uri]))[0]  # noqa: E731
     asked = [terms, *([term] for term in terms)]
     plain = [[query.Part(part.kind, part.text) for part in one] if at else one for at, one in enumerate(asked)]
-    vectors = query.encode(plain, encoder, vector_of, sent=server.sent.vectors())
+    vectors = query.encode(plain, encoder, vector_of, sent=server.sent.vectors(shelf))
     (own,) = stored.vectors(store, stored.named(store, [hit.id]))
     scores = vectors @ own
     captions = list(hit.captions[:TOLD])

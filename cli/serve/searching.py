@@ -188,7 +188,7 @@ async def captions_of_picture(
 async def _captions(server: Parts, wanted: Wanted, words: list[str]) -> dict[str, Any]:
     shelf = server.shelves.get(wanted.index)
     one, asked = query.parse_sent(words), wanted.asked(min(wanted.k, 100))
-    hits = await run_in_threadpool(shelf.retriever.captions_of, (one, asked), server.sent.vectors())
+    hits = await run_in_threadpool(shelf.retriever.captions_of, (one, asked), server.sent.vectors(shelf))
     return {
         "captions": [
             {"caption": hit.caption, "score": round(hit.score, 4), "id": shown.name_of(hit.id)} for hit in hits

@@ -21,13 +21,14 @@ class Sent:
     """The vectors of the pictures that were sent last, for one encoder each. Threads may share it."""
 
     def __init__(self) -> None:
-        self._vectors: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._vectors: OrderedDict[str, tuple[str, np.ndarray]] = OrderedDict()  # with the encoder's fingerprint
         self._lock = threading.Lock()
 
-    def vectors(self) -> Mapping[str, np.ndarray]:
-        """By the names that `keep` gave."""
+    def vectors(self, shelf: Shelf) -> Mapping[str, np.ndarray]:
+        """By the names that `keep` gave: those of the encoder of an index, as others say nothing to it."""
+        own = shelf.retriever.encoder.fingerprint
         with self._lock:
-            return dict(self._vectors)
+            return {name: vector for name, (fingerprint, vector) in self._vectors.items() if fingerprint == own}
 
     def keep(self, content: bytes, crop: Crop | None, shelf: Shelf) -> str:
         """Decode and encode a picture; its name. Raises ImageError, BadRequest for a crop that is none."""
@@ -40,18 +41,19 @@ class Sent:
                 return name
         image = load.decode(content, None if crop else encoder.preprocess.size)
         (vector,) = encoder.encode_images([image if crop is None else cropped(image, crop)])
-        self._put(name, vector)
+        self._put(name, encoder.fingerprint, vector)
         return name
 
-    def keep_vector(self, vector: np.ndarray) -> str:
-        """Keep a unit vector that came as numbers; its name."""
-        name = hashlib.sha256(vector.tobytes()).hexdigest()[:32]
-        self._put(name, vector)
+    def keep_vector(self, vector: np.ndarray, shelf: Shelf) -> str:
+        """Keep a unit vector of an index's encoder that came as numbers; its name."""
+        fingerprint = shelf.retriever.encoder.fingerprint
+        name = hashlib.sha256(fingerprint.encode() + vector.tobytes()).hexdigest()[:32]
+        self._put(name, fingerprint, vector)
         return name
 
-    def _put(self, name: str, vector: np.ndarray) -> None:
+    def _put(self, name: str, fingerprint: str, vector: np.ndarray) -> None:
         with self._lock:
-            self._vectors[name] = vector
+            self._vectors[name] = fingerprint, vector
             while len(self._vectors) > KEPT:
                 self._vectors.popitem(last=False)
 
