@@ -75,6 +75,7 @@ def test_what_cannot_be_served_is_a_line(indexed, tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         fails(mmr("serve", indexed, "--port", port), 2, f"port {port} is in use", "--port 0 for any that is free")
+    fails(mmr("serve", indexed, "--port", 0, "--run", tmp_path), 2, "is no run", "`mmr train --out` names")
     fails(mmr("serve", tmp_path / "none", "--port", 0), 3, "none", "mmr index")
     fails(
         mmr("serve", indexed, "--host", "no.such.host.invalid", "--token", "x"),

@@ -42,6 +42,8 @@ def run(asked: Served) -> None:
         raise BadRequest(
             f"--host {asked.host} is reached by others: set a token that they must send, as MMR_TOKEN=... mmr serve ..."
         )
+    if missing := next((run for run in asked.runs if not (run / "config.json").is_file()), None):
+        raise BadRequest(f"{missing} is no run: give the folder that `mmr train --out` names")
     listening = _listen(asked.host, asked.port)
     try:
         _serve(asked, listening, local)
