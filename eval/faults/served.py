@@ -132,7 +132,7 @@ def ask(port: int, until: float, seed: int, answers: list[Answer], counted: Coun
 def held_by(pid: int, path: Path) -> tuple[float, int]:
     """MB of memory of a process, and its descriptors; those of the index's present files, many or few, do not count."""
     found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text("utf-8"))
-    files = [os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()]
+    files = [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
     others = [one for one in files if not (one.startswith(f"{path}{os.sep}") and Path(one).exists())]
     return int(found[1]) / 1024 if found else 0.0, len(others)
 
