@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from indexes import Condition, Outdated, Store, forks
+from indexes import Condition, Outdated, Store, WrongEncoder, forks
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Hit
 from retrieval.encoders import presets, query_encoder
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _Answer = TypeVar("_Answer")
+_WAIT = 2.0  # seconds of a server for what another process commits: others ask meanwhile
 _TIMES = 10  # that a question is asked, where the index is collected under it each time
 
 
@@ -122,7 +123,7 @@ class Retriever:
             StoreError: There is no index, it cannot be read, or it has another encoder.
             MissingModel: The encoder is not where it was.
         """
-        store = Store.open(path)
+        store = Store.open(path, wait=_WAIT if steady else None)
         try:
             retriever = cls(store, encoder or _remembered(store, device, steady), device)
             if encoder:
@@ -296,13 +297,23 @@ class Retriever:
 
         Raises:
             Outdated: It was collected again and again.
+            WrongEncoder: It was collected, and the newest state is of another encoder.
         """
         for _ in range(_TIMES - 1):
             try:
                 return ask(self.store.view())
             except Outdated:
-                self.store.refresh()
+                self._go_on()
         return ask(self.store.view())
+
+    def _go_on(self) -> None:
+        """To the newest state, which only this encoder can be asked of."""
+        if not self.store.refresh(self._is_of_it):
+            raise WrongEncoder(f"{self.store.path} was encoded again, with another encoder: open it again")
+
+    def _is_of_it(self, newest: Store) -> bool:
+        recorded = Identity.recorded(newest)
+        return recorded is None or recorded.fingerprint is None or recorded.is_of(self.encoder)
 
     def close(self) -> None:
         """Close the index; what was built or changed is committed already. Closing twice does no harm.

@@ -1,6 +1,7 @@
 """The server as an ASGI application: routes, errors as lines of words, and the layers around them."""
 
 import json
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,10 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from cli.serve import browsing, clip_retrieval, embeddings, items, maps, searching, watching
+from cli.output import show
+from cli.serve import browsing, clip_retrieval, embeddings, items, maps, parts, searching, watching
 from cli.serve.guards import Doors, Guards, Refused
 from cli.serve.parts import Parts
 from cli.serve.reply import reply
+from cli.serve.shelf import LOOKS_EVERY
 from cli.serve.shown import NoSuchItem
 from indexes import StoreError, distribution
 from retrieval.errors import ImageError, MissingModel, RetrievalError
@@ -65,7 +68,10 @@ def _answer_errors(app: FastAPI) -> None:
 
 async def _error(request: Request, error: Exception) -> Response:
     status, text = _said(error)
-    return reply({"error": text}, status)
+    answer = reply({"error": parts.of(request).told(text)}, status)
+    if status == 503:  # who looks for new states, or for one that was mended, looks that often
+        answer.headers["retry-after"] = str(math.ceil(LOOKS_EVERY))
+    return answer
 
 
 def _said(error: Exception) -> tuple[int, str]:
@@ -86,6 +92,9 @@ def _said(error: Exception) -> tuple[int, str]:
         return 400, str(error)
     if isinstance(error, StoreError):
         return (400 if type(error).__name__ == "BadFilter" else 503), str(error)
+    if show.is_of_machine(error):
+        line = show.explain(error)[0].removeprefix("mmr: ")
+        return 503, line.replace("run the same command again", "ask again")
     return 500, f"the server failed ({type(error).__name__}): ask again, and report what its log says"
 
 

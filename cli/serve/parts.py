@@ -34,6 +34,13 @@ class Parts:
             self.gatherers[shelf.name] = Gatherer(shelf, self.sent)
         return self.gatherers[shelf.name]
 
+    def told(self, text: str) -> str:
+        """A message as others may read it: where they are not on this machine, folders of it are names of indexes."""
+        for shelf in () if self.local else self.shelves:
+            for place in (shelf.path.absolute(), shelf.path.resolve()):
+                text = text.replace(str(place), shelf.name)
+        return text
+
     def close(self) -> None:
         """End the threads, then close the indexes."""
         for gatherer in self.gatherers.values():

@@ -24,7 +24,8 @@ async def healthz() -> Response:
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
     """Every index can be asked; 503 with the reasons where one cannot."""
-    problems = {shelf.name: shelf.problem for shelf in parts.of(request).shelves if shelf.problem}
+    server = parts.of(request)
+    problems = {shelf.name: server.told(shelf.problem) for shelf in server.shelves if shelf.problem}
     return reply({"ready": not problems, "problems": problems}, 503 if problems else 200)
 
 
