@@ -1,7 +1,7 @@
 """Collection: an index that others ask for hours, always on its newest state, and what of it they may see."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from indexes import Damaged, NotAnIndex, Store
@@ -123,6 +123,19 @@ class Collection:
     def close(self) -> None:
         """Let go of the index."""
         self._retriever.close()
+
+
+def names(paths: Iterable[Path]) -> list[str]:
+    """What indexes are called: by their folders, or by those that hold their .mmr; two of one name get numbers."""
+    found: list[str] = []
+    for path in paths:
+        folder = path.resolve()
+        own = name = folder.parent.name if folder.name == FOLDER else folder.stem
+        number = 2
+        while name in found:
+            name, number = f"{own}-{number}", number + 1
+        found.append(name)
+    return found
 
 
 def _unsound(store: Store) -> str:

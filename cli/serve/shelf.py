@@ -4,12 +4,11 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cli.collection import Collection
+from cli.collection import Collection, names
 from indexes import StoreError
 from retrieval import Retriever
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, MissingModel, first_line
-from retrieval.indexing.find import FOLDER
 from retrieval.sources.allowed import Allowed
 
 LOOKS_EVERY = 1.0  # seconds, for a new generation
@@ -35,8 +34,7 @@ class Shelf:
         self, path: Path, device: str = "auto", named: Sequence[Path] = (), encoder: Encoder | None = None
     ) -> None:  # fmt: skip
         self.path = path
-        folder = path.resolve()
-        self.name = folder.parent.name if folder.name == FOLDER else folder.stem
+        (self.name,) = names([path])
         self.collection = Collection(path, device, named, encoder)
         self.problem, self.again = "", LOOKS_EVERY
 
@@ -74,12 +72,10 @@ class Shelves:
     """The indexes that are served, the first by default. Two of one name get numbers."""
 
     def __init__(self, shelves: Iterable[Shelf]) -> None:
-        self._named: dict[str, Shelf] = {}
-        for shelf in shelves:
-            number, name = 2, shelf.name
-            while shelf.name in self._named:
-                shelf.name, number = f"{name}-{number}", number + 1
-            self._named[shelf.name] = shelf
+        given = list(shelves)
+        for shelf, name in zip(given, names(shelf.path for shelf in given), strict=True):
+            shelf.name = name
+        self._named = {shelf.name: shelf for shelf in given}
         self._ended = threading.Event()
         # Each its own: one that waits for a disk, or loads an encoder, does not keep the others from going on.
         self._looking = [
