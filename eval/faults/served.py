@@ -72,7 +72,7 @@ def write(path: Path, seed: int) -> None:
     threading.Thread(target=_when_stdin_ends, args=(ended.set,), daemon=True).start()
     with Store.open(path, write=True) as store:
         while not ended.wait(PAUSE):
-            act, group, stamp = draw.random(), draw.randrange(GROUPS), str(store.generation)
+            before, act, group, stamp = store.generation, draw.random(), draw.randrange(GROUPS), str(store.generation)
             if act < 0.7:
                 put(store, group, stamp)
             elif act < 0.85:
@@ -81,7 +81,8 @@ def write(path: Path, seed: int) -> None:
             else:
                 group = -1
                 store.compact()
-            _say(f"{store.generation} {group} {stamp}")
+            for generation in range(before + 1, store.generation + 1):  # compacting may take two, of the same rows
+                _say(f"{generation} {group} {stamp}")
 
 
 def _when_stdin_ends(then: Callable[[], None]) -> None:
