@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -472,6 +473,32 @@ def test_clip_retrievals_routes_take_what_its_clients_send(client, photos):
     assert client.get("/config.json").json() == {
         "defaultBackend": HERE, "defaultIndex": photos.name, "urlColumn": "url",
     }  # fmt: skip
+
+
+def test_how_long_its_steps_take_is_told_as_clip_retrieval_tells_it(client):
+    assert client.get("/metrics-summary").text == "No request yet, go do some"
+    for said in ({"text": "red", "deduplicate": True}, {"image": base64.b64encode(bytes_of((255, 0, 0))).decode()}):
+        assert client.post("/knn-service", content=json.dumps(said)).status_code == 200
+    answer = client.get("/metrics-summary")
+    assert answer.headers["content-type"].startswith("text/plain")
+    head, empty, columns, *steps = answer.text.splitlines()
+    assert re.fullmatch(
+        r"Among 2 calls to the knn end point with an average latency of \d+\.\d{4}s per request, "
+        r"the step costs are \(in order\):", head,
+    )  # fmt: skip
+    assert (empty, columns.split()) == ("", ["name", "description", "calls", "average", "proportion"])
+    calls = {step.split()[0]: step.split()[-3] for step in steps}
+    assert calls == {
+        "knn_index_time": "2", "metadata_get_time": "2", "image_clip_inference_time": "1", "dedup_time": "1"
+    }  # fmt: skip
+    assert all(re.fullmatch(r"\d+\.\d{4}s \d+\.\d%", " ".join(step.split()[-2:])) for step in steps)
+    assert "full_knn_request_time_count 2.0" in client.get("/metrics").text
+
+
+def test_a_picture_without_an_address_has_none_in_clip_retrievals_answers(client):
+    (told,) = client.post("/knn-service", content=b'{"text": "red", "num_images": 1}').json()
+    assert "url" not in told
+    assert told["image"]
 
 
 @pytest.mark.parametrize(
