@@ -14,7 +14,7 @@ from retrieval.encoders import presets, query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption
 from retrieval.indexing.catalog import Identity
-from retrieval.search import answers, filters, languages
+from retrieval.search import answers, confidence, filters, languages
 from retrieval.search.answers import Asked
 from retrieval.search.query import parse
 
@@ -56,7 +56,8 @@ class Retriever:
     def __init__(self, store: Store, encoder: Encoder, device: str = "cpu") -> None:
         self.store, self.encoder, self.device = store, encoder, device
         self._captions: tuple[int, answers.Captions] | None = None  # and the generation that they are of
-        self._encoding = forks.Lock()  # of captions: once for all threads
+        self._judged: tuple[tuple[int, int], confidence.Background] | None = None  # and the state that it is of
+        self._encoding, self._judging = forks.Lock(), forks.Lock()  # captions, prompts: once for all threads
         adoption.require_same(store, encoder)
 
     @classmethod
@@ -181,7 +182,7 @@ class Retriever:
         """
         device, wanted = _search_device(self.device), asked or Asked()
         languages.say_unread(queries, self.encoder, on_message)
-        return self.whole(lambda store: answers.items(store, self.encoder, device, queries, wanted))
+        return self.whole(lambda store: answers.items(store, self.encoder, device, queries, wanted, self.background))
 
     def search_each(
         self, requests: "Sequence[answers.Request]", sent: Mapping[str, np.ndarray] | None = None
@@ -206,7 +207,15 @@ class Retriever:
         self, store: Store, requests: "Sequence[answers.Request]", sent: Mapping[str, np.ndarray] | None = None
     ) -> list[list[Hit]]:
         """As `search_each`, of a state that `whole` gave: where more is asked of the same one."""
-        return answers.each(store, self.encoder, _search_device(self.device), requests, sent)
+        return answers.each(store, self.encoder, _search_device(self.device), requests, sent, self.background)
+
+    def background(self, store: Store) -> confidence.Background:
+        """What confidence is measured by in a state that `whole` gave: asked or read once, and kept for that state."""
+        with self._judging:
+            if self._judged is None or self._judged[0] != store.key:
+                found = confidence.background(store, self.encoder, _search_device(self.device))
+                self._judged = store.key, found
+            return self._judged[1]
 
     def captions(
         self, query: str | Sequence[str], asked: Asked | None = None, on_message: OnMessage = no_message

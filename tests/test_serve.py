@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from cli.serve.parts import Parts
 from cli.serve.shelf import Shelf, Shelves
 from indexes import Store
 from retrieval import Retriever
+from retrieval.search import confidence
 from toy import ToyEncoder, picture
 
 HERE, ANYONE = "http://127.0.0.1:8750", Doors()
@@ -60,6 +62,7 @@ def uris(answer):
 def test_words_find_pictures_with_all_that_a_page_shows(client, photos):
     answer = client.get("/api/search", params={"q": "a green field", "k": 2}).json()
     assert (answer["index"], answer["total"], answer["next"], answer["fits"]) == (photos.name, 3, 2, True)
+    assert answer["deepest"] == searching.DEEPEST  # the page holds no number of its own
     best = answer["hits"][0]
     assert (best["uri"], best["caption"], best["kind"]) == ("more/green.jpg", "a green field", "picture")
     assert best["score"] == pytest.approx(1, abs=0.01)
@@ -448,6 +451,42 @@ def test_many_clients_get_what_one_gets(client):
         )
     expected = {"red": "red.png", "green": "more/green.jpg", "blue": "blue é.png"}
     assert found == [expected[colour] for colour in colours]
+
+
+def test_what_confidence_is_measured_by_is_asked_or_read_once_for_each_state(client, index, photos, toy, monkeypatch):
+    """And by nobody before it is asked for."""
+    made = []
+    real = confidence.background
+    monkeypatch.setattr(confidence, "background", lambda *given: made.append(given[0].generation) or real(*given))
+    client.get("/api/search", params={"q": "red"})
+    assert made == []
+    first = [client.get("/api/search", params={"q": "red", "min_confidence": 0}).json()["hits"] for _ in range(3)]
+    assert (len(made), first[0][0]["confidence"] is not None) == (1, True)
+    assert first[1:] == first[:1] * 2
+    picture(photos / "another.png", (250, 0, 0))
+    Retriever.build(str(photos), index, toy)[0].close()
+    next(iter(client.app._app._app.state.parts.shelves)).look()
+    for _ in range(2):
+        assert client.get("/api/search", params={"q": "red", "min_confidence": 0.1}).status_code == 200
+    assert len(set(made)) == len(made) == 2
+
+
+def test_the_first_who_wants_confidence_does_not_hold_up_the_others(client, monkeypatch):
+    began, ended = threading.Event(), threading.Event()
+    real = confidence.background
+
+    def slowly(*given):
+        began.set()
+        assert ended.wait(20)
+        return real(*given)
+
+    monkeypatch.setattr(confidence, "background", slowly)
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(client.get, "/api/search", params={"q": "red", "min_confidence": 0})
+        assert began.wait(20)
+        assert uris(client.get("/api/search", params={"q": "green", "k": 1})) == ["more/green.jpg"]
+        ended.set()
+        assert slow.result(20).json()["hits"][0]["uri"] == "red.png"
 
 
 # ---------------------------------------------------------------- clip-retrieval's clients, and embeddings

@@ -85,7 +85,7 @@ async def sent(server: Parts, request: Request, index: str | None, crop: str | N
     content = await request.body()
     if not content:
         raise BadRequest("the body is empty: send the bytes of a picture")
-    return await run_in_threadpool(server.sent.keep, content, box, shelf)
+    return await server.decode(server.sent.keep, content, box, shelf)
 
 
 async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
@@ -96,6 +96,9 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
     notes: list[str] = []
     if words:
         one, asked = _asked(shelf, wanted, words, notes.append)
+        if asked.min_confidence is not None:  # the first asks hundreds of prompts: not where others wait for answers
+            retriever = shelf.retriever
+            await run_in_threadpool(retriever.whole, retriever.background)
         page = await server.gatherer(shelf).answer(
             (one, asked), lambda found: _page(server, shelf, wanted, asked, found),
             aside=bool(wanted.fold or asked.where or asked.inside),
@@ -107,7 +110,8 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
         "index": shelf.name, "generation": page.generation, "query": words,
         "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": page.total,
         "next": end if end < min(page.total, DEEPEST if words else page.total) and page.hits else None,
-        "fits": page.fits or wanted.min_confidence is None, "note": "; ".join(notes) or None, "hits": page.hits,
+        "deepest": DEEPEST if words else None, "fits": page.fits or wanted.min_confidence is None,
+        "note": "; ".join(notes) or None, "hits": page.hits,
     }  # fmt: skip
 
 
