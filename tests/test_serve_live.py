@@ -8,46 +8,18 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
-import urllib.error
-import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from cli.commands import serving as serving_command
+from live import ROOT, got, serving
 from terminal import fails, mmr
 
-ROOT = Path(__file__).resolve().parents[1]
 PEER = ROOT / ".venv-peers" / "clip-retrieval" / "bin" / "python"
 FRONT = next(PEER.parents[1].glob("lib/python3*/site-packages/front/build/index.html"), None)
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
-
-
-@contextmanager
-def serving(*words, **variables):
-    """The address of a server, its process."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "serve", *map(str, words), "--port", "0"],
-        cwd=ROOT, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-    )  # fmt: skip
-    try:
-        address = process.stdout.readline().strip()
-        assert address.startswith("http://"), process.stderr.read()
-        yield address, process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def got(address, **headers):
-    try:
-        with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=30) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
 
 
 def test_it_answers_and_ends_at_a_signal(indexed):

@@ -73,7 +73,7 @@ async def _asked(
         return tuple(query.parse_sent(["text:" + said["text"]]))
     if _one(said, "image", str):
         with _step(request, "image_clip_inference_time"):
-            name = await run_in_threadpool(server.sent.keep, _picture(said["image"]), None, shelf)
+            name = await server.decode(server.sent.keep, _picture(said["image"]), None, shelf)
         return (query.Part("sent", name),)
     if _one(said, "image_url", str):
         raise BadRequest("no address is fetched: send the picture itself, as base64 in `image`")

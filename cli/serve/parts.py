@@ -1,10 +1,13 @@
 """What a server is made of: indexes, the threads that gather queries, what is kept between requests."""
 
+import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 
 from cli.serve.gather import Gatherer
 from cli.serve.kept import Kept
@@ -13,6 +16,9 @@ from cli.serve.shelf import Shelf, Shelves
 
 THUMBS = 128 << 20  # bytes of thumbnails that are kept in memory
 TABLES = 8  # tables of fields that are kept
+DECODED = 4  # pictures at once, of those that are sent
+
+_Made = TypeVar("_Made")
 
 
 @dataclass(slots=True)
@@ -27,6 +33,12 @@ class Parts:
     thumbs: "Kept[bytes]" = field(default_factory=lambda: Kept(THUMBS, len))
     tables: "Kept[Any]" = field(default_factory=lambda: Kept(TABLES))
     gatherers: dict[str, Gatherer] = field(default_factory=dict)
+    decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DECODED))
+
+    async def decode(self, work: Callable[..., _Made], *given: Any) -> _Made:
+        """Do what decodes a picture that was sent, in a thread: a few at once, as each may take hundreds of MB."""
+        async with self.decoding:
+            return await run_in_threadpool(work, *given)
 
     def gatherer(self, shelf: Shelf) -> Gatherer:
         """The one of an index."""
