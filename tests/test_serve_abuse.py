@@ -80,6 +80,14 @@ class Abused:
         made.sendall(head)
         return made
 
+    def raw(self, content):
+        """What comes back of it, until the server has no more to say."""
+        with closing(self.connected()) as own, suppress(ConnectionError):
+            own.sendall(content)
+            own.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: own.recv(65_536), b""))
+        return b""
+
     def descriptors(self):
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
@@ -146,6 +154,27 @@ WORDS = [
 NAMES = [base64.urlsafe_b64encode(b"001.png").decode().rstrip("="), "AAAA", "..%2f..%2f", "x", "%ff", "😀"]
 
 
+HEAD = b" HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer read\r\nConnection: close\r\n"
+SPOILT = [
+    b"", b"\r\n", b"\0" * 100, b"GET", b"GET / HTTP/9.9\r\n\r\n", b"GET /\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n",
+    b"GET *" + HEAD + b"\r\n", b"GET http://127.0.0.1/api/info" + HEAD + b"\r\n", b"CONNECT a:1" + HEAD + b"\r\n",
+    b"TRACE /api/info" + HEAD + b"\r\n", b"GET /api/info" + HEAD + b"Host: b\r\n\r\n",
+    b"GET /" + b"a" * 100_000 + HEAD + b"\r\n", b"GET /api/info" + HEAD + b"X: y\r\n" * 20_000 + b"\r\n",
+    b"GET /%zz%00%ff%c3%28" + HEAD + b"\r\n", b"GET /\xff" + HEAD + b"\r\n",
+    b"GET /api/info?%00=%ff&q" + HEAD + b"\r\n",
+    b"GET /api/search" + HEAD + b"Upgrade: websocket\r\nConnection: upgrade\r\nSec-WebSocket-Key: x\r\n\r\n",
+    b"POST /api/search" + HEAD + b"Content-Length: -1\r\n\r\n",
+    b"POST /api/search" + HEAD + b"Content-Length: 9e9\r\n\r\n",
+    b"POST /api/search" + HEAD + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+    b"POST /api/search" + HEAD + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"POST /api/search" + HEAD + b"Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFFF\r\n",
+    b"POST /api/search" + HEAD + b"Transfer-Encoding: chunked\r\n\r\n5\r\nab",
+    b"POST /api/search" + HEAD + b"Expect: x\r\n\r\n",
+    b"GET /api/info" + HEAD + b"\r\nGET /api/info" + HEAD + b"\r\n", b"GET /api/info" + HEAD + b"Origin: \xff\r\n\r\n",
+    b"GET /api/info" + HEAD + b"Origin: http://[\r\n\r\n", b"GET /api/info" + HEAD + b"If-None-Match: \xff\r\n\r\n",
+]  # fmt: skip
+
+
 def random_request(paths, draw):
     """(method, path, body, headers) of a route of the document, or of those that clip-retrieval's clients know."""
     path, methods = draw.choice(paths)
@@ -160,6 +189,10 @@ def random_request(paths, draw):
     # A folder is opened by who sends JSON: nothing is to be opened here.
     kinds = ["text/plain", "application/octet-stream", *([] if path.endswith("/open") else ["application/json"] * 2)]
     headers["Content-Type"] = draw.choice(kinds)
+    if draw.random() < 0.2:
+        headers["Range"] = draw.choice(
+            ["bytes=0-", "bytes=-1", "bytes=9-1", "bytes=" + "0-0," * 5000, "x", "bytes=0-9,5-"]
+        )
     return method, f"{path}?{query}" if query else path, body, headers
 
 
@@ -222,6 +255,11 @@ def test_a_server_that_was_abused_answers_as_before(abused, full):
     for token in ("", "x", WRITE[:-1], "é", "Bearer read", READ + " " + READ):
         headers = {"Authorization": f"Bearer {token}".encode()}
         assert abused.ask("GET", "/api/info", headers=headers, kind="token")[0] == 401
+
+    for content in SPOILT:
+        said = abused.raw(content)
+        assert said == b"" or re.match(rb"HTTP/1\.1 [234]\d\d ", said), (content[:100], said[:200])
+    assert abused.search() == right
 
     head = b"POST /api/search HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer read\r\nContent-Length: 5000\r\n\r\n"
     with ExitStack() as open_ones:
@@ -406,6 +444,15 @@ def test_the_limit_of_open_files_is_raised_as_far_as_it_goes(monkeypatch):
     assert (connections.room(), held["limits"]) == (3072, (4096, 4096))
     held["limits"] = (1024, resource.RLIM_INFINITY)
     assert (connections.room(), held["limits"][0]) == (connections.MOST, connections.FILES)
+
+    def only_so_many(kind, limits):
+        if limits[0] > 10_240:
+            raise ValueError("current limit exceeds maximum limit")
+        held.update(limits=limits)
+
+    held["limits"] = (256, resource.RLIM_INFINITY)
+    monkeypatch.setattr(resource, "setrlimit", only_so_many)
+    assert (connections.room(), held["limits"][0]) == (connections.MOST, 10_240)
 
     def refuse(kind, limits):
         raise ValueError("not allowed to raise maximum limit")

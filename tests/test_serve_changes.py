@@ -247,6 +247,21 @@ def test_rows_that_are_gone_are_said(served, index, change):
     served.answers()
 
 
+def test_rows_that_are_cut_short_where_they_lie_are_not_read(served, index):
+    """What is mapped and not there any more would end the process."""
+    (file,) = (index / "segments").iterdir()
+    before = file.read_bytes()
+    with file.open("r+b") as opened:
+        opened.truncate(0)
+    assert served.asked().status_code == 503
+    assert served.client.get("/api/captions", params={"q": "red"}).status_code == 503
+    served.look()
+    served.refuses("has 0 bytes instead of")
+    file.write_bytes(before)
+    served.look()
+    served.answers()
+
+
 # ---------------------------------------------------------------- in use by others
 
 

@@ -37,6 +37,7 @@ def let_in(headers, doors=Doors(), path="/api/search", method="GET"):  # noqa: B
         (OURS | {"origin": "http://127.0.0.1:9999"}, 403),  # another program of this machine
         (OURS | {"origin": "http://evil.example"}, 403),
         (OURS | {"origin": "null"}, 403),
+        (OURS | {"origin": "http://["}, 403),
         (OURS | {"sec-fetch-site": "same-origin"}, 200),
         (OURS | {"sec-fetch-site": "none"}, 200),
         (OURS | {"sec-fetch-site": "cross-site"}, 403),

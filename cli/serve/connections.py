@@ -6,6 +6,7 @@ first, and only where all are being answered is a new one told so.
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 MOST = 4096  # at once: some 20 KB each
@@ -26,13 +27,12 @@ def room(most: int = MOST) -> int:
     except ImportError:  # Windows has no such limit
         return most
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-        except (OSError, ValueError):  # macOS has another limit beside this one
-            pass
+    for wanted in (FILES, 10_240):  # macOS has another limit beside the hard one, and refuses more than this
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                soft = wanted
     return most if soft == resource.RLIM_INFINITY else min(most, soft * 3 // 4)
 
 

@@ -199,7 +199,7 @@ def check(method: str, path: str, headers: dict[str, str], doors: Doors) -> None
     if host not in doors.hosts:
         raise Refused(421, f"this server is not called {host[:60]!r}: use its address, or start it with --host-name")
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    if origin is not None and origin not in doors.origins and urlsplit(origin).netloc != headers.get("host"):
+    if origin is not None and origin not in doors.origins and _place_of(origin) != headers.get("host"):
         raise Refused(403, f"pages of {origin[:60]} may not ask: start with --allow-origin {origin[:60]}")
     opened = headers.get("sec-fetch-mode") == "navigate" and method == "GET" and PUBLIC.fullmatch(path)
     if site not in ("same-origin", "none") and origin not in doors.origins and not opened:
@@ -235,6 +235,14 @@ def _same(given: str, wanted: str | None) -> bool:
     """Compared in a time that tells nothing of either."""
     digests = [hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in (given, wanted or "")]
     return hmac.compare_digest(*digests) and bool(wanted)
+
+
+def _place_of(origin: str) -> str:
+    """Its host and port; what none is called for what is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def _host_of(said: str) -> str:
