@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from cli.serve import app, gather, guards, maps, searching, sent, shown, tables
+from cli.serve import app, gather, guards, maps, parts, searching, sent, shown, tables
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.shelf import Shelf, Shelves
@@ -573,6 +574,25 @@ def test_metrics_name_routes_and_no_paths(client):
     said = client.get("/metrics").text
     assert 'mmr_requests_total{route="/api/items/{id}",status="200"} 1.0' in said
     assert "nowhere" not in said
+
+
+def test_few_pictures_are_decoded_at_a_time(index, monkeypatch):
+    """Each may take hundreds of MB."""
+    at_once, most = [], []
+
+    def decode(content, size):
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.02)
+        at_once.pop()
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr("cli.serve.sent.load.decode", decode)
+    with served(index) as client, ThreadPoolExecutor(12) as threads:
+        asked = [str(number).encode() for number in range(12)]
+        answers = list(threads.map(lambda content: client.post("/api/search", content=content), asked))
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert 1 < max(most) <= parts.DECODED
 
 
 # ---------------------------------------------------------------- bodies

@@ -17,6 +17,7 @@ from cli.serve.parts import Parts
 from cli.serve.shelf import Shelf, Shelves
 from indexes import Store, WrongEncoder, database
 from retrieval import Retriever, retriever
+from retrieval.indexing import repair
 from toy import ToyEncoder, picture
 
 HERE = "http://127.0.0.1:8750"
@@ -218,6 +219,17 @@ def test_rows_that_were_written_over_answer_nobody_even_before_they_are_looked_a
         served.look()
         served.refuses("vectors that are not what was written", "mmr verify --repair")
     rewritten(file, lambda content: content.__setitem__(slice(None), before))
+    served.look()
+    served.answers()
+
+
+def test_rows_that_are_repaired_while_it_is_served_answer_again(served, index, toy):
+    (file,) = (index / "segments").iterdir()
+    rewritten(file, lambda content: content.__setitem__(slice(0, 8), b"\0" * 8))
+    served.look()
+    served.refuses("vectors that are not what was written", "mmr verify --repair")
+    with Store.open(index, write=True) as store:
+        assert repair.repair(store, toy).repaired == 1
     served.look()
     served.answers()
 

@@ -182,6 +182,21 @@ def test_a_client_has_a_share_of_the_server(monkeypatch):
     assert not layer._at_once
 
 
+def test_all_clients_together_have_a_limit_too(monkeypatch):
+    monkeypatch.setattr(guards, "MOST_TOGETHER", 3)
+    layer = Guards(reading, Doors())
+
+    async def several():
+        return await asyncio.gather(*(asked(layer, [b"x"], delay=0.05) for _ in range(5)))
+
+    answers = asyncio.run(several())
+    assert sorted(status for status, _, _ in answers) == [200, 200, 200, 503, 503]
+    for status, headers, body in answers:
+        if status == 503:
+            assert headers[b"retry-after"] == b"1"
+            assert json.loads(body)["error"].endswith("ask again in a second")
+
+
 def test_the_log_tells_what_was_asked_only_where_that_is_wanted():
     lines = []
     asyncio.run(asked(Guards(reading, Doors(), lines.append), [b""]))
