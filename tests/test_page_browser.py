@@ -6,8 +6,10 @@ import shutil
 import socket
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
@@ -15,8 +17,10 @@ from PIL import Image
 from cli.serve import app
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
+from cli.serve.reported import Reports
 from cli.serve.shelf import Shelf, Shelves
 from retrieval import Retriever
+from rows import unit
 from toy import ToyEncoder, picture
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -72,18 +76,25 @@ def server(folder):
     made.stop()
 
 
-@pytest.fixture
-def page(browser, server):
+@contextmanager
+def opened(browser, address):
+    """A page of its own; nothing may go wrong on it."""
     context = browser.new_context(viewport={"width": 1200, "height": 800})
-    opened, wrong = context.new_page(), []
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
-    opened.on("dialog", lambda dialog: wrong.append(dialog.message))
-    opened.set_default_timeout(15_000)
-    opened.goto(server.address)
-    yield opened
+    page, wrong = context.new_page(), []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
+    page.on("dialog", lambda dialog: wrong.append(dialog.message))
+    page.set_default_timeout(15_000)
+    page.goto(address)
+    yield page
     context.close()
     assert not wrong
+
+
+@pytest.fixture
+def page(browser, server):
+    with opened(browser, server.address) as made:
+        yield made
 
 
 def first_is(page, name):
@@ -191,6 +202,41 @@ def test_a_token_is_asked_for_and_kept(browser, folder):
     page.reload()
     page.wait_for_function("() => document.querySelectorAll('[role=gridcell] img').length > 0")
     context.close()
+    made.stop()
+
+
+def reports(folder):
+    """A file of two reports: of retrieval, and of a head of forty classes that answers the next one of each."""
+    from eval import classification
+    from eval.report import report
+
+    images = unit(np.eye(4, 8))
+    texts = images[[0, 1, 2, 0]]
+    names = [f"a class of number {number}" for number in range(40)]
+    head = classification.head_report("single", np.roll(np.eye(40), 1, 1), names, names)
+    file = folder / "eval.json"
+    file.write_text(f"{report(images, texts, np.arange(4), 'toy', 'f1').to_json()}\n{head.to_json()}\n")
+    return file
+
+
+def test_reports_are_tables_and_a_matrix(browser, folder, tmp_path):
+    made = Served(folder / ".mmr", reports=Reports([reports(tmp_path)]))
+    with opened(browser, made.address + "?view=training") as page:
+        recalls = page.locator("[data-test=retrieval] table").first
+        api.expect(recalls.locator("caption")).to_have_text("Words find their picture")
+        line = recalls.get_by_role("row").filter(has_text="recall@1").first
+        assert [cell.strip() for cell in line.locator("th, td").all_text_contents()][:2] == ["recall@1", "75.0 %"]
+        api.expect(line.locator("td").nth(2)).to_have_text("25.0 %")  # by chance
+        assert page.locator("[data-test=retrieval] table").count() == 2
+        matrix = page.locator("[data-test=matrix]")
+        assert matrix.locator("tbody tr").count() == 30
+        api.expect(matrix.locator("caption")).to_contain_text("the 30 most frequent of 40 classes")
+        page.locator("[data-test=all-classes]").click()
+        assert matrix.locator("tbody tr").count() == 40
+        first = matrix.locator("tbody tr").first.locator("td")
+        assert first.all_text_contents()[:3] == ["", "1", ""]
+        assert first.nth(1).get_attribute("title") == "a class of number 0: 1 of 1"
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Confusion matrix"
     made.stop()
 
 

@@ -32,7 +32,7 @@ async def info(request: Request) -> Response:
     return reply(
         {
             "version": distribution.version(), "local": server.local, "may_write": server.may_write,
-            "runs": list(server.runs),
+            "runs": list(server.runs), "reports": list(server.reports.files()),
             "indexes": await run_in_threadpool(lambda: [_told(server, shelf) for shelf in server.shelves]),
         }
     )  # fmt: skip

@@ -1,7 +1,5 @@
-"""/api/map and /api/runs: a collection as points of a plane, and how trainings go."""
+"""/api/map: a collection as points of a plane."""
 
-import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -14,9 +12,7 @@ from cli.serve.reply import reply
 from cli.serve.shelf import Shelf
 from indexes import Store
 from retrieval.encoders import prompts
-from retrieval.errors import BadRequest
 from retrieval.indexing import stored
-from retrieval.training import log
 
 CLUSTERS, TURNS = 12, 15  # and how often their middles move
 TEMPLATE = "a photo of {}"
@@ -96,27 +92,3 @@ def _named(shelf: Shelf, vectors: np.ndarray, places: np.ndarray, cluster: np.nd
 
 def _short(number: float) -> float:
     return round(number, 4)
-
-
-# ---------------------------------------------------------------- trainings
-
-
-@router.get("/runs/{name}")
-async def run(name: str, request: Request) -> Response:
-    """What a run that is served has logged so far, its evaluations, its settings."""
-    server = parts.of(request)
-    if name not in server.runs:
-        raise BadRequest(f"no run {name[:60]} is served: start with --run RUN")
-    return reply(await run_in_threadpool(_logged, server.runs[name]))
-
-
-def _logged(folder: Path) -> dict[str, Any]:
-    lines = log.read(folder)
-    steps = [{key: value for key, value in line.items() if key != "metrics"} for line in lines]
-    evals = [{"step": line["step"], **line["metrics"]} for line in lines if line.get("metrics")]
-    config = folder / "config.json"
-    settings = json.loads(config.read_text("utf-8")) if config.is_file() else {}
-    return {
-        "steps": steps, "evals": evals, "done": (folder / "encoder.json").is_file(),
-        "settings": {key: value for key, value in settings.items() if isinstance(value, str | int | float | bool)},
-    }  # fmt: skip
