@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from cli.serve import app
+from cli.serve import app, browsing
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.reported import Reports
@@ -238,6 +238,42 @@ def test_reports_are_tables_and_a_matrix(browser, folder, tmp_path):
         assert first.nth(1).get_attribute("title") == "a class of number 0: 1 of 1"
         assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Confusion matrix"
     made.stop()
+
+
+def test_all_but_the_best_of_each_group_are_chosen(browser, tmp_path):
+    for number in range(3):
+        picture(tmp_path / "photos" / f"red{number}.png", (255, number, 0))
+        picture(tmp_path / "photos" / f"blue{number}.png", (number, 0, 255))
+    picture(tmp_path / "photos" / "green.png", (0, 255, 0))
+    Retriever.build(str(tmp_path / "photos"), tmp_path / "photos" / ".mmr", ToyEncoder())[0].close()
+    made = Served(tmp_path / "photos" / ".mmr")
+    with opened(browser, made.address) as page:
+        page.locator("[data-test=tab-duplicates]").click()
+        api.expect(page.locator("[data-test=groups-told]")).to_have_text("2 groups: 6 pictures, 4 of them could go.")
+        groups = page.locator("[data-test=group]")
+        assert [groups.nth(at).locator("li").count() for at in (0, 1)] == [3, 3]
+        page.locator("[data-test=all-others]").click()
+        api.expect(page.locator("[data-test=selection]")).to_contain_text("4 selected")
+        boxes = groups.first.locator("input")
+        assert [boxes.nth(at).is_checked() for at in range(3)] == [False, True, True]
+        boxes.nth(1).click()
+        api.expect(page.locator("[data-test=selection]")).to_contain_text("3 selected")
+        page.locator("[data-test=clear-selected]").click()
+        assert not boxes.nth(2).is_checked()
+        groups.nth(1).locator("[data-test=others]").click()
+        api.expect(page.locator("[data-test=selection]")).to_contain_text("2 selected")
+        groups.first.locator("[data-test=copy-of]").first.click()
+        api.expect(page.locator("[data-test=detail]")).to_be_visible()
+        page.keyboard.press("Escape")
+        page.locator("[data-test=threshold]").fill("1")
+        api.expect(page.locator("[data-test=groups-told]")).to_contain_text("No two pictures are so near")
+    made.stop()
+
+
+def test_too_many_to_compare_is_said(page, monkeypatch):
+    monkeypatch.setattr(browsing, "MOST_ROWS", 40)
+    page.locator("[data-test=tab-duplicates]").click()
+    api.expect(page.locator("[data-test=groups-told]")).to_contain_text("41 pictures are too many to compare")
 
 
 def test_a_screen_reader_finds_its_way(page):

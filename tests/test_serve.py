@@ -139,6 +139,7 @@ def test_near_duplicates_are_folded(photos, toy):
         assert (nothing["hits"], nothing["total"], nothing["next"]) == ([], 0, None)
         groups = client.get("/api/duplicates").json()
         assert (groups["count"], groups["groups"][0]["count"]) == (1, 4)
+        assert client.get("/api/duplicates", params={"in": "more"}).json()["count"] == 0
 
 
 def test_what_does_not_fit_is_said(client):

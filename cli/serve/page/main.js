@@ -13,7 +13,7 @@ import * as pictures from "./picture.js";
 import { Selection } from "./selection.js";
 import { address, fromAddress, plain, request, same, term, typed } from "./state.js";
 import { countLine, listenLooks, sayNothing } from "./looks.js";
-import { showView, tabs } from "./views.js";
+import { markView, showView, tabs } from "./views.js";
 
 const PAUSE = 80; // ms after a letter
 let search = fromAddress(location.search);
@@ -24,7 +24,7 @@ let asking = null;
 let timer = 0;
 let chips = []; // the terms that are not in the field
 
-const selection = new Selection({ changed: () => grid.redraw(), labelled: () => drawFacets(search, `labelled ${Date.now()}`, change), alike: (hits) => change({ terms: [...search.terms, ...hits.map((hit) => like(hit))] }) });
+const selection = new Selection({ changed: () => (grid.redraw(), markView()), labelled: () => drawFacets(search, `labelled ${Date.now()}`, change), alike: (hits) => change({ terms: [...search.terms, ...hits.map((hit) => like(hit))] }) });
 const grid = new Grid({ open: (hit, at) => opened.open(hit, at), alike: more, unlike: (hit) => more(hit, -1), near: (hit) => change({ terms: [like(hit)], fold: false }), pick: (hit, at, through) => selection.pick(hit, at, through, pages) }, (hit) => selection.has(hit));
 const opened = new Opened({ change, more, now: () => ({ search, pages, info }), back: (place) => grid.focus(place) });
 
@@ -42,7 +42,7 @@ function change(changes, keep = true, state = null) {
 function apply(typing = false) {
   if (!info) return;
   controls(typing);
-  showView(search, info, { alike: (uri) => change({ view: "", terms: [term("id", uri)] }), words: (text) => change({ view: "", terms: [term("words", text)] }) });
+  showView(search, info, { alike: (uri) => change({ view: "", terms: [term("id", uri)] }), words: (text) => change({ view: "", terms: [term("words", text)] }), open: (hit) => opened.open(hit, null), selection });
   if (!search.item) opened.close();
   if (!shown || !same(shown, search)) ask();
   else opened.show();

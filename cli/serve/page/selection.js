@@ -22,6 +22,12 @@ export class Selection {
     return this._chosen.has(hit.id);
   }
 
+  /** Choose these too. */
+  take(hits) {
+    for (const hit of hits) this._chosen.set(hit.id, hit);
+    this._show();
+  }
+
   /** Choose one, or leave it; through: all since the one before, of pages. */
   pick(hit, place, through, pages) {
     if (through && this._from !== null) this._through(place, pages);
