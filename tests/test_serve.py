@@ -142,6 +142,17 @@ def test_near_duplicates_are_folded(photos, toy):
         assert client.get("/api/duplicates", params={"in": "more"}).json()["count"] == 0
 
 
+def test_what_is_folded_is_like_the_one_that_is_shown(photos, toy):
+    """Of a row of pictures, each like the next and the first unlike the last, none is lost."""
+    for number, blue in enumerate((0, 40, 80, 120, 160, 200)):
+        picture(photos / "row" / f"{number}.png", (200, 0, blue))
+    Retriever.build(str(photos / "row"), photos / ".mmr", toy)[0].close()
+    with served(photos / ".mmr") as client:
+        hits = client.get("/api/search", params={"q": "red", "fold": 1}).json()["hits"]
+        # The angles to red: 0, 11, 22, 31, 39 and 45 degrees; alike are those that are at most 14 apart.
+        assert [(hit["uri"], hit["folded"]) for hit in hits] == [("0.png", 1), ("2.png", 1), ("4.png", 1)]
+
+
 def test_what_does_not_fit_is_said(client):
     assert client.get("/api/search", params={"q": "red", "min_score": 0.999999}).json()["hits"] == []
     sure = client.get("/api/search", params={"q": "zebra", "min_confidence": 1}).json()

@@ -145,7 +145,7 @@ def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> tuple[list[Hit], int
 
 
 def _folded(shelf: Shelf, hits: list[Hit], shown_hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without those that are near-duplicates of a better one, which says how many they are."""
+    """Without those that are near-duplicates of a better one that is shown, which says how many they are."""
 
     def vectors(store: Store) -> np.ndarray:
         rows = {record.id: row for row, record in _rows(store, hits)}
@@ -154,14 +154,14 @@ def _folded(shelf: Shelf, hits: list[Hit], shown_hits: list[dict[str, Any]]) -> 
     held = shelf.retriever.whole(vectors)
     if len(held) != len(hits) or len(hits) < 2:  # some were removed meanwhile
         return shown_hits
-    alike, kept = held @ held.T >= ALIKE, []
-    owner = alike.argmax(1)  # the first that is as near; itself at the latest
-    for place, one in enumerate(shown_hits):
-        if owner[place] == place:
-            kept.append(one)
+    alike = held @ held.T >= ALIKE
+    kept: list[int] = []
+    for place, near in enumerate(alike):
+        if near[kept].any():
+            shown_hits[kept[int(near[kept].argmax())]]["folded"] += 1
         else:
-            shown_hits[owner[owner[place]]]["folded"] += 1
-    return kept
+            kept.append(place)
+    return [shown_hits[place] for place in kept]
 
 
 def _rows(store: Store, hits: list[Hit]) -> list[tuple[int, Any]]:
