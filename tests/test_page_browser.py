@@ -39,11 +39,12 @@ def browser():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Forty pictures between red and blue, a green one with a caption that is markup."""
+    """Forty pictures between red and blue, a green one with a caption that is markup; the first has one too."""
     root = tmp_path_factory.mktemp("page") / "photos"
     for number in range(40):
         picture(root / f"{number:02d}.png", (255 - 6 * number, 0, 6 * number))
     Image.new("RGB", (64, 32), (0, 255, 0)).save(root / "green.png")
+    (root / "00.txt").write_text("a red wall\n")
     (root / "green.txt").write_text("<img src=x onerror=alert(1)> a green field\n")
     Retriever.build(str(root), root / ".mmr", ToyEncoder())[0].close()
     return root
@@ -114,7 +115,7 @@ def test_it_answers_while_one_types_and_the_address_holds_the_search(page):
     ask(page, "green", "green")
     assert "q=green" in page.url
     address = page.url
-    ask(page, "red", "00.png")
+    ask(page, "red", "a red wall")
     page.goto(address)
     api.expect(page.locator("[data-test=words]")).to_have_value("green")
     first_is(page, "green")
@@ -132,7 +133,7 @@ def test_a_caption_is_text_whatever_it_says(page):
 def test_the_keyboard_is_enough(page):
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.dataset.test") == "words"
-    ask(page, "red", "00.png")
+    ask(page, "red", "a red wall")
     second = page.locator("[role=gridcell]").nth(1).get_attribute("aria-label")
     page.locator("[role=gridcell]").first.focus()
     page.keyboard.press("ArrowRight")
@@ -150,6 +151,21 @@ def test_a_picture_is_a_query(page, tmp_path):
     Image.new("RGB", (20, 20), (0, 250, 0)).save(tmp_path / "mine.png")
     page.locator("[data-test=file]").set_input_files(tmp_path / "mine.png")
     first_is(page, "green")
+
+
+def test_captions_that_fit_are_searches(page, folder, tmp_path):
+    """Of a picture that was sent, and of one that is open: there those of others alone."""
+    Image.new("RGB", (20, 20), (250, 0, 0)).save(tmp_path / "mine.png")
+    page.locator("[data-test=file]").set_input_files(tmp_path / "mine.png")
+    under = page.locator("#fitting [data-test=fitting] li")
+    api.expect(under).to_have_text([re.compile("^a red wall"), re.compile("a green field")])
+    page.locator("[role=gridcell]").first.click()
+    beside = page.locator("[data-test=detail] [data-test=fitting] li")
+    api.expect(beside).to_have_text([re.compile("a green field")])
+    page.keyboard.press("Escape")
+    under.first.locator("button").click()
+    api.expect(page.locator("[data-test=words]")).to_have_value("a red wall")
+    api.expect(page.locator("#fitting")).to_be_hidden()
 
 
 def test_only_a_screen_of_cells_is_there(page):
@@ -281,7 +297,7 @@ def test_a_screen_reader_finds_its_way(page):
     axe = Path(os.environ.get("AXE", "/usr/share/javascript/axe-core/axe.min.js"))
     if not axe.is_file():
         pytest.skip("axe-core is not here: set AXE to its axe.min.js")
-    ask(page, "red", "00.png")
+    ask(page, "red", "a red wall")
     page.evaluate(axe.read_text("utf-8"))
     found = page.evaluate("axe.run().then(done => done.violations.map(one => one.id + ': ' + one.help))")
     assert found == []

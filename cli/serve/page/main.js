@@ -2,6 +2,7 @@
 
 import { get, post, superseded } from "./api.js";
 import { byId, icon } from "./dom.js";
+import { drawFitting } from "./captions.js";
 import { drawChips } from "./chips.js";
 import { drawFacets } from "./facets.js";
 import { Grid } from "./grid.js";
@@ -42,7 +43,7 @@ function change(changes, keep = true, state = null) {
 function apply(typing = false) {
   if (!info) return;
   controls(typing);
-  showView(search, info, { alike: (uri) => change({ view: "", terms: [term("id", uri)] }), words: (text) => change({ view: "", terms: [term("words", text)] }), open: (hit) => opened.open(hit, null), selection });
+  showView(search, info, { alike: (uri) => change({ view: "", terms: [term("id", uri)] }), words, open: (hit) => opened.open(hit, null), selection });
   if (!search.item) opened.close();
   if (!shown || !same(shown, search)) ask();
   else opened.show();
@@ -109,6 +110,7 @@ function afterPaint(answer) {
   if (search !== shown) return;
   if (document.activeElement !== byId("words") && !byId("terms").contains(document.activeElement)) controls(false);
   drawFacets(search, `${answer.index} ${answer.generation}`, change);
+  drawFitting({ search, info, words });
   opened.show();
 }
 
@@ -126,6 +128,8 @@ const count = (answer) => countLine(answer, pages, search);
 // ---------------------------------------------------------------- pictures
 
 const like = (hit, sign = 1) => term("id", hit.uri, sign);
+
+const words = (text) => change({ view: "", terms: [term("words", text)] });
 
 function more(hit, sign = 1) {
   const others = search.terms.filter((one) => !(one.kind === "id" && one.text === hit.uri));
