@@ -238,6 +238,16 @@ def test_conditions_are_joined_and_values_quoted(run: Run) -> None:
 
 
 @node
+def test_pages_end_where_the_server_ends(run: Run) -> None:
+    code = """
+    import { Pages } from "./pages.js";
+    const ends = (more) => new Pages(state.blank(), { total: 500, next: 60, hits: Array(60), ...more }, {}).length;
+    console.log(ends({ deepest: 200 }), ends({ deepest: 900 }), ends({ deepest: null }));
+    """
+    assert run(code) == "200 500 500"
+
+
+@node
 def test_places_of_folded_pages(run: Run) -> None:
     """Of 130 answers the first page shows 50 and the last 10: place 50 is the first of the second page."""
     code = """

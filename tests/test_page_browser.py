@@ -6,6 +6,7 @@ import shutil
 import socket
 import threading
 import time
+import zipfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from cli.serve import app, browsing
+from cli.serve import app, browsing, shown
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.reported import Reports
@@ -57,7 +58,8 @@ class Served:
         self._socket = socket.socket()
         self._socket.bind(("127.0.0.1", 0))
         self.address = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
-        made = app.make(Parts(Shelves([Shelf(index, "cpu", (), ToyEncoder())]), **told), doors)
+        self.shelf = Shelf(index, "cpu", (), ToyEncoder())
+        made = app.make(Parts(Shelves([self.shelf]), **told), doors)
         self._server = uvicorn.Server(uvicorn.Config(made, log_level="error", lifespan="on"))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]}, daemon=True)
         self._thread.start()
@@ -134,7 +136,7 @@ def test_the_keyboard_is_enough(page):
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.dataset.test") == "words"
     ask(page, "red", "a red wall")
-    second = page.locator("[role=gridcell]").nth(1).get_attribute("aria-label")
+    second = page.locator("[role=gridcell]").nth(1).get_attribute("aria-label").split(",")[0]
     page.locator("[role=gridcell]").first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -205,6 +207,42 @@ def test_a_server_that_goes_away_is_said(browser, folder):
     page.locator("[data-test=words]").fill("blue")
     api.expect(page.locator("[data-test=notice]")).to_be_visible(timeout=20_000)
     page.close()
+
+
+def test_an_index_that_cannot_be_read_now_is_asked_again_when_the_server_says(browser, tmp_path):
+    picture(tmp_path / "photos" / "red.png")
+    Retriever.build(str(tmp_path / "photos"), tmp_path / "photos" / ".mmr", ToyEncoder())[0].close()
+    made = Served(tmp_path / "photos" / ".mmr")
+    with opened(browser, made.address) as page:
+        first_is(page, "red.png")
+        (tmp_path / "photos" / ".mmr").rename(tmp_path / "away")
+        made.shelf.look()
+        page.locator("[data-test=words]").fill("red")
+        api.expect(page.locator("[data-test=notice]")).to_contain_text("Trying again in 2 s.")
+        (tmp_path / "away").rename(tmp_path / "photos" / ".mmr")
+        api.expect(page.locator("[data-test=notice]")).to_be_empty()
+        first_is(page, "red.png")
+    made.stop()
+
+
+def test_many_files_are_one_zip(page, folder):
+    cells = page.locator("[role=gridcell]")
+    ask(page, "blue", "39.png")
+    for at in (0, 1):
+        cells.nth(at).click(modifiers=["Control"])
+    names = [shown.id_of(cells.nth(at).get_attribute("data-id")) for at in (0, 1)]
+    with page.expect_download() as waiting:
+        page.locator("[data-test=download]").click()
+    assert waiting.value.suggested_filename == "pictures.zip"
+    with zipfile.ZipFile(waiting.value.path()) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            name: (folder / name).read_bytes() for name in names
+        }
+    api.expect(page.locator("[data-test=notice]")).to_contain_text("A zip of 2 files")
+    cells.nth(1).click(modifiers=["Control"])
+    with page.expect_download() as waiting:
+        page.locator("[data-test=download]").click()
+    assert waiting.value.suggested_filename == names[0]
 
 
 def test_a_token_is_asked_for_and_kept(browser, folder):

@@ -123,6 +123,8 @@ def test_without_a_query_all_come_the_newest_first(client, photos, index, toy):
     Retriever.build(str(photos), index, toy)[0].close()
     next(iter(client.app._app._app.state.parts.shelves)).look()
     assert uris(client.get("/api/search")) == ["blue é.png", "red.png", "more/green.jpg"]
+    assert client.get("/api/search").json()["deepest"] is None
+    assert client.get("/api/search", params={"q": "red"}).json()["deepest"] == searching.DEEPEST
     assert uris(client.get("/api/search", params={"sort": "date", "k": 2, "offset": 1})) == ["red.png", "blue é.png"]
     by_date = client.get("/api/search", params={"q": "green", "sort": "-date"})
     assert uris(by_date) == ["blue é.png", "red.png", "more/green.jpg"]
@@ -322,6 +324,7 @@ def test_an_index_that_went_away_is_said_and_taken_up_again(client, index, tmp_p
     shelf.look()
     answer = client.get("/api/search", params={"q": "red"})
     assert (answer.status_code, "no index at" in answer.json()["error"]) == (503, True)
+    assert answer.headers["retry-after"] == "2"
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
     shutil.move(tmp_path / "away", index)

@@ -102,11 +102,11 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
     shown_hits = [shown.as_json(hit, shelf, score=bool(words)) for hit in page]
     if wanted.fold and words:
         shown_hits = await run_in_threadpool(_folded, shelf, page, shown_hits)
-    end = wanted.offset + wanted.k
+    end, deepest = wanted.offset + wanted.k, DEEPEST if words else None
     return {
         "index": shelf.name, "generation": shelf.retriever.store.generation, "query": words,
         "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": total,
-        "next": end if end < min(total, DEEPEST if words else total) and page else None,
+        "deepest": deepest, "next": end if end < min(total, deepest or total) and page else None,
         "fits": bool(hits) or wanted.min_confidence is None, "note": "; ".join(notes) or None, "hits": shown_hits,
     }  # fmt: skip
 
