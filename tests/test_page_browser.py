@@ -8,7 +8,6 @@ import threading
 import time
 import zipfile
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +25,7 @@ from toy import ToyEncoder, picture
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+AXE_SCRIPT = pytest.importorskip("axe_playwright_python.base", reason="axe is not installed").AXE_SCRIPT
 if not CHROMIUM:
     pytest.skip("no Chromium is here: the page is not driven", allow_module_level=True)
 
@@ -72,17 +72,31 @@ class Served:
         self._socket.close()
 
 
+def reports(folder):
+    """A file of two reports: of retrieval, and of a head of forty classes that answers the next one of each."""
+    from eval import classification
+    from eval.report import report
+
+    images = unit(np.eye(4, 8))
+    texts = images[[0, 1, 2, 0]]
+    names = [f"a class of number {number}" for number in range(40)]
+    head = classification.head_report("single", np.roll(np.eye(40), 1, 1), names, names)
+    file = folder / "eval.json"
+    file.write_text(f"{report(images, texts, np.arange(4), 'toy', 'f1').to_json()}\n{head.to_json()}\n")
+    return file
+
+
 @pytest.fixture(scope="module")
-def server(folder):
-    made = Served(folder / ".mmr")
+def server(folder, tmp_path_factory):
+    made = Served(folder / ".mmr", reports=Reports([reports(tmp_path_factory.mktemp("reports"))]))
     yield made
     made.stop()
 
 
 @contextmanager
-def opened(browser, address):
+def opened(browser, address, **looks):
     """A page of its own; nothing may go wrong on it."""
-    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    context = browser.new_context(viewport={"width": 1200, "height": 800}, **looks)
     page, wrong = context.new_page(), []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("console", lambda said: wrong.append(said.text) if "Content Security" in said.text else None)
@@ -176,11 +190,6 @@ def test_only_a_screen_of_cells_is_there(page):
     assert page.locator("[role=gridcell]").count() < 41
 
 
-def test_a_phone_is_wide_enough(page):
-    page.set_viewport_size({"width": 380, "height": 700})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 380
-
-
 def test_an_index_that_is_empty_says_so(browser, tmp_path):
     from indexes import Store
 
@@ -259,23 +268,8 @@ def test_a_token_is_asked_for_and_kept(browser, folder):
     made.stop()
 
 
-def reports(folder):
-    """A file of two reports: of retrieval, and of a head of forty classes that answers the next one of each."""
-    from eval import classification
-    from eval.report import report
-
-    images = unit(np.eye(4, 8))
-    texts = images[[0, 1, 2, 0]]
-    names = [f"a class of number {number}" for number in range(40)]
-    head = classification.head_report("single", np.roll(np.eye(40), 1, 1), names, names)
-    file = folder / "eval.json"
-    file.write_text(f"{report(images, texts, np.arange(4), 'toy', 'f1').to_json()}\n{head.to_json()}\n")
-    return file
-
-
-def test_reports_are_tables_and_a_matrix(browser, folder, tmp_path):
-    made = Served(folder / ".mmr", reports=Reports([reports(tmp_path)]))
-    with opened(browser, made.address + "?view=training") as page:
+def test_reports_are_tables_and_a_matrix(browser, server):
+    with opened(browser, server.address + "?view=training") as page:
         recalls = page.locator("[data-test=retrieval] table").first
         api.expect(recalls.locator("caption")).to_have_text("Words find their picture")
         line = recalls.get_by_role("row").filter(has_text="recall@1").first
@@ -291,7 +285,6 @@ def test_reports_are_tables_and_a_matrix(browser, folder, tmp_path):
         assert first.all_text_contents()[:3] == ["", "1", ""]
         assert first.nth(1).get_attribute("title") == "a class of number 0: 1 of 1"
         assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Confusion matrix"
-    made.stop()
 
 
 def test_all_but_the_best_of_each_group_are_chosen(browser, tmp_path):
@@ -330,12 +323,22 @@ def test_too_many_to_compare_is_said(page, monkeypatch):
     api.expect(page.locator("[data-test=groups-told]")).to_contain_text("41 pictures are too many to compare")
 
 
-def test_a_screen_reader_finds_its_way(page):
-    """axe-core, where it is installed beside (AXE names its file)."""
-    axe = Path(os.environ.get("AXE", "/usr/share/javascript/axe-core/axe.min.js"))
-    if not axe.is_file():
-        pytest.skip("axe-core is not here: set AXE to its axe.min.js")
-    ask(page, "red", "a red wall")
-    page.evaluate(axe.read_text("utf-8"))
-    found = page.evaluate("axe.run().then(done => done.violations.map(one => one.id + ': ' + one.help))")
-    assert found == []
+READY = {
+    "": "[role=gridcell] .tools", "&item=Z3JlZW4ucG5n": "[data-test=fields]", "&view=map": "[data-test=cluster]",
+    "&view=duplicates": "[data-test=group]", "&view=training": "[data-test=matrix]",
+}  # fmt: skip
+FAULTS = "axe.run().then(done => done.violations.map(one => one.id + ': ' + one.nodes.map(node => node.html).join()))"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", READY)
+def test_a_screen_reader_finds_its_way_in_every_view(browser, server, view, scheme):
+    """As axe-core finds, on a desk and on a phone, which must be wide enough as well."""
+    with opened(browser, f"{server.address}?q=red{view}", color_scheme=scheme) as page:
+        page.locator(READY[view]).first.wait_for(state="attached")
+        page.evaluate(AXE_SCRIPT)
+        assert page.evaluate(FAULTS) == []
+        page.set_viewport_size({"width": 380, "height": 700})
+        page.wait_for_timeout(100)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380
+        assert page.evaluate(FAULTS) == []
