@@ -14,7 +14,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from cli.serve import app, browsing, shown
+from cli.serve import app, browsing, shown, umap_plane
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.reported import Reports
@@ -315,6 +315,28 @@ def test_all_but_the_best_of_each_group_are_chosen(browser, tmp_path):
         page.locator("[data-test=threshold]").fill("1")
         api.expect(page.locator("[data-test=groups-told]")).to_contain_text("No two pictures are so near")
     made.stop()
+
+
+def test_the_map_is_walked_by_keys(browser, server, monkeypatch):
+    monkeypatch.setattr(umap_plane, "available", lambda: True)
+    monkeypatch.setattr(umap_plane, "plane", lambda vectors: np.column_stack([np.linspace(0.1, 0.9, len(vectors))] * 2))
+    with opened(browser, server.address + "?view=map") as page:
+        api.expect(page.locator("[data-test=cluster]").first).to_be_visible()
+        page.locator("[data-test=by]").select_option("umap")
+        with page.expect_response(lambda answer: "by=umap" in answer.url) as waiting:
+            pass
+        points = waiting.value.json()["points"]
+        page.locator("[data-test=canvas]").focus()
+        told = page.locator("[data-test=map-told]")
+        page.keyboard.press("ArrowRight")
+        api.expect(told).to_contain_text(", among: ")
+        first = told.text_content().split(", among")[0]
+        page.keyboard.press("ArrowRight")
+        api.expect(told).not_to_contain_text(first)
+        at = [point["name"] for point in points].index(told.text_content().split(", among")[0])
+        assert points[at - 1]["name"] == first
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"**q=id%3A{shown.id_of(points[at]['id'])}")
 
 
 def test_too_many_to_compare_is_said(page, monkeypatch):

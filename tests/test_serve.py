@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from cli.serve import app, gather, guards, maps, searching, sent, shown, tables
+from cli.serve import app, gather, guards, searching, sent, shown, tables
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.shelf import Shelf, Shelves
@@ -379,33 +379,6 @@ def test_a_label_is_written_with_the_key_and_found_by_where(index):
         assert gone.status_code == 404
     with Store.open(index) as store:
         assert store.verify() == []
-
-
-def test_the_map_has_a_place_for_each_picture_and_names_for_its_parts(photos, toy):
-    for number in range(8):
-        picture(photos / f"red{number}.png", (255, 8 * number, 0))
-        picture(photos / f"blue{number}.png", (0, 8 * number, 255))
-    Retriever.build(str(photos), photos / ".mmr", toy)[0].close()
-    with served(photos / ".mmr") as client:
-        said = client.get("/api/map").json()
-        assert len(said["points"]) == 19
-        assert all(0 <= point[axis] <= 1 for point in said["points"] for axis in "xy")
-        assert sum(cluster["count"] for cluster in said["clusters"]) == 19
-        names = [cluster["name"] for cluster in said["clusters"]]
-        assert len(set(names)) == len(names)
-        assert len(client.get("/api/map", params={"n": 5}).json()["points"]) == 5
-
-
-def test_what_is_alike_is_one_cluster_and_one_side_of_the_plane():
-    rng = np.random.default_rng(0)
-    vectors = np.repeat(np.eye(3, 8), 30, 0) + 0.01 * rng.standard_normal((90, 8))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    places = maps.plane(vectors)
-    middles = places.reshape(3, 30, 2).mean(1)
-    assert np.abs(places.reshape(3, 30, 2) - middles[:, None]).max() < 0.1
-    assert min(np.linalg.norm(middles[a] - middles[b]) for a, b in ((0, 1), (0, 2), (1, 2))) > 0.5
-    found = maps.clusters(vectors).reshape(3, 30)
-    assert not set(found[0]) & set(found[1]) and not set(found[0]) & set(found[2]) and not set(found[1]) & set(found[2])
 
 
 def test_a_run_is_told_while_it_goes_on(index, tmp_path):
