@@ -1,73 +1,118 @@
-"""Metrics are NumPy on ranks. A rank counts from 1; ties count against the model, so a collapsed one gets no credit.
+"""Metrics of where the right answers stand (ranking.py): a value for each query, and their mean.
 
-"recall@k" is the share of queries with a right answer among the first k (hit rate), as every CLIP and VSE paper
-reports it: for a picture with several captions, any of them.
+hit@k: any right answer among the first k, what papers on CLIP and VSE call recall@k. recall@k: the share of all right
+answers that are there, as Information Retrieval has it (a picture with five captions cannot have more than .2 at 1).
+map, map@k, r_precision and ndcg@k are those of trec_eval: map@k divides by all right answers, ndcg takes grades as they
+are. Ties stand against the model, so a collapsed one gets no credit; `optimistic` is the same with ties for it.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-BLOCK = 1024  # queries scored at once
+from eval.ranking import Ranking
+
+KS = (1, 5, 10)
 
 
-def ranks(queries: np.ndarray, items: np.ndarray, query_owner: np.ndarray, item_owner: np.ndarray) -> np.ndarray:
-    """The rank of each query's best right answer: int64 (q,).
+class Places:
+    """Right answers of each query with one place each.
 
-    queries (q, d), items (n, d): unit rows. An item is right for a query where their owners are equal; every query
-    must have at least one. rank = 1 + the wrong items that score at least as much as the best right one.
+    Args:
+        ranking: Where they stand.
+        optimistic: With ties for the model.
     """
-    result = np.empty(len(queries), np.int64)
-    for start in range(0, len(queries), BLOCK):
-        part = slice(start, start + BLOCK)
-        scores = queries[part] @ items.T
-        right = query_owner[part, None] == item_owner[None]
-        best = np.where(right, scores, -np.inf).max(1, keepdims=True)
-        if not np.isfinite(best).all():
+
+    def __init__(self, ranking: Ranking, optimistic: bool = False) -> None:
+        place = ranking.best if optimistic else ranking.worst
+        order = np.lexsort((place, ranking.query))
+        self.query, self.place, self.grade = ranking.query[order], place[order], ranking.grade[order]
+        self.queries = ranking.queries
+        self.right = np.bincount(self.query, minlength=ranking.queries)
+        if not self.right.all():
             raise ValueError("a query has no right answer among the items")
-        result[part] = 1 + ((scores >= best) & ~right).sum(1)
-    return result
+        self.first = self.place[np.cumsum(self.right) - self.right]
+
+    def summed(self, values: np.ndarray) -> np.ndarray:
+        """The sum of the values of each query's right answers: float64 (queries,)."""
+        return np.bincount(self.query, values, self.queries)
+
+    def numbered(self) -> np.ndarray:
+        """How many right answers stand at each one's place or before."""
+        start = np.cumsum(self.right) - self.right
+        return np.arange(len(self.query)) - start[self.query] + 1
 
 
-def recall_at(k: int) -> Callable[[np.ndarray], float]:
-    """The share of ranks that are at most k."""
-    return lambda ranks: float((ranks <= k).mean())
+def hit(places: Places, k: int) -> np.ndarray:
+    """1 where any right answer is among the first k."""
+    return (places.first <= k).astype(np.float64)
 
 
-METRICS: dict[str, Callable[[np.ndarray], float]] = {
-    "recall@1": recall_at(1),
-    "recall@5": recall_at(5),
-    "recall@10": recall_at(10),
-    "mrr": lambda ranks: float((1 / ranks).mean()),
-    "median_rank": lambda ranks: float(np.median(ranks)),
-}
+def recall(places: Places, k: int) -> np.ndarray:
+    """The share of the right answers that are among the first k."""
+    return places.summed(places.place <= k) / places.right
 
 
-def measure(ranks: np.ndarray) -> dict[str, float]:
-    """Every metric of these ranks."""
-    return {name: metric(ranks) for name, metric in METRICS.items()}
+def average_precision(places: Places, k: int | None = None) -> np.ndarray:
+    """The mean over right answers of the precision at their places, 0 for those behind k."""
+    precision = places.numbered() / places.place
+    return places.summed(precision if k is None else precision * (places.place <= k)) / places.right
 
 
-def chance_recall(k: int, items: int, right: float) -> float:
-    """recall@k of a model that orders `items` at random, where `right` of them are right: 1 - C(n-r, k) / C(n, k)."""
+def r_precision(places: Places) -> np.ndarray:
+    """The precision at the place that is the number of right answers."""
+    return places.summed(places.place <= places.right[places.query]) / places.right
+
+
+def ndcg(places: Places, k: int) -> np.ndarray:
+    """Gains over log2(1 + place), of the best possible (Jaervelin and Kekaelaeinen 2002)."""
+    gained = places.summed(places.grade / np.log2(places.place + 1) * (places.place <= k))
+    order = np.lexsort((-places.grade, places.query))
+    ideal = places.numbered()
+    possible = places.summed(places.grade[order] / np.log2(ideal + 1) * (ideal <= k))
+    return gained / possible
+
+
+def reciprocal_rank(places: Places) -> np.ndarray:
+    """1 over the place of the first right answer."""
+    return 1 / places.first
+
+
+_OF_EACH: dict[str, Callable[[Places], np.ndarray]] = {
+    **{f"hit@{k}": partial(hit, k=k) for k in KS}, **{f"recall@{k}": partial(recall, k=k) for k in KS},
+    "map": average_precision, "map@10": partial(average_precision, k=10), "r_precision": r_precision,
+    "ndcg@10": partial(ndcg, k=10), "mrr": reciprocal_rank,
+}  # fmt: skip
+
+SHARES = tuple(_OF_EACH)  # the metrics that are means of values between 0 and 1, the greater the better
+RANKS = ("median_rank", "mean_rank")  # of the first right answer
+METRICS = SHARES + RANKS
+
+
+def of_each(ranking: Ranking, optimistic: bool = False) -> dict[str, np.ndarray]:
+    """The value of each query, float64 (queries,), of SHARES; and "rank", the place of its first right answer.
+
+    Raises ValueError where a query has no right answer.
+    """
+    places = Places(ranking, optimistic)
+    return {name: value(places) for name, value in _OF_EACH.items()} | {"rank": places.first.astype(np.float64)}
+
+
+def averaged(each: dict[str, np.ndarray]) -> dict[str, float]:
+    """METRICS of the values of queries, as `of_each` gives them."""
+    values = {name: float(each[name].mean()) for name in SHARES}
+    return values | {"median_rank": float(np.median(each["rank"])), "mean_rank": float(each["rank"].mean())}
+
+
+def measure(ranking: Ranking, optimistic: bool = False) -> dict[str, float]:
+    """METRICS of a ranking: SHARES as fractions, ranks from 1."""
+    return averaged(of_each(ranking, optimistic))
+
+
+def chance_hit(k: int, items: int, right: float) -> float:
+    """hit@k of a model that orders `items` at random, where `right` of them are right: 1 - C(n-r, k) / C(n, k)."""
     missed = 1.0
     for i in range(min(k, items)):
         missed *= max(0.0, (items - right - i) / (items - i))
     return 1 - missed
-
-
-def confidence(
-    ranks: np.ndarray, owner: np.ndarray, metric: Callable[[np.ndarray], float], draws: int = 500
-) -> tuple[float, float]:
-    """A 95 % bootstrap interval of a metric that is a mean over queries, drawing whole pictures.
-
-    The captions of one picture are not independent, so pictures are drawn, not queries. owner (q,): whose query it is.
-    """
-    _, owner = np.unique(owner, return_inverse=True)
-    count = int(owner.max()) + 1
-    value = np.array([metric(ranks[i : i + 1]) for i in range(len(ranks))])
-    total, size = np.bincount(owner, value, count), np.bincount(owner, minlength=count)
-    drawn = np.random.default_rng(0).integers(count, size=(draws, count))
-    means = total[drawn].sum(1) / size[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)

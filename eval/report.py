@@ -1,24 +1,24 @@
-"""evaluate(encoder, pairs) -> Report: recall both ways, with what chance would give and how sure the figures are."""
+"""evaluate(encoder, pairs) -> Report: both directions, with what chance would give and how sure the figures are."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from eval import metrics
+from eval import intervals, measuring, metrics
+from eval.measuring import DIRECTIONS, Measured
 from retrieval.callbacks import OnProgress, no_progress
-from retrieval.datatypes import Item, Pair
-from retrieval.encoders import encoding
+from retrieval.datatypes import Pair
 from retrieval.encoders.protocol import Encoder
-from retrieval.errors import ImageError, NothingReadable
-from retrieval.images import load
 
-DIRECTIONS = ("text_to_image", "image_to_text")
-_TITLES = {
+TITLES = {
     "text_to_image": "words find their picture",
     "image_to_text": "a picture finds any of its captions",
 }
+DECIDE = 0.005  # of a share, from which ties are said to decide
+_HITS = tuple(name for name in metrics.SHARES if name.startswith("hit@"))
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,17 @@ class Report:
     """How well words find pictures, and pictures words. `str()` is the table, `to_json()` one line.
 
     Attributes:
-        text_to_image: Metric -> value: recall@1, @5 and @10 and mrr as fractions, median_rank counted from 1.
-        image_to_text: The same from a picture to any of its captions.
+        text_to_image: Metric -> value (metrics.METRICS): shares as fractions, ranks from 1; ties count against it.
+        image_to_text: The same from a picture to its captions. hit@k: to any of them; recall@k: to all.
         queries: How many captions there were.
         items: How many pictures.
         encoder: The name of the encoder.
         fingerprint: The encoder's.
-        intervals: Direction -> metric -> (low, high), of 95 %, for the recalls.
-        chance: Direction -> metric -> the recall of a random order.
+        optimistic: Direction -> metric -> the value, did ties count for the model.
+        intervals: Direction -> metric -> (low, high), of 95 %, for the shares.
+        chance: Direction -> metric -> the hit@k of a random order.
         skipped: (uri, reason) of pictures that were left out.
+        notes: What a reader should know of the pairs or of the vectors, a line each.
     """
 
     text_to_image: dict[str, float]
@@ -43,43 +45,54 @@ class Report:
     items: int
     encoder: str
     fingerprint: str
+    optimistic: dict[str, dict[str, float]] = field(default_factory=dict)
     intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
     chance: dict[str, dict[str, float]] = field(default_factory=dict)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
+    skipped: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
+
+    @property
+    def r_sum(self) -> float:
+        """The six hit@k in percent, added: what papers call rSum, of 600."""
+        return 100 * sum(getattr(self, direction)[name] for direction in DIRECTIONS for name in _HITS)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `to_json` says; skips are named on stderr by the command line, and counted here."""
+        return {
+            "text_to_image": self.text_to_image, "image_to_text": self.image_to_text, "r_sum": self.r_sum,
+            "queries": self.queries, "items": self.items, "encoder": self.encoder, "fingerprint": self.fingerprint,
+            "intervals": self.intervals, "chance": self.chance, "optimistic": self.optimistic,
+            "skipped": len(self.skipped), "notes": list(self.notes),
+        }  # fmt: skip
 
     def to_json(self) -> str:
-        """One line; skips are named on stderr by the command line, and counted here."""
-        return json.dumps(
-            {
-                "text_to_image": self.text_to_image, "image_to_text": self.image_to_text, "queries": self.queries,
-                "items": self.items, "encoder": self.encoder, "fingerprint": self.fingerprint,
-                "intervals": self.intervals, "chance": self.chance, "skipped": len(self.skipped),
-            }
-        )  # fmt: skip
+        """One line."""
+        return json.dumps(self.as_dict())
 
     def __str__(self) -> str:
         lines = [f"{self.items} pictures, {self.queries} captions, encoder {self.encoder} ({self.fingerprint})"]
         for direction in DIRECTIONS:
-            values = getattr(self, direction)
-            lines += ["", f"{direction.replace('_', '-')}: {_TITLES[direction]}"]
-            for name, value in values.items():
-                lines.append(f"  {name:<12} {self._cell(direction, name, value)}")
-        return "\n".join(lines)
+            lines += ["", f"{direction.replace('_', '-')}: {TITLES[direction]}"]
+            lines += [f"  {name:<12} {self._cell(direction, name)}" for name in self._rows(direction)]
+        return "\n".join([*lines, "", f"rSum {self.r_sum:.1f} of 600", *self.notes])
 
-    def _cell(self, direction: str, name: str, value: float) -> str:
-        if name == "median_rank":
+    def _rows(self, direction: str) -> list[str]:
+        """Of a caption, which has one picture, recall@k is hit@k, and average precision the reciprocal rank."""
+        of_several = direction == "image_to_text" and self.queries > self.items
+        more = ("recall@1", "recall@5", "recall@10", "map", "map@10", "r_precision") if of_several else ()
+        return [*_HITS, *more, "ndcg@10", "mrr", *metrics.RANKS]
+
+    def _cell(self, direction: str, name: str) -> str:
+        value = getattr(self, direction)[name]
+        if name in metrics.RANKS:
             return f"{value:6.1f}"
-        if name == "mrr":
-            return f"{value:6.3f}"
         low, high = self.intervals[direction][name]
+        if name not in _HITS:
+            return f"{value:6.3f}  (95 %: {low:.3f} to {high:.3f})"
         return f"{value:6.1%}  (95 %: {low:.1%} to {high:.1%}; chance {self.chance[direction][name]:.1%})"
 
 
-def evaluate(
-    encoder: Encoder,
-    pairs: Sequence[Pair],
-    on_progress: OnProgress = no_progress,
-) -> Report:
+def evaluate(encoder: Encoder, pairs: Sequence[Pair], on_progress: OnProgress = no_progress) -> Report:
     """Rank every picture for every caption, and every caption for every picture.
 
     Pictures that do not decode are left out with their captions, and listed in the report.
@@ -90,7 +103,7 @@ def evaluate(
         on_progress: Called with (done, total) pictures.
 
     Returns:
-        Recall, mean reciprocal rank and median rank of both directions. `str()` of it is a table.
+        Every metric of both directions. `str()` of it is a table.
 
     Raises:
         NothingReadable: No picture decodes.
@@ -98,72 +111,47 @@ def evaluate(
     Examples:
         >>> from retrieval import load_encoder, open_pairs
         >>> report = evaluate(load_encoder("runs/mine"), open_pairs("csv:pairs.csv?split=test"))
-        >>> report.text_to_image["recall@10"]
+        >>> report.text_to_image["hit@10"]
     """
-    items = _items(pairs)
-    vectors, kept, skipped = [], [], []
-    for batch in encoding.encode(items, encoder):
-        vectors.append(batch.vectors)
-        kept += batch.items
-        skipped += batch.skipped
-        on_progress(len(kept) + len(skipped), len(items))
-    if not kept:
-        raise _nothing(skipped, "check the paths in the source, or give another SOURCE")
-    place = {item.id: number for number, item in enumerate(kept)}
-    pairs = [pair for pair in pairs if pair.item.id in place]
-    owner = np.array([place[pair.item.id] for pair in pairs])
-    texts = encoder.encode_texts([pair.caption for pair in pairs])
-    return report(np.concatenate(vectors), texts, owner, encoder.name, encoder.fingerprint, skipped)
+    return of(measuring.measure(encoder, pairs, on_progress))
 
 
-def require_readable(option: str, source: str, pairs: Sequence[Pair]) -> None:
-    """Raise NothingReadable where no picture of the pairs decodes: asked before the work that they are to measure.
-
-    option: the one that names the source on the command line, as --eval. Pictures are tried until one decodes.
-    """
-    skipped = []
-    for item in _items(pairs):
-        try:
-            load.load(item)
-            return
-        except ImageError as error:
-            skipped.append((item.uri, str(error)))
-    raise _nothing(skipped, f"check its paths, or give another {option}", f"{option} {source}: ")
-
-
-def _items(pairs: Sequence[Pair]) -> list[Item]:
-    """The pictures of the pairs, each once, in their order."""
-    items: dict[str, Item] = {}
-    for pair in pairs:
-        items.setdefault(pair.item.id, pair.item)
-    return list(items.values())
-
-
-def _nothing(skipped: Sequence[tuple[str, str]], hint: str, of: str = "") -> NothingReadable:
-    return NothingReadable(f"{of}none of the {len(skipped)} pictures can be read: {hint}", skipped)
-
-
-def report(
-    images: np.ndarray, texts: np.ndarray, owner: np.ndarray, encoder: str = "", fingerprint: str = "",
-    skipped: Sequence[tuple[str, str]] = (),
-) -> Report:  # fmt: skip
-    """The report of unit rows. images (n, d), texts (q, d), owner (q,): which picture each text belongs to."""
-    numbers = np.arange(len(images))
-    by_direction = {
-        "text_to_image": (metrics.ranks(texts, images, owner, numbers), owner, len(images), 1.0),
-        "image_to_text": (metrics.ranks(images, texts, numbers, owner), numbers, len(texts), len(texts) / len(images)),
-    }
-    values = {name: metrics.measure(ranks) for name, (ranks, *_) in by_direction.items()}
-    recalls = [name for name in metrics.METRICS if name.startswith("recall@")]
-    intervals = {
-        name: {metric: metrics.confidence(ranks, whose, metrics.METRICS[metric]) for metric in recalls}
-        for name, (ranks, whose, *_) in by_direction.items()
-    }
+def of(measured: Measured, notes: Sequence[str] = ()) -> Report:
+    """The report of what was measured. notes: lines beside those on ties."""
+    values = {name: metrics.averaged(measured.each[name]) for name in DIRECTIONS}
+    optimistic = {name: metrics.measure(measured.rankings[name], optimistic=True) for name in DIRECTIONS}
+    per = len(measured.texts) / len(measured.images)
     chance = {
-        name: {metric: metrics.chance_recall(int(metric.split("@")[1]), count, right) for metric in recalls}
-        for name, (_, _, count, right) in by_direction.items()
+        name: {f"hit@{k}": metrics.chance_hit(k, measured.rankings[name].items, right) for k in metrics.KS}
+        for name, right in zip(DIRECTIONS, (1.0, per), strict=True)
     }
     return Report(
-        **values, queries=len(texts), items=len(images), encoder=encoder, fingerprint=fingerprint,
-        intervals=intervals, chance=chance, skipped=list(skipped),
+        **values, queries=len(measured.texts), items=len(measured.images), encoder=measured.encoder,
+        fingerprint=measured.fingerprint, optimistic=optimistic,
+        intervals={name: _intervals(measured, name) for name in DIRECTIONS}, chance=chance,
+        skipped=measured.skipped, notes=[*notes, *_ties(values, optimistic)],
     )  # fmt: skip
+
+
+def _intervals(measured: Measured, direction: str) -> dict[str, tuple[float, float]]:
+    each = measured.each[direction]
+    bounds = intervals.confidence(np.stack([each[name] for name in metrics.SHARES], 1), measured.owners(direction))
+    return {name: (float(low), float(high)) for name, low, high in zip(metrics.SHARES, *bounds, strict=True)}
+
+
+def _ties(values: dict[str, dict[str, float]], optimistic: dict[str, dict[str, float]]) -> list[str]:
+    """A line where it matters how ties count."""
+    apart = {
+        (direction, name): optimistic[direction][name] - value
+        for direction, found in values.items()
+        for name, value in found.items()
+        if name in metrics.SHARES
+    }
+    (direction, name), most = max(apart.items(), key=lambda one: one[1])
+    if most < DECIDE:
+        return []
+    worst, best = values[direction][name], optimistic[direction][name]
+    return [
+        f"ties decide: {direction.replace('_', '-')} {name} is {worst:.1%} with ties against the model, {best:.1%} "
+        "with ties for it: some captions or pictures have the same vector"
+    ]

@@ -199,8 +199,13 @@ class Retriever:
             BadFilter: A condition makes no sense.
             StoreError: It was closed meanwhile.
         """
-        device = _search_device(self.device)
-        return self.whole(lambda store: answers.each(store, self.encoder, device, requests, sent))
+        return self.whole(lambda store: self.each(store, requests, sent))
+
+    def each(
+        self, store: Store, requests: "Sequence[answers.Request]", sent: Mapping[str, np.ndarray] | None = None
+    ) -> list[list[Hit]]:
+        """As `search_each`, of a state that `whole` gave: where more is asked of the same one."""
+        return answers.each(store, self.encoder, _search_device(self.device), requests, sent)
 
     def captions(
         self, query: str | Sequence[str], asked: Asked | None = None, on_message: OnMessage = no_message

@@ -61,8 +61,12 @@ def test_eval_json_has_the_promised_keys(trained, book):
     assert result.exit_code == 0
     report = json.loads(result.stdout)
     for direction in ("text_to_image", "image_to_text"):
-        assert list(report[direction]) == ["recall@1", "recall@5", "recall@10", "mrr", "median_rank"]
-        assert 0 <= report[direction]["recall@10"] <= 1
+        shares = [f"{name}@{k}" for name in ("hit", "recall") for k in (1, 5, 10)]
+        assert list(report[direction])[:6] == shares
+        assert list(report[direction])[6:] == [
+            "map", "map@10", "r_precision", "ndcg@10", "mrr", "median_rank", "mean_rank",
+        ]  # fmt: skip
+        assert 0 <= report[direction]["hit@10"] <= 1
     assert report["items"] == 10
     assert report["fingerprint"] == json.loads((trained / "encoder.json").read_text())["fingerprint"]
     assert "any of its captions" in mmr("eval", trained, f"csv:{book}/pairs.csv?split=dev").stdout

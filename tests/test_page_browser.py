@@ -74,15 +74,15 @@ class Served:
 
 def reports(folder):
     """A file of two reports: of retrieval, and of a head of forty classes that answers the next one of each."""
-    from eval import classification
-    from eval.report import report
+    from eval import classification, report
+    from eval.measuring import Measured
 
     images = unit(np.eye(4, 8))
-    texts = images[[0, 1, 2, 0]]
+    measured = Measured("toy", "f1", (), (), images, images[[0, 1, 2, 0]], np.arange(4))
     names = [f"a class of number {number}" for number in range(40)]
     head = classification.head_report("single", np.roll(np.eye(40), 1, 1), names, names)
     file = folder / "eval.json"
-    file.write_text(f"{report(images, texts, np.arange(4), 'toy', 'f1').to_json()}\n{head.to_json()}\n")
+    file.write_text(f"{report.of(measured).to_json()}\n{head.to_json()}\n")
     return file
 
 
@@ -272,8 +272,8 @@ def test_reports_are_tables_and_a_matrix(browser, server):
     with opened(browser, server.address + "?view=training") as page:
         recalls = page.locator("[data-test=retrieval] table").first
         api.expect(recalls.locator("caption")).to_have_text("Words find their picture")
-        line = recalls.get_by_role("row").filter(has_text="recall@1").first
-        assert [cell.strip() for cell in line.locator("th, td").all_text_contents()][:2] == ["recall@1", "75.0 %"]
+        line = recalls.get_by_role("row").filter(has_text="hit@1").first
+        assert [cell.strip() for cell in line.locator("th, td").all_text_contents()][:2] == ["hit@1", "75.0 %"]
         api.expect(line.locator("td").nth(2)).to_have_text("25.0 %")  # by chance
         assert page.locator("[data-test=retrieval] table").count() == 2
         matrix = page.locator("[data-test=matrix]")

@@ -89,8 +89,8 @@ def test_what_is_left_is_measured_and_the_rest_is_listed(photos):
     report = evaluate(ToyEncoder(), open_pairs(str(photos / "pairs.csv")))
     assert (report.items, report.queries) == (3, 3)
     assert report.skipped == [("gone.jpg", "no such file")]
-    assert report.text_to_image["recall@1"] == report.image_to_text["recall@1"] == 1.0
-    assert report.chance["text_to_image"]["recall@1"] == pytest.approx(1 / 3)
+    assert report.text_to_image["hit@1"] == report.image_to_text["recall@1"] == 1.0
+    assert report.chance["text_to_image"]["hit@1"] == pytest.approx(1 / 3)
     assert "3 pictures, 3 captions, encoder toy (toy-fingerprint)" in str(report)
 
 

@@ -413,14 +413,14 @@ def test_queries_that_come_together_are_one_encoding(index, toy, monkeypatch):
         (searching.query.parse_sent(["green"]), one.asked(2)),
         (searching.query.parse_sent(["blue"]), replace(one.asked(3), inside="more")),
     ]
-    answers = [waiting.result(30) for waiting in [gatherer.ask(request) for request in requests]]
+    answers = [waiting.result(30).hits for waiting in [gatherer.ask(request) for request in requests]]
     assert [[hit.uri for hit in hits][:1] for hits in answers] == [["red.png"], ["more/green.jpg"], ["more/green.jpg"]]
     assert [len(hits) for hits in answers] == [1, 2, 1]
     assert asked == [3]
     gatherer._several = 2
     good = gatherer.ask(requests[0])
     bad = gatherer.ask((searching.query.parse_sent(["id:none"]), one.asked(1)))
-    assert good.result(30)[0].uri == "red.png"
+    assert good.result(30).hits[0].uri == "red.png"
     with pytest.raises(Exception, match="holds no `none`"):
         bad.result(30)
     gatherer.close()

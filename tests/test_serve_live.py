@@ -65,7 +65,7 @@ def test_elsewhere_than_here_only_with_a_token(indexed):
 
 def test_answers_are_sent_without_delay():
     """asyncio turns Nagle's algorithm off only for sockets whose protocol is TCP by name."""
-    with serving_command._listen("127.0.0.1", 0) as listening:
+    with serving_command.listen("127.0.0.1", 0) as listening:
         assert listening.proto == socket.IPPROTO_TCP
 
 

@@ -12,8 +12,8 @@ from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.reported import Reports
 from cli.serve.shelf import Shelf, Shelves
-from eval import classification
-from eval.report import report
+from eval import classification, report
+from eval.measuring import Measured
 from retrieval import Retriever
 from retrieval.errors import BadRequest
 from rows import unit
@@ -27,9 +27,7 @@ TWO = {"labels": ["a", "b"], "confusion": [[3, 1], [0, 2]]}
 def of_retrieval():
     """Four pictures, and words that find all of them but one."""
     images = unit(np.eye(4, 8))
-    texts = images.copy()
-    texts[3] = images[0]
-    return report(images, texts, np.arange(4), "toy", "f1")
+    return report.of(Measured("toy", "f1", (), (), images, images[[0, 1, 2, 0]], np.arange(4)))
 
 
 def of_head(classes=2):
@@ -63,8 +61,8 @@ def test_what_evaluations_print_is_what_is_told(tmp_path):
     file = tmp_path / "both.json"
     file.write_text(of_retrieval().to_json() + "\n\n" + of_head(3).to_json() + "\n")
     found, head = reported.read(file)
-    assert (found["kind"], found["items"], found["text_to_image"]["recall@1"]) == ("retrieval", 4, 0.75)
-    assert found["chance"]["text_to_image"]["recall@1"] == 0.25
+    assert (found["kind"], found["items"], found["text_to_image"]["hit@1"]) == ("retrieval", 4, 0.75)
+    assert found["chance"]["text_to_image"]["hit@1"] == 0.25
     assert len(found["intervals"]["image_to_text"]["recall@5"]) == 2
     assert (head["kind"], head["figures"]["accuracy"], list(head["figures"])) == (
         "head",

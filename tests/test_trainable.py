@@ -52,7 +52,7 @@ def test_a_local_open_clip_checkpoint_is_tuned_and_learns(open_clips, pairs, tmp
     losses = []
     train(pairs, tmp_path / "run", config, on_step=lambda progress: losses.append(progress.loss))
     before, after = load_encoder(open_clips[name]), load_encoder(str(tmp_path / "run"))
-    recall = [evaluate(encoder, pairs).text_to_image["recall@5"] for encoder in (before, after)]
+    recall = [evaluate(encoder, pairs).text_to_image["hit@5"] for encoder in (before, after)]
     assert recall[0] < 0.25  # chance is 0.125
     # The ResNet learns less: its statistics are held, and those of random weights are no good.
     assert recall[1] > recall[0] + (0.1 if name == "mmr-toy-vit" else 0.03)

@@ -45,7 +45,7 @@ def run(asked: Served) -> None:
         )
     if missing := next((run for run in asked.runs if not (run / "config.json").is_file()), None):
         raise BadRequest(f"{missing} is no run: give the folder that `mmr train --out` names")
-    listening = _listen(asked.host, asked.port)
+    listening = listen(asked.host, asked.port)
     try:
         _serve(asked, listening, local)
     finally:
@@ -87,7 +87,7 @@ def _serve(asked: Served, listening: socket.socket, local: bool) -> None:
     uvicorn.Server(config).run(sockets=[listening])
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A bound socket. Raises BadRequest where the place is taken or none."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

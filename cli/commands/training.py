@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cli.output import show, target
 from eval import evaluate
-from eval.report import require_readable
+from eval.measuring import require_readable
 from retrieval import TrainConfig, open_pairs
 from retrieval.datatypes import Pair
 from retrieval.encoders.protocol import Encoder
@@ -19,6 +19,8 @@ from retrieval.training.loop import Progress, TrainResult, config_of, train
 from retrieval.training.recipes import RECIPES
 
 WAYS = ("text_to_image", "image_to_text")
+# What a run's log says of each direction: papers on such encoders say recall@k for eval's hit@k.
+LOGGED = {"recall@1": "hit@1", "recall@5": "hit@5", "recall@10": "hit@10", "mrr": "mrr", "median_rank": "median_rank"}
 KEPT = "remembered_"  # before the names of what is measured on --remember
 FORGOT = 0.01  # a loss of recall that is worth a word
 
@@ -87,7 +89,8 @@ def evaluator(eval_source: str | None, remember: str | None) -> Callable[[Encode
         for prefix, pairs in sources:
             report = evaluate(encoder, pairs)
             for way in WAYS:
-                metrics |= {f"{prefix}{way}_{name}": value for name, value in getattr(report, way).items()}
+                found = getattr(report, way)
+                metrics |= {f"{prefix}{way}_{name}": found[metric] for name, metric in LOGGED.items()}
         return metrics
 
     return measure if sources else None

@@ -4,7 +4,6 @@ Clients send JSON without a Content-Type, or as text/plain; addresses of picture
 is a JPEG that fits a page, where clip-retrieval sends each picture whole.
 """
 
-import asyncio
 import base64
 import binascii
 import io
@@ -16,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from cli.serve import parts, shown
+from cli.serve.gather import Found
 from cli.serve.parts import Parts
 from cli.serve.reply import reply
 from cli.serve.shelf import Shelf
@@ -41,29 +41,32 @@ async def knn(request: Request) -> Response:
     shelf = server.shelves.get(_one(said, "indice_name", str) or None)
     count = _number(said, "num_images", 40)
     most = _number(said, "num_result_ids", count)
-    hits = await _hits(server, shelf, said, max(count, most))
-    if said.get("deduplicate"):
-        hits = await run_in_threadpool(_without_alike, shelf, hits)
-    return reply(await run_in_threadpool(_told, shelf, hits[: max(count, most)], min(count, SHOWN)))
+    asked = await _asked(server, shelf, said), Asked(k=max(1, min(max(count, most), MOST)))
+
+    def told(found: Found) -> list[dict[str, Any]]:
+        hits = found.hits[: max(count, most)]
+        if said.get("deduplicate"):
+            hits = _without_alike(found.store, hits)
+        return _told(shelf, Found(hits, found.store), min(count, SHOWN))
+
+    return reply(await server.gatherer(shelf).answer(asked, told, aside=True))
 
 
-async def _hits(server: Parts, shelf: Shelf, said: dict[str, Any], k: int) -> list[Hit]:
+async def _asked(server: Parts, shelf: Shelf, said: dict[str, Any]) -> tuple[query.Part, ...]:
     if _one(said, "text", str):
-        one = query.parse_sent(["text:" + said["text"]])
-    elif _one(said, "image", str):
+        return tuple(query.parse_sent(["text:" + said["text"]]))
+    if _one(said, "image", str):
         name = await run_in_threadpool(server.sent.keep, _picture(said["image"]), None, shelf)
-        one = (query.Part("sent", name),)
-    elif _one(said, "image_url", str):
+        return (query.Part("sent", name),)
+    if _one(said, "image_url", str):
         raise BadRequest("no address is fetched: send the picture itself, as base64 in `image`")
-    elif said.get("embedding_input") is not None:
-        one = (query.Part("sent", server.sent.keep_vector(_vector(said["embedding_input"], shelf), shelf)),)
-    else:
-        raise BadRequest("nothing is asked: give text, image (base64) or embedding_input")
-    return await asyncio.wrap_future(server.gatherer(shelf).ask((one, Asked(k=max(1, min(k, MOST))))))
+    if said.get("embedding_input") is not None:
+        return (query.Part("sent", server.sent.keep_vector(_vector(said["embedding_input"], shelf), shelf)),)
+    raise BadRequest("nothing is asked: give text, image (base64) or embedding_input")
 
 
-def _told(shelf: Shelf, hits: list[Hit], whole: int) -> list[dict[str, Any]]:
-    rows = shelf.retriever.whole(lambda store: _numbers(store, hits))
+def _told(shelf: Shelf, found: Found, whole: int) -> list[dict[str, Any]]:
+    hits, rows = found.hits, _numbers(found.store, found.hits)
     return [
         (_metadata(shelf, hit) if place < whole else {}) | {"id": row, "similarity": round(hit.score, 6)}
         for place, (hit, row) in enumerate(zip(hits, rows, strict=True))
@@ -90,11 +93,11 @@ def _metadata(shelf: Shelf, hit: Hit) -> dict[str, Any]:
     return said | {"image": base64.b64encode(file.getvalue()).decode()}
 
 
-def _without_alike(shelf: Shelf, hits: list[Hit]) -> list[Hit]:
+def _without_alike(store: Store, hits: list[Hit]) -> list[Hit]:
     """The first of each that are nearly the same."""
     if not hits:
         return hits
-    held = shelf.retriever.whole(lambda store: stored.vectors(store, _numbers(store, hits)))
+    held = stored.vectors(store, _numbers(store, hits))
     kept: list[int] = []
     for place, vector in enumerate(held):
         if not kept or float((held[kept] @ vector).max()) <= ALIKE:

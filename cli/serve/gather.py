@@ -4,25 +4,42 @@ A query that comes alone is answered at once. While it is, others wait, and are 
 together, the next ones are waited for a moment, as those who were just answered ask again at about the same time.
 """
 
+import asyncio
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from starlette.concurrency import run_in_threadpool
 
 from cli.serve.sent import Sent
 from cli.serve.shelf import Shelf
+from indexes import Outdated, Store
 from retrieval.datatypes import Hit
 from retrieval.search.answers import Request
 
 MOST = 64  # queries that are answered together
 WAITED = 0.004  # seconds that several are waited for
+_TIMES = 3  # a query is asked, where its state was collected before all was read from it
+
+_Answer = TypeVar("_Answer")
+
+
+class Found(NamedTuple):
+    """What answers a query, and the state that it was asked of: what else is said of the hits is read there."""
+
+    hits: list[Hit]
+    store: Store
 
 
 @dataclass(slots=True)
 class _Waiting:
     request: Request
-    answer: "Future[list[Hit]]" = field(default_factory=Future)
+    answer: "Future[Found]" = field(default_factory=Future)
 
 
 class Gatherer:
@@ -35,11 +52,25 @@ class Gatherer:
         self._thread = threading.Thread(target=self._work, name=f"gather {shelf.name}", daemon=True)
         self._thread.start()
 
-    def ask(self, request: Request) -> "Future[list[Hit]]":
-        """The hits, once they are there; or the error of this query."""
+    def ask(self, request: Request) -> "Future[Found]":
+        """The hits with their state, once they are there; or the error of this query."""
         waiting = _Waiting(request)
         self._queue.put(waiting)
         return waiting.answer
+
+    async def answer(self, request: Request, then: Callable[[Found], _Answer], aside: bool = False) -> _Answer:
+        """What `then` makes of the hits and their state; asked again where that was collected meanwhile.
+
+        aside: in a thread, where it reads much; else it holds up all others.
+        """
+        for _ in range(_TIMES - 1):
+            with suppress(Outdated):
+                return await self._once(request, then, aside)
+        return await self._once(request, then, aside)
+
+    async def _once(self, request: Request, then: Callable[[Found], _Answer], aside: bool) -> _Answer:
+        found = await asyncio.wrap_future(self.ask(request))
+        return await run_in_threadpool(then, found) if aside else then(found)
 
     def waiting(self) -> int:
         """Queries that nobody has begun."""
@@ -73,8 +104,10 @@ class Gatherer:
         return together, False
 
     def _answer(self, asked: list[_Waiting]) -> None:
+        requests, sent = [one.request for one in asked], self._sent.vectors(self._shelf)
+        retriever = self._shelf.retriever
         try:
-            found = self._shelf.retriever.search_each([one.request for one in asked], self._sent.vectors(self._shelf))
+            found, store = retriever.whole(lambda store: (retriever.each(store, requests, sent), store))
         except Exception as error:
             if len(asked) == 1:
                 asked[0].answer.set_exception(error)
@@ -83,4 +116,4 @@ class Gatherer:
                 self._answer([one])
             return
         for one, hits in zip(asked, found, strict=True):
-            one.answer.set_result(hits)
+            one.answer.set_result(Found(hits, store))

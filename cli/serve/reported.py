@@ -24,7 +24,7 @@ Interval = tuple[Number | None, Number | None]
 
 @dataclass(frozen=True)
 class Retrieval:
-    """A line of `mmr eval --json`: recalls by direction and metric."""
+    """A line of `mmr eval --json`: values by direction and metric. r_sum: the six hit@k in percent, added."""
 
     text_to_image: Values
     image_to_text: Values
@@ -35,6 +35,8 @@ class Retrieval:
     intervals: dict[Name, dict[Name, Interval]] = field(default_factory=dict)
     chance: dict[Name, Values] = field(default_factory=dict)
     skipped: Natural = 0
+    r_sum: Number | None = None
+    notes: Annotated[list[Name], Meta(max_length=20)] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

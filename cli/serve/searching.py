@@ -1,21 +1,21 @@
 """/api/search and /api/captions: words, pictures, items and sums of them; pages, order and folding of answers."""
 
-import asyncio
 import time
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
 from cli.serve import parts, shown, tables
+from cli.serve.gather import Found
 from cli.serve.parts import Parts
 from cli.serve.reply import PICTURE, reply
 from cli.serve.sent import parse_crop
 from cli.serve.shelf import Shelf
 from indexes import Store
+from retrieval.callbacks import OnMessage
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest
 from retrieval.indexing import stored
@@ -95,68 +95,79 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
     words = [*wanted.q, *more]
     notes: list[str] = []
     if words:
-        hits, total = await _answers(server, shelf, wanted, words, notes.append)
+        one, asked = _asked(shelf, wanted, words, notes.append)
+        page = await server.gatherer(shelf).answer(
+            (one, asked), lambda found: _page(server, shelf, wanted, asked, found),
+            aside=bool(wanted.fold or asked.where or asked.inside),
+        )  # fmt: skip
     else:
-        hits, total = await run_in_threadpool(_newest, server, shelf, wanted)
-    page = hits[wanted.offset : wanted.offset + wanted.k] if words else hits
-    shown_hits = [shown.as_json(hit, shelf, score=bool(words)) for hit in page]
-    if wanted.fold and words:
-        shown_hits = await run_in_threadpool(_folded, shelf, page, shown_hits)
+        page = await run_in_threadpool(_newest, server, shelf, wanted)
     end, deepest = wanted.offset + wanted.k, DEEPEST if words else None
     return {
-        "index": shelf.name, "generation": shelf.retriever.store.generation, "query": words,
-        "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": total,
-        "deepest": deepest, "next": end if end < min(total, deepest or total) and page else None,
-        "fits": bool(hits) or wanted.min_confidence is None, "note": "; ".join(notes) or None, "hits": shown_hits,
+        "index": shelf.name, "generation": page.generation, "query": words,
+        "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": page.total, "deepest": deepest,
+        "next": end if end < min(page.total, deepest or page.total) and page.hits else None,
+        "fits": page.fits or wanted.min_confidence is None, "note": "; ".join(notes) or None, "hits": page.hits,
     }  # fmt: skip
 
 
-async def _answers(
-    server: Parts, shelf: Shelf, wanted: Wanted, words: list[str], say: Any
-) -> tuple[list[Hit], int]:  # fmt: skip
+class _Page(NamedTuple):
+    """What is shown of a state, a commit of it. total: of all pages. fits: anything answers at all."""
+
+    hits: list[dict[str, Any]]
+    total: int
+    generation: int
+    fits: bool = True
+
+
+def _asked(
+    shelf: Shelf, wanted: Wanted, words: list[str], say: OnMessage
+) -> tuple[tuple[query.Part, ...], Asked]:  # fmt: skip
     deep = wanted.offset + wanted.k
     if deep > DEEPEST:
         raise BadRequest(f"{deep} answers are more than {DEEPEST}: ask more narrowly")
-    one = query.parse_sent(words)
+    one = tuple(query.parse_sent(words))
     languages.say_of((part.text for part in one if part.kind == "words"), shelf.retriever.encoder, say)
     asked = wanted.asked(max(deep, BY_DATE) if wanted.sort != "relevance" else deep)
     if asked.min_confidence is not None and any(part.kind != "words" for part in one):
         asked = replace(asked, min_confidence=None)  # it is measured of words alone
-    hits = await asyncio.wrap_future(server.gatherer(shelf).ask((one, asked)))
+    return one, asked
+
+
+def _page(server: Parts, shelf: Shelf, wanted: Wanted, asked: Asked, found: Found) -> _Page:
+    hits, store = found
     if wanted.sort != "relevance":
         hits = sorted(hits, key=lambda hit: tables.date_of(hit.meta) or "", reverse=wanted.sort == "-date")
-    total = len(shelf.retriever.store)
-    if asked.where or asked.inside:
-        total = await run_in_threadpool(lambda: len(tables.rows(server, shelf, asked.where, asked.inside)))
-    limited = asked.min_score is not None or bool(asked.min_confidence)
-    return hits, min(total, len(hits) if limited and len(hits) < asked.k else total)
+    whole = bool(asked.where or asked.inside)
+    total = len(tables.rows(server, shelf, store, asked.where, asked.inside)) if whole else len(store)
+    if (asked.min_score is not None or asked.min_confidence) and len(hits) < asked.k:
+        total = min(total, len(hits))
+    page = hits[wanted.offset : wanted.offset + wanted.k]
+    shown_hits = [shown.as_json(hit, shelf) for hit in page]
+    if wanted.fold and len(page) > 1:
+        shown_hits = _folded(store, page, shown_hits)
+    return _Page(shown_hits, total, store.generation, bool(hits))
 
 
-def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> tuple[list[Hit], int]:
+def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> _Page:
     """A page of all items, the newest first ("date": the oldest first)."""
-    rows = tables.by_date(server, shelf, wanted.where, wanted.inside)
-    ordered = rows if wanted.sort == "date" else rows[::-1]
-    page = ordered[wanted.offset : wanted.offset + wanted.k]
 
-    def ask(store: Store) -> list[Hit]:
-        return [answers.hit(store, rank, record, 0.0) for rank, record in enumerate(store.records(page), 1)]
+    def ask(store: Store) -> _Page:
+        rows = tables.by_date(server, shelf, store, wanted.where, wanted.inside)
+        ordered = rows if wanted.sort == "date" else rows[::-1]
+        records = store.records(ordered[wanted.offset : wanted.offset + wanted.k])
+        hits = [answers.hit(store, rank, record, 0.0) for rank, record in enumerate(records, 1)]
+        return _Page([shown.as_json(hit, shelf, score=False) for hit in hits], len(rows), store.generation, bool(hits))
 
-    return shelf.retriever.whole(ask), len(rows)
+    return shelf.retriever.whole(ask)
 
 
-def _folded(shelf: Shelf, hits: list[Hit], shown_hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _folded(store: Store, hits: list[Hit], shown_hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without those that are near-duplicates of a better one that is shown, which says how many they are."""
-
-    def vectors(store: Store) -> np.ndarray:
-        rows = {record.id: row for row, record in _rows(store, hits)}
-        return stored.vectors(store, [rows[hit.id] for hit in hits if hit.id in rows])
-
-    held = shelf.retriever.whole(vectors)
-    if len(held) != len(hits) or len(hits) < 2:  # some were removed meanwhile
-        return shown_hits
-    alike = held @ held.T >= ALIKE
+    rows = {record.id: row for row, record in _rows(store, hits)}
+    held = stored.vectors(store, [rows[hit.id] for hit in hits])
     kept: list[int] = []
-    for place, near in enumerate(alike):
+    for place, near in enumerate(held @ held.T >= ALIKE):
         if near[kept].any():
             shown_hits[kept[int(near[kept].argmax())]]["folded"] += 1
         else:

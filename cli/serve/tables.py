@@ -26,25 +26,16 @@ def date_of(fields: dict[str, Any]) -> str | None:
     return next((str(fields[name]) for name in DATES if is_date(fields.get(name))), None)
 
 
-def rows(server: Parts, shelf: Shelf, where: str | None, inside: str | None) -> np.ndarray:
-    """The rows that meet a condition. Raises BadFilter, BadRequest."""
-
-    def ask(store: Store) -> np.ndarray:
-        key = "rows", shelf.name, store.generation, where, inside
-        return server.tables.get(key, lambda: store.rows(filters.condition(store, where or None, inside or None)))
-
-    return shelf.retriever.whole(ask)
+def rows(server: Parts, shelf: Shelf, store: Store, where: str | None, inside: str | None) -> np.ndarray:
+    """The rows of a state that meet a condition. Raises BadFilter, BadRequest."""
+    key = "rows", shelf.name, store.generation, where, inside
+    return server.tables.get(key, lambda: store.rows(filters.condition(store, where or None, inside or None)))
 
 
-def by_date(server: Parts, shelf: Shelf, where: str | None, inside: str | None) -> np.ndarray:
-    """The rows that meet a condition, those without a date first, then the oldest."""
-
-    def ask(store: Store) -> np.ndarray:
-        dates = server.tables.get(("dates", shelf.name, store.generation), lambda: _dates(store))
-        wanted = store.rows(filters.condition(store, where or None, inside or None))
-        return dates if where is None and inside is None else dates[np.isin(dates, wanted)]
-
-    return shelf.retriever.whole(ask)
+def by_date(server: Parts, shelf: Shelf, store: Store, where: str | None, inside: str | None) -> np.ndarray:
+    """The rows of a state that meet a condition, those without a date first, then the oldest."""
+    dates = server.tables.get(("dates", shelf.name, store.generation), lambda: _dates(store))
+    return dates[np.isin(dates, rows(server, shelf, store, where, inside))] if where or inside else dates
 
 
 def _dates(store: Store) -> np.ndarray:

@@ -28,7 +28,8 @@ from eval import evaluate
 from eval.bench import figure, note
 from eval.bench.indexing import THREADS, Finished, run
 from eval.bench.indexing import peer as program_of
-from eval.report import Report, report
+from eval.measuring import Measured
+from eval.report import Report, of
 from retrieval import load_encoder, open_pairs, packages
 
 PICTURES, HELD_OUT = 300, 1000
@@ -84,7 +85,7 @@ def peer(
         OMP_NUM_THREADS=threads,
     )
     owners = _owners(held_out)
-    return report(np.load(folder / "images.npy"), np.load(folder / "texts.npy"), owners, PEERS[name])
+    return of(Measured(PEERS[name], "", (), (), np.load(folder / "images.npy"), np.load(folder / "texts.npy"), owners))
 
 
 def _owners(held_out: Path) -> np.ndarray:
@@ -113,12 +114,12 @@ def compare(captions: Path, pictures: int, held_out: int, threads: str, times: f
         whole, done = ours(pairs, asked, _new(folder / "whole"), threads)
         _tell("mmr, the recipe as it is", whole, done.seconds)
     for way, short in WAYS.items():
-        theirs = {name: 100 * getattr(one, way)["recall@10"] for name, one in found.items()}
+        theirs = {name: 100 * getattr(one, way)["hit@10"] for name, one in found.items()}
         best = max(theirs, key=lambda name: theirs[name])
         for name, value in theirs.items():
-            mine = 100 * getattr(same, way)["recall@10"]
+            mine = 100 * getattr(same, way)["hit@10"]
             figure(f"bridge-{pictures}-{short}", [mine], [value], PEERS[name], floor=1, goal=1.2)
-        mine = 100 * getattr(whole, way)["recall@10"]
+        mine = 100 * getattr(whole, way)["hit@10"]
         figure(f"bridge-{pictures}-{short}-whole", [mine], [theirs[best]], PEERS[best], floor=1, goal=1.5)
 
 
@@ -128,7 +129,7 @@ def _new(folder: Path) -> Path:
 
 
 def _tell(name: str, found: Report, seconds: float) -> None:
-    values = [getattr(found, way)["recall@10"] for way in WAYS]
+    values = [getattr(found, way)["hit@10"] for way in WAYS]
     note(f"{name}: recall@10 {values[0]:.1%} text to image, {values[1]:.1%} image to text, {seconds:.0f} s")
 
 

@@ -32,7 +32,7 @@ from retrieval.training.loop import train
 
 PICTURES, PASSES, SEEDS = 2000, 20, 3
 MEASURES = {
-    "t2i": ("text_to_image", "recall@10"), "i2t": ("image_to_text", "recall@10"), "mrr": ("text_to_image", "mrr"),
+    "t2i": ("text_to_image", "hit@10"), "i2t": ("image_to_text", "hit@10"), "mrr": ("text_to_image", "mrr"),
 }  # fmt: skip
 
 INGREDIENTS: dict[str, tuple[str, ...]] = {

@@ -23,6 +23,7 @@ import numpy as np
 
 from eval import metrics
 from eval.bench import figure, note
+from eval.ranking import Right, rank
 from indexes import Record, Store
 from retrieval.datatypes import Item, Pair
 from retrieval.search.spread import spread
@@ -162,11 +163,8 @@ def by_map(learn: Pictures, chosen: np.ndarray, held: Pictures) -> tuple[float, 
     left, strength, right = np.linalg.svd(ours @ ((x - usual).T @ each / len(x)) @ theirs, full_matrices=False)
     image = unit((held.seen - usual) @ ours @ left * strength)
     text = unit((held.read - mean) @ theirs @ right.T * strength)
-    place = np.arange(len(image))
-    return (
-        metrics.recall_at(K)(metrics.ranks(text, image, held.owner, place)),
-        metrics.recall_at(K)(metrics.ranks(image, text, place, held.owner)),
-    )
+    there, back = rank(text, image, Right.of(np.arange(len(text)), held.owner))
+    return float(metrics.hit(metrics.Places(there), K).mean()), float(metrics.hit(metrics.Places(back), K).mean())
 
 
 def inverse_root(rows: np.ndarray, shrink: float) -> np.ndarray:
@@ -185,7 +183,7 @@ def by_recipe(learn: Pictures, chosen: np.ndarray, held: Pictures, name: str, se
     config = dataclasses.replace(RECIPES[name](len(chosen)), seed=seed)
     with tempfile.TemporaryDirectory() as folder:
         report = evaluate(train(pairs, Path(folder) / "run", config).encoder, held.pairs)
-    return report.text_to_image[f"recall@{K}"], report.image_to_text[f"recall@{K}"]
+    return report.text_to_image[f"hit@{K}"], report.image_to_text[f"hit@{K}"]
 
 
 def main() -> None:

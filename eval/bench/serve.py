@@ -49,7 +49,7 @@ end"""
 
 
 class Asked(NamedTuple):
-    """What wrk measured. p50, p99: milliseconds."""
+    """What wrk measured. p50, p99: milliseconds; all of the time, where nobody was answered."""
 
     per_second: float
     p50: float
@@ -127,6 +127,8 @@ def ask(server: Server, port: int, clients: int, seconds: int, folder: Path) -> 
         sys.exit(f"{server.name}: {wrong[0]}")
     per_second = re.search(r"Requests/sec:\s+([\d.]+)", told)
     assert per_second, told
+    if not float(per_second[1]):
+        return Asked(0.0, 1e3 * seconds, 1e3 * seconds)
     return Asked(float(per_second[1]), _share(told, "50"), _share(told, "99"))
 
 

@@ -121,7 +121,7 @@ def recall_of(encoder: DualEncoder, captions: Path) -> float:
     """Text-to-image recall@10 on the dev pictures."""
     from eval import evaluate
 
-    return evaluate(encoder, open_pairs(SOURCE.format(captions, "dev"))).text_to_image["recall@10"]
+    return evaluate(encoder, open_pairs(SOURCE.format(captions, "dev"))).text_to_image["hit@10"]
 
 
 def ours_learned(captions: Path, folder: Path, seconds: float) -> DualEncoder:

@@ -6,7 +6,10 @@ import { matrix } from "./matrix.js";
 
 const SHOWN = 30; // classes in a table at first
 const DIRECTIONS = [["text_to_image", "Words find their picture"], ["image_to_text", "A picture finds any of its captions"]];
-const PLAIN = new Set(["mrr", "median_rank", "r2", "mae", "rmse", "ece"]); // no shares of a hundred
+const PLAIN = new Set(["map", "map@10", "r_precision", "ndcg@10", "mrr", "r2", "mae", "rmse", "ece"]); // as papers tell them: no percent
+const HITS = ["hit@1", "hit@5", "hit@10"];
+const SEVERAL = ["recall@1", "recall@5", "recall@10", "map", "map@10", "r_precision"]; // other than these only of several right answers
+const NAMES = { map: "MAP", "map@10": "MAP@10", mrr: "MRR", "ndcg@10": "nDCG@10", r_precision: "R-precision", macro_f1: "macro-F1", micro_f1: "micro-F1", r2: "R\u00b2", ece: "calibration error", mae: "mean error", rmse: "root mean square error" };
 let asking = null;
 
 /** Show the reports of a server, by name, in an element. */
@@ -48,13 +51,22 @@ function retrieval(report) {
   return make("article", { "data-test": "retrieval" },
     make("h3", {}, report.encoder || "Retrieval"),
     make("p", { class: "quiet" }, `${grouped(report.items)} pictures, ${grouped(report.queries)} captions${skipped} `, make("code", {}, report.fingerprint)),
-    make("div", { class: "tables" }, DIRECTIONS.map(([name, title]) => direction(title, report[name], report.intervals[name] ?? {}, report.chance[name] ?? {}))));
+    make("div", { class: "tables" }, DIRECTIONS.map(([name, title]) => direction(title, chosen(report, name), report.intervals[name] ?? {}, report.chance[name] ?? {}))),
+    ...(report.r_sum === null ? [] : [make("p", {}, `rSum ${report.r_sum.toFixed(1)} of 600`)]), ...report.notes.map((line) => make("p", {}, line)));
+}
+
+/** The values that say something: of a caption, which has one picture, recall@k is hit@k. */
+function chosen(report, direction) {
+  const values = report[direction];
+  const several = direction === "image_to_text" && report.queries > report.items;
+  const wanted = "hit@1" in values ? [...HITS, ...(several ? SEVERAL : []), "ndcg@10", "mrr", "median_rank", "mean_rank"] : Object.keys(values);
+  return Object.fromEntries(wanted.filter((name) => name in values).map((name) => [name, values[name]]));
 }
 
 function direction(title, values, intervals, chance) {
   const any = Object.keys(intervals).length > 0;
   const surely = (name, value) => (any ? [name in intervals ? range(name, intervals[name]) : "", name in chance ? told(name, chance[name]) : "", name in intervals ? bar(value, intervals[name], chance[name]) : ""] : []);
-  const rows = Object.entries(values).map(([name, value]) => row(name.replace("_", " "), [told(name, value), ...surely(name, value)]));
+  const rows = Object.entries(values).map(([name, value]) => row(NAMES[name] ?? name.replace("_", " "), [told(name, value), ...surely(name, value)]));
   return table(title, [blank("metric"), blank("value"), ...(any ? ["95 %", "chance", blank("drawn")] : [])], rows);
 }
 
@@ -72,7 +84,7 @@ function bar(value, [low, high], chance) {
 
 function told(name, value) {
   if (value === null || value === undefined) return "\u2013";
-  if (name === "median_rank") return value.toFixed(1);
+  if (name.endsWith("_rank")) return value.toFixed(1);
   return PLAIN.has(name) ? value.toFixed(3) : `${(value * 100).toFixed(1)} %`;
 }
 
@@ -82,8 +94,7 @@ const range = (name, [low, high]) => `${told(name, low)} \u2013 ${told(name, hig
 
 function head(report) {
   const [first] = Object.keys(report.figures);
-  const names = { macro_f1: "macro-F1", micro_f1: "micro-F1", r2: "R\u00b2", ece: "calibration error", mae: "mean error", rmse: "root mean square error" };
-  const rows = Object.entries(report.figures).map(([name, value]) => row(names[name] ?? name, [told(name, value), name === first ? range(name, report.interval) : ""]));
+  const rows = Object.entries(report.figures).map(([name, value]) => row(NAMES[name] ?? name, [told(name, value), name === first ? range(name, report.interval) : ""]));
   const unseen = report.unseen ? `; ${grouped(report.unseen)} have a label that training never saw` : "";
   return make("article", { "data-test": "head" },
     make("h3", {}, report.classes ? `A head of ${grouped(report.classes)} classes` : "A head for a number"),

@@ -1,0 +1,169 @@
+"""Where each right answer of a query stands among all items, in both directions at once, without a matrix of scores.
+
+Scores are made in tiles, and of each only how many wrong items beat a right one is kept: memory grows with queries and
+right answers, never with queries times items. Every metric is computed from these places (metrics.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+EQUAL = 5e-7  # scores that are no further apart are a tie: the same vectors in other tiles differ by their rounding
+TILE = 1024  # rows of either side that are scored at once
+SORTED_FROM = 12  # right answers of one query, from which a tile is sorted instead of compared with each
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """Which items answer which queries: p pairs, each once.
+
+    Attributes:
+        query: int64 (p,).
+        item: int64 (p,).
+        grade: float64 (p,), how well, above 0; ones where relevance has no grades.
+    """
+
+    query: np.ndarray
+    item: np.ndarray
+    grade: np.ndarray
+
+    @classmethod
+    def of(
+        cls, query: Sequence[int] | np.ndarray, item: Sequence[int] | np.ndarray, grade: np.ndarray | None = None
+    ) -> "Right":
+        """From arrays of numbers. Raises ValueError where a pair comes twice."""
+        query, item = np.asarray(query, np.int64), np.asarray(item, np.int64)
+        grade = np.ones(len(query)) if grade is None else np.asarray(grade, np.float64)
+        order = np.lexsort((item, query))
+        made = cls(query[order], item[order], grade[order])
+        if ((np.diff(made.query) == 0) & (np.diff(made.item) == 0)).any():
+            raise ValueError("an item is said twice to answer the same query")
+        return made
+
+    def turned(self) -> "Right":
+        """The same with items for queries."""
+        return Right.of(self.item, self.query, self.grade)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Where the right answers stand: p places, those of one query together.
+
+    Attributes:
+        query: int64 (p,), ascending.
+        worst: int64 (p,), the place from 1, where wrong items of the same score stand ahead.
+        best: int64 (p,), where they stand behind.
+        grade: float64 (p,).
+        queries: How many queries there are; numbers run from 0.
+        items: How many items each was ranked among.
+    """
+
+    query: np.ndarray
+    worst: np.ndarray
+    best: np.ndarray
+    grade: np.ndarray
+    queries: int
+    items: int
+
+    def part(self, chosen: np.ndarray) -> "Ranking":
+        """Of some queries alone, numbered anew in their order. chosen: their numbers, each once, ascending."""
+        kept = np.isin(self.query, chosen)
+        query = np.searchsorted(chosen, self.query[kept])
+        return Ranking(query, self.worst[kept], self.best[kept], self.grade[kept], len(chosen), self.items)
+
+
+def rank(queries: np.ndarray, items: np.ndarray, right: Right) -> tuple[Ranking, Ranking]:
+    """Both directions: items for queries, and queries for items, of the same scores.
+
+    Args:
+        queries: float32 (q, d). A row that is not all numbers finds every wrong item first.
+        items: float32 (n, d); a score is the product of two rows. One that is not all numbers is found last.
+        right: What answers what. Queries, and items, without any right answer have no place.
+
+    Returns:
+        How the items stand for each query, and how the queries stand for each item.
+    """
+    (queries, lost), (items, never) = _finite(queries), _finite(items)
+    there = _Places(queries, items, right, lost, never)
+    back = _Places(items, queries, right.turned(), never, lost)
+    for start in range(0, len(queries), TILE):
+        rows = slice(start, start + TILE)
+        for first in range(0, len(items), TILE):
+            columns = slice(first, first + TILE)
+            scores = queries[rows] @ items[columns].T
+            scores[lost[rows]], scores[:, never[columns]] = -np.inf, -np.inf
+            there.without_right(scores, start, first)
+            there.count(scores, rows)
+            back.count(scores.T, columns)
+    return there.ranking(), back.ranking()
+
+
+def _finite(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows with zeros for those that are no numbers, and which those are: they are found last, and find nothing."""
+    bad = ~np.isfinite(rows).all(1)
+    return (np.where(bad[:, None], np.float32(0), rows) if bad.any() else rows), bad
+
+
+class _Places:
+    """Counts, for the right answers of each query, the wrong items that beat them."""
+
+    def __init__(
+        self, queries: np.ndarray, items: np.ndarray, right: Right, lost: np.ndarray, never: np.ndarray
+    ) -> None:  # fmt: skip
+        self._right, self._shape = right, (len(queries), len(items))
+        score = np.empty(len(right.query), np.float32)
+        for start in range(0, len(score), TILE):
+            part = slice(start, start + TILE)
+            score[part] = np.einsum("pd,pd->p", queries[right.query[part]], items[right.item[part]])
+        score[lost[right.query] | never[right.item]] = -np.inf
+        counts = np.bincount(right.query, minlength=len(queries))
+        # The n-th right answer of a query in column n; infinity, which nothing reaches, where it has fewer.
+        self._column = np.arange(len(score)) - (np.cumsum(counts) - counts)[right.query]
+        self._scores = np.full((len(queries), max(1, counts.max(initial=0))), np.inf, np.float32)
+        self._scores[right.query, self._column] = score
+        self._score = score
+        self._reach, self._beat = (np.zeros(self._scores.shape, np.int64) for _ in range(2))
+
+    def without_right(self, scores: np.ndarray, row: int, column: int) -> None:
+        """Take the right pairs out of a tile, of which this is the first row and column: they beat nothing."""
+        first, last = np.searchsorted(self._right.query, (row, row + scores.shape[0]))
+        query, item = self._right.query[first:last] - row, self._right.item[first:last] - column
+        here = (item >= 0) & (item < scores.shape[1])
+        scores[query[here], item[here]] = np.nan  # less than nothing, and not more either
+
+    def count(self, scores: np.ndarray, rows: slice) -> None:
+        """Add a tile of scores, a row for each of these queries."""
+        asked = self._scores[rows]
+        if asked.shape[1] >= SORTED_FROM:
+            self._count_sorted(np.sort(scores, 1), rows)
+            return
+        for number in range(asked.shape[1]):
+            self._reach[rows, number] += _counted(scores >= asked[:, number, None] - np.float32(EQUAL))
+            self._beat[rows, number] += _counted(scores > asked[:, number, None] + np.float32(EQUAL))
+
+    def _count_sorted(self, scores: np.ndarray, rows: slice) -> None:
+        for row, (held, asked) in enumerate(zip(scores, self._scores[rows], strict=True), rows.start):
+            count = np.searchsorted(held, np.nan)
+            self._reach[row] += count - np.searchsorted(held[:count], asked - np.float32(EQUAL))
+            self._beat[row] += count - np.searchsorted(held[:count], asked + np.float32(EQUAL), "right")
+
+    def ranking(self) -> Ranking:
+        """The places: of wrong items ahead, and of right ones that are ahead by score, then by the lower grade."""
+        right = self._right
+        worst, best = (counted[right.query, self._column] for counted in (self._reach, self._beat))
+        worst += self._among(right.grade)
+        best += self._among(-right.grade)
+        return Ranking(right.query, worst, best, right.grade, *self._shape)
+
+    def _among(self, then: np.ndarray) -> np.ndarray:
+        """The place of each right answer among those of its query, from 1: by score, then by what is given."""
+        order = np.lexsort((then, -self._score, self._right.query))
+        place = np.empty(len(order), np.int64)
+        place[order] = self._column + 1
+        return place
+
+
+def _counted(said: np.ndarray) -> np.ndarray:
+    """How many of each row, at most TILE. count_nonzero takes three times as long where the tile is turned."""
+    return said.view(np.uint8).sum(1, dtype=np.uint16)
