@@ -291,14 +291,19 @@ def test_all_but_the_best_of_each_group_are_chosen(browser, tmp_path):
     for number in range(3):
         picture(tmp_path / "photos" / f"red{number}.png", (255, number, 0))
         picture(tmp_path / "photos" / f"blue{number}.png", (number, 0, 255))
+    Image.new("RGB", (16, 16), (255, 2, 0)).save(tmp_path / "photos" / "red2.png")
     picture(tmp_path / "photos" / "green.png", (0, 255, 0))
     Retriever.build(str(tmp_path / "photos"), tmp_path / "photos" / ".mmr", ToyEncoder())[0].close()
     made = Served(tmp_path / "photos" / ".mmr")
     with opened(browser, made.address) as page:
         page.locator("[data-test=tab-duplicates]").click()
-        api.expect(page.locator("[data-test=groups-told]")).to_have_text("2 groups: 6 pictures, 4 of them could go.")
+        api.expect(page.locator("[data-test=groups-told]")).to_have_text(
+            "2 groups: 6 pictures, 4 beside the best of each."
+        )
         groups = page.locator("[data-test=group]")
         assert [groups.nth(at).locator("li").count() for at in (0, 1)] == [3, 3]
+        red = groups.filter(has_text="red2.png")
+        api.expect(red.locator("[data-test=copy-of]").first).to_have_attribute("aria-label", "red2.png, the best")
         page.locator("[data-test=all-others]").click()
         api.expect(page.locator("[data-test=selection]")).to_contain_text("4 selected")
         boxes = groups.first.locator("input")

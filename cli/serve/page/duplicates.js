@@ -37,7 +37,8 @@ async function ask(search, does) {
   byId("groups").setAttribute("aria-busy", "true");
   try {
     const query = new URLSearchParams(Object.entries({ ...narrowed(search), threshold }).filter(([, value]) => value !== ""));
-    fill(await get(`/api/duplicates?${query}`, asking.signal), does);
+    const { count, groups } = await get(`/api/duplicates?${query}`, asking.signal);
+    fill({ count, groups: groups.map((group) => ({ ...group, hits: bestFirst(group.hits) })) }, does);
   } catch (error) {
     if (superseded(error)) return;
     byId("groups-told").textContent = error.message;
@@ -46,10 +47,17 @@ async function ask(search, does) {
   byId("groups").removeAttribute("aria-busy");
 }
 
+/** The largest picture first; of equal ones the server's first, which is the most like the others. */
+function bestFirst(hits) {
+  const area = (hit) => (hit.width ?? 0) * (hit.height ?? 0);
+  const best = hits.reduce((one, other) => (area(other) > area(one) ? other : one));
+  return [best, ...hits.filter((hit) => hit !== best)];
+}
+
 function fill({ count, groups }, does) {
   const pictures = groups.reduce((sum, group) => sum + group.count, 0);
   const of = count > groups.length ? `The ${grouped(groups.length)} largest of ${grouped(count)} groups` : `${grouped(count)} ${count === 1 ? "group" : "groups"}`;
-  byId("groups-told").textContent = count ? `${of}: ${grouped(pictures)} pictures, ${grouped(pictures - groups.length)} of them could go.` : "No two pictures are so near to each other: move the slider to the left for others.";
+  byId("groups-told").textContent = count ? `${of}: ${grouped(pictures)} pictures, ${grouped(pictures - groups.length)} beside the best of each.` : "No two pictures are so near to each other: move the slider to the left for others.";
   seen?.disconnect();
   seen = new IntersectionObserver((entries) => entries.filter((one) => one.isIntersecting).forEach(({ target }) => (seen.unobserve(target), target.dispatchEvent(new Event("near")))), { rootMargin: "400px" });
   const others = () => groups.flatMap((group) => group.hits.slice(1));
