@@ -10,8 +10,9 @@ _alone = threading.Lock()  # numba ends the process where two threads are in its
 
 
 def available() -> bool:
-    """Is it installed?"""
-    return find_spec("umap") is not None
+    """Is it installed? A folder that is called so is not."""
+    found = find_spec("umap")
+    return found is not None and found.origin is not None
 
 
 def plane(vectors: np.ndarray) -> np.ndarray:
