@@ -8,7 +8,7 @@ import { show } from "./thumbs.js";
 const MOST = 5000;
 const NEAR = 12; // pixels between the pointer and a point
 const TOLD = 250; // ms without a key, after which a point is shown large
-const WAYS = { pca: "what differs most", umap: "neighbours (UMAP)" };
+const WAYS = { pca: "what differs most", umap: "neighbors (UMAP)" };
 let asking = null;
 let by = "pca";
 

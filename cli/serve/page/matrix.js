@@ -1,4 +1,4 @@
-// A confusion matrix: a row for each true class, a column for each answer, coloured by its share of the true class.
+// A confusion matrix: a row for each true class, a column for each answer, colored by its share of the true class.
 
 import { button, grouped, make } from "./dom.js";
 
@@ -20,7 +20,7 @@ function drawn(report, most, all) {
   const lines = shown.map((at) => line(report.confusion[at], at, shown, report.labels[at], rows(at)));
   const classes = report.labels.length + report.confusion_without;
   const few = shown.length < classes ? `the ${shown.length} most frequent of ${grouped(classes)} classes; ` : "";
-  const caption = `Confusion: ${few}true classes down, answers across; the fuller the colour, the more of the true class; an empty cell is none`;
+  const caption = `Confusion: ${few}true classes down, answers across; the fuller the color, the more of the true class; an empty cell is none`;
   const head = make("tr", {}, make("th", { scope: "col" }, "true \u2193 answered \u2192"), shown.map((at) => make("th", { scope: "col", class: "across" }, make("span", {}, report.labels[at]))));
   const table = make("table", { class: "matrix" }, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, lines));
   return [
