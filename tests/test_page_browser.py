@@ -137,6 +137,17 @@ def test_it_answers_while_one_types_and_the_address_holds_the_search(page):
     first_is(page, "green")
 
 
+def test_words_that_are_typed_before_the_page_is_ready_are_kept(browser, server):
+    with opened(browser, "about:blank") as page:
+        held = []
+        page.route("**/api/info", lambda route: held.append(route))
+        page.goto(server.address)
+        page.locator("[data-test=words]").fill("green")
+        held[0].continue_()
+        first_is(page, "green")
+        api.expect(page.locator("[data-test=words]")).to_have_value("green")
+
+
 def test_a_caption_is_text_whatever_it_says(page):
     ask(page, "green", "green")
     page.locator("[role=gridcell]").first.click()

@@ -171,7 +171,9 @@ async function start() {
   info = await get("/api/info");
   byId("index").replaceChildren(...info.indexes.map((one) => new Option(one.name, one.name)));
   byId("index").hidden = info.indexes.length < 2;
+  const early = byId("words").value; // typed before there was anything to ask
   apply();
+  if (early && early !== byId("words").value) ((byId("words").value = early), typing(false));
 }
 
 start();
