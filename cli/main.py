@@ -213,6 +213,10 @@ def serve(
         list[Path] | None,
         typer.Option("--run", help="A training whose curves are shown, while it goes on; again for more."),
     ] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option("--report", help="What `eval --json` or `head eval --json` wrote, to be shown; again for more."),
+    ] = None,
     token: Annotated[
         str | None, typer.Option("--token", envvar="MMR_TOKEN", help="Who reads must send it.", show_envvar=False)
     ] = None,
@@ -234,8 +238,8 @@ def serve(
     serving.run(
         serving.Served(
             indexes=indexes or (), host=host, port=port, roots=root or (), host_names=host_name or (),
-            origins=allow_origin or (), runs=run or (), token=token or None, write_key=write_key or None, device=device,
-            log=log, log_queries=log_queries,
+            origins=allow_origin or (), runs=run or (), reports=report or (), token=token or None,
+            write_key=write_key or None, device=device, log=log, log_queries=log_queries,
         )
     )  # fmt: skip
 

@@ -1,7 +1,6 @@
 """The server as an ASGI application: routes, errors as lines of words, and the layers around them."""
 
 import json
-import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,11 +12,21 @@ from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
 from cli.output import show
-from cli.serve import browsing, clip_retrieval, embeddings, items, maps, parts, searching, watching
+from cli.serve import (
+    browsing,
+    clip_retrieval,
+    downloads,
+    embeddings,
+    items,
+    maps,
+    parts,
+    searching,
+    trainings,
+    watching,
+)
 from cli.serve.guards import Doors, Guards, Refused
 from cli.serve.parts import Parts
 from cli.serve.reply import reply
-from cli.serve.shelf import LOOKS_EVERY
 from cli.serve.shown import NoSuchItem
 from indexes import StoreError, distribution
 from retrieval.errors import ImageError, MissingModel, RetrievalError
@@ -37,7 +46,7 @@ def make(
         openapi_url="/openapi.json", description="Pictures by words, and words by pictures, from indexes of `mmr`.",
     )  # fmt: skip
     app.state.parts = server
-    for module in (searching, items, browsing, maps, embeddings, watching, clip_retrieval):
+    for module in (searching, items, downloads, browsing, maps, trainings, embeddings, watching, clip_retrieval):
         app.include_router(module.router)
     _answer_errors(app)
     app.get("/", include_in_schema=False)(_page)
@@ -68,10 +77,7 @@ def _answer_errors(app: FastAPI) -> None:
 
 async def _error(request: Request, error: Exception) -> Response:
     status, text = _said(error)
-    answer = reply({"error": parts.of(request).told(text)}, status)
-    if status == 503:  # who looks for new states, or for one that was mended, looks that often
-        answer.headers["retry-after"] = str(math.ceil(LOOKS_EVERY))
-    return answer
+    return reply({"error": parts.of(request).told(text)}, status)
 
 
 def _said(error: Exception) -> tuple[int, str]:
