@@ -329,7 +329,7 @@ def test_an_index_that_went_away_is_said_and_taken_up_again(client, index, tmp_p
     shelf.look()
     answer = client.get("/api/search", params={"q": "red"})
     assert (answer.status_code, "no index at" in answer.json()["error"]) == (503, True)
-    assert answer.headers["retry-after"] == "2"
+    assert answer.headers["retry-after"] == "1"
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
     shutil.move(tmp_path / "away", index)

@@ -71,7 +71,7 @@ class Served:
             line = answer.json()["error"]
             assert all(word in line for word in words), line
             assert "\n" not in line
-            assert answer.headers["retry-after"] == "2"
+            assert answer.headers["retry-after"] == "1"
         ready = self.client.get("/readyz")
         assert (ready.status_code, list(ready.json()["problems"])) == (503, [self.shelves[0].name])
         assert self.asked(index=self.shelves[1].name).status_code == 200
@@ -330,7 +330,7 @@ def test_a_label_waits_shortly_for_who_writes(hasty, served, index, monkeypatch)
     with Store.open(index, write=True):
         answer = served.client.post("/api/labels", json=label, headers=KEY)
         assert (answer.status_code, "another process is writing" in answer.json()["error"]) == (503, True)
-        assert answer.headers["retry-after"] == "2"
+        assert answer.headers["retry-after"] == "1"
         served.answers()  # who reads is not kept from it
     assert served.client.post("/api/labels", json=label, headers=KEY).json() == {"labelled": 1}
 
