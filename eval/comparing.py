@@ -117,11 +117,11 @@ def difference_table(found: Sequence[Difference]) -> Table:
     """A row a difference."""
     rows = [
         [
-            f"{one.encoder} - {one.beside}", SHORT[one.direction], one.metric, f"{100 * one.value:+.1f}",
+            one.encoder, SHORT[one.direction], one.metric, f"{100 * one.value:+.1f}",
             f"{100 * one.low:+.1f} to {100 * one.high:+.1f}", "" if one.mcnemar is None else f"{one.mcnemar:.2g}",
             "yes" if one.is_sure else "no",
         ]
         for one in found
     ]  # fmt: skip
-    header = ["difference, in points", "", "", "", "95 %", "McNemar p", "sure"]
-    return Table("", header, rows)
+    header = ["", "", "", "points", "95 %", "McNemar p", "sure"]
+    return Table(f"how much better than {found[0].beside}", header, rows)

@@ -164,9 +164,9 @@ def table(found: Sequence[Harm]) -> Table:
                 "" if one is found[0] else f"{100 * apart.mean():+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
             )
         rows.append(cells)
-    of_each = ("hit@1", "hit@10", "points of hit@10 (95 %)")
+    of_each = ("hit@1", "hit@10", "points (95 %)")
     header = ["", "changed", *(f"{SHORT[direction]} {name}" for direction in DIRECTIONS for name in of_each)]
-    return Table(f"robustness, {clean.encoder}", header, rows)
+    return Table(f"robustness, {clean.encoder}: points of hit@10 more or less than unharmed", header, rows)
 
 
 def as_json(found: Sequence[Harm]) -> dict[str, dict[str, float]]:
