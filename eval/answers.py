@@ -47,6 +47,12 @@ class Firsts:
         """Its cosine: float32 (q,)."""
         return np.where(self.found, self.right_score, self.wrong_score)
 
+    @property
+    def ahead(self) -> np.ndarray:
+        """How much nearer the right answer is than the wrong one: float32 (q,); 0 where that is no number."""
+        with np.errstate(invalid="ignore"):
+            return np.nan_to_num(self.right_score - self.wrong_score, nan=0.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -69,7 +69,7 @@ def _parts(
         yield name, _encoder(measured, scale, album)
     skipped = dict(pair for measured in all_measured for pair in measured.skipped)
     if skipped:
-        yield f"Left out: {len(skipped):,} pictures that cannot be read", _skipped(skipped)
+        yield f"Pictures that cannot be read: {len(skipped):,}", _skipped(skipped)
 
 
 def _encoder(measured: Measured, scale: float | None, album: Album) -> str:

@@ -1,5 +1,6 @@
 """The charts of a page, each with its numbers: hits, places, cosines of right and wrong pairs, calibration."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -134,14 +135,15 @@ def calibration(found: Calibration | None) -> str:
         return '<p class="quiet">Calibration is not drawn: there are too few captions, or too many pictures.</p>'
     bins = reliability(found)
     points = [(sure, right) for sure, right, _ in bins]
+    sizes = [2 + 5 * math.sqrt(count / len(found.sure)) for _, _, count in bins]
     series = [
         Series("as sure as right", [(0, 0), (1, 1)], "chance"), Series("", points, "s0"),
-        Series("first answers, in bins of surety", points, "s0", "dots"),
+        Series("first answers, in bins of surety; larger where there are more", points, "s0", "dots", sizes),
     ]  # fmt: skip
-    how = "fitted on half of the pictures, judged on the others" if found.fitted else "the encoder's own"
+    how = "fitted on half of the pictures and judged on the others" if found.fitted else "the encoder's own scale"
     told = (
         f"How sure the first answer is, and how often it is right: {len(found.sure):,} captions, mean gap (ECE) "
-        f"{found.ece:.1%}. Surety is the softmax over all pictures of {found.scale:.1f} x cosine; the scale is {how}"
+        f"{found.ece:.1%}. Surety is the softmax over all pictures of the cosine times {found.scale:.1f}, {how}"
     )
     x = Axis(0, 1, svg.percent(1).ticks, "probability of the first answer")
     rows: list[list[Cell]] = [[f"{sure:.1%}", f"{right:.1%}", count] for sure, right, count in bins]

@@ -21,7 +21,9 @@ small, .quiet, figcaption { color: var(--quiet); font-size: .86rem; font-weight:
 p { margin: .5rem 0; } ol, ul { margin: .3rem 0; padding-inline-start: 1.2rem; } figure { margin: 0; }
 .notes { background: var(--soft); border-inline-start: 4px solid var(--c1); padding: .6rem 1rem .6rem 2rem;
   border-radius: 6px; }
-.scroll { position: relative; overflow: auto; max-height: 75vh; border: 1px solid var(--line); border-radius: 8px; margin: .6rem 0; }
+.scroll { position: relative; overflow: auto; width: fit-content; max-width: 100%; margin: .6rem 0;
+  border: 1px solid var(--line); border-radius: 8px; }
+.long { max-height: 75vh; }
 :focus-visible { outline: 2px solid var(--mark); outline-offset: 1px; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem; }
 nav ul { list-style: none; display: flex; flex-wrap: wrap; gap: .1rem 1.1rem; padding: 0; } a { color: var(--mark); }
@@ -44,7 +46,7 @@ td { white-space: nowrap; } .number { text-align: end; }
 .area { fill-opacity: .22; } .dashed { stroke-dasharray: 7 3; } .fill.dashed { fill-opacity: .5; }
 .stroke.chance { stroke-width: 1.3; stroke-dasharray: 3 3; } .wrong.stroke { stroke-dasharray: 5 2; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: .2rem 1.1rem; padding: 0; font-size: .86rem; }
-.swatch { width: 22px; height: 12px; }
+.legend li { display: flex; gap: .4rem; align-items: baseline; } .swatch { width: 22px; height: 12px; flex: none; }
 details { margin: .6rem 0; } summary { cursor: pointer; padding: .35rem 0; font-weight: 600; }
 .drawn summary { font-weight: 400; color: var(--quiet); font-size: .86rem; }
 article { border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; margin: .6rem 0; }
@@ -57,6 +59,7 @@ article { border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9re
 .none { font-size: .8rem; color: var(--quiet); }
 .shown.right img, .shown.right .none { outline: 3px solid var(--good); }
 b { color: var(--good); } li.right q { font-weight: 600; } q { quotes: "\\201c" "\\201d"; }
+.beside ol { list-style: none; padding: 0; }
 .beside { display: grid; grid-template-columns: minmax(90px, 176px) 1fr; gap: 1rem; }
 @media (max-width: 600px) {
   .beside { grid-template-columns: 1fr; } td { white-space: normal; } th, td { padding: .3rem .4rem; }

@@ -46,11 +46,11 @@ class Gallery:
         )  # fmt: skip
 
     def _worst(self, direction: str, found: Firsts) -> list[int]:
-        order = np.lexsort((-(found.wrong_score - found.right_score), -found.place))
+        order = np.lexsort((found.ahead, -found.place))
         return self._of_each_picture(direction, order[found.place[order] > 1], WORST)
 
     def _best(self, direction: str, found: Firsts) -> list[int]:
-        order = np.argsort(found.wrong_score - found.right_score, kind="stable")
+        order = np.argsort(-found.ahead, kind="stable")
         return self._of_each_picture(direction, order[found.found[order]], BEST)
 
     def _of_each_picture(self, direction: str, order: np.ndarray, most: int) -> list[int]:
@@ -145,7 +145,8 @@ class Gallery:
 
 def _told(one: Answer) -> str:
     right = "<b>right</b>, " if one.right else ""
-    return f"{right}place {one.place:,}, {one.score:.3f}"
+    score = f"{one.score:.3f}" if np.isfinite(one.score) else "no number"
+    return f"{right}place {one.place:,}, {score}"
 
 
 def _part(title: str, cards: Sequence[str], is_open: bool = False) -> str:

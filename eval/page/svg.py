@@ -29,12 +29,16 @@ class Axis:
 
 @dataclass(frozen=True)
 class Series:
-    """Points (x, y) under a name. look: a class of the style; shape: "line", "area" down to the axis, or "dots"."""
+    """Points (x, y) under a name.
+
+    look: a class of the style. shape: "line", "area" down to the axis, or "dots". sizes: the radius of each dot.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
     look: str
     shape: str = "line"
+    sizes: Sequence[float] = ()
 
 
 def look(number: int) -> str:
@@ -91,7 +95,10 @@ def _drawn(series: Series, x: Axis, y: Axis) -> str:
     across, up = _across(x), _up(y)
     places = [(across(one), up(other)) for one, other in series.points]
     if series.shape == "dots":
-        return "".join(f'<circle class="fill {series.look}" cx="{a:.1f}" cy="{b:.1f}" r="3"/>' for a, b in places)
+        return "".join(
+            f'<circle class="fill {series.look}" cx="{a:.1f}" cy="{b:.1f}" r="{size:.1f}"/>'
+            for (a, b), size in zip(places, series.sizes, strict=True)
+        )
     path = "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in places) if places else ""
     if series.shape == "line" or not places:
         return f'<path class="stroke {series.look}" d="{path}"/>'

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _MOST = 600  # letters of a text
+_LONG = 30  # rows of a table that scrolls by itself
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 
 Cell = str | int | float | None
@@ -46,8 +47,9 @@ def table(one: Table) -> str:
     head = "".join(f'<th scope="col"{look}>{words(name)}</th>' for name, look in zip(one.header, looks, strict=True))
     body = "".join(f"<tr>{''.join(map(_cell, row, looks, range(len(row))))}</tr>" for row in one.rows)
     note = f'<p class="quiet">{words(one.note)}</p>' if one.note else ""
+    kind = "scroll long" if len(one.rows) > _LONG else "scroll"
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{plain(one.title)}"><table>'
+        f'<div class="{kind}" role="region" tabindex="0" aria-label="{plain(one.title)}"><table>'
         f'<caption class="hidden">{words(one.title)}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>{note}"
     )
