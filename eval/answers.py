@@ -19,6 +19,7 @@ class Firsts:
     """The nearest answers of q queries, in one direction. Items are pictures, or captions, by their numbers.
 
     Attributes:
+        asked: int64 (q,), the number of each query: those that have a right answer (Measured.asked).
         right: int64 (q,), the right answer that is found first.
         right_score: float32 (q,), its cosine; -inf where a vector is not all numbers.
         wrong: int64 (q,), the wrong answer that is found first; -1 where every item is right.
@@ -26,6 +27,7 @@ class Firsts:
         place: int64 (q,), where the right answer stands, from 1.
     """
 
+    asked: np.ndarray
     right: np.ndarray
     right_score: np.ndarray
     wrong: np.ndarray
@@ -65,13 +67,15 @@ class Answer:
 
 
 def firsts(measured: Measured, direction: str) -> Firsts:
-    """The nearest right and the nearest wrong answer of every query, computed in tiles."""
+    """The nearest right and the nearest wrong answer of every query that has a right one, computed in tiles."""
+    asked = measured.asked[direction]
     sides = _sides(measured, direction)
     score = _right_scores(sides)
     order = np.lexsort((-score, sides.query))
-    best = order[np.searchsorted(sides.query, np.arange(len(sides.queries)))]
+    best = order[np.searchsorted(sides.query, asked)]
     place = metrics.Places(measured.rankings[direction]).first
-    return Firsts(sides.item[best], score[best], *_nearest_wrong(sides), place)
+    wrong, wrong_score = _nearest_wrong(sides)
+    return Firsts(asked, sides.item[best], score[best], wrong[asked], wrong_score[asked], place)
 
 
 def listed(measured: Measured, direction: str, asked: Sequence[int], count: int) -> list[list[Answer]]:
@@ -103,11 +107,10 @@ class _Sides(NamedTuple):
 
 def _sides(measured: Measured, direction: str) -> _Sides:
     (texts, mute), (images, blind) = finite(measured.texts), finite(measured.images)
-    captions = np.arange(len(texts))
     if direction == "text_to_image":
-        return _Sides(texts, images, mute, blind, captions, measured.owner)
-    order = np.argsort(measured.owner, kind="stable")
-    return _Sides(images, texts, blind, mute, measured.owner[order], captions[order])
+        return _Sides(texts, images, mute, blind, measured.right.query, measured.right.item)
+    turned = measured.right.turned()
+    return _Sides(images, texts, blind, mute, turned.query, turned.item)
 
 
 def _scores(sides: _Sides, number: int) -> np.ndarray:

@@ -63,8 +63,8 @@ class Alike:
 def hubs(found: Firsts, least: int = 2) -> list[Hub]:
     """The wrong first answers of at least so many queries, the most frequent ones first, then in their order."""
     queries = defaultdict(list)
-    for query in np.flatnonzero(~found.found).tolist():
-        queries[int(found.wrong[query])].append(query)
+    for at in np.flatnonzero(~found.found):
+        queries[int(found.wrong[at])].append(int(found.asked[at]))
     made = [Hub(item, of) for item, of in sorted(queries.items()) if len(of) >= least]
     return sorted(made, key=lambda hub: -len(hub.queries))
 
@@ -75,8 +75,9 @@ def mixed(found: Firsts, owner: np.ndarray) -> list[Mixed]:
     found: Of words that find pictures. owner: int64 (q,), the picture of each caption.
     """
     leads: dict[tuple[int, int], list[int]] = defaultdict(list)
-    for caption in np.flatnonzero(~found.found).tolist():
-        leads[int(owner[caption]), int(found.wrong[caption])].append(caption)
+    for at in np.flatnonzero(~found.found):
+        caption = int(found.asked[at])
+        leads[int(owner[caption]), int(found.wrong[at])].append(caption)
     both = [(one, other, to, leads.get((other, one), [])) for (one, other), to in leads.items()]
     # Of the two ways to tell a pair, the one that begins with more captions, or with the first picture.
     made = [

@@ -30,7 +30,10 @@ class Right:
 
     @classmethod
     def of(
-        cls, query: Sequence[int] | np.ndarray, item: Sequence[int] | np.ndarray, grade: np.ndarray | None = None
+        cls,
+        query: Sequence[int] | np.ndarray,
+        item: Sequence[int] | np.ndarray,
+        grade: Sequence[float] | np.ndarray | None = None,
     ) -> "Right":
         """From arrays of numbers. Raises ValueError where a pair comes twice."""
         query, item = np.asarray(query, np.int64), np.asarray(item, np.int64)

@@ -27,8 +27,8 @@ def write_csv(path: Path, reports: Sequence[tuple[Measured, Report]]) -> None:
         path: A .csv file. UTF-8 with a byte order mark; no cell is a formula (retrieval/exchange/cells.py).
         reports: What each encoder made of the same pairs, as for the page.
 
-    The columns: `query` is a caption or the uri of a picture, `picture` the uri of the picture that is or has the right
-    answer, `rank` the place of the first right answer with ties against the model, `optimistic_rank` with ties for it,
+    The columns: `query` is a caption or the uri of a picture, `picture` the uri of the picture that it is
+    of, `rank` the place of the first right answer with ties against the model, `optimistic_rank` with ties for it,
     `score` its cosine, `first` the uri or the caption that stood first, `first_score` its cosine. Raises OSError.
     """
     table = io.StringIO(newline="")
@@ -47,12 +47,11 @@ def _rows(measured: Measured, direction: str) -> Iterator[list[str | int | float
     asked, answered = (captions, pictures) if direction == "text_to_image" else (pictures, captions)
     found, owners = answers.firsts(measured, direction), measured.owners(direction)
     optimistic = metrics.Places(measured.rankings[direction], optimistic=True).first
-    for number, query in enumerate(asked):
+    for at, number in enumerate(found.asked):
         yield [
-            cells.text(measured.encoder), measured.fingerprint, direction, query, pictures[owners[number]],
-            int(found.place[number]), int(optimistic[number]), _score(found.right_score[number]),
-            answered[found.first[number]], _score(found.first_score[number]),
-            *(int(found.place[number] <= k) for k in metrics.KS),
+            cells.text(measured.encoder), measured.fingerprint, direction, asked[number], pictures[owners[at]],
+            int(found.place[at]), int(optimistic[at]), _score(found.right_score[at]), answered[found.first[at]],
+            _score(found.first_score[at]), *(int(found.place[at] <= k) for k in metrics.KS),
         ]  # fmt: skip
 
 

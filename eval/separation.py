@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eval import classification, metrics
+from eval import classification
+from eval.answers import Firsts
 from eval.measuring import Measured
 from eval.ranking import finite
 
@@ -58,14 +59,15 @@ class Calibration:
 def scores(measured: Measured) -> Scores:
     """Cosines of right pairs, and of as many wrong ones as are told, always the same. Vectors with NaN are left out."""
     random = np.random.default_rng(SEED)
-    captions, pictures = len(measured.texts), len(measured.images)
-    chosen = np.arange(captions) if captions <= MOST else random.choice(captions, MOST, replace=False)
-    right = _cosines(measured, chosen, measured.owner[chosen])
+    captions, pictures, pairs = len(measured.texts), len(measured.images), measured.right
+    count = len(pairs.query)
+    chosen = np.arange(count) if count <= MOST else random.choice(count, MOST, replace=False)
+    right = _cosines(measured, pairs.query[chosen], pairs.item[chosen])
     if captions * pictures <= MOST:
         caption, picture = np.divmod(np.arange(captions * pictures), pictures)
     else:
         caption, picture = random.integers(captions, size=MOST), random.integers(pictures, size=MOST)
-    other = measured.owner[caption] != picture
+    other = ~np.isin(caption * pictures + picture, pairs.query * pictures + pairs.item)
     wrong = _cosines(measured, caption[other], picture[other])
     return Scores(right, wrong, auc(right, wrong))
 
@@ -79,27 +81,29 @@ def auc(right: np.ndarray, wrong: np.ndarray) -> float:
     return float((below + to).mean() / 2 / len(wrong))
 
 
-def calibration(measured: Measured, scale: float | None = None) -> Calibration | None:
-    """How sure first answers are, and how often right.
+def calibration(measured: Measured, found: Firsts, scale: float | None = None) -> Calibration | None:
+    """How sure the first pictures of captions are, and how often right.
 
     Args:
         measured: What is judged.
+        found: Its first answers to captions.
         scale: What the encoder learned to multiply cosines by; None where one is to be fitted.
 
     Returns:
         None where fewer than LEAST captions can be judged: there are so few, or so many pictures.
     """
     random = np.random.default_rng(SEED)
-    usable = ~(finite(measured.texts)[1] | finite(measured.images)[1][measured.owner])
-    order = random.permutation(np.flatnonzero(usable))[: _AT_ONCE // max(1, len(measured.images))]
-    fit = (random.permutation(len(measured.images)) % 2 == 0)[measured.owner[order]] & (scale is None)
-    shown = order[~fit]
-    if len(shown) < LEAST or (scale is None and fit.sum() < LEAST):
+    usable = np.flatnonzero(np.isfinite(found.right_score))
+    order = random.permutation(usable)[: _AT_ONCE // len(measured.images)]
+    owner = measured.owner[found.asked[order]]
+    fit = (random.permutation(len(measured.images)) % 2 == 0)[owner] & (scale is None)
+    shown, fit = order[~fit], order[fit]
+    if len(shown) < LEAST or (scale is None and len(fit) < LEAST):
         return None
-    used = fitted_scale(*_against_all(measured, order[fit])) if scale is None else scale
-    cosines, _ = _against_all(measured, shown)
+    used = fitted_scale(_against_all(measured, found.asked[fit]), found.right[fit]) if scale is None else scale
+    cosines = _against_all(measured, found.asked[shown])
     sure = 1 / np.exp(used * (cosines - cosines.max(1, keepdims=True))).sum(1, dtype=np.float64)
-    right = metrics.Places(measured.rankings["text_to_image"]).first[shown] == 1
+    right = found.found[shown]
     return Calibration(used, scale is None, sure, right, classification.ece(sure, right))
 
 
@@ -118,12 +122,12 @@ def fitted_scale(cosines: np.ndarray, right: np.ndarray) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def _against_all(measured: Measured, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The cosines of some captions with every picture, float32 (m, n), and which picture is right."""
+def _against_all(measured: Measured, chosen: np.ndarray) -> np.ndarray:
+    """The cosines of some captions with every picture: float32 (m, n)."""
     images, never = finite(measured.images)
     cosines = measured.texts[chosen] @ images.T
     cosines[:, never] = -1
-    return cosines, measured.owner[chosen]
+    return cosines
 
 
 def _cosines(measured: Measured, caption: np.ndarray, picture: np.ndarray) -> np.ndarray:

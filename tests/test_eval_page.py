@@ -17,7 +17,9 @@ from eval.measuring import DIRECTIONS, Measured, measure
 from eval.page import charts, svg
 from eval.page.galleries import Gallery
 from eval.page.pictures import Album
-from eval.page.text import Table, table
+from eval.page.text import table
+from eval.ranking import Right
+from eval.tables import Table
 from retrieval.datatypes import Item, Pair
 from retrieval.errors import ImageError
 from rows import unit
@@ -52,6 +54,10 @@ def photos(tmp_path):
     return [
         Pair(item, text) for item in items for text in (f"{item.id} <script>alert(1)</script>", f"=a {item.id} one")
     ]
+
+
+def firsts_of(found):
+    return {direction: answers.firsts(found, direction) for direction in DIRECTIONS}
 
 
 def drawn(path, reports, **told):
@@ -111,6 +117,26 @@ def test_an_item_that_is_alone_has_no_wrong_answer():
     assert (found.wrong.tolist(), found.first.tolist()) == ([-1, -1], [0, 0])
 
 
+# Captions 1 and 3 of FOUND alone are judged: 1 is answered by pictures 1 and 2, 3 by picture 1.
+JUDGED = replace(FOUND, judged=Right.of([1, 1, 3], [1, 2, 1], [1, 2, 1]))
+
+
+def test_where_a_file_says_what_is_right_only_those_queries_are_told(tmp_path):
+    there, back = (answers.firsts(JUDGED, direction) for direction in DIRECTIONS)
+    assert [there.asked.tolist(), there.right.tolist(), there.wrong.tolist()] == [[1, 3], [1, 1], [0, 2]]
+    assert [there.place.tolist(), back.asked.tolist(), back.place.tolist()] == [[2, 1], [1, 2], [1, 4]]
+    (listed,) = answers.listed(JUDGED, WORDS, [1], 3)
+    assert [(one.item, one.right) for one in listed] == [(0, False), (1, True), (2, True)]
+    assert len(separation.scores(JUDGED).right) == 3
+    assert len(separation.scores(JUDGED).wrong) == 9
+    rows.write_csv(tmp_path / "rows.csv", [(JUDGED, report.of(JUDGED))])
+    table = (tmp_path / "rows.csv").read_text("utf-8-sig").splitlines()
+    assert [line.split(",")[3:6] for line in table[1:]] == [
+        ["caption 1", "p1.png", "2"], ["caption 3", "p2.png", "1"], ["p1.png", "p1.png", "1"], ["p2.png", "p2.png", "4"]
+    ]  # fmt: skip
+    assert drawn(tmp_path / "page.html", [(JUDGED, report.of(JUDGED))]).endswith("</html>\n")
+
+
 # ---------------------------------------------------------------- curves and bins
 
 
@@ -162,7 +188,7 @@ def test_the_scale_is_the_one_that_makes_the_right_answers_likeliest():
 def test_calibration_with_a_scale_that_is_known():
     # Of 40 captions that lie at one of two pictures 30 are right, with a probability of 3/4 each.
     judged = measured(np.eye(2), np.tile([1.0, 0.0], (40, 1)), [0] * 30 + [1] * 10)
-    found = separation.calibration(judged, float(np.log(3)))
+    found = separation.calibration(judged, answers.firsts(judged, WORDS), float(np.log(3)))
     assert found.sure.tolist() == pytest.approx([0.75] * 40)
     assert int(found.right.sum()) == 30
     assert found.ece == pytest.approx(0, abs=1e-6)
@@ -175,9 +201,10 @@ def test_calibration_is_fitted_on_half_of_the_pictures_and_judged_on_the_others(
     random = np.random.default_rng(0)
     images = unit(random.normal(size=(60, 16)))
     texts = unit(images.repeat(2, 0) + 0.2 * random.normal(size=(120, 16)))
-    found = separation.calibration(measured(images, texts, np.arange(60).repeat(2).tolist()))
+    half = measured(images, texts, np.arange(60).repeat(2).tolist())
+    found = separation.calibration(half, answers.firsts(half, WORDS))
     assert (found.fitted, len(found.sure)) == (True, 60)
-    assert separation.calibration(FOUND) is None
+    assert separation.calibration(FOUND, answers.firsts(FOUND, WORDS)) is None
 
 
 # ---------------------------------------------------------------- what is mixed up
@@ -216,21 +243,31 @@ def test_words_lose_case_and_punctuation_but_no_vowel_signs():
 
 def test_a_caption_is_text_and_nothing_is_asked_of_anybody(photos, tmp_path):
     found = measure(ToyEncoder(), photos)
-    evil = Table("<script>", ["<b>", "n"], [["<i>", 1234567], ["", 0.5]], "<u>")
+    evil = Table("<script>", ["<b>", "n"], [["<i>", "<s>"], ["", "x" * 700]], ["<u>"])
     told = {"tables": [evil], "notes": ["<script>x"], "title": "<script>t"}
     html = drawn(tmp_path / "new" / "page.html", [(found, report.of(found))], **told)
     assert "<script" not in html
     assert "red &lt;script&gt;alert(1)&lt;/script&gt;" in html
-    assert "1,234,567" in html
-    assert "0.500" in html
+    assert not re.findall("<[isu]>", html)
+    assert f"<td><bdi>{'x' * 599}\N{HORIZONTAL ELLIPSIS}</bdi></td>" in html
     assert not re.findall(r'(?:src|href)="(?!data:image/webp;base64,|#)', html)
     assert "Content-Security-Policy" in html
     assert not list(tmp_path.glob("**/*.partial"))
 
 
-def test_a_column_of_numbers_alone_stands_at_the_right():
-    assert table(Table("t", ["a", "b"], [["x", 1], ["y", None]])).count('class="number"') == 3
-    assert table(Table("t", ["a", "b"], [["x", 1], ["y", "-"]])).count('class="number"') == 0
+def test_a_table_names_itself_its_rows_and_its_columns():
+    shown = table(Table("of <all>", ["", "hit@1"], [["dogs", "1.0%"]], ["a note"]))
+    assert 'aria-label="of &lt;all&gt;"' in shown
+    assert '<caption class="hidden"><bdi>of &lt;all&gt;</bdi></caption>' in shown
+    assert '<th scope="col"><bdi>hit@1</bdi></th>' in shown
+    assert '<tr><th scope="row"><bdi>dogs</bdi></th><td><bdi>1.0%</bdi></td></tr>' in shown
+    assert shown.endswith('<p class="quiet"><bdi>a note</bdi></p>')
+
+
+def test_what_all_reports_say_is_said_once_and_what_one_says_by_its_name():
+    told = report.of(FOUND)
+    one, other = (replace(told, notes=["of all", f"{name}: own", *more]) for name, *more in ("a", "bc"))
+    assert page._notes(["a", "b"], [one, other]) == ["of all", "a: own", "b: own", "b: c"]
 
 
 def test_a_picture_that_is_gone_is_a_box_with_the_reason(photos, tmp_path):
@@ -277,7 +314,7 @@ def test_two_encoders_of_one_name_are_told_apart(tmp_path):
 
 
 def test_every_query_of_the_galleries_is_of_another_picture_and_marks_what_is_right():
-    shown = Gallery(FOUND, Album()).html()
+    shown = Gallery(FOUND, Album()).html(firsts_of(FOUND))
     worst = shown.split("The best captions")[0]
     assert re.findall(r"<h4><q><bdi>([^<]*)", worst) == ["caption 2", "caption 3"]
     assert worst.count("<b>right</b>, place 3, 0.100") == 1
@@ -341,7 +378,7 @@ def test_the_page_fits_its_window_and_shows_its_pictures(photos, tmp_path, width
     if not chromium:
         pytest.skip("no Chromium is here")
     found, wrong = measure(ToyEncoder(), photos), []
-    drawn(tmp_path / "page.html", [(found, report.of(found))] * 2, tables=[Table("t", ["x" * 60] * 9, [[1] * 9])])
+    drawn(tmp_path / "page.html", [(found, report.of(found))] * 2, tables=[Table("t", ["x" * 60] * 9, [["1"] * 9])])
     with api.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         opened = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from cli.serve import app, gather, guards, maps, searching, sent, shown, tables
+from cli.serve import app, gather, guards, searching, sent, shown, tables
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.shelf import Shelf, Shelves
@@ -123,6 +123,8 @@ def test_without_a_query_all_come_the_newest_first(client, photos, index, toy):
     Retriever.build(str(photos), index, toy)[0].close()
     next(iter(client.app._app._app.state.parts.shelves)).look()
     assert uris(client.get("/api/search")) == ["blue é.png", "red.png", "more/green.jpg"]
+    assert client.get("/api/search").json()["deepest"] is None
+    assert client.get("/api/search", params={"q": "red"}).json()["deepest"] == searching.DEEPEST
     assert uris(client.get("/api/search", params={"sort": "date", "k": 2, "offset": 1})) == ["red.png", "blue é.png"]
     by_date = client.get("/api/search", params={"q": "green", "sort": "-date"})
     assert uris(by_date) == ["blue é.png", "red.png", "more/green.jpg"]
@@ -139,6 +141,18 @@ def test_near_duplicates_are_folded(photos, toy):
         assert (nothing["hits"], nothing["total"], nothing["next"]) == ([], 0, None)
         groups = client.get("/api/duplicates").json()
         assert (groups["count"], groups["groups"][0]["count"]) == (1, 4)
+        assert client.get("/api/duplicates", params={"in": "more"}).json()["count"] == 0
+
+
+def test_what_is_folded_is_like_the_one_that_is_shown(photos, toy):
+    """Of a row of pictures, each like the next and the first unlike the last, none is lost."""
+    for number, blue in enumerate((0, 40, 80, 120, 160, 200)):
+        picture(photos / "row" / f"{number}.png", (200, 0, blue))
+    Retriever.build(str(photos / "row"), photos / ".mmr", toy)[0].close()
+    with served(photos / ".mmr") as client:
+        hits = client.get("/api/search", params={"q": "red", "fold": 1}).json()["hits"]
+        # The angles to red: 0, 11, 22, 31, 39 and 45 degrees; alike are those that are at most 14 apart.
+        assert [(hit["uri"], hit["folded"]) for hit in hits] == [("0.png", 1), ("2.png", 1), ("4.png", 1)]
 
 
 def test_what_does_not_fit_is_said(client):
@@ -310,6 +324,7 @@ def test_an_index_that_went_away_is_said_and_taken_up_again(client, index, tmp_p
     shelf.look()
     answer = client.get("/api/search", params={"q": "red"})
     assert (answer.status_code, "no index at" in answer.json()["error"]) == (503, True)
+    assert answer.headers["retry-after"] == "2"
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
     shutil.move(tmp_path / "away", index)
@@ -364,33 +379,6 @@ def test_a_label_is_written_with_the_key_and_found_by_where(index):
         assert gone.status_code == 404
     with Store.open(index) as store:
         assert store.verify() == []
-
-
-def test_the_map_has_a_place_for_each_picture_and_names_for_its_parts(photos, toy):
-    for number in range(8):
-        picture(photos / f"red{number}.png", (255, 8 * number, 0))
-        picture(photos / f"blue{number}.png", (0, 8 * number, 255))
-    Retriever.build(str(photos), photos / ".mmr", toy)[0].close()
-    with served(photos / ".mmr") as client:
-        said = client.get("/api/map").json()
-        assert len(said["points"]) == 19
-        assert all(0 <= point[axis] <= 1 for point in said["points"] for axis in "xy")
-        assert sum(cluster["count"] for cluster in said["clusters"]) == 19
-        names = [cluster["name"] for cluster in said["clusters"]]
-        assert len(set(names)) == len(names)
-        assert len(client.get("/api/map", params={"n": 5}).json()["points"]) == 5
-
-
-def test_what_is_alike_is_one_cluster_and_one_side_of_the_plane():
-    rng = np.random.default_rng(0)
-    vectors = np.repeat(np.eye(3, 8), 30, 0) + 0.01 * rng.standard_normal((90, 8))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    places = maps.plane(vectors)
-    middles = places.reshape(3, 30, 2).mean(1)
-    assert np.abs(places.reshape(3, 30, 2) - middles[:, None]).max() < 0.1
-    assert min(np.linalg.norm(middles[a] - middles[b]) for a, b in ((0, 1), (0, 2), (1, 2))) > 0.5
-    found = maps.clusters(vectors).reshape(3, 30)
-    assert not set(found[0]) & set(found[1]) and not set(found[0]) & set(found[2]) and not set(found[1]) & set(found[2])
 
 
 def test_a_run_is_told_while_it_goes_on(index, tmp_path):

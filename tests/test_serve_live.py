@@ -44,8 +44,11 @@ def got(address, **headers):
         return error.code, json.loads(error.read())
 
 
-def test_it_answers_and_ends_at_a_signal(indexed):
-    with serving(indexed) as (address, process):
+def test_it_answers_and_ends_at_a_signal(indexed, tmp_path):
+    report = tmp_path / "eval.json"
+    report.write_text('{"examples": 1, "classes": 0, "interval": [0, 1], "accuracy": 1}')
+    with serving(indexed, "--report", report) as (address, process):
+        assert got(f"{address}api/reports")[1]["reports"] == [{"name": "eval", "kinds": ["head"], "problem": None}]
         status, said = got(f"{address}api/search?q=a+dog&k=1")
         assert (status, len(said["hits"])) == (200, 1)
         assert got(f"{address}api/nothing")[0] == 404

@@ -31,6 +31,7 @@ class Served:
     write_key: str | None = None
     device: str = "auto"
     runs: Sequence[Path] = ()
+    reports: Sequence[Path] = ()
     log: bool = False
     log_queries: bool = False
 
@@ -57,8 +58,12 @@ def _serve(asked: Served, listening: socket.socket, local: bool) -> None:
     from cli.serve.app import make
     from cli.serve.guards import LOOPBACK, Doors
     from cli.serve.parts import Parts
+    from cli.serve.reported import Reports
     from cli.serve.shelf import Shelf, Shelves
 
+    runs = {folder.resolve().name: folder for folder in asked.runs}
+    reports = Reports(asked.reports, runs)
+    reports.check()
     paths = asked.indexes or [find_index()]
     shelves = Shelves(Shelf(path, asked.device, asked.roots) for path in paths)
     for shelf in shelves:
@@ -67,8 +72,7 @@ def _serve(asked: Served, listening: socket.socket, local: bool) -> None:
     hosts = tuple(name.lower() for name in (*LOOPBACK, asked.host, *asked.host_names))
     doors = Doors(hosts, tuple(asked.origins), asked.token, asked.write_key)
     log = show.note if asked.log or asked.log_queries else None
-    runs = {folder.resolve().name: folder for folder in asked.runs}
-    app = make(Parts(shelves, local, asked.write_key is not None, runs), doors, log, asked.log_queries)
+    app = make(Parts(shelves, local, asked.write_key is not None, runs, reports), doors, log, asked.log_queries)
     port = listening.getsockname()[1]
     name = f"[{asked.host}]" if ":" in asked.host else asked.host
     rows = sum(len(shelf.retriever.store) for shelf in shelves)

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from cli.serve import browsing, clip_retrieval, embeddings, items, maps, searching, watching
+from cli.serve import browsing, clip_retrieval, downloads, embeddings, items, maps, searching, trainings, watching
 from cli.serve.guards import Doors, Guards, Refused
 from cli.serve.parts import Parts
 from cli.serve.reply import reply
@@ -34,7 +34,7 @@ def make(
         openapi_url="/openapi.json", description="Pictures by words, and words by pictures, from indexes of `mmr`.",
     )  # fmt: skip
     app.state.parts = server
-    for module in (searching, items, browsing, maps, embeddings, watching, clip_retrieval):
+    for module in (searching, items, downloads, browsing, maps, trainings, embeddings, watching, clip_retrieval):
         app.include_router(module.router)
     _answer_errors(app)
     app.get("/", include_in_schema=False)(_page)

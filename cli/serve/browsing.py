@@ -32,7 +32,7 @@ async def info(request: Request) -> Response:
     return reply(
         {
             "version": distribution.version(), "local": server.local, "may_write": server.may_write,
-            "runs": list(server.runs),
+            "runs": list(server.runs), "reports": list(server.reports.files()),
             "indexes": await run_in_threadpool(lambda: [_told(server, shelf) for shelf in server.shelves]),
         }
     )  # fmt: skip
@@ -66,21 +66,23 @@ async def facets(
 async def duplicates(
     request: Request, index: Name = None, threshold: Annotated[float, Query(ge=0.5, le=1)] = 0.97,
     where: Annotated[str | None, Query(max_length=2000)] = None,
+    inside: Annotated[str | None, Query(alias="in", max_length=1000)] = None,
 ) -> Response:  # fmt: skip
     """Groups of near-duplicates, the largest first; the first of each stands for the others."""
     server = parts.of(request)
     shelf = server.shelves.get(index)
-    return reply(await run_in_threadpool(_duplicates, server, shelf, threshold, where or None))
+    return reply(await run_in_threadpool(_duplicates, server, shelf, threshold, where or None, inside or None))
 
 
-def _duplicates(server: Parts, shelf: Shelf, threshold: float, where: str | None) -> dict[str, Any]:
+def _duplicates(server: Parts, shelf: Shelf, threshold: float, where: str | None, inside: str | None) -> dict[str, Any]:
     def ask(store: Store) -> dict[str, Any]:
-        condition = filters.condition(store, where)
+        condition = filters.condition(store, where, inside)
         if (count := len(store.rows(condition))) > MOST_ROWS:
             raise BadRequest(
-                f"{count} items are too many to compare with each other here: give where=..., or `mmr dups`"
+                f"{count} pictures are too many to compare with each other here: narrow them by a folder or a field, "
+                "or ask `mmr dups`"
             )
-        key = "duplicates", shelf.name, store.generation, threshold, where
+        key = "duplicates", shelf.name, store.generation, threshold, where, inside
         return server.tables.get(key, lambda: _grouped(shelf, store, threshold, condition))
 
     return shelf.retriever.whole(ask)

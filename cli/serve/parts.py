@@ -8,6 +8,7 @@ from fastapi import Request
 
 from cli.serve.gather import Gatherer
 from cli.serve.kept import Kept
+from cli.serve.reported import Reports
 from cli.serve.sent import Sent
 from cli.serve.shelf import Shelf, Shelves
 
@@ -23,6 +24,7 @@ class Parts:
     local: bool = True
     may_write: bool = False
     runs: dict[str, Path] = field(default_factory=dict)
+    reports: Reports = field(default_factory=Reports)
     sent: Sent = field(default_factory=Sent)
     thumbs: "Kept[bytes]" = field(default_factory=lambda: Kept(THUMBS, len))
     tables: "Kept[Any]" = field(default_factory=lambda: Kept(TABLES))

@@ -102,11 +102,11 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
         )  # fmt: skip
     else:
         page = await run_in_threadpool(_newest, server, shelf, wanted)
-    end = wanted.offset + wanted.k
+    end, deepest = wanted.offset + wanted.k, DEEPEST if words else None
     return {
         "index": shelf.name, "generation": page.generation, "query": words,
-        "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": page.total,
-        "next": end if end < min(page.total, DEEPEST if words else page.total) and page.hits else None,
+        "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": page.total, "deepest": deepest,
+        "next": end if end < min(page.total, deepest or page.total) and page.hits else None,
         "fits": page.fits or wanted.min_confidence is None, "note": "; ".join(notes) or None, "hits": page.hits,
     }  # fmt: skip
 
@@ -163,17 +163,16 @@ def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> _Page:
 
 
 def _folded(store: Store, hits: list[Hit], shown_hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without those that are near-duplicates of a better one, which says how many they are."""
+    """Without those that are near-duplicates of a better one that is shown, which says how many they are."""
     rows = {record.id: row for row, record in _rows(store, hits)}
     held = stored.vectors(store, [rows[hit.id] for hit in hits])
-    alike, kept = held @ held.T >= ALIKE, []
-    owner = alike.argmax(1)  # the first that is as near; itself at the latest
-    for place, one in enumerate(shown_hits):
-        if owner[place] == place:
-            kept.append(one)
+    kept: list[int] = []
+    for place, near in enumerate(held @ held.T >= ALIKE):
+        if near[kept].any():
+            shown_hits[kept[int(near[kept].argmax())]]["folded"] += 1
         else:
-            shown_hits[owner[owner[place]]]["folded"] += 1
-    return kept
+            kept.append(place)
+    return [shown_hits[place] for place in kept]
 
 
 def _rows(store: Store, hits: list[Hit]) -> list[tuple[int, Any]]:

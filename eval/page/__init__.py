@@ -9,15 +9,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eval import separation
-from eval.measuring import Measured
+from eval import answers, separation
+from eval.measuring import DIRECTIONS, Measured
 from eval.page import charts, document, galleries, summary, text
 from eval.page.pictures import Album
-from eval.page.text import Table
 from eval.report import Report
+from eval.tables import Table
 from indexes import durable
-
-__all__ = ["Table", "write"]
 
 _TITLE = "How well words find pictures"
 _SKIPPED = 20  # pictures that are named
@@ -42,8 +40,7 @@ def write(
         OSError: The disk said so.
     """
     names = called([report for _, report in reports])
-    said = [f"{name}: {note}" for name, (_, report) in zip(names, reports, strict=True) for note in report.notes]
-    lead = text.listed([*notes, *said], "notes")
+    lead = text.listed([*notes, *_notes(names, [report for _, report in reports])], "notes")
     page = document.whole(title or _TITLE, lead, [*_parts(names, reports, tables, scales)], creator)
     durable.make_folder(path.parent)
     durable.write_bytes(path, page.encode("utf-8", "backslashreplace"))
@@ -53,6 +50,17 @@ def called(reports: Sequence[Report]) -> list[str]:
     """What each encoder is called: its name, with its fingerprint where two have the same."""
     often = Counter(report.encoder for report in reports)
     return [one.encoder if often[one.encoder] == 1 else f"{one.encoder} ({one.fingerprint[:8]})" for one in reports]
+
+
+def _notes(names: Sequence[str], reports: Sequence[Report]) -> list[str]:
+    """What the reports say, once: with the encoder's name before what is not said of all."""
+    often = Counter(note for report in reports for note in report.notes)
+    said = [
+        note if often[note] == len(reports) or note.startswith(name) else f"{name}: {note}"
+        for name, report in zip(names, reports, strict=True)
+        for note in report.notes
+    ]
+    return [*dict.fromkeys(said)]
 
 
 def _parts(
@@ -73,8 +81,10 @@ def _parts(
 
 
 def _encoder(measured: Measured, scale: float | None, album: Album) -> str:
-    drawn = charts.cosines(separation.scores(measured)) + charts.calibration(separation.calibration(measured, scale))
-    return _drawn(drawn) + galleries.Gallery(measured, album).html()
+    found = {direction: answers.firsts(measured, direction) for direction in DIRECTIONS}
+    sure = separation.calibration(measured, found["text_to_image"], scale)
+    drawn = charts.cosines(separation.scores(measured)) + charts.calibration(sure)
+    return _drawn(drawn) + galleries.Gallery(measured, album).html(found)
 
 
 def _drawn(figures: str) -> str:

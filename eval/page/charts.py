@@ -9,8 +9,8 @@ from eval import classification, metrics
 from eval.measuring import DIRECTIONS, Measured
 from eval.page import svg, text
 from eval.page.svg import Axis, Series
-from eval.page.text import Cell, Table
 from eval.separation import Calibration, Scores
+from eval.tables import Table
 
 KS = 100  # hit@k is drawn for k up to this
 _SAID = (1, 2, 5, 10, 20, 50, 100)  # the k of the numbers
@@ -27,9 +27,9 @@ def curve(measured: Measured, direction: str, most: int = KS) -> np.ndarray:
 
 def chance(measured: Measured, direction: str, most: int = KS) -> list[float]:
     """The same of a random order, as a report says it."""
-    items = measured.rankings[direction].items
-    right = 1.0 if direction == "text_to_image" else len(measured.texts) / len(measured.images)
-    return [metrics.chance_hit(k, items, right) for k in range(1, min(most, items) + 1)]
+    found = measured.rankings[direction]
+    right = len(found.query) / found.queries
+    return [metrics.chance_hit(k, found.items, right) for k in range(1, min(most, found.items) + 1)]
 
 
 def place_bins(items: int) -> list[tuple[int, int]]:
@@ -112,11 +112,11 @@ def cosines(found: Scores) -> str:
     x = Axis(low, high, [(at, f"{at:.2f}") for at in np.linspace(low, high, 5).tolist()], "cosine")
     top = svg.percent(max(y for one in series for _, y in one.points))
     at = (5, 25, 50, 75, 95)
-    rows: list[list[Cell]] = [
-        [name, len(values), *np.percentile(values, at).tolist()]
+    rows: list[list[str]] = [
+        [name, f"{len(values):,}", *(f"{one:.3f}" for one in np.percentile(values, at))]
         for name, values in (("right pairs", found.right), ("wrong pairs", found.wrong))
     ]
-    numbers = Table("Cosines", ["", "pairs", *(f"{one} %" for one in at)], rows, "The cosine that so many are below.")
+    numbers = Table("Cosines", ["", "pairs", *(f"{one} %" for one in at)], rows, ["The cosine that so many are below."])
     return _figure(told, svg.chart(told, x, top, series), series, numbers)
 
 
@@ -146,7 +146,7 @@ def calibration(found: Calibration | None) -> str:
         f"{found.ece:.1%}. Surety is the softmax over all pictures of the cosine times {found.scale:.1f}, {how}"
     )
     x = Axis(0, 1, svg.percent(1).ticks, "probability of the first answer")
-    rows: list[list[Cell]] = [[f"{sure:.1%}", f"{right:.1%}", count] for sure, right, count in bins]
+    rows: list[list[str]] = [[f"{sure:.1%}", f"{right:.1%}", f"{count:,}"] for sure, right, count in bins]
     numbers = Table("Calibration", ["sure", "right", "captions"], rows)
     return _figure(told, svg.chart(told, x, svg.percent(1), series), [series[0], series[2]], numbers)
 

@@ -32,7 +32,7 @@ th, td { text-align: start; padding: .3rem .7rem; border-top: 1px solid var(--li
   vertical-align: top; }
 thead th { background: var(--raised); position: sticky; top: 0; } th { font-weight: 600; }
 tbody th { font-weight: 400; }
-td { white-space: nowrap; } .number { text-align: end; }
+td { white-space: nowrap; } td, thead th:not(:first-child) { text-align: end; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 1rem; }
 .drawn { border: 1px solid var(--line); border-radius: 8px; padding: .7rem .9rem; min-width: 0; }
 .chart { display: block; width: 100%; max-width: 540px; height: auto; margin: .5rem auto; }

@@ -1,6 +1,6 @@
 """Queries with their answers, for people to look at: the best and the worst ones, what is mixed up, captions alike."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,9 +27,8 @@ class Gallery:
         for caption, picture in enumerate(measured.owner.tolist()):
             self._captions[picture].append(caption)
 
-    def html(self) -> str:
-        """All of it."""
-        found = {direction: answers.firsts(self._measured, direction) for direction in DIRECTIONS}
+    def html(self, found: Mapping[str, Firsts]) -> str:
+        """All of it. found: direction -> the first answers."""
         parts = [self._answered(direction, found[direction]) for direction in DIRECTIONS]
         parts += [self._hubs(direction, found[direction]) for direction in DIRECTIONS]
         return "".join((*parts, self._mixed(found["text_to_image"]), self._alike()))
@@ -47,16 +46,16 @@ class Gallery:
 
     def _worst(self, direction: str, found: Firsts) -> list[int]:
         order = np.lexsort((found.ahead, -found.place))
-        return self._of_each_picture(direction, order[found.place[order] > 1], WORST)
+        return self._of_each_picture(direction, found, order[found.place[order] > 1], WORST)
 
     def _best(self, direction: str, found: Firsts) -> list[int]:
         order = np.argsort(-found.ahead, kind="stable")
-        return self._of_each_picture(direction, order[found.found[order]], BEST)
+        return self._of_each_picture(direction, found, order[found.found[order]], BEST)
 
-    def _of_each_picture(self, direction: str, order: np.ndarray, most: int) -> list[int]:
+    def _of_each_picture(self, direction: str, found: Firsts, order: np.ndarray, most: int) -> list[int]:
         """The first queries, one of each picture."""
         owners = self._measured.owners(direction)[order]
-        return order[np.sort(np.unique(owners, return_index=True)[1])[:most]].tolist()
+        return found.asked[order[np.sort(np.unique(owners, return_index=True)[1])[:most]]].tolist()
 
     def _gallery(self, title: str, direction: str, queries: Sequence[int], is_open: bool = False) -> str:
         listed = answers.listed(self._measured, direction, queries, ANSWERS)

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 
 from eval.measuring import DIRECTIONS
 from eval.page.charts import WHAT
-from eval.page.text import Cell, Table
 from eval.report import Report
+from eval.tables import Table
 
 _HITS = ("hit@1", "hit@5", "hit@10")
 
 
 def table(names: Sequence[str], reports: Sequence[Report]) -> Table:
     """Pictures and captions; hits with their intervals, MRR, MAP and the median place, both ways; rSum."""
-    rows: list[list[Cell]] = [
+    rows: list[list[str]] = [
         ["pictures", *(f"{one.items:,}" for one in reports)], ["captions", *(f"{one.queries:,}" for one in reports)],
         ["rSum, of 600", *(f"{one.r_sum:.1f}" for one in reports)],
     ]  # fmt: skip
@@ -24,7 +24,7 @@ def table(names: Sequence[str], reports: Sequence[Report]) -> Table:
         if direction == "image_to_text":  # of a caption, which has one picture, it is the MRR
             rows.append([f"{way}: MAP", *(f"{one['map']:.3f}" for one in values)])
         rows.append([f"{way}: median place", *(f"{one['median_rank']:g}" for one in values)])
-    return Table("Figures", ["", *names], rows, "In brackets: 95 % intervals, drawn over whole pictures.")
+    return Table("Figures", ["", *names], rows, ["In brackets: 95 % intervals, drawn over whole pictures."])
 
 
 def _sure(report: Report, direction: str, name: str) -> str:

@@ -3,31 +3,12 @@
 import html
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from eval.tables import Table
 
 _MOST = 600  # letters of a text
 _LONG = 30  # rows of a table that scrolls by itself
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
-
-Cell = str | int | float | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of the page.
-
-    Attributes:
-        title: What it tells.
-        header: What stands above each column. The first one names the rows.
-        rows: As many cells each. A whole number has its thousands apart, another one three digits behind its
-            point. None is an empty cell. A column of nothing but numbers stands at the right.
-        note: A line below it.
-    """
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    note: str = ""
 
 
 def words(text: str) -> str:
@@ -43,15 +24,17 @@ def plain(text: str) -> str:
 
 def table(one: Table) -> str:
     """A table that scrolls within itself where the window is narrow."""
-    looks = [_look([row[at] for row in one.rows if at < len(row)]) for at in range(len(one.header))]
-    head = "".join(f'<th scope="col"{look}>{words(name)}</th>' for name, look in zip(one.header, looks, strict=True))
-    body = "".join(f"<tr>{''.join(map(_cell, row, looks, range(len(row))))}</tr>" for row in one.rows)
-    note = f'<p class="quiet">{words(one.note)}</p>' if one.note else ""
+    head = "".join(f'<th scope="col">{words(name)}</th>' for name in one.header)
+    body = "".join(
+        f'<tr><th scope="row">{words(row[0])}</th>{"".join(f"<td>{words(cell)}</td>" for cell in row[1:])}</tr>'
+        for row in one.rows
+    )
+    notes = "".join(f'<p class="quiet">{words(note)}</p>' for note in one.notes)
     kind = "scroll long" if len(one.rows) > _LONG else "scroll"
     return (
         f'<div class="{kind}" role="region" tabindex="0" aria-label="{plain(one.title)}"><table>'
         f'<caption class="hidden">{words(one.title)}</caption><thead><tr>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>{note}"
+        f"<tbody>{body}</tbody></table></div>{notes}"
     )
 
 
@@ -65,13 +48,3 @@ def listed(notes: Sequence[str], kind: str = "") -> str:
 def folded(summary: str, inside: str, is_open: bool = False) -> str:
     """What is seen once it is asked for. inside: HTML."""
     return f"<details{' open' if is_open else ''}><summary>{words(summary)}</summary>{inside}</details>"
-
-
-def _look(values: Sequence[Cell]) -> str:
-    """The class of a column: numbers stand at the right, where there is nothing else."""
-    return "" if any(isinstance(value, str) for value in values) else ' class="number"'
-
-
-def _cell(value: Cell, look: str, at: int) -> str:
-    shown = {int: "{:,}", float: "{:,.3f}"}.get(type(value), "{}").format("" if value is None else value)
-    return f'<th scope="row"{look}>{words(shown)}</th>' if at == 0 else f"<td{look}>{words(shown)}</td>"
