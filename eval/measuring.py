@@ -48,10 +48,14 @@ class Measured:
     judged: Right | None = None
 
     @cached_property
+    def right(self) -> Right:
+        """Which pictures answer which captions."""
+        return self.judged or Right.of(np.arange(len(self.texts)), self.owner)
+
+    @cached_property
     def rankings(self) -> dict[str, Ranking]:
         """Direction -> where the right answers stand, of the queries that have any (`asked`)."""
-        right = self.judged or Right.of(np.arange(len(self.texts)), self.owner)
-        found = dict(zip(DIRECTIONS, ranking.rank(self.texts, self.images, right), strict=True))
+        found = dict(zip(DIRECTIONS, ranking.rank(self.texts, self.images, self.right), strict=True))
         return {name: one.part(self.asked[name]) for name, one in found.items()}
 
     @cached_property

@@ -87,7 +87,7 @@ def rank(queries: np.ndarray, items: np.ndarray, right: Right) -> tuple[Ranking,
     Returns:
         How the items stand for each query, and how the queries stand for each item.
     """
-    (queries, lost), (items, never) = _finite(queries), _finite(items)
+    (queries, lost), (items, never) = finite(queries), finite(items)
     there = _Places(queries, items, right, lost, never)
     back = _Places(items, queries, right.turned(), never, lost)
     for start in range(0, len(queries), TILE):
@@ -102,7 +102,7 @@ def rank(queries: np.ndarray, items: np.ndarray, right: Right) -> tuple[Ranking,
     return there.ranking(), back.ranking()
 
 
-def _finite(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def finite(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows with zeros for those that are no numbers, and which those are: they are found last, and find nothing."""
     bad = ~np.isfinite(rows).all(1)
     return (np.where(bad[:, None], np.float32(0), rows) if bad.any() else rows), bad

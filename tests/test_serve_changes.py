@@ -71,7 +71,7 @@ class Served:
             line = answer.json()["error"]
             assert all(word in line for word in words), line
             assert "\n" not in line
-            assert answer.headers["retry-after"] == "1"
+            assert answer.headers["retry-after"] == "2"
         ready = self.client.get("/readyz")
         assert (ready.status_code, list(ready.json()["problems"])) == (503, [self.shelves[0].name])
         assert self.asked(index=self.shelves[1].name).status_code == 200
@@ -137,6 +137,8 @@ def test_another_index_in_its_place_shares_nothing_with_it(served, index, photos
     """Both are at the same commit: what was kept of the first, by that number, must not answer for the second."""
     assert served.client.get("/api/facets").json()["total"] == 3
     assert len(served.asked(k=9, where="width >= 10").json()["hits"]) == 3
+    assert len(served.client.get("/api/map").json()["points"]) == 3
+    assert served.client.get("/api/duplicates").json()["count"] == 0
     first = served.asked().json()["generation"]
     shutil.rmtree(index)
     (photos / "more" / "green.jpg").unlink()
@@ -147,6 +149,7 @@ def test_another_index_in_its_place_shares_nothing_with_it(served, index, photos
     answer = served.asked(k=9, where="width >= 8").json()
     assert (answer["generation"], [hit["uri"] for hit in answer["hits"]]) == (first, ["other red.png", "blue é.png"])
     assert served.client.get("/api/facets").json()["total"] == 2
+    assert len(served.client.get("/api/map").json()["points"]) != 3
     assert [hit["uri"] for hit in served.client.get("/api/search").json()["hits"]] != []
     assert served.client.get("/api/search").json()["total"] == 2
 
@@ -327,7 +330,7 @@ def test_a_label_waits_shortly_for_who_writes(hasty, served, index, monkeypatch)
     with Store.open(index, write=True):
         answer = served.client.post("/api/labels", json=label, headers=KEY)
         assert (answer.status_code, "another process is writing" in answer.json()["error"]) == (503, True)
-        assert answer.headers["retry-after"] == "1"
+        assert answer.headers["retry-after"] == "2"
         served.answers()  # who reads is not kept from it
     assert served.client.post("/api/labels", json=label, headers=KEY).json() == {"labelled": 1}
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -33,6 +34,28 @@ def test_it_answers_and_ends_at_a_signal(indexed, tmp_path):
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stdout.read() == ""
+
+
+def test_an_index_that_goes_away_and_comes_back_needs_no_restart(indexed, tmp_path):
+    index = shutil.copytree(indexed, tmp_path / "photos.mmr")
+    with serving(index) as (address, process):
+
+        def becomes(status):
+            for _ in range(200):
+                if got(f"{address}readyz")[0] == status:
+                    return got(f"{address}api/search?q=a+dog&k=1")
+                time.sleep(0.05)
+            raise AssertionError(got(f"{address}readyz"))
+
+        before = becomes(200)
+        index.rename(tmp_path / "away")
+        status, said = becomes(503)
+        assert (status, said["error"]) == (503, f"no index at {index}: have it made with `mmr index FOLDER`")
+        assert got(f"{address}healthz")[0] == 200
+        (tmp_path / "away").rename(index)
+        after = becomes(200)
+        assert [one["hits"] for _, one in (before, after)] == [before[1]["hits"]] * 2
+        assert process.poll() is None
 
 
 def test_elsewhere_than_here_only_with_a_token(indexed):

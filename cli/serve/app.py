@@ -23,7 +23,7 @@ from cli.serve import (
     searching,
     trainings,
     watching,
-)  # fmt: skip
+)
 from cli.serve.guards import Doors, Guards, Refused
 from cli.serve.parts import Parts
 from cli.serve.reply import reply

@@ -83,7 +83,7 @@ def _duplicates(server: Parts, shelf: Shelf, threshold: float, where: str | None
                 f"{count} pictures are too many to compare with each other here: narrow them by a folder or a field, "
                 "or ask `mmr dups`"
             )
-        key = "duplicates", shelf.name, store.generation, threshold, where, inside
+        key = "duplicates", store.key, threshold, where, inside
         return server.tables.get(key, lambda: _grouped(shelf, store, threshold, condition))
 
     return shelf.retriever.whole(ask)
