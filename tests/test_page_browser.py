@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from PIL import Image
 
-from cli.serve import app, browsing, shown, umap_plane
+from cli.serve import app, browsing, reply, shown, umap_plane
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.reported import Reports
@@ -237,7 +237,8 @@ def test_a_server_that_goes_away_is_said(browser, folder):
     page.close()
 
 
-def test_an_index_that_cannot_be_read_now_is_asked_again_when_the_server_says(browser, tmp_path):
+def test_an_index_that_cannot_be_read_now_is_asked_again_when_the_server_says(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(reply, "AGAIN", {"retry-after": "3"})  # unlike what the page would wait by itself
     picture(tmp_path / "photos" / "red.png")
     Retriever.build(str(tmp_path / "photos"), tmp_path / "photos" / ".mmr", ToyEncoder())[0].close()
     made = Served(tmp_path / "photos" / ".mmr")
@@ -246,7 +247,7 @@ def test_an_index_that_cannot_be_read_now_is_asked_again_when_the_server_says(br
         (tmp_path / "photos" / ".mmr").rename(tmp_path / "away")
         made.shelf.look()
         page.locator("[data-test=words]").fill("red")
-        api.expect(page.locator("[data-test=notice]")).to_contain_text("Trying again in 2 s.")
+        api.expect(page.locator("[data-test=notice]")).to_contain_text("Trying again in 3 s.")
         (tmp_path / "away").rename(tmp_path / "photos" / ".mmr")
         api.expect(page.locator("[data-test=notice]")).to_be_empty()
         first_is(page, "red.png")
