@@ -118,7 +118,7 @@ def difference_table(found: Sequence[Difference]) -> Table:
     rows = [
         [
             one.encoder, SHORT[one.direction], one.metric, f"{100 * one.value:+.1f}",
-            f"{100 * one.low:+.1f} to {100 * one.high:+.1f}", "" if one.mcnemar is None else f"{one.mcnemar:.2g}",
+            f"{100 * one.low:+.1f} to {100 * one.high:+.1f}", "" if one.mcnemar is None else f"{one.mcnemar:.1e}",
             "yes" if one.is_sure else "no",
         ]
         for one in found
