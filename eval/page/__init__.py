@@ -70,7 +70,7 @@ def _parts(
     """(heading, HTML) of each part."""
     all_measured = [measured for measured, _ in reports]
     figures = summary.table(names, [report for _, report in reports])
-    yield from ((one.title, text.table(one)) for one in (figures, *tables))
+    yield from ((one.title[:1].upper() + one.title[1:], text.table(one)) for one in (figures, *tables))
     yield "Hits and places", _drawn(charts.hits(names, all_measured) + charts.places(names, all_measured))
     album, scales = Album(), [*scales, *[None] * (len(reports) - len(scales))]
     for name, measured, scale in zip(names, all_measured, scales, strict=True):

@@ -115,9 +115,9 @@ class Gallery:
     def _alike(self) -> str:
         groups = confused.alike(self._measured)
         count = sum(len(group.captions) for group in groups)
-        title = "Captions that are alike, of different pictures: no encoder can tell which one is meant"
+        title = "Captions of different pictures that are alike: it cannot be told which one is meant"
         if groups:
-            title += f" ({count:,} captions in {len(groups):,} groups)"
+            title += f" (groups: {len(groups):,}, captions: {count:,})"
         return _part(title, [self._group(group) for group in groups[:GROUPS]])
 
     def _group(self, group: Alike) -> str:
