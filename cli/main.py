@@ -561,6 +561,10 @@ def label(
 @app.command()
 @show.guarded
 def mcp(
+    indexes: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Indexes, in place of --index; the first is asked by default.", metavar="[INDEX]..."),
+    ] = None,
     index_dir: IndexDir = None,
     allow: Annotated[
         list[Path] | None,
@@ -571,15 +575,16 @@ def mcp(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Let agents ask an index, through the Model Context Protocol over stdin and stdout: read-only, no network.
+    """Let agents ask INDEX, through the Model Context Protocol over stdin and stdout: read-only, no network.
 
     A client starts it (how-to/agents.md); bare, it is about the .mmr of this folder or a parent.
 
-    mmr mcp --index ~/Pictures/.mmr
+    mmr mcp ~/Pictures/.mmr
+    mmr mcp ~/Pictures/.mmr ~/Scans/.mmr
     """
     from cli.commands import agents
 
-    agents.run(index_dir, device, allow or ())
+    agents.run(indexes or ([index_dir] if index_dir else ()), device, allow or ())
 
 
 app.add_typer(configuring.configuration, name="config")

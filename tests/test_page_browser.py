@@ -1,5 +1,6 @@
 """The page in a browser, end to end: a server of its own, a headless Chromium, the keyboard and the pointer."""
 
+import json
 import os
 import re
 import shutil
@@ -82,7 +83,14 @@ def reports(folder):
     names = [f"a class of number {number}" for number in range(40)]
     head = classification.head_report("single", np.roll(np.eye(40), 1, 1), names, names)
     file = folder / "eval.json"
-    file.write_text(f"{report.of(measured).to_json()}\n{head.to_json()}\n")
+    part = {"by": "words", "name": "1 to 5", "direction": "text_to_image", "queries": 7, "values": {"hit@1": 0.5}}
+    beside = {"encoder": "b", "beside": "a", "direction": "text_to_image", "metric": "hit@1", "value": 0.1}
+    lines = [
+        {"slice": part | {"interval": [0.3, 0.7]}},
+        {"difference": beside | {"low": 0.02, "high": 0.2}},
+        {"through": {}},
+    ]
+    file.write_text("\n".join([report.of(measured).to_json(), head.to_json(), *map(json.dumps, lines)]))
     return file
 
 
@@ -287,6 +295,9 @@ def test_reports_are_tables_and_a_matrix(browser, server):
         assert [cell.strip() for cell in line.locator("th, td").all_text_contents()][:2] == ["hit@1", "75.0 %"]
         api.expect(line.locator("td").nth(2)).to_have_text("25.0 %")  # by chance
         assert page.locator("[data-test=retrieval] table").count() == 2
+        api.expect(page.locator("[data-test=slices] tbody tr")).to_have_text("1 to 5750.0 %30.0 % \u2013 70.0 %")
+        api.expect(page.locator("[data-test=differences] tbody tr")).to_contain_text("b beside a")
+        api.expect(page.locator("[data-test=reported]")).to_contain_text("1 more line is not drawn here")
         matrix = page.locator("[data-test=matrix]")
         assert matrix.locator("tbody tr").count() == 30
         api.expect(matrix.locator("caption")).to_contain_text("the 30 most frequent of 40 classes")

@@ -72,11 +72,31 @@ def test_what_evaluations_print_is_what_is_told(tmp_path):
     assert (head["labels"], head["confusion"]) == (["c000", "c001", "c002"], [[0, 1, 0], [0, 0, 1], [1, 0, 0]])
 
 
+def test_what_stands_beside_reports_is_told_too(tmp_path):
+    """Differences of encoders and slices; other lines are counted, not refused."""
+    difference = {
+        "encoder": "b", "beside": "a", "direction": "text_to_image", "metric": "hit@1", "value": 0.1, "low": 0.02,
+        "high": 0.2, "mcnemar": 0.01,
+    }  # fmt: skip
+    part = {
+        "by": "words", "name": "1 to 5", "direction": "text_to_image", "queries": 7, "values": {"hit@1": 0.5},
+        "interval": [0.3, 0.7],
+    }  # fmt: skip
+    lines = [{"difference": difference}, {"slice": part, "encoder": "a"}, {"through": {}}, {"robustness": []}]
+    file = tmp_path / "eval.json"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    told = [{**one, "interval": list(one["interval"])} if "interval" in one else one for one in reported.read(file)]
+    assert told == [
+        {"kind": "difference", **difference}, {"kind": "slice", **part, "encoder": "a"}, {"kind": "other"},
+        {"kind": "other"},
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"", "is empty"),
-        (b"{}\n" * 101, "over 100 lines"),
+        (b"{}\n" * 1001, "over 1000 lines"),
         (b"no json", "line 1, is no report (no JSON"),
         (b"[]", "line 1, is no report"),
         (b"\xff\xfe", "no JSON"),

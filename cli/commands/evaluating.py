@@ -6,8 +6,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cli.output import show
-from eval import audit, comparing, judgements, measuring, qrels, report, robustness, slices, through
+from cli.output import show, target
+from eval import (
+    audit,
+    clip_benchmark,
+    comparing,
+    judgements,
+    measuring,
+    page,
+    qrels,
+    report,
+    robustness,
+    rows,
+    slices,
+    through,
+)  # fmt: skip
 from eval.judgements import Agreement
 from eval.measuring import Measured
 from eval.report import Report
@@ -32,6 +45,11 @@ class Asked:
     judged: str | None = None
     scale: tuple[float, float] | None = None
     trained_on: str | None = None
+    html: Path | None = None
+    csv: Path | None = None
+    benchmark: Path | None = None
+    dataset: str | None = None
+    language: str = "en"
     as_json: bool = False
     force: bool = False
     device: str = "auto"
@@ -55,6 +73,13 @@ class Found:
 
 def run(asked: Asked) -> int:
     """Measure and show; the exit code."""
+    for path, option in ((asked.html, "--html"), (asked.csv, "--csv"), (asked.benchmark, "--clip-benchmark")):
+        if path:
+            target.check(path, option, asked.force)
+    if asked.benchmark and len(asked.encoders) > 1:
+        raise BadRequest(
+            "--clip-benchmark is of one encoder, as that package has it: give one, and a file for each"
+        )
     pairs = open_pairs(asked.source, show.note)
     found = Found(notes=audit.of_pairs(pairs))
     if asked.trained_on:
@@ -114,6 +139,7 @@ def _harms(one: Measured, encoder: Encoder, what: str) -> list[robustness.Harm]:
 
 def _say(found: Found, asked: Asked) -> None:
     reports = found.reports()
+    _write(found, asked, reports)
     if asked.as_json:
         for line in _lines(found, asked, reports):
             show.out(json.dumps(line))
@@ -124,6 +150,21 @@ def _say(found: Found, asked: Asked) -> None:
     else:
         parts += list(dict.fromkeys(note for one in reports for note in one.notes))
     show.out("\n\n".join([*parts, *map(str, found.costs)]))
+
+
+def _write(found: Found, asked: Asked, reports: Sequence[Report]) -> None:
+    """The files that were asked for."""
+    both = list(zip(found.measured, reports, strict=True))
+    if asked.html:
+        page.write(asked.html, both, tables(found, asked), list(map(str, found.costs)), creator=target.MARK)
+        show.note(f"report: {asked.html}")
+    if asked.csv:
+        rows.write_csv(asked.csv, both)
+        show.note(f"a row a query: {asked.csv}")
+    if asked.benchmark:
+        name = asked.dataset or Path(asked.source.partition("?")[0].partition(":")[2] or asked.source).stem
+        clip_benchmark.write(asked.benchmark, found.measured[0], name, asked.language)
+        show.note(f"for clip_benchmark build: {asked.benchmark}")
 
 
 def tables(found: Found, asked: Asked) -> list[Table]:

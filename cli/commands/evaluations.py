@@ -42,6 +42,17 @@ def evaluate(
     trained_on: Annotated[
         str | None, typer.Option(help="Pairs of the training: pictures of it are named.", metavar="SOURCE")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="One page with curves, galleries, all tables.", metavar="FILE.html")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="A row a query.", metavar="FILE.csv")] = None,
+    clip_benchmark: Annotated[
+        Path | None, typer.Option(help="What `clip_benchmark build` reads, of one encoder.", metavar="FILE.json")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Its name in that file; the source's by default.", metavar="NAME")
+    ] = None,
+    language: Annotated[str, typer.Option(help="Of the captions, in that file.", metavar="CODE")] = "en",
     force: Force = False,
     as_json: AsJson = False,
     device: Device = "auto",
@@ -70,7 +81,8 @@ def evaluate(
 
     asked = evaluating.Asked(
         encoders=encoders, source=source, by=by or (), robust=robust, index=through, qrels=qrels, judged=judgements,
-        scale=evaluating.scale_of(scale), trained_on=trained_on, as_json=as_json, force=force, device=device,
+        scale=evaluating.scale_of(scale), trained_on=trained_on, html=html, csv=csv, benchmark=clip_benchmark,
+        dataset=dataset, language=language, as_json=as_json, force=force, device=device,
         engine=engine,
     )  # fmt: skip
     raise typer.Exit(evaluating.run(asked))

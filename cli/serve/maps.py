@@ -41,7 +41,7 @@ async def map_of(
 
 def _kept(server: Parts, shelf: Shelf, n: int, by: str) -> dict[str, Any]:
     def ask(store: Store) -> dict[str, Any]:
-        return server.tables.get(("map", shelf.name, store.generation, n, by), lambda: _drawn(shelf, store, n, by))
+        return server.tables.get(("map", store.key, n, by), lambda: _drawn(shelf, store, n, by))
 
     ways = ["pca", "umap"] if umap_plane.available() else ["pca"]
     return {"by": by, "ways": ways, **shelf.retriever.whole(ask)}

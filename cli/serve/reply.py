@@ -13,7 +13,7 @@ PICTURE: dict[str, Any] = {
 }  # a picture is the body itself: no form is parsed
 
 
-AGAIN = {"retry-after": "2"}  # seconds: what cannot be had now is looked for every second
+AGAIN = {"retry-after": "1"}  # seconds: what cannot be had now is looked for every second
 
 
 def reply(said: Any, status: int = 200) -> Response:

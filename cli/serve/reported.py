@@ -11,12 +11,14 @@ from indexes import typed
 from indexes.typed import Malformed, Meta, Natural
 from retrieval.errors import BadRequest
 
-LINES = 100  # reports of a file
+LINES = 1000  # of a file: reports, and what stands beside them
+OTHERS = ("robustness", "through", "left_out")  # what lines have that `mmr eval` writes and the page does not draw
 OWN = ("eval*.json", "report*.json")  # the reports that lie in a run's folder
 MOST_OWN = 20  # of them
 FIGURES = ("accuracy", "macro_f1", "micro_f1", "ece", "r2", "mae", "rmse")  # of a head, if it has them
 
-Name = Annotated[str, Meta(max_length=1000)]
+LONGEST = 1000  # letters of a name
+Name = Annotated[str, Meta(max_length=LONGEST)]
 Number = Annotated[float, Meta(ge=-1e15, le=1e15)]
 Values = dict[Name, Number | None]
 Interval = tuple[Number | None, Number | None]
@@ -37,6 +39,32 @@ class Retrieval:
     skipped: Natural = 0
     r_sum: Number | None = None
     notes: Annotated[list[Name], Meta(max_length=20)] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one encoder is than another: a line of `mmr eval A B --json`."""
+
+    encoder: Name
+    beside: Name
+    direction: Name
+    metric: Name
+    value: Number
+    low: Number
+    high: Number
+    mcnemar: Number | None = None
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the queries: a line of `mmr eval --by`."""
+
+    by: Name
+    name: Name
+    direction: Name
+    queries: Natural
+    values: Values
+    interval: Interval
 
 
 @dataclass(frozen=True)
@@ -141,9 +169,20 @@ def _hint(file: Path | str) -> str:
 
 
 def _told(line: dict[str, Any]) -> dict[str, Any]:
-    """One report, its kind beside it. Raises Malformed."""
+    """One report, its kind beside it: "other" is one that is not drawn. Raises Malformed."""
     if "text_to_image" in line:
         return {"kind": "retrieval", **asdict(typed.checked(line, Retrieval))}
+    if "difference" in line:
+        return {"kind": "difference", **asdict(typed.checked(line["difference"], Difference))}
+    if "slice" in line:
+        encoder = typed.checked(line.get("encoder", ""), str)[:LONGEST]
+        return {"kind": "slice", **asdict(typed.checked(line["slice"], Slice)), "encoder": encoder}
+    if any(name in line for name in OTHERS):
+        return {"kind": "other"}
+    return _told_head(line)
+
+
+def _told_head(line: dict[str, Any]) -> dict[str, Any]:
     head = typed.checked(line, Head)
     size = len(head.labels)
     if [len(row) for row in head.confusion] not in ([], [size] * size):

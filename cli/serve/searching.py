@@ -85,7 +85,7 @@ async def sent(server: Parts, request: Request, index: str | None, crop: str | N
     content = await request.body()
     if not content:
         raise BadRequest("the body is empty: send the bytes of a picture")
-    return await run_in_threadpool(server.sent.keep, content, box, shelf)
+    return await server.decode(server.sent.keep, content, box, shelf)
 
 
 async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
@@ -96,6 +96,9 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
     notes: list[str] = []
     if words:
         one, asked = _asked(shelf, wanted, words, notes.append)
+        if asked.min_confidence is not None:  # the first asks hundreds of prompts: not where others wait for answers
+            retriever = shelf.retriever
+            await run_in_threadpool(retriever.whole, retriever.background)
         page = await server.gatherer(shelf).answer(
             (one, asked), lambda found: _page(server, shelf, wanted, asked, found),
             aside=bool(wanted.fold or asked.where or asked.inside),
@@ -139,7 +142,7 @@ def _page(server: Parts, shelf: Shelf, wanted: Wanted, asked: Asked, found: Foun
     if wanted.sort != "relevance":
         hits = sorted(hits, key=lambda hit: tables.date_of(hit.meta) or "", reverse=wanted.sort == "-date")
     whole = bool(asked.where or asked.inside)
-    total = len(tables.rows(server, shelf, store, asked.where, asked.inside)) if whole else len(store)
+    total = len(tables.rows(server, store, asked.where, asked.inside)) if whole else len(store)
     if (asked.min_score is not None or asked.min_confidence) and len(hits) < asked.k:
         total = min(total, len(hits))
     page = hits[wanted.offset : wanted.offset + wanted.k]
@@ -153,7 +156,7 @@ def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> _Page:
     """A page of all items, the newest first ("date": the oldest first)."""
 
     def ask(store: Store) -> _Page:
-        rows = tables.by_date(server, shelf, store, wanted.where, wanted.inside)
+        rows = tables.by_date(server, store, wanted.where, wanted.inside)
         ordered = rows if wanted.sort == "date" else rows[::-1]
         records = store.records(ordered[wanted.offset : wanted.offset + wanted.k])
         hits = [answers.hit(store, rank, record, 0.0) for rank, record in enumerate(records, 1)]
@@ -199,7 +202,9 @@ async def captions_of_picture(
 async def _captions(server: Parts, wanted: Wanted, words: list[str]) -> dict[str, Any]:
     shelf = server.shelves.get(wanted.index)
     one, asked = query.parse_sent(words), wanted.asked(min(wanted.k, 100))
-    hits = await run_in_threadpool(shelf.retriever.captions_of, (one, asked), server.sent.vectors(shelf))
+    retriever = shelf.retriever
+    sent_ones = server.sent.vectors(retriever.encoder)
+    hits = await run_in_threadpool(retriever.captions_of, (one, asked), sent_ones)
     return {
         "captions": [
             {"caption": hit.caption, "score": round(hit.score, 4), "id": shown.name_of(hit.id)} for hit in hits

@@ -29,7 +29,10 @@ async function read(name) {
   byId("reported").replaceChildren(make("p", { role: "status" }, "Reading ..."));
   try {
     const { reports } = await get(`/api/reports/${encodeURIComponent(name)}`, signal);
-    byId("reported").replaceChildren(...reports.map((one) => (one.kind === "head" ? head(one) : retrieval(one))));
+    const of = (kind) => reports.filter((one) => one.kind === kind);
+    const left = of("other").length;
+    byId("reported").replaceChildren(...of("retrieval").map(retrieval), ...differences(of("difference")), ...slices(of("slice")), ...of("head").map(head),
+      ...(left ? [make("p", { class: "quiet" }, `${left} more ${left === 1 ? "line is" : "lines are"} not drawn here: mmr eval shows them.`)] : []));
   } catch (error) {
     if (!superseded(error)) byId("reported").replaceChildren(make("p", { role: "alert" }, error.message));
   }
@@ -69,6 +72,22 @@ function direction(title, values, intervals, chance) {
   const rows = Object.entries(values).map(([name, value]) => row(NAMES[name] ?? name.replace("_", " "), [told(name, value), ...surely(name, value)]));
   return table(title, [blank("metric"), blank("value"), ...(any ? ["95 %", "chance", blank("drawn")] : [])], rows);
 }
+
+function differences(found) {
+  if (!found.length) return [];
+  const line = (one) => row(`${one.encoder} beside ${one.beside}`, [titled(one.direction), NAMES[one.metric] ?? one.metric, points(one.value), `${points(one.low)} \u2013 ${points(one.high)}`, one.mcnemar === null ? "" : one.mcnemar.toPrecision(2)]);
+  return [make("article", { "data-test": "differences" }, make("h3", {}, "Differences"), table("In points of a hundred; sure where the interval leaves out 0", [blank("encoders"), blank("direction"), blank("metric"), blank("difference"), "95 %", "McNemar p"], found.map(line)))];
+}
+
+function slices(found) {
+  const sets = Map.groupBy(found, (one) => `${titled(one.direction)}, by ${one.by}${one.encoder ? `: ${one.encoder}` : ""}`);
+  const line = (one) => row(one.name, [grouped(one.queries), ...Object.entries(one.values).map(([name, value]) => told(name, value)), range("hit@10", one.interval)]);
+  const one = ([caption, parts]) => table(caption, [blank("part"), "queries", ...Object.keys(parts[0].values).map((name) => NAMES[name] ?? name), "95 % of hit@10"], parts.map(line));
+  return sets.size ? [make("article", { "data-test": "slices" }, make("h3", {}, "Slices"), [...sets].map(one))] : [];
+}
+
+const titled = (direction) => Object.fromEntries(DIRECTIONS)[direction] ?? direction;
+const points = (share) => (share * 100).toFixed(1);
 
 const blank = (text) => make("span", { class: "hidden" }, text);
 
