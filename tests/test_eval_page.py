@@ -333,9 +333,8 @@ def test_what_is_found_and_lost_since_another_encoder():
     # Before, captions 1 and 2 find picture 1, and 3 its own; caption 0 does not.
     before = scored([[0.1, 0.2, 0.9], [0.1, 0.9, 0.2], [0.3, 0.9, 0.2], [0.1, 0.2, 0.9]], [0, 1, 1, 2])
     shown = Gallery(FOUND, Album()).html(firsts_of(FOUND), ("old <one>", answers.firsts(before, WORDS)))
-    gained, lost = (re.search(f"<summary><bdi>{told}.*?</details>", shown)[0] for told in (
-        "Captions found here first, and not by old &lt;one&gt;: 1<", "Captions found first by old &lt;one&gt;, and not here: 3<",
-    ))  # fmt: skip
+    told = ("here, not by old &lt;one&gt;: 1<", "by old &lt;one&gt;, not here: 3<")
+    gained, lost = (re.search(f"<summary><bdi>Captions found first {one}.*?</details>", shown)[0] for one in told)
     assert re.findall(r"<bdi>(caption \d)", gained) == ["caption 0"]
     assert "place 3 by <bdi>old &lt;one&gt;" in gained
     assert re.findall(r"<bdi>(caption \d)", lost) == ["caption 2", "caption 3"]  # one of each picture

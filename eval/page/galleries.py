@@ -84,14 +84,12 @@ class Gallery:
             return []
         gained, lost = found.found & ~before.found, before.found & ~found.found
         return [
-            self._changes(
-                f"Captions found here first, and not by {other}", found, gained, -before.place, other, before
-            ),
-            self._changes(f"Captions found first by {other}, and not here", found, lost, -found.place, other, before),
+            self._changes(f"Captions found first here, not by {other}", gained, -before.place, found, other, before),
+            self._changes(f"Captions found first by {other}, not here", lost, -found.place, found, other, before),
         ]
 
     def _changes(
-        self, title: str, found: Firsts, changed: np.ndarray, by: np.ndarray, other: str, before: Firsts
+        self, title: str, changed: np.ndarray, by: np.ndarray, found: Firsts, other: str, before: Firsts
     ) -> str:  # fmt: skip
         order = np.argsort(by, kind="stable")
         queries = self._of_each_picture("text_to_image", found, order[changed[order]], WORST)
