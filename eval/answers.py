@@ -152,6 +152,6 @@ def _keep_better(scores: np.ndarray, first: int, nearest: np.ndarray, best: np.n
     wrong = ~np.isnan(scores)
     held = np.where(wrong, scores, -np.inf)
     column = np.where(np.isneginf(held).all(1), wrong.argmax(1), held.argmax(1))
-    found = held[np.arange(len(held)), column]
+    found = held.max(1)
     better = wrong.any(1) & ((found > best) | (nearest < 0))
     nearest[better], best[better] = column[better] + first, found[better]

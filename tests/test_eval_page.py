@@ -99,12 +99,19 @@ def test_the_first_answer_is_wrong_where_it_ties_with_the_right_one():
     assert [(one.item, one.place, one.right) for one in listed] == [(0, 1, False), (1, 2, True)]
 
 
+def test_a_difference_of_rounding_is_a_tie():
+    near = scored([[0.5, 0.5 + 1e-7]], [1])
+    assert answers.firsts(near, WORDS).first.tolist() == [0]
+    assert [one.item for one in answers.listed(near, WORDS, [0], 2)[0]] == [0, 1]
+
+
 def test_what_is_no_number_finds_wrong_answers_alone_and_is_found_last():
     broken = measured([[1, 0], [np.nan, 0]], [[np.nan, 1], [1, 0]], [0, 1])
     found = answers.firsts(broken, WORDS)
     assert found.place.tolist() == broken.each[WORDS]["rank"].tolist() == [2, 2]
     assert found.first.tolist() == [1, 0]
     assert np.isneginf(found.right_score).all()
+    assert found.ahead[0] == 0
 
 
 def test_the_right_answer_is_listed_behind_the_first_ones():
@@ -156,6 +163,7 @@ def test_the_bins_of_places_grow_and_hold_every_item():
 def test_an_axis_of_shares_ends_above_what_it_must_hold():
     assert [name for _, name in svg.percent(0.07).ticks] == ["0%", "2%", "4%", "6%", "8%"]
     assert svg.percent(1).high == 1
+    assert "<script" not in svg.bars("<script>", ["<script>"], "<script>", svg.percent(1), [("s0", [1.0])])
     assert svg.Axis(1, 100, (), log=True).place(10) == pytest.approx(0.5)
 
 
@@ -242,7 +250,7 @@ def test_words_lose_case_and_punctuation_but_no_vowel_signs():
 
 
 def test_a_caption_is_text_and_nothing_is_asked_of_anybody(photos, tmp_path):
-    found = measure(ToyEncoder(), photos)
+    found = replace(measure(ToyEncoder(), photos), encoder="<script>")
     evil = Table("<script>", ["<b>", "n"], [["<i>", "<s>"], ["", "x" * 700]], ["<u>"])
     told = {"tables": [evil], "notes": ["<script>x"], "title": "<script>t"}
     html = drawn(tmp_path / "new" / "page.html", [(found, report.of(found))], **told)
@@ -266,8 +274,8 @@ def test_a_table_names_itself_its_rows_and_its_columns():
 
 def test_what_all_reports_say_is_said_once_and_what_one_says_by_its_name():
     told = report.of(FOUND)
-    one, other = (replace(told, notes=["of all", f"{name}: own", *more]) for name, *more in ("a", "bc"))
-    assert page._notes(["a", "b"], [one, other]) == ["of all", "a: own", "b: own", "b: c"]
+    said = [replace(told, notes=["of all", f"{name}: own", *more]) for name, *more in ("a", "bx", "cx")]
+    assert page._notes(["a", "b", "c"], said) == ["of all", "a: own", "b: own", "b: x", "c: own", "c: x"]
 
 
 def test_a_picture_that_is_gone_is_a_box_with_the_reason(photos, tmp_path):
@@ -321,6 +329,19 @@ def test_every_query_of_the_galleries_is_of_another_picture_and_marks_what_is_ri
     assert "2 of 3 wrong first answers" in shown
 
 
+def test_what_is_found_and_lost_since_another_encoder():
+    # Before, captions 1 and 2 find picture 1, and 3 its own; caption 0 does not.
+    before = scored([[0.1, 0.2, 0.9], [0.1, 0.9, 0.2], [0.3, 0.9, 0.2], [0.1, 0.2, 0.9]], [0, 1, 1, 2])
+    shown = Gallery(FOUND, Album()).html(firsts_of(FOUND), ("old <one>", answers.firsts(before, WORDS)))
+    told = ("here, not by old &lt;one&gt;: 1<", "by old &lt;one&gt;, not here: 3<")
+    gained, lost = (re.search(f"<summary><bdi>Captions found first {one}.*?</details>", shown)[0] for one in told)
+    assert re.findall(r"<bdi>(caption \d)", gained) == ["caption 0"]
+    assert "place 3 by <bdi>old &lt;one&gt;" in gained
+    assert re.findall(r"<bdi>(caption \d)", lost) == ["caption 2", "caption 3"]  # one of each picture
+    other = answers.firsts(JUDGED, WORDS)  # asked other captions
+    assert "Captions found" not in Gallery(FOUND, Album()).html(firsts_of(FOUND), ("old", other))
+
+
 @pytest.mark.parametrize(
     "found",
     [
@@ -360,6 +381,18 @@ def test_a_row_for_every_query_in_both_directions(photos, tmp_path):
     assert second["query"] == " =a red one"
     assert (red["query"], red["picture"]) == ("red.png", "red.png")
     assert float(red["first_score"]) == float(red["score"]) > 0.99
+
+
+def test_no_cell_is_a_formula(tmp_path):
+    items = [replace(item, uri=f"{sign}{item.uri}") for item, sign in zip(FOUND.items, "=+@", strict=True)]
+    evil = replace(FOUND, items=items, encoder="=1+1", pairs=[replace(pair, caption="-2") for pair in FOUND.pairs])
+    rows.write_csv(tmp_path / "rows.csv", [(evil, report.of(evil))])
+    with (tmp_path / "rows.csv").open(encoding="utf-8-sig", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [table[0][name] for name in ("encoder", "query", "picture", "first")] == [
+        " =1+1", " -2", "./=p0.png", "./=p0.png"
+    ]  # fmt: skip
+    assert [table[6][name] for name in ("query", "picture", "first")] == ["./@p2.png", "./@p2.png", " -2"]
 
 
 def test_a_row_of_a_query_that_fails_says_what_stood_first(tmp_path):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eval import answers, separation
+from eval.answers import Firsts
 from eval.measuring import DIRECTIONS, Measured
 from eval.page import charts, document, galleries, summary, text
 from eval.page.pictures import Album
@@ -29,7 +30,7 @@ def write(
 
     Args:
         path: An .html file. The folders above it are made.
-        reports: What each encoder made of the same pairs, and its report.
+        reports: What each encoder made of the same pairs, and its report. The first is what others are shown beside.
         tables: What else is to be told, as comparisons, slices, robustness; it follows the figures.
         notes: Lines that stand on top, beside those of the reports.
         title: What the page is called.
@@ -70,21 +71,21 @@ def _parts(
     """(heading, HTML) of each part."""
     all_measured = [measured for measured, _ in reports]
     figures = summary.table(names, [report for _, report in reports])
-    yield from ((one.title, text.table(one)) for one in (figures, *tables))
+    yield from ((one.title[:1].upper() + one.title[1:], text.table(one)) for one in (figures, *tables))
     yield "Hits and places", _drawn(charts.hits(names, all_measured) + charts.places(names, all_measured))
-    album, scales = Album(), [*scales, *[None] * (len(reports) - len(scales))]
+    album, scales, before = Album(), [*scales, *[None] * (len(reports) - len(scales))], None
     for name, measured, scale in zip(names, all_measured, scales, strict=True):
-        yield name, _encoder(measured, scale, album)
+        found = {direction: answers.firsts(measured, direction) for direction in DIRECTIONS}
+        yield name, _encoder(measured, found, scale) + galleries.Gallery(measured, album).html(found, before)
+        before = before or (name, found["text_to_image"])
     skipped = dict(pair for measured in all_measured for pair in measured.skipped)
     if skipped:
         yield f"Pictures that cannot be read: {len(skipped):,}", _skipped(skipped)
 
 
-def _encoder(measured: Measured, scale: float | None, album: Album) -> str:
-    found = {direction: answers.firsts(measured, direction) for direction in DIRECTIONS}
+def _encoder(measured: Measured, found: dict[str, Firsts], scale: float | None) -> str:
     sure = separation.calibration(measured, found["text_to_image"], scale)
-    drawn = charts.cosines(separation.scores(measured)) + charts.calibration(sure)
-    return _drawn(drawn) + galleries.Gallery(measured, album).html(found)
+    return _drawn(charts.cosines(separation.scores(measured)) + charts.calibration(sure))
 
 
 def _drawn(figures: str) -> str:

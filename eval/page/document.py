@@ -62,7 +62,8 @@ b { color: var(--good); } li.right q { font-weight: 600; } q { quotes: "\\201c" 
 .beside ol { list-style: none; padding: 0; }
 .beside { display: grid; grid-template-columns: minmax(90px, 176px) 1fr; gap: 1rem; }
 @media (max-width: 600px) {
-  .beside { grid-template-columns: 1fr; } td { white-space: normal; } th, td { padding: .3rem .4rem; }
+  .beside { grid-template-columns: 1fr; } .few td { white-space: normal; } th, td { padding: .3rem .4rem; }
+  tbody th { min-width: 6.5rem; }
 }
 @media print { .scroll { max-height: none; overflow: visible; } article, .drawn { break-inside: avoid; } }
 """

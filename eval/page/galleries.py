@@ -27,9 +27,13 @@ class Gallery:
         for caption, picture in enumerate(measured.owner.tolist()):
             self._captions[picture].append(caption)
 
-    def html(self, found: Mapping[str, Firsts]) -> str:
-        """All of it. found: direction -> the first answers."""
+    def html(self, found: Mapping[str, Firsts], before: tuple[str, Firsts] | None = None) -> str:
+        """All of it.
+
+        found: Direction -> the first answers. before: The name of another encoder and its first answers to captions.
+        """
         parts = [self._answered(direction, found[direction]) for direction in DIRECTIONS]
+        parts += self._changed(found["text_to_image"], *before) if before else []
         parts += [self._hubs(direction, found[direction]) for direction in DIRECTIONS]
         return "".join((*parts, self._mixed(found["text_to_image"]), self._alike()))
 
@@ -62,9 +66,10 @@ class Gallery:
         show = self._caption_query if direction == "text_to_image" else self._picture_query
         return _part(title, [show(query, found) for query, found in zip(queries, listed, strict=True)], is_open)
 
-    def _caption_query(self, caption: int, found: Sequence[Answer]) -> str:
+    def _caption_query(self, caption: int, found: Sequence[Answer], told: str = "") -> str:
+        """told: HTML behind the caption."""
         cells = [self._figure(one.item, _told(one), one.right) for one in found]
-        return _card(self._quoted(caption), _strip(cells))
+        return _card(self._quoted(caption) + told, _strip(cells))
 
     def _picture_query(self, picture: int, found: Sequence[Answer]) -> str:
         lines = [
@@ -72,6 +77,26 @@ class Gallery:
             for one in found
         ]
         return f'<article class="beside">{self._figure(picture)}<ol>{"".join(lines)}</ol></article>'
+
+    def _changed(self, found: Firsts, other: str, before: Firsts) -> list[str]:
+        """Captions that are found since another encoder, and those that are lost: the furthest ones first."""
+        if not np.array_equal(found.asked, before.asked):
+            return []
+        gained, lost = found.found & ~before.found, before.found & ~found.found
+        return [
+            self._changes(f"Captions found first here, not by {other}", gained, -before.place, found, other, before),
+            self._changes(f"Captions found first by {other}, not here", lost, -found.place, found, other, before),
+        ]
+
+    def _changes(
+        self, title: str, changed: np.ndarray, by: np.ndarray, found: Firsts, other: str, before: Firsts
+    ) -> str:  # fmt: skip
+        order = np.argsort(by, kind="stable")
+        queries = self._of_each_picture("text_to_image", found, order[changed[order]], WORST)
+        places = before.place[np.searchsorted(found.asked, queries)].tolist()
+        listed = answers.listed(self._measured, "text_to_image", queries, ANSWERS)
+        told = [f" <small>place {place:,} by {words(other)}</small>" for place in places]
+        return _part(f"{title}: {int(changed.sum()):,}", [*map(self._caption_query, queries, listed, told)])
 
     # ---------------------------------------------------------------- mixed up
 
@@ -115,9 +140,9 @@ class Gallery:
     def _alike(self) -> str:
         groups = confused.alike(self._measured)
         count = sum(len(group.captions) for group in groups)
-        title = "Captions that are alike, of different pictures: no encoder can tell which one is meant"
+        title = "Captions of different pictures that are alike: it cannot be told which one is meant"
         if groups:
-            title += f" ({count:,} captions in {len(groups):,} groups)"
+            title += f" (groups: {len(groups):,}, captions: {count:,})"
         return _part(title, [self._group(group) for group in groups[:GROUPS]])
 
     def _group(self, group: Alike) -> str:

@@ -8,6 +8,7 @@ from eval.tables import Table
 
 _MOST = 600  # letters of a text
 _LONG = 30  # rows of a table that scrolls by itself
+_FEW = 3  # columns, whose cells may be broken into lines where the window is narrow
 _CONTROL = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]+")
 
 
@@ -30,7 +31,7 @@ def table(one: Table) -> str:
         for row in one.rows
     )
     notes = "".join(f'<p class="quiet">{words(note)}</p>' for note in one.notes)
-    kind = "scroll long" if len(one.rows) > _LONG else "scroll"
+    kind = f"scroll{' long' if len(one.rows) > _LONG else ''}{' few' if len(one.header) <= _FEW else ''}"
     return (
         f'<div class="{kind}" role="region" tabindex="0" aria-label="{plain(one.title)}"><table>'
         f'<caption class="hidden">{words(one.title)}</caption><thead><tr>{head}</tr></thead>'
