@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from eval.confused import words_of
 from eval.measuring import Measured
 from retrieval.datatypes import Item, Pair
 from retrieval.indexing import contents
@@ -21,7 +22,7 @@ def of_pairs(pairs: Sequence[Pair]) -> list[str]:
     """Captions of several pictures, captions that come twice, pictures that do."""
     owners: dict[str, list[str]] = defaultdict(list)
     for pair in pairs:
-        owners[folded(pair.caption)].append(pair.item.id)
+        owners[words_of(pair.caption) or pair.caption].append(pair.item.id)
     shared = {text: ids for text, ids in owners.items() if len(set(ids)) > 1}
     notes = []
     if shared:
@@ -82,11 +83,6 @@ def mean_cosine(rows: np.ndarray) -> float:
         return 0.0
     total = rows.sum(0, dtype=np.float64)
     return float((total @ total - np.einsum("nd,nd->", rows, rows, dtype=np.float64)) / (count * (count - 1)))
-
-
-def folded(text: str) -> str:
-    """A caption without what no reader would tell two apart by: case, spaces, the full stop."""
-    return " ".join(text.casefold().split()).rstrip(" .!")
 
 
 def by_content(items: Iterable[Item]) -> dict[str, list[str]]:

@@ -81,7 +81,7 @@ def test_the_python_runs(page, folder, demo, capsys):
 
 
 def shape(line):
-    """What of a line is the same each time: of an answer its rank, of anything else all but its numbers and what they say."""
+    """What of a line is the same each time: of an answer its rank, else all but its numbers and what they say."""
     answer = re.match(r"\s*\d+\s+-?\d\.\d+  ", line)
     if answer:
         return "answer"

@@ -77,9 +77,7 @@ def run(asked: Asked) -> int:
         if path:
             target.check(path, option, asked.force)
     if asked.benchmark and len(asked.encoders) > 1:
-        raise BadRequest(
-            "--clip-benchmark is of one encoder, as that package has it: give one, and a file for each"
-        )
+        raise BadRequest("--clip-benchmark is of one encoder, as that package has it: give one, and a file for each")
     pairs = open_pairs(asked.source, show.note)
     found = Found(notes=audit.of_pairs(pairs))
     if asked.trained_on:
