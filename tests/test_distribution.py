@@ -1,8 +1,12 @@
 """The distribution's name stands in one place, and every line that says what to install has it."""
 
+import importlib
 import re
+import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from indexes import distribution
 from terminal import mmr
@@ -36,6 +40,13 @@ def test_every_extra_that_is_named_exists():
     assert {"heic", "video", "lora", "tensorboard", "preview", "plots"} <= asked <= extras
     for file in PAGES:
         assert set(re.findall(rf"{distribution.NAME}\[(\w+)\]", file.read_text())) <= extras, file
+
+
+def test_without_mteb_its_adapter_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mteb.models.abs_encoder", None)
+    monkeypatch.delitem(sys.modules, "eval.mteb", raising=False)
+    with pytest.raises(ImportError, match=r"pip install 'mmr-retrieval\[mteb\]'$"):
+        importlib.import_module("eval.mteb")
 
 
 def test_the_version_is_said_alone_on_stdout():
