@@ -280,6 +280,41 @@ def test_two_encoders_side_by_side_with_slices_and_harms(trained, book, tmp_path
     assert "* is the best, surely" in text and f"by words, {trained}"[:20] in text and "robustness, " in text
 
 
+def test_files_for_people_and_for_other_tools(trained, book, tmp_path):
+    source = f"csv:{book}/pairs.csv?split=dev"
+    files = [tmp_path / name for name in ("report.html", "rows.csv", "ours.json")]
+    result = mmr("eval", trained, source, "--html", files[0], "--csv", files[1], "--clip-benchmark", files[2])
+    assert result.exit_code == 0, result.output
+    report = json.loads(mmr("eval", trained, source, "--json").stdout)
+    assert "written by mmr" in files[0].read_text("utf-8") and f"{report['queries']}" in files[0].read_text("utf-8")
+    assert len(files[1].read_text("utf-8-sig").splitlines()) == 1 + report["queries"] + report["items"]
+    theirs = json.loads(files[2].read_text("utf-8"))
+    assert (theirs["dataset"], theirs["task"], theirs["language"]) == ("pairs", "zeroshot_retrieval", "en")
+    assert theirs["metrics"]["image_retrieval_recall@5"] == report["text_to_image"]["hit@5"]
+    assert mmr("eval", trained, source, "--html", files[0]).exit_code == 0, "it is ours"
+    fails(mmr("eval", trained, source, "--csv", files[1]), 2, "is there already", "--force")
+    fails(mmr("eval", trained, source, "--html", tmp_path), 2, "is a folder")
+    fails(mmr("eval", trained, trained, source, "--clip-benchmark", files[2], "--force"), 2, "is of one encoder")
+
+
+def test_figures_of_papers_stand_beside_and_other_counts_are_told(trained, book):
+    source = f"csv:{book}/pairs.csv?split=dev"
+    said = mmr("eval", trained, source, "--protocol", "flickr8k").stdout
+    assert "flickr8k has 1,000 pictures (the test split of Flickr8k), and here are 10" in said
+    assert "VSE, VGG19 frozen" in said and "text-to-image hit@1 5 10" in said
+    fails(mmr("eval", trained, source, "--protocol", "coco-1k"), 2, "five times 1,000 pictures")
+    fails(mmr("eval", trained, source, "--protocol", "coco"), 2, "no protocol `coco`: use flickr8k")
+
+
+def test_pictures_of_the_training_are_named(trained, book):
+    source = f"csv:{book}/pairs.csv?split=dev"
+    result = mmr("eval", trained, source, "--trained-on", f"csv:{book}/pairs.csv?split=train", "--json")
+    assert result.exit_code == 0 and "trained on" not in result.output
+    result = mmr("eval", trained, source, "--trained-on", source)
+    assert "10 pictures were trained on as well, as 050.png, 051.png, 052.png, ..." in result.stdout
+    assert result.stderr.count("trained on: ") == 10
+
+
 def test_what_makes_no_sense_is_one_line(trained, book, tmp_path):
     source = f"csv:{book}/pairs.csv?split=dev"
     fails(mmr("eval", trained, trained, source), 2, "is named twice")

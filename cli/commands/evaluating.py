@@ -14,6 +14,7 @@ from eval import (
     judgements,
     measuring,
     page,
+    protocols,
     qrels,
     report,
     robustness,
@@ -45,6 +46,7 @@ class Asked:
     judged: str | None = None
     scale: tuple[float, float] | None = None
     trained_on: str | None = None
+    protocol: str | None = None
     html: Path | None = None
     csv: Path | None = None
     benchmark: Path | None = None
@@ -63,6 +65,7 @@ class Found:
     measured: list[Measured] = field(default_factory=list)
     harms: list[list[robustness.Harm]] = field(default_factory=list)
     agreements: list[Agreement] = field(default_factory=list)
+    folds: list[dict[str, dict[str, float]]] = field(default_factory=list)
     costs: list[through.Through] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -78,6 +81,8 @@ def run(asked: Asked) -> int:
             target.check(path, option, asked.force)
     if asked.benchmark and len(asked.encoders) > 1:
         raise BadRequest("--clip-benchmark is of one encoder, as that package has it: give one, and a file for each")
+    if asked.protocol:
+        protocols.named(asked.protocol)
     pairs = open_pairs(asked.source, show.note)
     found = Found(notes=audit.of_pairs(pairs))
     if asked.trained_on:
@@ -113,6 +118,10 @@ def _measure(found: Found, name: str, pairs: Sequence[Pair], asked: Asked) -> No
         right, notes = qrels.read(asked.qrels, one.pairs, one.items)
         one = replace(one, judged=right)
         found.notes += [line for line in [*notes, *_unjudged(one)] if line not in found.notes]
+    if asked.protocol:
+        found.notes += [line for line in protocols.check(asked.protocol, one) if line not in found.notes]
+        if protocols.named(asked.protocol).folds:
+            found.folds.append(protocols.folds(one))
     found.measured.append(one)
     if asked.judged is not None:
         found.agreements.append(judgements.agreement(one, encoder, asked.judged, asked.scale))
@@ -147,7 +156,15 @@ def _say(found: Found, asked: Asked) -> None:
         parts.insert(0, str(reports[0]))
     else:
         parts += list(dict.fromkeys(note for one in reports for note in one.notes))
-    show.out("\n\n".join([*parts, *map(str, found.costs)]))
+    show.out("\n\n".join([*parts, *map(str, found.costs), *_published(found, asked, reports)]))
+
+
+def _published(found: Found, asked: Asked, reports: Sequence[Report]) -> list[str]:
+    """Each encoder among those that papers tell of."""
+    if not asked.protocol:
+        return []
+    averaged = [*found.folds, *([None] * (len(reports) - len(found.folds)))]
+    return [protocols.table(asked.protocol, one, own) for one, own in zip(reports, averaged, strict=True)]
 
 
 def _write(found: Found, asked: Asked, reports: Sequence[Report]) -> None:
@@ -195,6 +212,8 @@ def _lines(found: Found, asked: Asked, reports: Sequence[Report]) -> Iterator[di
         yield {"robustness": robustness.as_json(harm), "encoder": harm[0].measured.encoder}
     for cost in found.costs:
         yield {"through": cost.as_dict()}
+    for measured, folds in zip(found.measured, found.folds, strict=False):
+        yield {"folds": folds, "encoder": measured.encoder}
 
 
 def _say_agreements(agreements: Sequence[Agreement], as_json: bool) -> None:

@@ -42,6 +42,12 @@ def evaluate(
     trained_on: Annotated[
         str | None, typer.Option(help="Pairs of the training: pictures of it are named.", metavar="SOURCE")
     ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="flickr8k, flickr30k, coco-5k or coco-1k: counts checked, published figures beside.", metavar="NAME"
+        ),
+    ] = None,
     html: Annotated[
         Path | None, typer.Option(help="One page with curves, galleries, all tables.", metavar="FILE.html")
     ] = None,
@@ -81,8 +87,8 @@ def evaluate(
 
     asked = evaluating.Asked(
         encoders=encoders, source=source, by=by or (), robust=robust, index=through, qrels=qrels, judged=judgements,
-        scale=evaluating.scale_of(scale), trained_on=trained_on, html=html, csv=csv, benchmark=clip_benchmark,
-        dataset=dataset, language=language, as_json=as_json, force=force, device=device,
+        scale=evaluating.scale_of(scale), trained_on=trained_on, protocol=protocol, html=html, csv=csv,
+        benchmark=clip_benchmark, dataset=dataset, language=language, as_json=as_json, force=force, device=device,
         engine=engine,
     )  # fmt: skip
     raise typer.Exit(evaluating.run(asked))
