@@ -1,10 +1,10 @@
 """Collection: an index that others ask for hours, always on its newest state, and what of it they may see."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from indexes import Store, StoreError
+from indexes import Damaged, NotAnIndex, Store
 from indexes.database import DATABASE
 from retrieval import Retriever
 from retrieval.datatypes import Hit
@@ -14,6 +14,8 @@ from retrieval.indexing.catalog import Identity, root_of
 from retrieval.indexing.find import FOLDER
 from retrieval.search import answers
 from retrieval.sources.allowed import Allowed
+
+Marks = dict[str, tuple[int, int, int]]  # of files of rows, as Store.marks tells them
 
 
 class Collection:
@@ -35,13 +37,17 @@ class Collection:
     ) -> None:  # fmt: skip
         self.path, self._device, self._named, self._encoder = path.absolute(), device, tuple(named), encoder
         self._looking = threading.Lock()
-        self._open()
+        self._suspected: tuple[object, str] = None, ""  # a state with files that are not as they were; what is wrong
+        self._open(self._which())
 
-    def _open(self) -> None:
-        self._file = self._which()
-        # One that is open already stays so for those who are asking it: it is closed with the process.
-        self._retriever = Retriever.open(self.path, self._encoder, self._device, steady=True)
-        self._identity = Identity.recorded(self._retriever.store)
+    def _open(self, file: tuple[int, int]) -> None:
+        """Open what is there now; where that fails, all stays as it was.
+
+        What was open before is closed once nobody asks it any more: nothing else holds it.
+        """
+        retriever = Retriever.open(self.path, self._encoder, self._device, steady=True)
+        self._identity, self._marks = Identity.recorded(retriever.store), retriever.store.marks()
+        self._retriever, self._file = retriever, file
 
     @property
     def retriever(self) -> Retriever:
@@ -54,19 +60,43 @@ class Collection:
         Raises StoreError, MissingModel.
         """
         with self._looking:
-            if self._which() != self._file:
-                self._open()
-            self._retriever.store.refresh()
-            if Identity.recorded(self._retriever.store) != self._identity:
-                self._open()
+            file = self._which()
+            if file != self._file or not self._retriever.store.refresh(self._goes_on):
+                self._open(file)
             return self._retriever
+
+    def require_untouched(self) -> None:
+        """Raise Damaged where a file of rows was changed since it was looked at: what is read of it may be anything."""
+        store = self._retriever.store
+        if not self._are_known(store.marks()):
+            raise Damaged(f"files of {self.path} are being changed: ask again in a moment")
+
+    def _goes_on(self, newest: Store) -> bool:
+        """Is a state one that follows ours, of the same encoder and of files that nobody touched? Raises Damaged."""
+        if newest.generation < self._retriever.store.generation:  # an older copy was put in its place
+            return False
+        recorded = Identity.recorded(newest)
+        if recorded != self._identity and (recorded is None or recorded.fingerprint is not None):
+            return False
+        marks = newest.marks()
+        if self._are_known(marks):
+            self._marks = marks
+            return True
+        if self._suspected[0] != (marks, newest.generation):  # they are read once
+            self._suspected = (marks, newest.generation), _unsound(newest)
+        if self._suspected[1]:
+            raise Damaged(self._suspected[1])
+        return False  # the same rows in other files: all that is kept of the old ones is let go of
+
+    def _are_known(self, marks: Marks) -> bool:
+        return all(self._marks.get(file, mark) == mark for file, mark in marks.items())
 
     def _which(self) -> tuple[int, int]:
         """Tells the index from another one that was made in its place."""
         try:
             found = (self.path / DATABASE).stat()
         except OSError as error:
-            raise StoreError(f"no index at {self.path}: have it made with `mmr index FOLDER`") from error
+            raise NotAnIndex(f"no index at {self.path}: have it made with `mmr index FOLDER`") from error
         return found.st_dev, found.st_ino
 
     def items(self, ids: Sequence[str]) -> list[Hit]:
@@ -93,6 +123,27 @@ class Collection:
     def close(self) -> None:
         """Let go of the index."""
         self._retriever.close()
+
+
+def names(paths: Iterable[Path]) -> list[str]:
+    """What indexes are called: by their folders, or by those that hold their .mmr; two of one name get numbers."""
+    found: list[str] = []
+    for path in paths:
+        folder = path.resolve()
+        own = name = folder.parent.name if folder.name == FOLDER else folder.stem
+        number = 2
+        while name in found:
+            name, number = f"{own}-{number}", number + 1
+        found.append(name)
+    return found
+
+
+def _unsound(store: Store) -> str:
+    try:
+        store.require_sound()
+    except Damaged as error:
+        return str(error)
+    return ""
 
 
 def _items(store: Store, ids: Sequence[str]) -> list[Hit]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import options, usage
-from cli.commands import configuring, exchange, heads
+from cli.commands import configuring, evaluations, exchange, heads
 from cli.options import AsJson, Device, Engine, IndexDir, Model
 from cli.output import show, streams
 
@@ -132,24 +132,7 @@ def blend(
     raise typer.Exit(blending.run(before, after, out, share, eval_source, remember, device, ensemble))
 
 
-@app.command(name="eval")
-@show.guarded
-def evaluate(
-    encoder: Annotated[str, typer.Argument(help="A run folder, a preset, or open_clip:NAME/TAG-or-FILE.")],
-    source: Annotated[str, typer.Argument(help="Pairs, as for train.")],
-    as_json: AsJson = False,
-    device: Device = "auto",
-    engine: Engine = "auto",
-) -> None:
-    """Recall@1/5/10, median rank and MRR in both directions, with chance and confidence intervals.
-
-    Image-to-text counts any of a picture's captions as right; ties count against the model.
-
-    mmr eval runs/mine "csv:pairs.csv?split=test"
-    """
-    from cli.commands import evaluating
-
-    raise typer.Exit(evaluating.run(encoder, source, as_json, device, engine))
+app.command(name="eval")(evaluations.evaluate)
 
 
 @app.command()
@@ -230,6 +213,10 @@ def serve(
         list[Path] | None,
         typer.Option("--run", help="A training whose curves are shown, while it goes on; again for more."),
     ] = None,
+    report: Annotated[
+        list[Path] | None,
+        typer.Option("--report", help="What `eval --json` or `head eval --json` wrote, to be shown; again for more."),
+    ] = None,
     token: Annotated[
         str | None, typer.Option("--token", envvar="MMR_TOKEN", help="Who reads must send it.", show_envvar=False)
     ] = None,
@@ -251,8 +238,8 @@ def serve(
     serving.run(
         serving.Served(
             indexes=indexes or (), host=host, port=port, roots=root or (), host_names=host_name or (),
-            origins=allow_origin or (), runs=run or (), token=token or None, write_key=write_key or None, device=device,
-            log=log, log_queries=log_queries,
+            origins=allow_origin or (), runs=run or (), reports=report or (), token=token or None,
+            write_key=write_key or None, device=device, log=log, log_queries=log_queries,
         )
     )  # fmt: skip
 
@@ -574,6 +561,10 @@ def label(
 @app.command()
 @show.guarded
 def mcp(
+    indexes: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Indexes, in place of --index; the first is asked by default.", metavar="[INDEX]..."),
+    ] = None,
     index_dir: IndexDir = None,
     allow: Annotated[
         list[Path] | None,
@@ -584,15 +575,16 @@ def mcp(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Let agents ask an index, through the Model Context Protocol over stdin and stdout: read-only, no network.
+    """Let agents ask INDEX, through the Model Context Protocol over stdin and stdout: read-only, no network.
 
     A client starts it (how-to/agents.md); bare, it is about the .mmr of this folder or a parent.
 
-    mmr mcp --index ~/Pictures/.mmr
+    mmr mcp ~/Pictures/.mmr
+    mmr mcp ~/Pictures/.mmr ~/Scans/.mmr
     """
     from cli.commands import agents
 
-    agents.run(index_dir, device, allow or ())
+    agents.run(indexes or ([index_dir] if index_dir else ()), device, allow or ())
 
 
 app.add_typer(configuring.configuration, name="config")

@@ -7,7 +7,7 @@ the truth, as scikit-learn takes it; ECE is the mean gap between how sure it was
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # figures are computed where torch is not installed
 BINS = 15
 _DRAWS = 1000  # of the bootstrap
 _SHOWN = 30  # classes in the table
+MATRIX = 200  # classes of the confusion matrix in JSON: all its counts are written
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,31 @@ class HeadReport:
     unseen: int = 0
 
     def to_json(self) -> str:
-        """One line. A figure that cannot be had (r2 of numbers that are all equal) is null."""
-        figures = {name: value if np.isfinite(value) else None for name, value in self.figures.items()}
+        """One line. A figure that cannot be had (r2 of numbers that are all equal) is null.
+
+        "confusion" are counts, a row for each true one of "labels", a column for each answer; both only where a row has
+        one label. "confusion_without" is how many classes are not in it, where there are more than MATRIX.
+        """
+        figures = {name: _finite(value) for name, value in self.figures.items()}
         held = {
             **{name: figures[name] for name in list(figures)[:2]}, "examples": self.examples,
             "classes": len(self.classes), "per_class": self.per_class, **figures,
-            "interval": list(self.interval), "unseen": self.unseen,
+            "interval": [_finite(limit) for limit in self.interval], "unseen": self.unseen,
         }  # fmt: skip
-        return json.dumps(held)
+        return json.dumps(held | self._matrix())
+
+    def frequent(self, most: int) -> np.ndarray:
+        """The places of the classes that are most frequent in truth, in their order: int64 (at most `most`,)."""
+        assert self.confusion is not None  # of every head with one label a row
+        return np.sort(np.argsort(-self.confusion.sum(1), kind="stable")[:most])
+
+    def _matrix(self) -> dict[str, Any]:
+        if self.confusion is None:
+            return {}
+        kept = self.frequent(MATRIX)
+        labels, counts = [self.classes[i] for i in kept], self.confusion[np.ix_(kept, kept)].tolist()
+        without = {"confusion_without": left} if (left := len(self.classes) - len(kept)) else {}
+        return {"labels": labels, "confusion": counts, **without}
 
     def __str__(self) -> str:
         first, *rest = self.figures
@@ -76,6 +94,10 @@ class HeadReport:
         if len(ordered) > _SHOWN:
             lines.append(f"  ... and {len(ordered) - _SHOWN} more: --json has them all")
         return lines
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def evaluate_head(head: "Head", prepared: "PreparedRows") -> HeadReport:

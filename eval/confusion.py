@@ -88,7 +88,7 @@ def draw(report: HeadReport) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    kept = _drawn(report)
+    kept = report.frequent(CLASSES)
     counts = report.confusion[np.ix_(kept, kept)]
     shares = counts / np.maximum(1, report.confusion[kept].sum(1, keepdims=True))
     side = _MARGIN + len(kept) * max(_CELL, 0.085 * len(str(counts.max(initial=0))))
@@ -102,12 +102,6 @@ def draw(report: HeadReport) -> "Figure":
         if len(kept) < len(report.classes):
             axes.set_title(f"the {len(kept)} most frequent of {len(report.classes)} classes", fontsize=_SIZE)
     return figure
-
-
-def _drawn(report: HeadReport) -> np.ndarray:
-    """The classes that are most frequent in truth, in their order: int64 (at most CLASSES,)."""
-    assert report.confusion is not None
-    return np.sort(np.argsort(-report.confusion.sum(1), kind="stable")[:CLASSES])
 
 
 def families(letters: str = "") -> list[str]:
@@ -144,7 +138,7 @@ def _missing(letters: str, files: Sequence[str]) -> str:
 
 def _letters(report: HeadReport) -> str:
     """The letters of the names that are drawn, each once."""
-    names = (_short(report.classes[i]) for i in _drawn(report))
+    names = (_short(report.classes[i]) for i in report.frequent(CLASSES))
     return "".join(dict.fromkeys(letter for name in names for letter in name if not letter.isspace()))
 
 
@@ -155,7 +149,7 @@ def unwritten(report: HeadReport) -> dict[str, str]:
     letters = _letters(report)
     files = {font.name: font.fname for font in font_manager.fontManager.ttflist}
     missing = _missing(letters, [files[name] for name in families(letters)])
-    odd = [i for i in _drawn(report) if set(missing) & set(_short(report.classes[i]))]
+    odd = [i for i in report.frequent(CLASSES) if set(missing) & set(_short(report.classes[i]))]
     return {f"#{i + 1}": report.classes[i] for i in odd}
 
 

@@ -34,6 +34,7 @@ class Measured:
         texts: float32 (q, d).
         owner: int64 (q,), the picture of each caption.
         skipped: (uri, reason) of pictures that were left out.
+        judged: What answers what, where a file says so (qrels.py); None: its own picture, its own captions.
     """
 
     encoder: str
@@ -44,21 +45,34 @@ class Measured:
     texts: np.ndarray
     owner: np.ndarray
     skipped: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    judged: Right | None = None
+
+    @cached_property
+    def right(self) -> Right:
+        """Which pictures answer which captions."""
+        return self.judged or Right.of(np.arange(len(self.texts)), self.owner)
 
     @cached_property
     def rankings(self) -> dict[str, Ranking]:
-        """Direction -> where the right answers stand."""
-        right = Right.of(np.arange(len(self.texts)), self.owner)
-        return dict(zip(DIRECTIONS, ranking.rank(self.texts, self.images, right), strict=True))
+        """Direction -> where the right answers stand, of the queries that have any (`asked`)."""
+        found = dict(zip(DIRECTIONS, ranking.rank(self.texts, self.images, self.right), strict=True))
+        return {name: one.part(self.asked[name]) for name, one in found.items()}
+
+    @cached_property
+    def asked(self) -> dict[str, np.ndarray]:
+        """Direction -> the numbers of the queries that have a right answer: captions, or pictures; int64, ascending."""
+        if self.judged is None:
+            return dict(zip(DIRECTIONS, (np.arange(len(self.texts)), np.arange(len(self.images))), strict=True))
+        return dict(zip(DIRECTIONS, (np.unique(self.judged.query), np.unique(self.judged.item)), strict=True))
 
     @cached_property
     def each(self) -> dict[str, dict[str, np.ndarray]]:
-        """Direction -> the metrics of each query (metrics.of_each): captions in their order, or pictures."""
+        """Direction -> the metrics of each query (metrics.of_each), in the order of `asked`."""
         return {name: metrics.of_each(found) for name, found in self.rankings.items()}
 
     def owners(self, direction: str) -> np.ndarray:
         """The picture of each query: int64."""
-        return self.owner if direction == "text_to_image" else np.arange(len(self.images))
+        return self.owner[self.asked[direction]] if direction == "text_to_image" else self.asked[direction]
 
 
 def measure(encoder: Encoder, pairs: Sequence[Pair], on_progress: OnProgress = no_progress) -> Measured:

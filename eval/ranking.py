@@ -31,7 +31,10 @@ class Right:
 
     @classmethod
     def of(
-        cls, query: Sequence[int] | np.ndarray, item: Sequence[int] | np.ndarray, grade: np.ndarray | None = None
+        cls,
+        query: Sequence[int] | np.ndarray,
+        item: Sequence[int] | np.ndarray,
+        grade: Sequence[float] | np.ndarray | None = None,
     ) -> "Right":
         """From arrays of numbers. Raises ValueError where a pair comes twice."""
         query, item = np.asarray(query, np.int64), np.asarray(item, np.int64)
@@ -90,7 +93,7 @@ def rank(
     Returns:
         How the items stand for each query, and how the queries stand for each item.
     """
-    (queries, lost), (items, never) = _finite(queries), _finite(items)
+    (queries, lost), (items, never) = finite(queries), finite(items)
     there = _Places(queries, items, right, lost, never)
     back = _Places(items, queries, right.turned(), never, lost)
     if device is not None:
@@ -109,7 +112,7 @@ def rank(
     return there.ranking(), back.ranking()
 
 
-def _finite(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def finite(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows with zeros for those that are no numbers, and which those are: they are found last, and find nothing."""
     bad = ~np.isfinite(rows).all(1)
     return (np.where(bad[:, None], np.float32(0), rows) if bad.any() else rows), bad

@@ -9,6 +9,7 @@ import numpy as np
 
 from eval import intervals, measuring, metrics
 from eval.measuring import DIRECTIONS, Measured
+from eval.ranking import Ranking
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Pair
 from retrieval.encoders.protocol import Encoder
@@ -120,17 +121,18 @@ def of(measured: Measured, notes: Sequence[str] = ()) -> Report:
     """The report of what was measured. notes: lines beside those on ties."""
     values = {name: metrics.averaged(measured.each[name]) for name in DIRECTIONS}
     optimistic = {name: metrics.measure(measured.rankings[name], optimistic=True) for name in DIRECTIONS}
-    per = len(measured.texts) / len(measured.images)
-    chance = {
-        name: {f"hit@{k}": metrics.chance_hit(k, measured.rankings[name].items, right) for k in metrics.KS}
-        for name, right in zip(DIRECTIONS, (1.0, per), strict=True)
-    }
+    chance = {name: _chance(measured.rankings[name]) for name in DIRECTIONS}
     return Report(
         **values, queries=len(measured.texts), items=len(measured.images), encoder=measured.encoder,
         fingerprint=measured.fingerprint, optimistic=optimistic,
         intervals={name: _intervals(measured, name) for name in DIRECTIONS}, chance=chance,
         skipped=measured.skipped, notes=[*notes, *_ties(values, optimistic)],
     )  # fmt: skip
+
+
+def _chance(found: Ranking) -> dict[str, float]:
+    """hit@k of a random order, for as many right answers as a query has in the mean."""
+    return {f"hit@{k}": metrics.chance_hit(k, found.items, len(found.query) / found.queries) for k in metrics.KS}
 
 
 def _intervals(measured: Measured, direction: str) -> dict[str, tuple[float, float]]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import filelock
 
-from indexes import durable
+from indexes import database, durable
 from indexes.database import DATABASE
-from indexes.errors import Locked, NotAnIndex
+from indexes.errors import NotAnIndex
 
 
 def new_folder(path: Path, way_on: str = "give another --index") -> filelock.BaseFileLock:
@@ -59,11 +59,11 @@ def _is_unborn(path: Path) -> bool:
     return all(child.name in made_first for child in path.iterdir())
 
 
-def lock(path: Path) -> filelock.BaseFileLock:
-    """The lock of the folder's one writer, taken. Raises Locked where another process has it."""
-    taken = filelock.FileLock(path / "lock", timeout=0, thread_local=False)  # any thread may let go of it
+def lock(path: Path, wait: float = 0.0) -> filelock.BaseFileLock:
+    """The lock of the folder's one writer, taken. Raises Locked where another process has it for so many seconds."""
+    taken = filelock.FileLock(path / "lock", timeout=wait, thread_local=False)  # any thread may let go of it
     try:
         taken.acquire()
     except filelock.Timeout:
-        raise Locked(f"another process is writing to {path}: wait for it, then try again") from None
+        raise database.in_use(path) from None
     return taken

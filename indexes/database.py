@@ -10,12 +10,13 @@ from urllib.parse import quote
 
 from indexes import durable, folding, foreign, proof
 from indexes.distribution import UPGRADE
-from indexes.errors import Damaged, NewerFormat, NotAnIndex
+from indexes.errors import Damaged, Locked, NewerFormat, NotAnIndex
 from indexes.typed import Malformed
 
 FORMAT_VERSION = 2  # format 1 had no proof (first_format.py)
 APPLICATION_ID = 0x6D6D7201  # "mmr" in the header of mmr.db
 DATABASE = "mmr.db"
+WAIT = 30.0  # seconds, for the commit of another process
 CELL = 512 << 20  # bytes of the longest text: a list of all ids is one
 
 _TABLES_1 = """
@@ -116,12 +117,25 @@ def damaged(folder: Path, what: object) -> Damaged:
     )
 
 
+def in_use(folder: Path) -> Locked:
+    """The error of who waited long enough for another process."""
+    return Locked(f"another process is writing to {folder}: wait for it, then try again")
+
+
+def is_busy(error: BaseException) -> bool:
+    """Does an error of SQLite say that another process has the database, for longer than was waited?"""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(code, int) and code & 0xFF == sqlite3.SQLITE_BUSY
+
+
 @contextmanager
 def telling_damage(folder: Path) -> Iterator[None]:
-    """Within it, what SQLite cannot read raises Damaged; a disk that fails raises as it does."""
+    """Within it, what SQLite cannot read raises Damaged, what it waits for in vain Locked; all else as it does."""
     try:
         yield
     except (sqlite3.DatabaseError, Malformed) as error:
+        if is_busy(error):
+            raise in_use(folder) from error
         if isinstance(error, Malformed) or is_damage(error):
             raise damaged(folder, error) from error
         raise
@@ -143,13 +157,13 @@ def _made_beside(file: Path) -> Iterator[sqlite3.Connection]:
     durable.sync_folder(file.parent)
 
 
-def connect(file: Path) -> sqlite3.Connection:
+def connect(file: Path, wait: float = WAIT) -> sqlite3.Connection:
     """Open an existing database; mode=rw, so that a reader can roll back the journal of a crashed writer.
 
-    SQLite falls back to reading alone where the file system forbids writing.
+    SQLite falls back to reading alone where the file system forbids writing. wait: seconds for what others commit.
     """
     database = sqlite3.connect(
-        f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, isolation_level=None, timeout=30,
+        f"file:{quote(str(file.absolute()))}?mode=rw", uri=True, isolation_level=None, timeout=wait,
         check_same_thread=False,  # opened.py has threads take turns
     )  # fmt: skip
     try:
@@ -158,11 +172,10 @@ def connect(file: Path) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = EXTRA")
         foreign.limit(database, CELL)
         folding.teach(database)
-    except sqlite3.DatabaseError as error:
+    except sqlite3.DatabaseError:
         database.close()
-        if is_damage(error):
-            raise damaged(file.parent, error) from error
-        raise
+        with telling_damage(file.parent):
+            raise
     if application != APPLICATION_ID:
         database.close()
         raise NotAnIndex(f"{file} was not written by mmr: give another --index")

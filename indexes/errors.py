@@ -17,7 +17,7 @@ class NewerFormat(StoreError):
 
 
 class Locked(StoreError):
-    """Another process is writing to the index. Reading is never locked."""
+    """Another process is writing to the index. Who reads meets it only where a commit takes longer than it waits."""
 
 
 class Damaged(StoreError):

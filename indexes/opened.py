@@ -4,10 +4,11 @@ Threads take turns on one connection, for short. A connection must not be used i
 howtocorrupt): the child opens one of its own, on the same lease.
 """
 
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from indexes import database, foreign, forks, leases
@@ -15,6 +16,7 @@ from indexes.database import DATABASE
 from indexes.errors import StoreError
 
 SECONDS = 600.0  # that one turn may take: what takes longer goes in circles that damage made
+_numbers = itertools.count(1)
 # Of parents: closing one in a child is as bad as using it.
 _inherited: list[sqlite3.Connection] = []
 
@@ -22,13 +24,16 @@ _inherited: list[sqlite3.Connection] = []
 class Opened:
     """The database of the store at `path`, open; for any thread, and in a forked child too.
 
-    counted: for a reader, which has a lease; a writer needs none, but a child that was forked from it does. Raises what
-    database.connect raises.
+    counted: for a reader, which has a lease; a writer needs none, but a child that was forked from it does. wait:
+    seconds for what others commit. Where they were waited for in vain, who asks next does not wait, until one was
+    answered again: threads stand in line here, and each would wait anew. Raises what database.connect raises.
+
+    number: tells it from everything else that this process has open, or had.
     """
 
-    def __init__(self, path: Path, counted: bool) -> None:
-        self.counted = counted
-        self._path = path.absolute()
+    def __init__(self, path: Path, counted: bool, wait: float = database.WAIT) -> None:
+        self.counted, self.number = counted, next(_numbers)
+        self._path, self._wait, self._waits = path.absolute(), wait, True
         self._lease: leases.Lease | None = None
         self._needed: leases.Needed | None = None
         self._lock = forks.Lock(waited_for=True)
@@ -66,13 +71,23 @@ class Opened:
             connection.execute("BEGIN")
             try:
                 yield connection
+            except sqlite3.OperationalError as error:
+                self._be_patient(connection, not database.is_busy(error))
+                raise
             finally:
                 connection.rollback()  # nothing was written
+            self._be_patient(connection, True)
             if self._lease:
                 self._lease.beat()
 
+    def _be_patient(self, connection: sqlite3.Connection, waits: bool) -> None:
+        if waits != self._waits:
+            connection.execute(f"PRAGMA busy_timeout = {int(self._wait * 1000) if waits else 0}")
+            self._waits = waits
+
     def _connect(self) -> sqlite3.Connection:
-        connection = database.connect(self._path / DATABASE)
+        connection = database.connect(self._path / DATABASE, self._wait)
+        self._waits = True
         self._clock = foreign.watch(connection, SECONDS)
         return connection
 
@@ -95,3 +110,7 @@ class Opened:
             lease, self._lease = self._lease, None
             if lease:
                 lease.drop()
+
+    def __del__(self) -> None:
+        with suppress(Exception):  # Python's connection refers to itself, and would stay open until a collection
+            self.close()

@@ -6,7 +6,7 @@ that a writer may go on meanwhile, and a lease (leases.py) keeps what it may sti
 
 import copy
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -70,15 +70,46 @@ class StoreReader:
         made._is_view = True
         return made
 
-    def refresh(self) -> None:
+    def refresh(self, fits: "Callable[[Self], bool] | None" = None) -> bool:
         """Go to the newest committed state. Views stay on theirs, and hold no lease on it.
+
+        Args:
+            fits: Given a view of it, before anybody else sees it: where it says no, this one stays where it is.
+
+        Returns:
+            Whether it went there.
 
         Raises:
             Damaged: It cannot be read.
+            Locked: Another process commits for longer than is waited.
             StoreError: This one was closed.
         """
         with self._opened.alone():
-            self._load()
+            newest = self.view()
+            newest._load()
+            if fits and not fits(newest):
+                return False
+            self._state = newest._state
+            return True
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """Tells the state from all others that this process read, and from those of an index made in its place."""
+        return self._opened.number, self.generation
+
+    def marks(self) -> dict[str, tuple[int, int, int]]:
+        """Tell files of rows that are as they were written: those are never changed.
+
+        Returns:
+            (inode, bytes, time of the last change) of each, by its path; one that is gone is left out.
+        """
+        found = {}
+        for segment in self.segments:
+            with suppress(OSError):
+                file = Path(getattr(segment.vectors, "filename", ""))
+                about = file.stat()
+                found[str(file)] = about.st_ino, about.st_size, about.st_mtime_ns
+        return found
 
     @property
     def manifest(self) -> dict[str, Any]:

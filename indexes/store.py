@@ -104,12 +104,13 @@ class Store(StoreReader):
         return cls(path, Opened(path, counted=False), lock)
 
     @classmethod
-    def open(cls, path: Path | str, write: bool = False) -> "Store":
+    def open(cls, path: Path | str, write: bool = False, wait: float | None = None) -> "Store":
         """Open the last committed state.
 
         Args:
             path: Its folder.
             write: Take the lock, and remove what a crash left behind.
+            wait: Seconds for other processes: for the lock, not at all if not given; for what they commit, 30 then.
 
         Returns:
             The store; without `write` it stays on that state, whatever a writer does meanwhile: a lease counts it.
@@ -119,7 +120,7 @@ class Store(StoreReader):
             NotAnIndex: There is none.
             NewerFormat: A newer version wrote it.
             Damaged: A file is missing, or of another length than it had.
-            Locked: Another process is writing to it.
+            Locked: Another process is writing to it; to a reader only where that commits for longer than it waits.
         """
         path = Path(path)
         file = path / DATABASE
@@ -127,10 +128,10 @@ class Store(StoreReader):
             raise NotAnIndex(f"no index at {path}: make one with `mmr index FOLDER --index {path}`")
         if file.stat().st_size == 0:
             raise NotAnIndex(f"{file} is empty, so {path} is no index: remove the folder and run `mmr index` again")
-        lock = claim.lock(path) if write else None
+        lock = claim.lock(path, wait or 0.0) if write else None
         opened = None
         try:
-            opened = Opened(path, counted=not write)
+            opened = Opened(path, not write, database.WAIT if wait is None else wait)
             store = cls(path, opened, lock)
             if write:
                 store.remove_orphans()

@@ -59,11 +59,13 @@ class Pair:
         item: The picture. Several pairs may share it: its captions are never each other's negatives.
         caption: What is said of it.
         weight: How often its picture is drawn, where those of others are drawn once.
+        meta: What its own row says beside the caption, under any names: those of a picture's captions may differ.
     """
 
     item: Item
     caption: str
     weight: float = 1.0
+    meta: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

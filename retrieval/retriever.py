@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from indexes import Condition, Outdated, Store, forks
+from indexes import Condition, Outdated, Store, WrongEncoder, forks
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Hit
 from retrieval.encoders import presets, query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption
 from retrieval.indexing.catalog import Identity
-from retrieval.search import answers, filters, languages
+from retrieval.search import answers, confidence, filters, languages
 from retrieval.search.answers import Asked
 from retrieval.search.query import parse
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 _Answer = TypeVar("_Answer")
+_WAIT = 2.0  # seconds of a server for what another process commits: others ask meanwhile
 _TIMES = 10  # that a question is asked, where the index is collected under it each time
 
 
@@ -55,7 +56,8 @@ class Retriever:
     def __init__(self, store: Store, encoder: Encoder, device: str = "cpu") -> None:
         self.store, self.encoder, self.device = store, encoder, device
         self._captions: tuple[int, answers.Captions] | None = None  # and the generation that they are of
-        self._encoding = forks.Lock()  # of captions: once for all threads
+        self._judged: tuple[tuple[int, int], confidence.Background] | None = None  # and the state that it is of
+        self._encoding, self._judging = forks.Lock(), forks.Lock()  # captions, prompts: once for all threads
         adoption.require_same(store, encoder)
 
     @classmethod
@@ -122,7 +124,7 @@ class Retriever:
             StoreError: There is no index, it cannot be read, or it has another encoder.
             MissingModel: The encoder is not where it was.
         """
-        store = Store.open(path)
+        store = Store.open(path, wait=_WAIT if steady else None)
         try:
             retriever = cls(store, encoder or _remembered(store, device, steady), device)
             if encoder:
@@ -180,7 +182,7 @@ class Retriever:
         """
         device, wanted = _search_device(self.device), asked or Asked()
         languages.say_unread(queries, self.encoder, on_message)
-        return self.whole(lambda store: answers.items(store, self.encoder, device, queries, wanted))
+        return self.whole(lambda store: answers.items(store, self.encoder, device, queries, wanted, self.background))
 
     def search_each(
         self, requests: "Sequence[answers.Request]", sent: Mapping[str, np.ndarray] | None = None
@@ -205,7 +207,15 @@ class Retriever:
         self, store: Store, requests: "Sequence[answers.Request]", sent: Mapping[str, np.ndarray] | None = None
     ) -> list[list[Hit]]:
         """As `search_each`, of a state that `whole` gave: where more is asked of the same one."""
-        return answers.each(store, self.encoder, _search_device(self.device), requests, sent)
+        return answers.each(store, self.encoder, _search_device(self.device), requests, sent, self.background)
+
+    def background(self, store: Store) -> confidence.Background:
+        """What confidence is measured by in a state that `whole` gave: asked or read once, and kept for that state."""
+        with self._judging:
+            if self._judged is None or self._judged[0] != store.key:
+                found = confidence.background(store, self.encoder, _search_device(self.device))
+                self._judged = store.key, found
+            return self._judged[1]
 
     def captions(
         self, query: str | Sequence[str], asked: Asked | None = None, on_message: OnMessage = no_message
@@ -296,13 +306,23 @@ class Retriever:
 
         Raises:
             Outdated: It was collected again and again.
+            WrongEncoder: It was collected, and the newest state is of another encoder.
         """
         for _ in range(_TIMES - 1):
             try:
                 return ask(self.store.view())
             except Outdated:
-                self.store.refresh()
+                self._go_on()
         return ask(self.store.view())
+
+    def _go_on(self) -> None:
+        """To the newest state, which only this encoder can be asked of."""
+        if not self.store.refresh(self._is_of_it):
+            raise WrongEncoder(f"{self.store.path} was encoded again, with another encoder: open it again")
+
+    def _is_of_it(self, newest: Store) -> bool:
+        recorded = Identity.recorded(newest)
+        return recorded is None or recorded.fingerprint is None or recorded.is_of(self.encoder)
 
     def close(self) -> None:
         """Close the index; what was built or changed is committed already. Closing twice does no harm.

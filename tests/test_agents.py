@@ -6,6 +6,7 @@ import importlib.util
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import pytest
 from PIL import Image
 
 from cli.agents import sheet, tools, words
-from cli.agents.tools import Tools
+from cli.agents.tools import Indexes
 from cli.collection import Collection
 from indexes import Record, Store
 from retrieval import Retriever
@@ -42,12 +43,13 @@ def build(photos, encoder=None):
 class Agent:
     """Calls the tools of an index through the library's own client, each in a connection of its own."""
 
-    def __init__(self, index, encoder=None, named=()):
+    def __init__(self, index, encoder=None, named=(), others=()):
         if importlib.util.find_spec("mcp") is None:
             pytest.skip(SKIPPED)
         from cli.agents import server
 
-        self.server = server.made(Tools(Collection(index, "cpu", named, encoder or ToyEncoder())))
+        collections = [Collection(path, "cpu", named, encoder or ToyEncoder()) for path in (index, *others)]
+        self.server = server.made(Indexes(collections))
 
     def __call__(self, *calls):
         import mcp
@@ -211,11 +213,12 @@ def test_the_example_of_any_field_can_be_read(name, value, example):
 
 def test_what_is_asked_is_told(agent, photos):
     text, data, _ = agent.call("index_info")
-    assert data == {
-        "index": str(photos / ".mmr"), "pictures": 3, "encoder": "toy", "languages": [], "folders": [str(photos)],
-        "generation": data["generation"], "search": "exact", "recall": None,
+    (only,) = data["indexes"]
+    assert only == {
+        "name": "photos", "index": str(photos / ".mmr"), "pictures": 3, "encoder": "toy", "languages": [],
+        "folders": [str(photos)], "generation": only["generation"], "search": "exact", "recall": None,
     }  # fmt: skip
-    assert text.startswith(f"3 pictures in {photos / '.mmr'}, of {photos}\nencoder toy; ")
+    assert text.startswith(f"photos: 3 pictures in {photos / '.mmr'}, of {photos}\nencoder toy; ")
 
 
 def test_the_recall_of_an_approximate_index_is_told(photos, monkeypatch):
@@ -225,7 +228,8 @@ def test_the_recall_of_an_approximate_index_is_told(photos, monkeypatch):
     retriever, _ = Retriever.build(str(photos), photos / ".mmr", ToyEncoder(), recall=0.9)
     retriever.close()
     text, data, _ = Agent(photos / ".mmr").call("index_info")
-    assert (data["search"], data["recall"]) == ("approximate: IVF1,Flat", 1.0)  # one list is all of it
+    (told,) = data["indexes"]
+    assert (told["search"], told["recall"]) == ("approximate: IVF1,Flat", 1.0)  # one list is all of it
     assert "search is approximate: IVF1,Flat, recall on text 1.000" in text
 
 
@@ -440,10 +444,10 @@ def test_a_name_of_odd_bytes_can_be_told_and_asked_for(photos):
 
 
 def test_it_answers_from_the_newest_state(agent, photos):
-    assert agent.call("index_info")[1]["pictures"] == 3
+    assert agent.call("index_info")[1]["indexes"][0]["pictures"] == 3
     picture(photos / "new.png", (0, 0, 255))
     build(photos)
-    assert agent.call("index_info")[1]["pictures"] == 4
+    assert agent.call("index_info")[1]["indexes"][0]["pictures"] == 4
     assert set(ids(agent.call("search", query="blue", k=2)[1])) == {BLUE, "new.png"}
 
 
@@ -453,8 +457,72 @@ def test_an_index_that_is_made_again_is_opened_again(agent, photos):
     assert agent.fails("search", query="red") == f"no index at {index}: have it made with `mmr index FOLDER`"
     (photos / RED).unlink()
     build(photos)
-    assert agent.call("index_info")[1]["pictures"] == 2
+    assert agent.call("index_info")[1]["indexes"][0]["pictures"] == 2
     assert RED not in ids(agent.call("search", query="red")[1])
+
+
+# ---------------------------------------------------------------- several indexes
+
+
+@pytest.fixture
+def several(photos, tmp_path, toy):
+    """Three of them: photos, scans with one blue picture, and another that is called photos."""
+    picture(tmp_path / "scans" / "page.png", (0, 0, 255))
+    picture(tmp_path / "old" / "photos" / "then.png", (255, 0, 0))
+    others = [tmp_path / "scans" / ".mmr", tmp_path / "old" / "photos" / ".mmr"]
+    for other in others:
+        Retriever.build(str(other.parent), other, toy)[0].close()
+    return Agent(build(photos), others=others)
+
+
+def test_each_tool_is_about_the_first_index_or_the_one_that_is_named(several):
+    assert ids(several.call("search", query="blue", k=1)[1]) == [BLUE]
+    assert ids(several.call("search", query="blue", k=1, index="scans")[1]) == ["page.png"]
+    assert ids(several.call("search", query="blue", k=1, index="photos-2")[1]) == ["then.png"]
+    assert several.call("describe_item", id="page.png", index="scans")[1]["id"] == "page.png"
+    assert several.call("show", id="page.png", index="scans")[2].size == (8, 8)
+    assert len(several.call("contact_sheet", query="a picture", index="scans")[1]["tiles"]) == 1
+    assert ids(several.call("more_like_this", id="page.png", index="scans")[1]) == []
+    assert several.call("list_fields", index="scans")[1]["looked_at"] == 1
+    assert "holds no `page.png`" in several.fails("describe_item", id="page.png")
+
+
+def test_a_name_that_none_has_is_told_those_there_are(several):
+    for name, given in (
+        ("search", {"query": "a"}), ("show", {"id": RED}), ("index_info", {}), ("list_fields", {}),
+        ("more_like_this", {"id": RED}), ("contact_sheet", {"query": "a"}), ("describe_item", {"id": RED}),
+    ):  # fmt: skip
+        assert several.fails(name, index="none", **given) == (
+            "no index is called none: give index as one of photos, scans, photos-2"
+        )
+
+
+def test_an_agent_reads_which_indexes_there_are(several):
+    for tool in several.tools().values():
+        argument = tool.input_schema["properties"]["index"]
+        assert argument["description"] == (
+            "Which index: photos, which need not be given, or scans, or photos-2. An id is of one of them."
+        )
+        assert "index" not in tool.input_schema.get("required", [])
+    text, data, _ = several.call("index_info")
+    assert [(one["name"], one["pictures"]) for one in data["indexes"]] == [("photos", 3), ("scans", 1), ("photos-2", 1)]
+    assert [line.split(":")[0] for line in text.splitlines() if " pictures in " in line] == [
+        "photos", "scans", "photos-2"
+    ]  # fmt: skip
+    assert [one["name"] for one in several.call("index_info", index="scans")[1]["indexes"]] == ["scans"]
+
+
+def test_of_several_one_that_is_gone_does_not_hide_the_others(several, tmp_path):
+    (tmp_path / "scans" / ".mmr").rename(tmp_path / "away")
+    text, data, _ = several.call("index_info")
+    assert [one["name"] for one in data["indexes"]] == ["photos", "photos-2"]
+    assert data["notes"][0].startswith("scans cannot be asked now: no index at")
+    assert text.splitlines()[0] == data["notes"][0]
+    assert several.fails("search", query="blue", index="scans").startswith("no index at")
+    assert several.fails("index_info", index="scans").startswith("scans cannot be asked now")
+    assert ids(several.call("search", query="blue", k=1)[1]) == [BLUE]
+    (tmp_path / "away").rename(tmp_path / "scans" / ".mmr")
+    assert ids(several.call("search", query="blue", index="scans")[1]) == ["page.png"]
 
 
 def test_many_calls_at_once(agent):
@@ -466,18 +534,19 @@ def test_many_calls_at_once(agent):
 # ---------------------------------------------------------------- the command
 
 
-def test_what_cannot_start_says_why(tmp_path, photos, monkeypatch):
+def test_what_cannot_start_says_why(tmp_path, photos, indexed, monkeypatch):
     if importlib.util.find_spec("mcp"):
         fails(mmr("mcp", "--index", tmp_path / "none"), 3, "no index at", "mmr index FOLDER")
+        fails(mmr("mcp", indexed, tmp_path / "none"), 3, "no index at", "mmr index FOLDER")
         fails(mmr("mcp", "--index", build(photos), "--allow", tmp_path / "no"), 2, "no such folder", "check --allow")
     monkeypatch.setattr("cli.commands.agents.importlib.util.find_spec", lambda name: None)
     fails(mmr("mcp", "--index", tmp_path / "none"), 2, "one more library", "pip install 'mmr-retrieval[mcp]'")
 
 
-def started(index, cwd):
+def started(cwd, *words):
     """`mmr mcp` in a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "cli.main", "mcp", "--index", str(index)],
+        [sys.executable, "-m", "cli.main", "mcp", *map(str, words)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )  # fmt: skip
@@ -504,7 +573,7 @@ def test_stdout_is_the_protocol_alone(indexed, tmp_path):
         {"id": 4, "method": "tools/call", "params": {"name": "contact_sheet", "arguments": {"query": "a dog"}}},
         {"id": 5, "method": "tools/call", "params": {"name": "search", "arguments": {"query": "./x.png"}}},
     ]
-    with started(indexed, tmp_path) as process:
+    with started(tmp_path, "--index", indexed) as process:
         lines = [send(process, message) for message in messages]
         rest, errors = process.communicate()
     assert (process.returncode, rest) == (0, ""), errors
@@ -520,13 +589,25 @@ def test_stdout_is_the_protocol_alone(indexed, tmp_path):
 
 
 @needs_mcp
+def test_several_are_given_one_after_the_other(indexed, tmp_path, photos, toy):
+    call = {"method": "tools/call", "params": {"name": "index_info", "arguments": {}}}
+    copy = shutil.copytree(indexed, tmp_path / "copy.mmr")
+    with started(tmp_path, indexed, copy, "--device", "cpu") as process:
+        send(process, HELLO)
+        send(process, {"method": "notifications/initialized"})
+        said = json.loads(send(process, {"id": 2, **call}))["result"]["structuredContent"]
+        process.communicate()
+    assert [(one["name"], one["pictures"]) for one in said["indexes"]] == [("photos", 60), ("copy", 60)]
+
+
+@needs_mcp
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 def test_it_ends_at_once_and_says_nothing_when_nobody_listens(indexed, tmp_path):
-    with started(indexed, tmp_path) as process:
+    with started(tmp_path, "--index", indexed) as process:
         send(process, HELLO)
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == -signal.SIGINT  # a shell's 130, though stdin is still open
-    with started(indexed, tmp_path) as process:
+    with started(tmp_path, "--index", indexed) as process:
         send(process, HELLO)
         process.stdout.close()
         process.stdin.write(json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}}) + "\n")

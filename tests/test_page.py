@@ -238,6 +238,31 @@ def test_conditions_are_joined_and_values_quoted(run: Run) -> None:
 
 
 @node
+def test_the_next_point_lies_in_the_direction_of_the_key(run: Run) -> None:
+    """Within 45 degrees, however near others are; beyond them only where there is none; in pixels, as it is seen."""
+    code = """
+    import { ahead, beside } from "./ahead.js";
+    const places = [[0.5, 0.5], [0.7, 0.55], [0.55, 0.9], [0.1, 0.45], [0.52, 0.7]];
+    const points = places.map(([x, y], id) => ({ id, x, y }));
+    const to = (from, way, box) => ahead(points, points[from], way, box)?.id ?? "none";
+    console.log(["Right", "Left", "Down", "Up"].map((way) => to(0, way)).join(" "));
+    console.log(to(1, "Right"), to(3, "Up"), to(1, "Down"), to(1, "Down", { wide: 1, high: 2 }));
+    console.log(beside(points, { x: 0.6, y: 0.6 }).id, beside([], { x: 0, y: 0 }));
+    """
+    assert run(code).splitlines() == ["1 3 4 3", "none none 2 4", "1 null"]
+
+
+@node
+def test_pages_end_where_the_server_ends(run: Run) -> None:
+    code = """
+    import { Pages } from "./pages.js";
+    const ends = (more) => new Pages(state.blank(), { total: 500, next: 60, hits: Array(60), ...more }, {}).length;
+    console.log(ends({ deepest: 200 }), ends({ deepest: 900 }), ends({ deepest: null }));
+    """
+    assert run(code) == "200 500 500"
+
+
+@node
 def test_places_of_folded_pages(run: Run) -> None:
     """Of 130 answers the first page shows 50 and the last 10: place 50 is the first of the second page."""
     code = """

@@ -4,7 +4,10 @@ import base64
 import io
 import json
 import os
+import re
 import shutil
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -13,12 +16,13 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from cli.serve import app, gather, guards, maps, searching, sent, shown, tables
+from cli.serve import app, gather, guards, parts, searching, sent, shown, tables
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.shelf import Shelf, Shelves
 from indexes import Store
 from retrieval import Retriever
+from retrieval.search import confidence
 from toy import ToyEncoder, picture
 
 HERE, ANYONE = "http://127.0.0.1:8750", Doors()
@@ -59,6 +63,7 @@ def uris(answer):
 def test_words_find_pictures_with_all_that_a_page_shows(client, photos):
     answer = client.get("/api/search", params={"q": "a green field", "k": 2}).json()
     assert (answer["index"], answer["total"], answer["next"], answer["fits"]) == (photos.name, 3, 2, True)
+    assert answer["deepest"] == searching.DEEPEST  # the page holds no number of its own
     best = answer["hits"][0]
     assert (best["uri"], best["caption"], best["kind"]) == ("more/green.jpg", "a green field", "picture")
     assert best["score"] == pytest.approx(1, abs=0.01)
@@ -123,6 +128,8 @@ def test_without_a_query_all_come_the_newest_first(client, photos, index, toy):
     Retriever.build(str(photos), index, toy)[0].close()
     next(iter(client.app._app._app.state.parts.shelves)).look()
     assert uris(client.get("/api/search")) == ["blue é.png", "red.png", "more/green.jpg"]
+    assert client.get("/api/search").json()["deepest"] is None
+    assert client.get("/api/search", params={"q": "red"}).json()["deepest"] == searching.DEEPEST
     assert uris(client.get("/api/search", params={"sort": "date", "k": 2, "offset": 1})) == ["red.png", "blue é.png"]
     by_date = client.get("/api/search", params={"q": "green", "sort": "-date"})
     assert uris(by_date) == ["blue é.png", "red.png", "more/green.jpg"]
@@ -139,6 +146,18 @@ def test_near_duplicates_are_folded(photos, toy):
         assert (nothing["hits"], nothing["total"], nothing["next"]) == ([], 0, None)
         groups = client.get("/api/duplicates").json()
         assert (groups["count"], groups["groups"][0]["count"]) == (1, 4)
+        assert client.get("/api/duplicates", params={"in": "more"}).json()["count"] == 0
+
+
+def test_what_is_folded_is_like_the_one_that_is_shown(photos, toy):
+    """Of a row of pictures, each like the next and the first unlike the last, none is lost."""
+    for number, blue in enumerate((0, 40, 80, 120, 160, 200)):
+        picture(photos / "row" / f"{number}.png", (200, 0, blue))
+    Retriever.build(str(photos / "row"), photos / ".mmr", toy)[0].close()
+    with served(photos / ".mmr") as client:
+        hits = client.get("/api/search", params={"q": "red", "fold": 1}).json()["hits"]
+        # The angles to red: 0, 11, 22, 31, 39 and 45 degrees; alike are those that are at most 14 apart.
+        assert [(hit["uri"], hit["folded"]) for hit in hits] == [("0.png", 1), ("2.png", 1), ("4.png", 1)]
 
 
 def test_what_does_not_fit_is_said(client):
@@ -310,6 +329,7 @@ def test_an_index_that_went_away_is_said_and_taken_up_again(client, index, tmp_p
     shelf.look()
     answer = client.get("/api/search", params={"q": "red"})
     assert (answer.status_code, "no index at" in answer.json()["error"]) == (503, True)
+    assert answer.headers["retry-after"] == "1"
     assert client.get("/readyz").status_code == 503
     assert client.get("/healthz").status_code == 200
     shutil.move(tmp_path / "away", index)
@@ -364,33 +384,6 @@ def test_a_label_is_written_with_the_key_and_found_by_where(index):
         assert gone.status_code == 404
     with Store.open(index) as store:
         assert store.verify() == []
-
-
-def test_the_map_has_a_place_for_each_picture_and_names_for_its_parts(photos, toy):
-    for number in range(8):
-        picture(photos / f"red{number}.png", (255, 8 * number, 0))
-        picture(photos / f"blue{number}.png", (0, 8 * number, 255))
-    Retriever.build(str(photos), photos / ".mmr", toy)[0].close()
-    with served(photos / ".mmr") as client:
-        said = client.get("/api/map").json()
-        assert len(said["points"]) == 19
-        assert all(0 <= point[axis] <= 1 for point in said["points"] for axis in "xy")
-        assert sum(cluster["count"] for cluster in said["clusters"]) == 19
-        names = [cluster["name"] for cluster in said["clusters"]]
-        assert len(set(names)) == len(names)
-        assert len(client.get("/api/map", params={"n": 5}).json()["points"]) == 5
-
-
-def test_what_is_alike_is_one_cluster_and_one_side_of_the_plane():
-    rng = np.random.default_rng(0)
-    vectors = np.repeat(np.eye(3, 8), 30, 0) + 0.01 * rng.standard_normal((90, 8))
-    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    places = maps.plane(vectors)
-    middles = places.reshape(3, 30, 2).mean(1)
-    assert np.abs(places.reshape(3, 30, 2) - middles[:, None]).max() < 0.1
-    assert min(np.linalg.norm(middles[a] - middles[b]) for a, b in ((0, 1), (0, 2), (1, 2))) > 0.5
-    found = maps.clusters(vectors).reshape(3, 30)
-    assert not set(found[0]) & set(found[1]) and not set(found[0]) & set(found[2]) and not set(found[1]) & set(found[2])
 
 
 def test_a_run_is_told_while_it_goes_on(index, tmp_path):
@@ -449,6 +442,42 @@ def test_many_clients_get_what_one_gets(client):
     assert found == [expected[colour] for colour in colours]
 
 
+def test_what_confidence_is_measured_by_is_asked_or_read_once_for_each_state(client, index, photos, toy, monkeypatch):
+    """And by nobody before it is asked for."""
+    made = []
+    real = confidence.background
+    monkeypatch.setattr(confidence, "background", lambda *given: made.append(given[0].generation) or real(*given))
+    client.get("/api/search", params={"q": "red"})
+    assert made == []
+    first = [client.get("/api/search", params={"q": "red", "min_confidence": 0}).json()["hits"] for _ in range(3)]
+    assert (len(made), first[0][0]["confidence"] is not None) == (1, True)
+    assert first[1:] == first[:1] * 2
+    picture(photos / "another.png", (250, 0, 0))
+    Retriever.build(str(photos), index, toy)[0].close()
+    next(iter(client.app._app._app.state.parts.shelves)).look()
+    for _ in range(2):
+        assert client.get("/api/search", params={"q": "red", "min_confidence": 0.1}).status_code == 200
+    assert len(set(made)) == len(made) == 2
+
+
+def test_the_first_who_wants_confidence_does_not_hold_up_the_others(client, monkeypatch):
+    began, ended = threading.Event(), threading.Event()
+    real = confidence.background
+
+    def slowly(*given):
+        began.set()
+        assert ended.wait(20)
+        return real(*given)
+
+    monkeypatch.setattr(confidence, "background", slowly)
+    with ThreadPoolExecutor(1) as thread:
+        slow = thread.submit(client.get, "/api/search", params={"q": "red", "min_confidence": 0})
+        assert began.wait(20)
+        assert uris(client.get("/api/search", params={"q": "green", "k": 1})) == ["more/green.jpg"]
+        ended.set()
+        assert slow.result(20).json()["hits"][0]["uri"] == "red.png"
+
+
 # ---------------------------------------------------------------- clip-retrieval's clients, and embeddings
 
 
@@ -472,6 +501,32 @@ def test_clip_retrievals_routes_take_what_its_clients_send(client, photos):
     assert client.get("/config.json").json() == {
         "defaultBackend": HERE, "defaultIndex": photos.name, "urlColumn": "url",
     }  # fmt: skip
+
+
+def test_how_long_its_steps_take_is_told_as_clip_retrieval_tells_it(client):
+    assert client.get("/metrics-summary").text == "No request yet, go do some"
+    for said in ({"text": "red", "deduplicate": True}, {"image": base64.b64encode(bytes_of((255, 0, 0))).decode()}):
+        assert client.post("/knn-service", content=json.dumps(said)).status_code == 200
+    answer = client.get("/metrics-summary")
+    assert answer.headers["content-type"].startswith("text/plain")
+    head, empty, columns, *steps = answer.text.splitlines()
+    assert re.fullmatch(
+        r"Among 2 calls to the knn end point with an average latency of \d+\.\d{4}s per request, "
+        r"the step costs are \(in order\):", head,
+    )  # fmt: skip
+    assert (empty, columns.split()) == ("", ["name", "description", "calls", "average", "proportion"])
+    calls = {step.split()[0]: step.split()[-3] for step in steps}
+    assert calls == {
+        "knn_index_time": "2", "metadata_get_time": "2", "image_clip_inference_time": "1", "dedup_time": "1"
+    }  # fmt: skip
+    assert all(re.fullmatch(r"\d+\.\d{4}s \d+\.\d%", " ".join(step.split()[-2:])) for step in steps)
+    assert "full_knn_request_time_count 2.0" in client.get("/metrics").text
+
+
+def test_a_picture_without_an_address_has_none_in_clip_retrievals_answers(client):
+    (told,) = client.post("/knn-service", content=b'{"text": "red", "num_images": 1}').json()
+    assert "url" not in told
+    assert told["image"]
 
 
 @pytest.mark.parametrize(
@@ -507,6 +562,25 @@ def test_metrics_name_routes_and_no_paths(client):
     said = client.get("/metrics").text
     assert 'mmr_requests_total{route="/api/items/{id}",status="200"} 1.0' in said
     assert "nowhere" not in said
+
+
+def test_few_pictures_are_decoded_at_a_time(index, monkeypatch):
+    """Each may take hundreds of MB."""
+    at_once, most = [], []
+
+    def decode(content, size):
+        at_once.append(1)
+        most.append(len(at_once))
+        time.sleep(0.02)
+        at_once.pop()
+        return Image.new("RGB", (8, 8))
+
+    monkeypatch.setattr("cli.serve.sent.load.decode", decode)
+    with served(index) as client, ThreadPoolExecutor(12) as threads:
+        asked = [str(number).encode() for number in range(12)]
+        answers = list(threads.map(lambda content: client.post("/api/search", content=content), asked))
+    assert [answer.status_code for answer in answers] == [200] * 12
+    assert 1 < max(most) <= parts.DECODED
 
 
 # ---------------------------------------------------------------- bodies

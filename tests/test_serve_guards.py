@@ -37,6 +37,7 @@ def let_in(headers, doors=Doors(), path="/api/search", method="GET"):  # noqa: B
         (OURS | {"origin": "http://127.0.0.1:9999"}, 403),  # another program of this machine
         (OURS | {"origin": "http://evil.example"}, 403),
         (OURS | {"origin": "null"}, 403),
+        (OURS | {"origin": "http://["}, 403),
         (OURS | {"sec-fetch-site": "same-origin"}, 200),
         (OURS | {"sec-fetch-site": "none"}, 200),
         (OURS | {"sec-fetch-site": "cross-site"}, 403),
@@ -179,6 +180,21 @@ def test_a_client_has_a_share_of_the_server(monkeypatch):
     assert all(headers[b"retry-after"] == b"1" for status, headers, _ in answers if status == 429)
     assert asyncio.run(asked(layer, [b"x"]))[0] == 200
     assert not layer._at_once
+
+
+def test_all_clients_together_have_a_limit_too(monkeypatch):
+    monkeypatch.setattr(guards, "MOST_TOGETHER", 3)
+    layer = Guards(reading, Doors())
+
+    async def several():
+        return await asyncio.gather(*(asked(layer, [b"x"], delay=0.05) for _ in range(5)))
+
+    answers = asyncio.run(several())
+    assert sorted(status for status, _, _ in answers) == [200, 200, 200, 503, 503]
+    for status, headers, body in answers:
+        if status == 503:
+            assert headers[b"retry-after"] == b"1"
+            assert json.loads(body)["error"].endswith("ask again in a second")
 
 
 def test_the_log_tells_what_was_asked_only_where_that_is_wanted():

@@ -106,6 +106,7 @@ class Fields:
 class Info:
     """What is asked. recall: of the approximate search, measured on text; None where it is exact."""
 
+    name: str
     index: str
     pictures: int
     encoder: str
@@ -114,3 +115,11 @@ class Info:
     generation: int
     search: str
     recall: float | None
+
+
+@dataclass(frozen=True)
+class Infos:
+    """What is asked: the first where a tool is given no other. notes: of those that cannot be asked now, why."""
+
+    indexes: list[Info]
+    notes: list[str]

@@ -4,20 +4,20 @@ Errors are those of the packages below, raised as they are: server.py makes one 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
 from cli.agents import sheet, told, words
-from cli.collection import Collection
+from cli.collection import Collection, names
 from cli.output import plain
 from cli.output.hits import is_gone
-from indexes import Store
+from indexes import Store, StoreError
 from indexes.approximate.recorded import cheapest
 from retrieval.datatypes import Hit
-from retrieval.errors import BadRequest, ImageError
+from retrieval.errors import BadRequest, ImageError, RetrievalError
 from retrieval.indexing import field_table, roots
 from retrieval.indexing.catalog import Identity
 from retrieval.indexing.field_table import Field
@@ -42,6 +42,44 @@ class Answer:
     text: str
     data: Any
     picture: bytes | None = None
+
+
+class Indexes:
+    """The tools over each of several indexes, by its name; the first where none is given."""
+
+    def __init__(self, collections: Iterable[Collection]) -> None:
+        given = list(collections)
+        called = (words.encodable(name) for name in names(one.path for one in given))
+        self._named = dict(zip(called, map(Tools, given), strict=True))
+
+    @property
+    def names(self) -> list[str]:
+        """Of all of them, the first by default."""
+        return list(self._named)
+
+    def of(self, name: str | None) -> "Tools":
+        """One of them. Raises BadRequest for a name that none has."""
+        if not name:
+            return next(iter(self._named.values()))
+        if name not in self._named:
+            raise BadRequest(f"no index is called {name[:60]}: give index as one of {', '.join(self._named)}")
+        return self._named[name]
+
+    def info(self, name: str | None) -> Answer:
+        """What is asked: all of them, or one."""
+        asked = {name: self.of(name)} if name else self._named
+        found, notes, lines = list[told.Info](), list[str](), list[str]()
+        for called, tools in asked.items():
+            try:
+                data, said = tools.info(called)
+            except (StoreError, RetrievalError) as error:
+                notes.append(words.for_agents(f"{called} cannot be asked now: {error}"))
+                continue
+            found.append(data)
+            lines += said
+        if not found and len(notes) == 1:
+            raise BadRequest(notes[0])
+        return Answer("\n".join([*notes, *lines]), told.Infos(found, notes))
 
 
 class Tools:
@@ -133,24 +171,25 @@ class Tools:
         tail = [f"for example where={asks}"] if asks else []
         return Answer("\n".join([*head, *lines, *tail]), told.Fields(data, asks, seen))
 
-    def index_info(self) -> Answer:
-        """What is asked."""
+    def info(self, name: str) -> tuple[told.Info, list[str]]:
+        """What is asked, which is called so; and in lines."""
         retriever = self._collection.now()
         store = retriever.store.view()
         identity, source = Identity.recorded(store), roots.recorded(store)
         folders = [str(one) for one in source.folders] if source else []
         way, recall = _way(store)
         data = told.Info(
-            str(store.path), len(store), identity.name if identity else "",
+            name, str(store.path), len(store), identity.name if identity else "",
             list(languages.known_to(retriever.encoder)), folders, store.generation, way, recall,
         )  # fmt: skip
         lines = [
-            f"{data.pictures:,} pictures in {plain.line(data.index)}, of {plain.line(', '.join(folders)) or 'a table'}",
+            f"{plain.line(name)}: {data.pictures:,} pictures in {plain.line(data.index)}, "
+            f"of {plain.line(', '.join(folders)) or 'a table'}",
             f"encoder {plain.line(data.encoder) or 'without a name'}; {_languages(data.languages)}",
             f"search is {data.search}" + (f", recall on text {recall:.3f}" if recall is not None else ""),
             f"state {data.generation} of the index",
         ]
-        return Answer("\n".join(lines), data)
+        return data, lines
 
 
 # ---------------------------------------------------------------- in words

@@ -1,4 +1,4 @@
-"""`mmr mcp`: an index for agents, over stdin and stdout, which belong to the protocol: nothing else goes there."""
+"""`mmr mcp`: indexes for agents, over stdin and stdout, which belong to the protocol: nothing else goes there."""
 
 import importlib.util
 import shlex
@@ -13,7 +13,7 @@ from retrieval import find_index
 from retrieval.errors import BadRequest
 
 
-def run(index_dir: Path | None, device: str, allow: Sequence[Path]) -> None:
+def run(indexes: Sequence[Path], device: str, allow: Sequence[Path]) -> None:
     """Answer agents until stdin ends. Raises BadRequest where the protocol's library is not installed, StoreError,
     MissingModel.
     """
@@ -21,22 +21,24 @@ def run(index_dir: Path | None, device: str, allow: Sequence[Path]) -> None:
         raise BadRequest(f"mmr mcp needs one more library: {distribution.install('mcp')}")
     if missing := [folder for folder in allow if not folder.is_dir()]:
         raise BadRequest(f"no such folder: {missing[0]}: check --allow")
-    path = index_dir or find_index()
+    paths = indexes or [find_index()]
     from cli.agents import server
-    from cli.agents.tools import Tools
+    from cli.agents.tools import Indexes
     from cli.collection import Collection
 
-    collection = Collection(path, device, allow)
-    if root := collection.hidden():
-        show.note(f"pictures of {path} are shown where their folder is named: add --allow {shlex.quote(root)}")
+    collections = [Collection(path, device, allow) for path in paths]
+    for path, collection in zip(paths, collections, strict=True):
+        if root := collection.hidden():
+            show.note(f"pictures of {path} are shown where their folder is named: add --allow {shlex.quote(root)}")
     if sys.stdin.isatty():
         show.note("waiting for a client of the Model Context Protocol, which starts this itself: Ctrl-D ends it")
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a thread waits for stdin: Python's own way would wait for it too
     try:
-        server.made(Tools(collection)).run("stdio")
+        server.made(Indexes(collections)).run("stdio")
     except BaseExceptionGroup as group:
         if group.subgroup(BrokenPipeError):  # the client went away
             raise BrokenPipeError from group
         raise
     finally:
-        collection.close()
+        for collection in collections:
+            collection.close()

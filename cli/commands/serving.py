@@ -2,18 +2,24 @@
 
 import errno
 import ipaddress
+import logging
 import os
 import shlex
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.output import show
 from retrieval import find_index
 from retrieval.errors import BadRequest
 
-CONNECTIONS = 2000  # at once; beyond them 503
+if TYPE_CHECKING:
+    import uvicorn
+
+    from cli.serve.guards import Guards
+
 ENDS_WITHIN = 10  # seconds that answers under way may take when it ends
 
 
@@ -31,6 +37,7 @@ class Served:
     write_key: str | None = None
     device: str = "auto"
     runs: Sequence[Path] = ()
+    reports: Sequence[Path] = ()
     log: bool = False
     log_queries: bool = False
 
@@ -57,8 +64,12 @@ def _serve(asked: Served, listening: socket.socket, local: bool) -> None:
     from cli.serve.app import make
     from cli.serve.guards import LOOPBACK, Doors
     from cli.serve.parts import Parts
+    from cli.serve.reported import Reports
     from cli.serve.shelf import Shelf, Shelves
 
+    runs = {folder.resolve().name: folder for folder in asked.runs}
+    reports = Reports(asked.reports, runs)
+    reports.check()
     paths = asked.indexes or [find_index()]
     shelves = Shelves(Shelf(path, asked.device, asked.roots) for path in paths)
     for shelf in shelves:
@@ -67,20 +78,33 @@ def _serve(asked: Served, listening: socket.socket, local: bool) -> None:
     hosts = tuple(name.lower() for name in (*LOOPBACK, asked.host, *asked.host_names))
     doors = Doors(hosts, tuple(asked.origins), asked.token, asked.write_key)
     log = show.note if asked.log or asked.log_queries else None
-    runs = {folder.resolve().name: folder for folder in asked.runs}
-    app = make(Parts(shelves, local, asked.write_key is not None, runs), doors, log, asked.log_queries)
+    app = make(Parts(shelves, local, asked.write_key is not None, runs, reports), doors, log, asked.log_queries)
     port = listening.getsockname()[1]
     name = f"[{asked.host}]" if ":" in asked.host else asked.host
     rows = sum(len(shelf.retriever.store) for shelf in shelves)
     show.out(f"http://{name}:{port}/")
     exposed = "" if local else f"; all of {name}'s network can reach it: pictures and captions, with the token"
     show.note(f"{rows} pictures; Ctrl+C ends it{exposed}")
-    config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, date_header=True, lifespan="on",
-        limit_concurrency=CONNECTIONS, timeout_keep_alive=15, timeout_graceful_shutdown=ENDS_WITHIN,
-        proxy_headers=False, ws="none",
+    uvicorn.Server(_config(app)).run(sockets=[listening])
+
+
+def _config(app: "Guards") -> "uvicorn.Config":
+    """How uvicorn serves; what it says of requests that are none, a line each, is not said."""
+    import uvicorn
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+    from cli.serve import connections
+
+    if (most := connections.room()) < connections.MOST:
+        show.note(
+            f"at most {most} connections at once, as few files may be open: `ulimit -n {connections.FILES}` lets more"
+        )
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    return uvicorn.Config(
+        app, http=connections.bounded(AutoHTTPProtocol, most), ws="none", log_config=None, access_log=False,
+        server_header=False, date_header=True, lifespan="on", timeout_keep_alive=15,
+        timeout_graceful_shutdown=ENDS_WITHIN, proxy_headers=False,
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[listening])
 
 
 def listen(host: str, port: int) -> socket.socket:

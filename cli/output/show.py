@@ -18,6 +18,9 @@ from indexes.errors import BadFilter, StoreError
 from retrieval.errors import MissingModel, NothingReadable, RetrievalError
 
 OK, NONE, USAGE, MISSING, SKIPPED, MACHINE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
+_SHORT = (
+    errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.ESTALE
+)  # fmt: skip
 _LISTED = 20  # skipped files named on the terminal
 _P = ParamSpec("_P")
 
@@ -87,6 +90,12 @@ def explain(error: BaseException) -> tuple[str, int]:
         f"mmr: unexpected {type(error).__name__}: {_one_line(error)}: run again with MMR_DEBUG=1 and report it",
         MACHINE,
     )
+
+
+def is_of_machine(error: BaseException) -> bool:
+    """Did the machine fail, or run short of something, rather than what was asked or this program?"""
+    of_sqlite = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.ProgrammingError)
+    return of_sqlite or isinstance(error, MemoryError) or getattr(error, "errno", None) in _SHORT
 
 
 def _is_full(error: BaseException) -> bool:

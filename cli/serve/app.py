@@ -11,7 +11,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.staticfiles import StaticFiles
 
-from cli.serve import browsing, clip_retrieval, embeddings, items, maps, searching, watching
+from cli.output import show
+from cli.serve import (
+    browsing,
+    clip_retrieval,
+    downloads,
+    embeddings,
+    items,
+    maps,
+    parts,
+    searching,
+    trainings,
+    watching,
+)
 from cli.serve.guards import Doors, Guards, Refused
 from cli.serve.parts import Parts
 from cli.serve.reply import reply
@@ -34,7 +46,7 @@ def make(
         openapi_url="/openapi.json", description="Pictures by words, and words by pictures, from indexes of `mmr`.",
     )  # fmt: skip
     app.state.parts = server
-    for module in (searching, items, browsing, maps, embeddings, watching, clip_retrieval):
+    for module in (searching, items, downloads, browsing, maps, trainings, embeddings, watching, clip_retrieval):
         app.include_router(module.router)
     _answer_errors(app)
     app.get("/", include_in_schema=False)(_page)
@@ -65,7 +77,7 @@ def _answer_errors(app: FastAPI) -> None:
 
 async def _error(request: Request, error: Exception) -> Response:
     status, text = _said(error)
-    return reply({"error": text}, status)
+    return reply({"error": parts.of(request).told(text)}, status)
 
 
 def _said(error: Exception) -> tuple[int, str]:
@@ -86,6 +98,9 @@ def _said(error: Exception) -> tuple[int, str]:
         return 400, str(error)
     if isinstance(error, StoreError):
         return (400 if type(error).__name__ == "BadFilter" else 503), str(error)
+    if show.is_of_machine(error):
+        line = show.explain(error)[0].removeprefix("mmr: ")
+        return 503, line.replace("run the same command again", "ask again")
     return 500, f"the server failed ({type(error).__name__}): ask again, and report what its log says"
 
 

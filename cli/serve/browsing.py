@@ -19,6 +19,7 @@ from retrieval.indexing.catalog import Identity, root_of
 from retrieval.search import answers, filters, languages, near_duplicates
 
 GROUPS, MEMBERS = 500, 50  # of near-duplicates that are told
+WRITER = 2.0  # seconds that another process is waited for, to label
 MOST_ROWS = 50_000  # that are compared with each other: the work grows with the square
 
 router = APIRouter(prefix="/api", tags=["index"])
@@ -32,7 +33,7 @@ async def info(request: Request) -> Response:
     return reply(
         {
             "version": distribution.version(), "local": server.local, "may_write": server.may_write,
-            "runs": list(server.runs),
+            "runs": list(server.runs), "reports": list(server.reports.files()),
             "indexes": await run_in_threadpool(lambda: [_told(server, shelf) for shelf in server.shelves]),
         }
     )  # fmt: skip
@@ -45,7 +46,7 @@ def _told(server: Parts, shelf: Shelf) -> dict[str, Any]:
     identity = Identity.recorded(store)
     return {
         "name": shelf.name, "rows": len(store), "encoder": identity.name if identity else None, "dim": store.dim,
-        "generation": store.generation, "problem": shelf.problem or None,
+        "generation": store.generation, "problem": server.told(shelf.problem) or None,
         "recall": {"asked": best.asked, "measured": best.recall, "low": best.low} if best else None,
         "root": root_of(store) if server.local else None, "languages": list(languages.known_to(encoder)) or None,
     }  # fmt: skip
@@ -66,21 +67,23 @@ async def facets(
 async def duplicates(
     request: Request, index: Name = None, threshold: Annotated[float, Query(ge=0.5, le=1)] = 0.97,
     where: Annotated[str | None, Query(max_length=2000)] = None,
+    inside: Annotated[str | None, Query(alias="in", max_length=1000)] = None,
 ) -> Response:  # fmt: skip
     """Groups of near-duplicates, the largest first; the first of each stands for the others."""
     server = parts.of(request)
     shelf = server.shelves.get(index)
-    return reply(await run_in_threadpool(_duplicates, server, shelf, threshold, where or None))
+    return reply(await run_in_threadpool(_duplicates, server, shelf, threshold, where or None, inside or None))
 
 
-def _duplicates(server: Parts, shelf: Shelf, threshold: float, where: str | None) -> dict[str, Any]:
+def _duplicates(server: Parts, shelf: Shelf, threshold: float, where: str | None, inside: str | None) -> dict[str, Any]:
     def ask(store: Store) -> dict[str, Any]:
-        condition = filters.condition(store, where)
+        condition = filters.condition(store, where, inside)
         if (count := len(store.rows(condition))) > MOST_ROWS:
             raise BadRequest(
-                f"{count} items are too many to compare with each other here: give where=..., or `mmr dups`"
+                f"{count} pictures are too many to compare with each other here: narrow them by a folder or a field, "
+                "or ask `mmr dups`"
             )
-        key = "duplicates", shelf.name, store.generation, threshold, where
+        key = "duplicates", store.key, threshold, where, inside
         return server.tables.get(key, lambda: _grouped(shelf, store, threshold, condition))
 
     return shelf.retriever.whole(ask)
@@ -118,7 +121,7 @@ async def labels(said: Labels, request: Request) -> Response:
 
 
 def _label(shelf: Shelf, said: Labels) -> int:
-    with Store.open(shelf.path, write=True) as store:
+    with Store.open(shelf.path, write=True, wait=WRITER) as store:
         written.require_free(store, said.name)
         records = stored.by_id(store, [shown.id_of(name) for name in said.ids])
         if len(records) != len(set(said.ids)):

@@ -8,6 +8,8 @@ import base64
 import binascii
 import io
 import json
+import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -37,26 +39,41 @@ router = APIRouter(include_in_schema=False)
 @router.post("/knn-service")
 async def knn(request: Request) -> Response:
     """`[{"id", "similarity", "caption", "image_path", "url", "image"}, ...]`, the best first."""
-    server, said = parts.of(request), _object(await request.body())
+    with _step(request, "full_knn_request_time"):
+        return reply(await _found(request, parts.of(request), _object(await request.body())))
+
+
+async def _found(request: Request, server: Parts, said: dict[str, Any]) -> list[dict[str, Any]]:
     shelf = server.shelves.get(_one(said, "indice_name", str) or None)
     count = _number(said, "num_images", 40)
     most = _number(said, "num_result_ids", count)
-    asked = await _asked(server, shelf, said), Asked(k=max(1, min(max(count, most), MOST)))
+    asked = await _asked(request, server, shelf, said), Asked(k=max(1, min(max(count, most), MOST)))
 
     def told(found: Found) -> list[dict[str, Any]]:
+        request.app.state.watch.spent("knn_index_time", time.perf_counter() - started)
         hits = found.hits[: max(count, most)]
         if said.get("deduplicate"):
-            hits = _without_alike(found.store, hits)
-        return _told(shelf, Found(hits, found.store), min(count, SHOWN))
+            with _step(request, "dedup_time"):
+                hits = _without_alike(found.store, hits)
+        with _step(request, "metadata_get_time"):
+            return _told(shelf, Found(hits, found.store), min(count, SHOWN))
 
-    return reply(await server.gatherer(shelf).answer(asked, told, aside=True))
+    started = time.perf_counter()
+    return await server.gatherer(shelf).answer(asked, told, aside=True)
 
 
-async def _asked(server: Parts, shelf: Shelf, said: dict[str, Any]) -> tuple[query.Part, ...]:
+def _step(request: Request, name: str) -> AbstractContextManager[None]:
+    return request.app.state.watch.step(name)
+
+
+async def _asked(
+    request: Request, server: Parts, shelf: Shelf, said: dict[str, Any]
+) -> tuple[query.Part, ...]:  # fmt: skip
     if _one(said, "text", str):
         return tuple(query.parse_sent(["text:" + said["text"]]))
     if _one(said, "image", str):
-        name = await run_in_threadpool(server.sent.keep, _picture(said["image"]), None, shelf)
+        with _step(request, "image_clip_inference_time"):
+            name = await server.decode(server.sent.keep, _picture(said["image"]), None, shelf)
         return (query.Part("sent", name),)
     if _one(said, "image_url", str):
         raise BadRequest("no address is fetched: send the picture itself, as base64 in `image`")
@@ -78,11 +95,9 @@ def _numbers(store: Store, hits: list[Hit]) -> list[int]:
 
 
 def _metadata(shelf: Shelf, hit: Hit) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "caption": shown.text(hit.caption or ""),
-        "url": hit.meta.get("url"),
-        "image_path": shown.text(hit.uri),
-    }
+    said: dict[str, Any] = {"caption": shown.text(hit.caption or ""), "image_path": shown.text(hit.uri)}
+    if url := hit.meta.get("url"):  # clip-front shows it in place of the picture, also where it is null
+        said["url"] = url
     try:
         image = shelf.allowed.picture(hit, SIDE)
     except ImageError:
@@ -136,6 +151,12 @@ def _looked_up(shelf: Shelf, ids: list[int]) -> list[dict[str, Any]]:
 async def indices(request: Request) -> Response:
     """The names of the indexes."""
     return reply([shelf.name for shelf in parts.of(request).shelves])
+
+
+@router.get("/metrics-summary")
+async def metrics_summary(request: Request) -> Response:
+    """How long the steps of /knn-service take, as text."""
+    return Response(request.app.state.watch.summary(), media_type="text/plain")
 
 
 @router.get("/config.json")

@@ -43,7 +43,8 @@ async def embeddings(said: Embeddings, request: Request) -> Response:
         raise BadRequest(f"{len(given)} inputs: give 1 to {MOST}")
     if said.dimensions not in (None, shelf.retriever.store.dim):
         raise BadRequest(f"vectors have {shelf.retriever.store.dim} dimensions: leave out `dimensions`")
-    vectors = await run_in_threadpool(_encoded, shelf, given, said.modality)
+    do = server.decode if said.modality == "image" else run_in_threadpool
+    vectors = await do(_encoded, shelf, given, said.modality)
     tokens = sum(len(text.split()) for text in given) if said.modality == "text" else 0
     return reply(
         {

@@ -104,10 +104,11 @@ class Gatherer:
         return together, False
 
     def _answer(self, asked: list[_Waiting]) -> None:
-        requests, sent = [one.request for one in asked], self._sent.vectors(self._shelf)
-        retriever = self._shelf.retriever
+        requests, retriever = [one.request for one in asked], self._shelf.retriever
+        sent = self._sent.vectors(retriever.encoder)
         try:
             found, store = retriever.whole(lambda store: (retriever.each(store, requests, sent), store))
+            self._shelf.collection.require_untouched()
         except Exception as error:
             if len(asked) == 1:
                 asked[0].answer.set_exception(error)

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 MOST_BYTES = 20 << 20  # of a body
 BODY_SECONDS = 30.0  # that a body may take to come
 MOST_AT_ONCE = 128  # requests of one client
+MOST_TOGETHER = 1024  # of all
+MOST_HELD = 256 << 20  # bytes of bodies that are being answered
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PUBLIC = re.compile(r"/(page/[^/]+|healthz|readyz|favicon\.ico)?")  # without a token: nothing of an index
 CHANGES = re.compile(r"/api/labels|/api/items/[^/]+/open")  # what changes something, or opens a window
@@ -91,6 +93,7 @@ class Guards:
     ) -> None:  # fmt: skip
         self._app, self._doors, self._log, self._queries = app, doors, log, queries
         self._at_once: Counter[str] = Counter()
+        self._held = 0  # bytes of all bodies
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Let a request in, or answer it here."""
@@ -107,6 +110,7 @@ class Guards:
         try:
             await self._let_in(request, receive, send)
         finally:
+            self._held -= request.bytes
             self._at_once[request.client] -= 1
             if not self._at_once[request.client]:
                 del self._at_once[request.client]
@@ -120,15 +124,47 @@ class Guards:
             check(request.scope["method"], request.path, request.headers, self._doors)
             if self._at_once[request.client] > MOST_AT_ONCE:
                 raise Refused(429, f"more than {MOST_AT_ONCE} requests at once: ask again in a second")
+            if self._at_once.total() > MOST_TOGETHER:
+                raise Refused(503, f"more than {MOST_TOGETHER} requests at once: ask again in a second")
             if request.scope["method"] == "OPTIONS" and origin:
                 await _answer(answering, 204, "", PREFLIGHT)
                 return
-            await self._app(request.scope, _limited(request, receive), answering)
+            await self._app(request.scope, self._limited(request, receive), answering)
         except Refused as refused:
-            more = [(b"retry-after", b"1")] if refused.status == 429 else []
+            more = [(b"retry-after", b"1")] if refused.status in (429, 503) else []
             if refused.status == 401:
                 more.append((b"www-authenticate", b"Bearer"))
             await _answer(answering, refused.status, str(refused), more)
+
+    def _limited(self, request: _Request, receive: Any) -> Any:
+        """Receive with a limit of bytes, and of the time that they may take."""
+        said = request.headers.get("content-length", "")
+        if said.isdecimal() and int(said) > MOST_BYTES:
+            raise Refused(413, f"more than {MOST_BYTES >> 20} MB: send a smaller picture")
+        until = time.monotonic() + BODY_SECONDS
+        whole = False
+
+        async def limited() -> dict[str, Any]:
+            nonlocal whole
+            if whole:  # what comes now is that the client went away
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
+            except TimeoutError:
+                raise Refused(408, f"the body took longer than {BODY_SECONDS:g} s: send it again") from None
+            self._hold(request, len(message.get("body", b"")))
+            whole = not message.get("more_body", False)
+            return message
+
+        return limited
+
+    def _hold(self, request: _Request, bytes: int) -> None:
+        request.bytes += bytes
+        self._held += bytes
+        if request.bytes > MOST_BYTES:
+            raise Refused(413, f"more than {MOST_BYTES >> 20} MB: send a smaller picture")
+        if self._held > MOST_HELD:
+            raise Refused(503, "too many pictures are sent at once: send it again in a second")
 
     def _answering(self, request: _Request, send: Any, origin: str | None) -> Any:
         async def answering(message: dict[str, Any]) -> None:
@@ -163,7 +199,7 @@ def check(method: str, path: str, headers: dict[str, str], doors: Doors) -> None
     if host not in doors.hosts:
         raise Refused(421, f"this server is not called {host[:60]!r}: use its address, or start it with --host-name")
     origin, site = headers.get("origin"), headers.get("sec-fetch-site", "none")
-    if origin is not None and origin not in doors.origins and urlsplit(origin).netloc != headers.get("host"):
+    if origin is not None and origin not in doors.origins and _place_of(origin) != headers.get("host"):
         raise Refused(403, f"pages of {origin[:60]} may not ask: start with --allow-origin {origin[:60]}")
     opened = headers.get("sec-fetch-mode") == "navigate" and method == "GET" and PUBLIC.fullmatch(path)
     if site not in ("same-origin", "none") and origin not in doors.origins and not opened:
@@ -201,36 +237,19 @@ def _same(given: str, wanted: str | None) -> bool:
     return hmac.compare_digest(*digests) and bool(wanted)
 
 
+def _place_of(origin: str) -> str:
+    """Its host and port; what none is called for what is no origin."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
+
+
 def _host_of(said: str) -> str:
     try:
         return urlsplit(f"//{said}").hostname or ""
     except ValueError:
         return ""
-
-
-def _limited(request: _Request, receive: Any) -> Any:
-    """Receive with a limit of bytes, and of the time that they may take."""
-    said = request.headers.get("content-length", "")
-    if said.isdecimal() and int(said) > MOST_BYTES:
-        raise Refused(413, f"more than {MOST_BYTES >> 20} MB: send a smaller picture")
-    until = time.monotonic() + BODY_SECONDS
-    whole = False
-
-    async def limited() -> dict[str, Any]:
-        nonlocal whole
-        if whole:  # what comes now is that the client went away
-            return await receive()
-        try:
-            message = await asyncio.wait_for(receive(), max(0.0, until - time.monotonic()))
-        except TimeoutError:
-            raise Refused(408, f"the body took longer than {BODY_SECONDS:g} s: send it again") from None
-        request.bytes += len(message.get("body", b""))
-        if request.bytes > MOST_BYTES:
-            raise Refused(413, f"more than {MOST_BYTES >> 20} MB: send a smaller picture")
-        whole = not message.get("more_body", False)
-        return message
-
-    return limited
 
 
 async def _answer(send: Any, status: int, text: str, more: Sequence[tuple[bytes, bytes]] = ()) -> None:

@@ -17,6 +17,7 @@ from cli.serve.reply import reply
 from cli.serve.shelf import Shelf
 from indexes import Store
 from retrieval.datatypes import Hit
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError
 from retrieval.indexing import stored
 from retrieval.search import query
@@ -44,6 +45,8 @@ async def item(
 
 
 def _told(server: Parts, shelf: Shelf, name: str, words: list[str]) -> dict[str, Any]:
+    retriever = shelf.retriever
+
     def ask(store: Store) -> dict[str, Any]:
         hit = shown.item(shelf, store, name)
         told = shown.as_json(hit, shelf, score=False)
@@ -51,18 +54,18 @@ def _told(server: Parts, shelf: Shelf, name: str, words: list[str]) -> dict[str,
             "captions": [shown.text(caption) for caption in hit.captions], "fields": hit.meta, "index": shelf.name,
             "path": shown.text(hit.path) if hit.path and server.local else None,
         }  # fmt: skip
-        return told | ({"why": _why(server, shelf, store, hit, words)} if words else {})
+        return told | ({"why": _why(server, retriever.encoder, store, hit, words)} if words else {})
 
-    return shelf.retriever.whole(ask)
+    return retriever.whole(ask)
 
 
-def _why(server: Parts, shelf: Shelf, store: Store, hit: Hit, words: list[str]) -> dict[str, Any]:
+def _why(server: Parts, encoder: Encoder, store: Store, hit: Hit, words: list[str]) -> dict[str, Any]:
     """The cosines of an item with a query, and with each term of it; its captions by their nearness to the query."""
-    encoder, terms = shelf.retriever.encoder, query.parse_sent(words)
+    terms = query.parse_sent(words)
     vector_of = lambda uri: stored.vectors(store, stored.named(store, [uri]))[0]  # noqa: E731
     asked = [terms, *([term] for term in terms)]
     plain = [[query.Part(part.kind, part.text) for part in one] if at else one for at, one in enumerate(asked)]
-    vectors = query.encode(plain, encoder, vector_of, sent=server.sent.vectors(shelf))
+    vectors = query.encode(plain, encoder, vector_of, sent=server.sent.vectors(encoder))
     (own,) = stored.vectors(store, stored.named(store, [hit.id]))
     scores = vectors @ own
     captions = list(hit.captions[:TOLD])
@@ -111,7 +114,7 @@ def _thumb(server: Parts, shelf: Shelf, name: str, side: int) -> bytes:
         image.save(file, "WEBP", quality=QUALITY)
         return file.getvalue()
 
-    state = hit.key or shelf.retriever.store.generation
+    state = hit.key or shelf.retriever.store.key
     return server.thumbs.get((shelf.name, name, side, state), make)
 
 

@@ -13,13 +13,17 @@ PICTURE: dict[str, Any] = {
 }  # a picture is the body itself: no form is parsed
 
 
+AGAIN = {"retry-after": "1"}  # seconds: what cannot be had now is looked for every second
+
+
 def reply(said: Any, status: int = 200) -> Response:
-    """JSON, compact; NaN and infinity, which JSON has not, are null."""
+    """JSON, compact; NaN and infinity, which JSON has not, are null. 503 says when to ask again."""
     try:
         body = json.dumps(said, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     except ValueError:
         body = json.dumps(_finite(said), ensure_ascii=False, separators=(",", ":"))
-    return Response(body.encode("utf-8", "backslashreplace"), status, media_type="application/json")
+    content, headers = body.encode("utf-8", "backslashreplace"), AGAIN if status == 503 else None
+    return Response(content, status, headers, media_type="application/json")
 
 
 def _finite(said: Any) -> Any:

@@ -85,7 +85,7 @@ async def sent(server: Parts, request: Request, index: str | None, crop: str | N
     content = await request.body()
     if not content:
         raise BadRequest("the body is empty: send the bytes of a picture")
-    return await run_in_threadpool(server.sent.keep, content, box, shelf)
+    return await server.decode(server.sent.keep, content, box, shelf)
 
 
 async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
@@ -96,17 +96,20 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
     notes: list[str] = []
     if words:
         one, asked = _asked(shelf, wanted, words, notes.append)
+        if asked.min_confidence is not None:  # the first asks hundreds of prompts: not where others wait for answers
+            retriever = shelf.retriever
+            await run_in_threadpool(retriever.whole, retriever.background)
         page = await server.gatherer(shelf).answer(
             (one, asked), lambda found: _page(server, shelf, wanted, asked, found),
             aside=bool(wanted.fold or asked.where or asked.inside),
         )  # fmt: skip
     else:
         page = await run_in_threadpool(_newest, server, shelf, wanted)
-    end = wanted.offset + wanted.k
+    end, deepest = wanted.offset + wanted.k, DEEPEST if words else None
     return {
         "index": shelf.name, "generation": page.generation, "query": words,
-        "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": page.total,
-        "next": end if end < min(page.total, DEEPEST if words else page.total) and page.hits else None,
+        "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": page.total, "deepest": deepest,
+        "next": end if end < min(page.total, deepest or page.total) and page.hits else None,
         "fits": page.fits or wanted.min_confidence is None, "note": "; ".join(notes) or None, "hits": page.hits,
     }  # fmt: skip
 
@@ -139,7 +142,7 @@ def _page(server: Parts, shelf: Shelf, wanted: Wanted, asked: Asked, found: Foun
     if wanted.sort != "relevance":
         hits = sorted(hits, key=lambda hit: tables.date_of(hit.meta) or "", reverse=wanted.sort == "-date")
     whole = bool(asked.where or asked.inside)
-    total = len(tables.rows(server, shelf, store, asked.where, asked.inside)) if whole else len(store)
+    total = len(tables.rows(server, store, asked.where, asked.inside)) if whole else len(store)
     if (asked.min_score is not None or asked.min_confidence) and len(hits) < asked.k:
         total = min(total, len(hits))
     page = hits[wanted.offset : wanted.offset + wanted.k]
@@ -153,7 +156,7 @@ def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> _Page:
     """A page of all items, the newest first ("date": the oldest first)."""
 
     def ask(store: Store) -> _Page:
-        rows = tables.by_date(server, shelf, store, wanted.where, wanted.inside)
+        rows = tables.by_date(server, store, wanted.where, wanted.inside)
         ordered = rows if wanted.sort == "date" else rows[::-1]
         records = store.records(ordered[wanted.offset : wanted.offset + wanted.k])
         hits = [answers.hit(store, rank, record, 0.0) for rank, record in enumerate(records, 1)]
@@ -163,17 +166,16 @@ def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> _Page:
 
 
 def _folded(store: Store, hits: list[Hit], shown_hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without those that are near-duplicates of a better one, which says how many they are."""
+    """Without those that are near-duplicates of a better one that is shown, which says how many they are."""
     rows = {record.id: row for row, record in _rows(store, hits)}
     held = stored.vectors(store, [rows[hit.id] for hit in hits])
-    alike, kept = held @ held.T >= ALIKE, []
-    owner = alike.argmax(1)  # the first that is as near; itself at the latest
-    for place, one in enumerate(shown_hits):
-        if owner[place] == place:
-            kept.append(one)
+    kept: list[int] = []
+    for place, near in enumerate(held @ held.T >= ALIKE):
+        if near[kept].any():
+            shown_hits[kept[int(near[kept].argmax())]]["folded"] += 1
         else:
-            shown_hits[owner[owner[place]]]["folded"] += 1
-    return kept
+            kept.append(place)
+    return [shown_hits[place] for place in kept]
 
 
 def _rows(store: Store, hits: list[Hit]) -> list[tuple[int, Any]]:
@@ -200,7 +202,9 @@ async def captions_of_picture(
 async def _captions(server: Parts, wanted: Wanted, words: list[str]) -> dict[str, Any]:
     shelf = server.shelves.get(wanted.index)
     one, asked = query.parse_sent(words), wanted.asked(min(wanted.k, 100))
-    hits = await run_in_threadpool(shelf.retriever.captions_of, (one, asked), server.sent.vectors(shelf))
+    retriever = shelf.retriever
+    sent_ones = server.sent.vectors(retriever.encoder)
+    hits = await run_in_threadpool(retriever.captions_of, (one, asked), sent_ones)
     return {
         "captions": [
             {"caption": hit.caption, "score": round(hit.score, 4), "id": shown.name_of(hit.id)} for hit in hits

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from cli.serve.shelf import Shelf
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.images import load
 
@@ -24,9 +25,9 @@ class Sent:
         self._vectors: OrderedDict[str, tuple[str, np.ndarray]] = OrderedDict()  # with the encoder's fingerprint
         self._lock = threading.Lock()
 
-    def vectors(self, shelf: Shelf) -> Mapping[str, np.ndarray]:
-        """By the names that `keep` gave: those of the encoder of an index, as others say nothing to it."""
-        own = shelf.retriever.encoder.fingerprint
+    def vectors(self, encoder: Encoder) -> Mapping[str, np.ndarray]:
+        """By the names that `keep` gave: those of an encoder, as others say nothing to it."""
+        own = encoder.fingerprint
         with self._lock:
             return {name: vector for name, (fingerprint, vector) in self._vectors.items() if fingerprint == own}
 

@@ -4,15 +4,15 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cli.collection import Collection
+from cli.collection import Collection, names
 from indexes import StoreError
 from retrieval import Retriever
 from retrieval.encoders.protocol import Encoder
-from retrieval.errors import BadRequest, MissingModel
-from retrieval.indexing.find import FOLDER
+from retrieval.errors import BadRequest, MissingModel, first_line
 from retrieval.sources.allowed import Allowed
 
 LOOKS_EVERY = 1.0  # seconds, for a new generation
+TRIES_EVERY = 10.0  # seconds, where what was found is more than an index that cannot be read: an encoder is loaded, say
 
 
 class Shelf:
@@ -27,16 +27,16 @@ class Shelf:
     Attributes:
         name: What it is called in addresses.
         problem: Why it cannot be asked now, "" where it can.
+        again: After how many seconds it is looked at again.
     """
 
     def __init__(
         self, path: Path, device: str = "auto", named: Sequence[Path] = (), encoder: Encoder | None = None
     ) -> None:  # fmt: skip
         self.path = path
-        folder = path.resolve()
-        self.name = folder.parent.name if folder.name == FOLDER else folder.stem
+        (self.name,) = names([path])
         self.collection = Collection(path, device, named, encoder)
-        self.problem = ""
+        self.problem, self.again = "", LOOKS_EVERY
 
     @property
     def retriever(self) -> Retriever:
@@ -52,23 +52,35 @@ class Shelf:
         """Go to the newest state, or say why that cannot be had."""
         try:
             self.collection.now()
-            self.problem = ""
-        except (StoreError, MissingModel, OSError) as error:
-            self.problem = str(error)
+            self.problem, self.again = "", LOOKS_EVERY
+        except StoreError as error:
+            self.problem, self.again = str(error), LOOKS_EVERY
+        except MissingModel as error:
+            self.problem, self.again = str(error), TRIES_EVERY
+        except Exception as error:  # of SQLite, of the machine, of a library: whoever looks must look again
+            reason = f"it cannot be read ({first_line(error)}): see what `mmr verify --index {self.path}` says"
+            self.problem, self.again = reason, TRIES_EVERY
+
+    def require(self) -> None:
+        """Raise StoreError where it cannot be asked now."""
+        if self.problem:
+            raise StoreError(self.problem)
+        self.collection.require_untouched()
 
 
 class Shelves:
     """The indexes that are served, the first by default. Two of one name get numbers."""
 
     def __init__(self, shelves: Iterable[Shelf]) -> None:
-        self._named: dict[str, Shelf] = {}
-        for shelf in shelves:
-            number, name = 2, shelf.name
-            while shelf.name in self._named:
-                shelf.name, number = f"{name}-{number}", number + 1
-            self._named[shelf.name] = shelf
+        given = list(shelves)
+        for shelf, name in zip(given, names(shelf.path for shelf in given), strict=True):
+            shelf.name = name
+        self._named = {shelf.name: shelf for shelf in given}
         self._ended = threading.Event()
-        self._looking = threading.Thread(target=self._look, name="shelves", daemon=True)
+        # Each its own: one that waits for a disk, or loads an encoder, does not keep the others from going on.
+        self._looking = [
+            threading.Thread(target=self._look, args=[shelf], name=f"look {shelf.name}", daemon=True) for shelf in self
+        ]
 
     def __iter__(self) -> Iterator[Shelf]:
         return iter(self._named.values())
@@ -81,23 +93,23 @@ class Shelves:
             shelf = self._named[name]
         else:
             raise BadRequest(f"no index {name[:60]} is served, only {', '.join(self._named)}: give index=NAME")
-        if shelf.problem:
-            raise StoreError(shelf.problem)
+        shelf.require()
         return shelf
 
     def start(self) -> None:
         """Begin to look for new states."""
-        self._looking.start()
+        for thread in self._looking:
+            thread.start()
 
-    def _look(self) -> None:
-        while not self._ended.wait(LOOKS_EVERY):
-            for shelf in self:
-                shelf.look()
+    def _look(self, shelf: Shelf) -> None:
+        while not self._ended.wait(shelf.again):
+            shelf.look()
 
     def close(self) -> None:
         """Close all of them."""
         self._ended.set()
-        if self._looking.is_alive():
-            self._looking.join(10)
+        for thread in self._looking:
+            if thread.is_alive():
+                thread.join(10)
         for shelf in self:
             shelf.collection.close()

@@ -26,16 +26,16 @@ def date_of(fields: dict[str, Any]) -> str | None:
     return next((str(fields[name]) for name in DATES if is_date(fields.get(name))), None)
 
 
-def rows(server: Parts, shelf: Shelf, store: Store, where: str | None, inside: str | None) -> np.ndarray:
+def rows(server: Parts, store: Store, where: str | None, inside: str | None) -> np.ndarray:
     """The rows of a state that meet a condition. Raises BadFilter, BadRequest."""
-    key = "rows", shelf.name, store.generation, where, inside
+    key = "rows", store.key, where, inside
     return server.tables.get(key, lambda: store.rows(filters.condition(store, where or None, inside or None)))
 
 
-def by_date(server: Parts, shelf: Shelf, store: Store, where: str | None, inside: str | None) -> np.ndarray:
+def by_date(server: Parts, store: Store, where: str | None, inside: str | None) -> np.ndarray:
     """The rows of a state that meet a condition, those without a date first, then the oldest."""
-    dates = server.tables.get(("dates", shelf.name, store.generation), lambda: _dates(store))
-    return dates[np.isin(dates, rows(server, shelf, store, where, inside))] if where or inside else dates
+    dates = server.tables.get(("dates", store.key), lambda: _dates(store))
+    return dates[np.isin(dates, rows(server, store, where, inside))] if where or inside else dates
 
 
 def _dates(store: Store) -> np.ndarray:
@@ -92,7 +92,7 @@ def facets(server: Parts, shelf: Shelf, where: str | None, inside: str | None) -
     """The fields of the items that meet a condition, with counts, and the folders they lie in."""
 
     def ask(store: Store) -> dict[str, Any]:
-        key = "facets", shelf.name, store.generation, where, inside
+        key = "facets", store.key, where, inside
         return server.tables.get(key, lambda: _counted(store, where, inside))
 
     return shelf.retriever.whole(ask)

@@ -1,15 +1,19 @@
 """Queries a second of `mmr serve`, and their times, beside clip-retrieval's back end and FastAPI with FAISS Flat.
 
-    python -m eval.bench.serve                  # 10,000 rows and 500,000; 1, 16 and 64 clients
+    python -m eval.bench.serve                  # 10,000 rows and 500,000; 1, 16 and 64 clients; memory
     python -m eval.bench.serve 10k --quick
+    python -m eval.bench.serve memory           # of 10,000 rows, both towers asked
 
 wrk (Debian's package of that name) asks each in turn with words that change with each request, over kept connections,
 for some seconds. All have the same vectors and the same random weights of ViT-B-32-256, and answer ten rows with their
 captions' names, without pictures. A figure is beside the better of the two. The plain server is what one writes in an
-afternoon: serve_peers.py. Memory is what a server and its children hold after all that, in MB.
+afternoon: serve_peers.py. Memory is what a server and its children hold after words and a picture were asked, in MB.
 """
 
 import argparse
+import base64
+import io
+import json
 import re
 import shutil
 import socket
@@ -19,10 +23,12 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+from PIL import Image
 
 from eval.bench import figure, note
 from eval.bench.cold_query import lay_out
@@ -30,6 +36,7 @@ from eval.bench.indexing import in_ours, model_name, own_environment, peer
 
 CLIENTS = (1, 16, 64)
 ROWS = {"10k": 10_000, "500k": 500_000}
+MEMORY, GOAL = "memory", 280 * 1.048576  # MB
 SECONDS, ROUNDS, WAITED = 6, 3, 300.0
 _WORDS = "dog red car beach night child river snow old house green boat street bird market kitchen tree bridge".split()
 _SCRIPT = """
@@ -57,12 +64,16 @@ class Asked(NamedTuple):
 
 
 class Server(NamedTuple):
-    """One that is measured. command: what starts it, where {port} is the port. ask: of wrk's script."""
+    """One that is measured.
+
+    command: what starts it, where {port} is the port. ask: of wrk's script. picture: asks with one, at an address.
+    """
 
     name: str
     command: Sequence[str]
     ask: str
     alive: str
+    picture: Callable[[str], None] | None = None
 
 
 def servers(folder: Path) -> list[Server]:
@@ -70,7 +81,7 @@ def servers(folder: Path) -> list[Server]:
     ours = [sys.executable, "-m", "cli.main", "serve", str(folder / "index"), "--port", "{port}", "--device", "cpu"]
     plain = [sys.executable, "-m", "eval.bench.serve_peers", str(folder), "{port}"]
     found = [
-        Server("mmr", ours, _GET % "/api/search?k=10&q=", "/healthz"),
+        Server("mmr", ours, _GET % "/api/search?k=10&q=", "/healthz", _picture_to_ours),
         Server("fastapi-faiss", plain, _GET % "/search?q=", "/docs"),
     ]
     back = peer("clip-retrieval", "clip-retrieval")
@@ -79,7 +90,24 @@ def servers(folder: Path) -> list[Server]:
              "--provide_violence_detector", "False", "--enable_mclip_option", "False",
              "--provide_aesthetic_embeddings", "False",
              "--columns_to_return", '["caption"]']  # fmt: skip
-    return [*found, Server("clip-retrieval", asked, _KNN, "/indices-list")]
+    return [*found, Server("clip-retrieval", asked, _KNN, "/indices-list", _picture_to_theirs)]
+
+
+def _photo() -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((640, 480), 60).convert("RGB").save(file, "JPEG")
+    return file.getvalue()
+
+
+def _picture_to_ours(address: str) -> None:
+    with urllib.request.urlopen(f"{address}/api/search?k=10", _photo(), timeout=WAITED):
+        pass
+
+
+def _picture_to_theirs(address: str) -> None:
+    said = {"image": base64.b64encode(_photo()).decode(), "modality": "image", "num_images": 10, "indice_name": None}
+    with urllib.request.urlopen(f"{address}/knn-service", json.dumps(said).encode(), timeout=WAITED):
+        pass
 
 
 @contextmanager
@@ -145,14 +173,40 @@ def memory(pid: int) -> float:
     return (int(held[1]) / 1024 if held else 0.0) + sum(memory(int(child)) for child in children)
 
 
+def weigh() -> None:
+    """Memory after both towers were asked."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        _fill(folder, "10k")
+        held = {}
+        for server in servers(folder):
+            if server.picture is None:
+                continue
+            with running(server, folder) as (port, pid):
+                ask(server, port, 1, 1, folder)
+                words = memory(pid)
+                server.picture(f"http://127.0.0.1:{port}")
+                held[server.name] = memory(pid)
+                note(
+                    f"memory: {server.name} {words:.0f} MB after words, {held[server.name]:.0f} after a picture as well"
+                )
+    peer_name = "clip-retrieval"
+    theirs = held[peer_name]
+    figure("memory", [held["mmr"]], [theirs], peer_name, 1, theirs / GOAL, smaller_is_better=True)
+
+
+def _fill(folder: Path, name: str) -> None:
+    lay_out(folder, ROWS[name])
+    done = in_ours("eval.bench.cold_query", "--fill", str(folder), "--model", model_name())
+    note(f"{name}: {done.stdout.strip()} ({done.seconds:.0f} s)")
+    in_ours("eval.bench.serve_peers", str(folder), "--indices")
+
+
 def compare(name: str, seconds: int, rounds: int) -> None:
     """The figures of one collection."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        lay_out(folder, ROWS[name])
-        done = in_ours("eval.bench.cold_query", "--fill", str(folder), "--model", model_name())
-        note(f"{name}: {done.stdout.strip()} ({done.seconds:.0f} s)")
-        in_ours("eval.bench.serve_peers", str(folder), "--indices")
+        _fill(folder, name)
         found: dict[str, dict[int, list[Asked]]] = {}
         for server in servers(folder):
             with running(server, folder) as (port, pid):
@@ -186,15 +240,18 @@ def _median(asked: Sequence[Asked], place: int) -> float:
 def main() -> None:
     """The figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(ROWS)}; all, if none is given")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join([*ROWS, MEMORY])}; all, if none is given")
     parser.add_argument("--quick", action="store_true", help="one round of two seconds")
     asked = parser.parse_args()
     if not shutil.which("wrk"):
         sys.exit("wrk is not here: apt-get install wrk")
-    if unknown := set(asked.names) - set(ROWS):
+    if unknown := set(asked.names) - {*ROWS, MEMORY}:
         parser.error(f"no figure {', '.join(unknown)}")
-    for name in asked.names or ROWS:
-        compare(name, 2 if asked.quick else SECONDS, 1 if asked.quick else ROUNDS)
+    for name in asked.names or (*ROWS, MEMORY):
+        if name == MEMORY:
+            weigh()
+        else:
+            compare(name, 2 if asked.quick else SECONDS, 1 if asked.quick else ROUNDS)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -68,21 +69,25 @@ class Asked:
 Request = tuple[Sequence[query.Part], Asked]
 
 
+Judge = Callable[[Store], confidence.Background]
+
+
 def items(
-    store: Store, encoder: Encoder, device: str, queries: Sequence[str | Sequence[str]], asked: Asked
+    store: Store, encoder: Encoder, device: str, queries: Sequence[str | Sequence[str]], asked: Asked,
+    judge: Judge | None = None,
 ) -> list[list[Hit]]:  # fmt: skip
     """The items nearest to each query. Raises BadRequest, BadFilter."""
-    return each(store, encoder, device, [(query.parse(one), asked) for one in queries])
+    return each(store, encoder, device, [(query.parse(one), asked) for one in queries], judge=judge)
 
 
 def each(
     store: Store, encoder: Encoder, device: str, requests: Sequence[Request],
-    sent: Mapping[str, np.ndarray] | None = None,
+    sent: Mapping[str, np.ndarray] | None = None, judge: Judge | None = None,
 ) -> list[list[Hit]]:  # fmt: skip
     """The items nearest to each of several queries, whatever each wants of its answers: one encoding, one scan.
 
-    sent: vectors of pictures, as of `query.encode`. Those with the same condition are searched for together. Raises
-    BadRequest, BadFilter.
+    sent: vectors of pictures, as of `query.encode`. judge: what confidence is measured by, where it is kept. Those with
+    the same condition are searched for together. Raises BadRequest, BadFilter.
     """
     if not requests:
         return []
@@ -101,9 +106,9 @@ def each(
         condition = filters.condition(store, where, inside)
         found = _nearest(store, device, [requests[number] for number in numbers], vectors[numbers], condition, exact)
         for number, neighbors in zip(numbers, found, strict=True):
-            answers[number] = _hits(
-                store, neighbors, requests[number][1], _judge(store, encoder, device, requests[number][1])
-            )
+            measured = requests[number][1].min_confidence is not None
+            background = (judge or partial(_judge, encoder, device))(store) if measured else None
+            answers[number] = _hits(store, neighbors, requests[number][1], background)
     return answers
 
 
@@ -128,8 +133,8 @@ def _wide(store: Store, parts: Sequence[query.Part], asked: Asked) -> int:
     return max(1, min(wide + len(parts), len(store)))
 
 
-def _judge(store: Store, encoder: Encoder, device: str, asked: Asked) -> confidence.Background | None:
-    return None if asked.min_confidence is None else confidence.background(store, encoder, device)
+def _judge(encoder: Encoder, device: str, store: Store) -> confidence.Background:
+    return confidence.background(store, encoder, device)
 
 
 @dataclass(frozen=True, slots=True)

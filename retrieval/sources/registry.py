@@ -210,7 +210,9 @@ def open_pairs(uri: str | Uri, on_message: OnMessage = no_message) -> list[Pair]
     without: set[str] = set()
     for item, caption in _rows(uri):
         if caption and caption.strip():
-            pairs.append(Pair(items.setdefault(item.id, item), caption.strip()))
+            shared = items.setdefault(item.id, item)
+            meta = shared.meta if item.meta == shared.meta else item.meta  # one for all that say the same
+            pairs.append(Pair(shared, caption.strip(), meta=meta))
         else:
             without.add(item.id)
     text = uri if isinstance(uri, str) else uri.text

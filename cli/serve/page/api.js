@@ -30,9 +30,10 @@ export function post(path, body, signal) {
   return asked(path, { method: "POST", body: raw ? body : JSON.stringify(body), headers: { "Content-Type": type }, signal });
 }
 
-/** The bytes of an address. Raises Refused at once: pictures are not waited for. */
-export async function blob(path, signal) {
-  const answer = await fetch(path, { headers: withToken({}), signal });
+/** The bytes of an address, asked with JSON where a body is given. Raises Refused at once: they are not waited for. */
+export async function blob(path, body) {
+  const asking = body ? { method: "POST", body: JSON.stringify(body), headers: withToken({ "Content-Type": "application/json" }) } : { headers: withToken({}) };
+  const answer = await fetch(path, asking);
   if (!answer.ok) throw await refused(answer);
   return answer.blob();
 }

@@ -1,9 +1,10 @@
 // One picture, large: its captions and fields, why it answers, and what can be done with it.
 
 import { get, post, superseded } from "./api.js";
+import { fitting } from "./captions.js";
 import { button, byId, iconButton, make, nameOf, said } from "./dom.js";
 import { copy, download } from "./selection.js";
-import { args } from "./state.js";
+import { args, term } from "./state.js";
 import { show, thumb } from "./thumbs.js";
 
 const LARGE = 1024;
@@ -77,7 +78,7 @@ function facts(place, item, hit, search, info, does) {
       button("Download", () => doing(download(item, does.index), "Sent to your downloads.")),
       info.local && item.path ? button("Copy path", () => doing(copy(item.path), "Copied."), { "data-test": "copy-path" }) : null,
       info.local ? button("Open folder", () => doing(post(`/api/items/${item.id}/open${index}`, {}), "Opened."), { "data-test": "open-folder" }) : null),
-    line, ...captions(item, does), ...why(item, hit, search), ...fields(item, does),
+    line, ...captions(item, does), fitting(term("id", item.uri), { search, info, words: does.words }, item.captions) ?? "", ...why(item, hit, search), ...fields(item, does),
     make("p", { class: "quiet path" }, item.path || item.uri), ...(item.kind === "clip" ? [make("p", { class: "quiet" }, "A clip: download it to see it move.")] : []));
 }
 

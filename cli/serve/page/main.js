@@ -2,6 +2,7 @@
 
 import { get, post, superseded } from "./api.js";
 import { byId, icon } from "./dom.js";
+import { drawFitting } from "./captions.js";
 import { drawChips } from "./chips.js";
 import { drawFacets } from "./facets.js";
 import { Grid } from "./grid.js";
@@ -13,7 +14,7 @@ import * as pictures from "./picture.js";
 import { Selection } from "./selection.js";
 import { address, fromAddress, plain, request, same, term, typed } from "./state.js";
 import { countLine, listenLooks, sayNothing } from "./looks.js";
-import { showView, tabs } from "./views.js";
+import { markView, showView, tabs } from "./views.js";
 
 const PAUSE = 80; // ms after a letter
 let search = fromAddress(location.search);
@@ -24,7 +25,7 @@ let asking = null;
 let timer = 0;
 let chips = []; // the terms that are not in the field
 
-const selection = new Selection({ changed: () => grid.redraw(), labelled: () => drawFacets(search, `labelled ${Date.now()}`, change), alike: (hits) => change({ terms: [...search.terms, ...hits.map((hit) => like(hit))] }) });
+const selection = new Selection({ changed: () => (grid.redraw(), markView()), labelled: () => drawFacets(search, `labelled ${Date.now()}`, change), alike: (hits) => change({ terms: [...search.terms, ...hits.map((hit) => like(hit))] }) });
 const grid = new Grid({ open: (hit, at) => opened.open(hit, at), alike: more, unlike: (hit) => more(hit, -1), near: (hit) => change({ terms: [like(hit)], fold: false }), pick: (hit, at, through) => selection.pick(hit, at, through, pages) }, (hit) => selection.has(hit));
 const opened = new Opened({ change, more, now: () => ({ search, pages, info }), back: (place) => grid.focus(place) });
 
@@ -42,7 +43,7 @@ function change(changes, keep = true, state = null) {
 function apply(typing = false) {
   if (!info) return;
   controls(typing);
-  showView(search, info, { alike: (uri) => change({ view: "", terms: [term("id", uri)] }), words: (text) => change({ view: "", terms: [term("words", text)] }) });
+  showView(search, info, { alike: (uri) => change({ view: "", terms: [term("id", uri)] }), words, open: (hit) => opened.open(hit, null), selection });
   if (!search.item) opened.close();
   if (!shown || !same(shown, search)) ask();
   else opened.show();
@@ -109,6 +110,7 @@ function afterPaint(answer) {
   if (search !== shown) return;
   if (document.activeElement !== byId("words") && !byId("terms").contains(document.activeElement)) controls(false);
   drawFacets(search, `${answer.index} ${answer.generation}`, change);
+  drawFitting({ search, info, words });
   opened.show();
 }
 
@@ -126,6 +128,8 @@ const count = (answer) => countLine(answer, pages, search);
 // ---------------------------------------------------------------- pictures
 
 const like = (hit, sign = 1) => term("id", hit.uri, sign);
+
+const words = (text) => change({ view: "", terms: [term("words", text)] });
 
 function more(hit, sign = 1) {
   const others = search.terms.filter((one) => !(one.kind === "id" && one.text === hit.uri));
@@ -167,7 +171,9 @@ async function start() {
   info = await get("/api/info");
   byId("index").replaceChildren(...info.indexes.map((one) => new Option(one.name, one.name)));
   byId("index").hidden = info.indexes.length < 2;
+  const early = byId("words").value; // typed before there was anything to ask
   apply();
+  if (early && early !== byId("words").value) ((byId("words").value = early), typing(false));
 }
 
 start();

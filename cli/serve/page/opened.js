@@ -56,7 +56,7 @@ export class Opened {
       this._change({ where: search.where.includes(clause) ? search.where : [...search.where, clause], item: "" });
     };
     return {
-      index: search.index, close: () => this._shut(), step: this._hit() ? (by) => this._step(by) : null, narrow,
+      index: search.index, close: () => this._shut(), step: this._hit() && !search.view ? (by) => this._step(by) : null, narrow,
       alike: () => this._about(1), unlike: () => this._about(-1),
       words: (text) => this._change({ terms: [term("words", text)], item: "" }),
     };

@@ -4,7 +4,6 @@ import { get, superseded } from "./api.js";
 import { request } from "./state.js";
 
 export const PAGE = 60;
-const DEEPEST = 10000; // answers to a query that the server pages through
 const REMEMBERED = 40;
 const AT_ONCE = 3;
 
@@ -13,7 +12,7 @@ export class Pages {
   constructor(search, first, { changed, failed }) {
     this.search = search;
     this.total = first.total;
-    this.end = search.terms.length ? Math.min(first.total, DEEPEST) : first.total;
+    this.end = Math.min(first.total, first.deepest ?? Infinity); // the server pages through no more
     this._changed = changed;
     this._failed = failed;
     this._held = new Map(); // page -> hits, the least recently used first

@@ -7,11 +7,11 @@ const EVERY = 2000; // ms
 const [WIDE, HIGH] = [320, 120];
 let asking = null;
 
-/** Show the runs of a server. */
-export function openRuns(names) {
+/** Show the runs of a server, by name, in an element. */
+export function openRuns(names, place) {
   const choice = make("select", { id: "run", "data-test": "run" }, names.map((name) => make("option", { value: name }, name)));
   choice.addEventListener("change", () => follow(choice.value));
-  byId("training").replaceChildren(make("p", {}, make("label", { for: "run" }, "Run "), choice), make("div", { id: "curves" }));
+  place.append(make("h2", {}, "Runs"), make("p", {}, make("label", { for: "run" }, "Run "), choice), make("div", { id: "curves" }));
   follow(names[0]);
 }
 

@@ -22,6 +22,12 @@ export class Selection {
     return this._chosen.has(hit.id);
   }
 
+  /** Choose these too. */
+  take(hits) {
+    for (const hit of hits) this._chosen.set(hit.id, hit);
+    this._show();
+  }
+
   /** Choose one, or leave it; through: all since the one before, of pages. */
   pick(hit, place, through, pages) {
     if (through && this._from !== null) this._through(place, pages);
@@ -93,8 +99,11 @@ export class Selection {
   }
 
   async _download() {
-    for (const hit of this._chosen.values()) await download(hit, this._index);
-    return `${grouped(this._chosen.size)} sent to your downloads.`;
+    const [first, ...others] = this._chosen.values();
+    if (!others.length) return download(first, this._index).then(() => "Sent to your downloads.");
+    notice("select", "Packing them ...");
+    save(await blob("/api/download", { ids: [...this._chosen.keys()], ...(this._index && { index: this._index }) }), "pictures.zip");
+    return `A zip of ${grouped(others.length + 1)} files was sent to your downloads; what cannot be had is named in it.`;
   }
 
   async _copy() {
@@ -111,8 +120,12 @@ const of = (index) => (index ? `?index=${encodeURIComponent(index)}` : "");
 
 /** Save a hit's file. Raises Refused. */
 export async function download(hit, index) {
-  const url = URL.createObjectURL(await blob(`/api/items/${hit.id}/file${of(index)}`));
-  make("a", { href: url, download: nameOf(hit.uri) }).click();
+  save(await blob(`/api/items/${hit.id}/file${of(index)}`), nameOf(hit.uri));
+}
+
+function save(content, name) {
+  const url = URL.createObjectURL(content);
+  make("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
