@@ -28,12 +28,12 @@ def of_pairs(pairs: Sequence[Pair]) -> list[str]:
     if shared:
         count, example = sum(map(len, shared.values())), max(shared, key=lambda text: len(shared[text]))
         notes.append(
-            f"{count} captions are of several pictures, as {_quoted(example)} of {len(set(shared[example]))}: no "
+            f"captions that several pictures have: {count}, as {_quoted(example)} of {len(set(shared[example]))}; no "
             "encoder can tell which is meant"
         )
     again = sum(sum(times - 1 for times in Counter(ids).values()) for ids in owners.values())
     if again:
-        notes.append(f"{again} captions come more than once with the same picture: each time is a query")
+        notes.append(f"captions that come again with the same picture: {again}, each time a query")
     items = {pair.item.id: pair.item for pair in pairs}
     alike = [names for names in by_content(items.values()).values() if len(names) > 1]
     if alike:
@@ -52,7 +52,7 @@ def seen_before(pairs: Sequence[Pair], trained_on: Iterable[Pair]) -> tuple[str,
     if not names:
         return "", []
     return (
-        f"{len(names)} pictures were trained on as well, as {_some(names)}: leave them out to know what was learned",
+        f"pictures that were trained on as well: {len(names)}, as {_some(names)}; leave them out to know what it learned",
         names,
     )
 

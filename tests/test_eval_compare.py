@@ -122,13 +122,13 @@ def test_captions_and_pictures_that_cannot_be_told_apart_are_said(tmp_path):
         Pair(items[2], "a cat"),
     ]
     assert audit.of_pairs(said) == [
-        '2 captions are of several pictures, as "a dog runs" of 2: no encoder can tell which is meant',
-        "1 captions come more than once with the same picture: each time is a query",
+        'captions that several pictures have: 2, as "a dog runs" of 2; no encoder can tell which is meant',
+        "captions that come again with the same picture: 1, each time a query",
         "2 pictures are copies of each other, as 0.png, 1.png: one is wrong where the other is right",
     ]
     assert audit.of_pairs([Pair(items[2], "a cat"), Pair(items[0], "a dog")]) == []
     line, names = audit.seen_before([Pair(items[0], "x"), Pair(items[2], "y")], [Pair(items[1], "another")])
-    assert names == ["0.png"] and line.startswith("1 pictures were trained on as well, as 0.png:")
+    assert names == ["0.png"] and line.startswith("pictures that were trained on as well: 1, as 0.png;")
     assert audit.seen_before([Pair(items[2], "y")], [Pair(items[1], "another")]) == ("", [])
 
 
@@ -311,7 +311,7 @@ def test_pictures_of_the_training_are_named(trained, book):
     result = mmr("eval", trained, source, "--trained-on", f"csv:{book}/pairs.csv?split=train", "--json")
     assert result.exit_code == 0 and "trained on" not in result.output
     result = mmr("eval", trained, source, "--trained-on", source)
-    assert "10 pictures were trained on as well, as 050.png, 051.png, 052.png, ..." in result.stdout
+    assert "pictures that were trained on as well: 10, as 050.png, 051.png, 052.png, ..." in result.stdout
     assert result.stderr.count("trained on: ") == 10
 
 

@@ -4,7 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eval import intervals, metrics, ranking
@@ -13,6 +14,8 @@ from eval.ranking import Right, rank
 from eval.report import of
 
 EYE = np.eye(4, dtype=np.float32)
+CUDA = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))
+DEVICES = [None, "cpu", CUDA]  # NumPy, torch, torch on a card
 
 
 def scored(scores, right, grade=None):
@@ -53,15 +56,19 @@ def judged(draw):
     return scores, draw(st.sets(pairs, min_size=1, max_size=60))
 
 
-@given(judged(), st.sampled_from([1, 3, 16, ranking.TILE]), st.sampled_from([1, ranking.SORTED_FROM]))
-def test_places_are_those_of_brute_force_in_both_directions(given_scores, tile, sorted_from):
-    """In tiles of any size, whether they are sorted or not."""
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # where others work too, drawing takes long
+@given(
+    judged(), st.sampled_from([1, 3, 16, ranking.TILE]), st.sampled_from([1, ranking.SORTED_FROM]),
+    st.sampled_from([None, "cpu"]),
+)  # fmt: skip
+def test_places_are_those_of_brute_force_in_both_directions(given_scores, tile, sorted_from, device):
+    """In tiles of any size, whether they are sorted or not, by NumPy or by torch."""
     scores, right = given_scores
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ranking, "TILE", tile)
         patch.setattr(ranking, "SORTED_FROM", sorted_from)
         items = np.eye(len(scores[0]), dtype=np.float32)
-        there, back = rank(np.array(scores, np.float32), items, Right.of(*zip(*right, strict=True)))
+        there, back = rank(np.array(scores, np.float32), items, Right.of(*zip(*right, strict=True)), device)
     turned = np.array(scores).T.tolist(), {(item, query) for query, item in right}
     for found, expected in ((there, brute(scores, right)), (back, brute(*turned))):
         for place, column in ((found.worst, 1), (found.best, 2)):
@@ -78,19 +85,21 @@ def _apart(query, place):
     return found
 
 
-def test_equal_vectors_are_a_tie_whatever_tile_they_are_in():
+@pytest.mark.parametrize("device", DEVICES)
+def test_equal_vectors_are_a_tie_whatever_tile_they_are_in(device):
     """Products of the same rows differ in their last bit from one tile to another."""
     rows = np.random.default_rng(0).standard_normal((3, 300), np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     many = np.tile(rows[:1], (2 * ranking.TILE + 7, 1))
-    found, _ = rank(rows[:1], many, Right.of([0], [5]))
+    found, _ = rank(rows[:1], many, Right.of([0], [5]), device)
     assert (found.worst.tolist(), found.best.tolist()) == ([len(many)], [1])
 
 
-def test_what_is_no_number_is_found_last_and_finds_nothing():
+@pytest.mark.parametrize("device", DEVICES)
+def test_what_is_no_number_is_found_last_and_finds_nothing(device):
     rows = EYE.copy()
     rows[1, 2] = np.nan
-    there, back = rank(EYE, rows, Right.of(range(4), range(4)))
+    there, back = rank(EYE, rows, Right.of(range(4), range(4)), device)
     assert there.worst.tolist() == [1, 4, 1, 1]
     assert back.worst.tolist() == [1, 4, 1, 1]
     assert there.best.tolist() == [1, 4, 1, 1], "it is no tie that could be for the model"
