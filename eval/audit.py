@@ -52,7 +52,7 @@ def seen_before(pairs: Sequence[Pair], trained_on: Iterable[Pair]) -> tuple[str,
     if not names:
         return "", []
     return (
-        f"pictures that were trained on as well: {len(names)}, as {_some(names)}; leave them out to know what it learned",
+        f"pictures that were trained on as well: {len(names)}, as {_some(names)}; leave them out to know what it knows",
         names,
     )
 
