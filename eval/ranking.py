@@ -86,9 +86,9 @@ def rank(
         queries: float32 (q, d). A row that is not all numbers finds every wrong item first.
         items: float32 (n, d); a score is the product of two rows. One that is not all numbers is found last.
         right: What answers what. Queries, and items, without any right answer have no place.
-        device: Where torch is to score and to count, "cuda" or any other of its devices; None for NumPy. The places are
-            the same but where a score is EQUAL from a right one to the last bit; TF32, which torch leaves off unasked,
-            would not give them.
+        device: Where torch is to score and to count, "cuda" (not run on a card yet) or any other; None for NumPy. The
+            places are the same but where a score is EQUAL from a right one to the last bit; TF32, which torch leaves
+            off unasked, would not give them.
 
     Returns:
         How the items stand for each query, and how the queries stand for each item.
