@@ -125,14 +125,14 @@ def test_the_order_of_precedence_for_the_index(file, indexed, tmp_path, monkeypa
     assert asked("--index", places["of-the-option.mmr"]).endswith("of-the-option.mmr")
 
 
-@pytest.mark.parametrize(
-    ("name", "place", "set_to", "said"), [("device", 3, "cpu", "cuda"), ("engine", 4, "onnx", "int8")]
-)
-def test_the_order_of_precedence_for_the_device_and_the_engine(file, monkeypatch, name, place, set_to, said):
+@pytest.mark.parametrize(("name", "set_to", "said"), [("device", "cpu", "cuda"), ("engine", "onnx", "int8")])
+def test_the_order_of_precedence_for_the_device_and_the_engine(file, monkeypatch, name, set_to, said):
     from cli.commands import evaluating
+    from retrieval.encoders import presets
 
     seen = []
-    monkeypatch.setattr(evaluating, "run", lambda *given: seen.append(given[place]) or 0)
+    monkeypatch.setattr(presets, "require", lambda encoder: None)
+    monkeypatch.setattr(evaluating, "run", lambda asked: seen.append(getattr(asked, name)) or 0)
     mmr("eval", "a", "b")
     config.change(name, set_to)
     mmr("eval", "a", "b")

@@ -477,7 +477,7 @@ def test_few_files_are_said_when_it_starts(indexed):
 
 def until(told, words):
     """What is told, once these words are in it."""
-    for _ in range(100):
+    for _ in range(600):
         if words in (said := told()):
             return said
         time.sleep(0.1)

@@ -74,7 +74,7 @@ def compare() -> None:
             np.save(Path(folder) / f"{name}.npy", getattr(measured, name))
         threads = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
         words = [peers_python(), "-m", "eval.bench.metrics_peers", folder]
-        peer = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=threads)
+        peer = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", env=threads)
         seconds: tuple[list[float], list[float]] = [], []
         for _ in range(ROUNDS):
             started = time.perf_counter()
