@@ -45,18 +45,18 @@ class Slice:
 def of(measured: Measured, by: str) -> list[Slice]:
     """The slices of a way to divide: "words", "letters" (of a caption), "captions" (of a picture), or a field.
 
+    Pictures are divided as well where all captions of each are in one slice.
+
     Raises BadRequest where no row has that field.
     """
     names = divided(measured, by)
     found = _of_queries(measured, by, "text_to_image", [names[number] for number in measured.asked["text_to_image"]])
-    if by in _COUNTS and by != "captions":
-        return found
-    first: dict[int, str] = {}
+    of_picture: dict[int, str] = {}
     for owner, name in zip(measured.owner.tolist(), names, strict=True):
-        first.setdefault(owner, name)
-    return found + _of_queries(
-        measured, by, "image_to_text", [first[number] for number in measured.asked["image_to_text"].tolist()]
-    )
+        if of_picture.setdefault(owner, name) != name:
+            return found  # it divides captions: a picture stands on both sides
+    asked = measured.asked["image_to_text"].tolist()
+    return found + _of_queries(measured, by, "image_to_text", [of_picture[number] for number in asked])
 
 
 def divided(measured: Measured, by: str) -> list[str]:

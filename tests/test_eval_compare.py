@@ -96,6 +96,8 @@ def test_slices_by_words_and_by_what_a_row_says():
     found = {(part.name, part.direction): (part.queries, part.values["hit@1"]) for part in slices.of(one, "lang")}
     assert found["en", "text_to_image"] == (2, 0.5)
     assert found["de", "text_to_image"] == found["(nothing)", "text_to_image"] == (1, 1.0)
+    assert {part.direction for part in slices.of(one, "lang")} == {"text_to_image"}, "a picture's captions differ"
+    assert {part.direction for part in slices.of(one, "captions")} == {"text_to_image", "image_to_text"}
     with pytest.raises(BadRequest, match="no row has colour: give --by words, letters, captions, lang"):
         slices.of(one, "colour")
 
