@@ -1,8 +1,4 @@
-"""A table of pictures for people to write captions into, which `mmr train` reads as it is.
-
-Spreadsheets take a csv for UTF-8 where it begins with a byte order mark, and a cell for a formula where it begins with
-one of `= + - @`: a path then begins with `./`, a caption with a blank, and both are read as before.
-"""
+"""A table of pictures for people to write captions into, which `mmr train` reads as it is. No cell is a formula."""
 
 import csv
 import io
@@ -13,10 +9,10 @@ from pathlib import Path
 from cli.output import target
 from indexes import durable
 from retrieval.errors import BadRequest
+from retrieval.exchange import cells
 from retrieval.search.sample import Chosen
 
 HEADER = ("image", "caption")
-_FORMULA = tuple("=+-@\t\r")
 
 
 def check(file: Path, option: str, force: bool) -> None:
@@ -36,9 +32,9 @@ def write(file: Path, chosen: Sequence[Chosen]) -> None:
     folder = os.path.realpath(file.parent)
     for one in chosen:
         picture = _path(one.path, folder)
-        rows.writerows([picture, _caption(caption)] for caption in one.captions or ("",))
+        rows.writerows([picture, cells.text(caption)] for caption in one.captions or ("",))
     durable.make_folder(file.parent)
-    durable.write_bytes(file, text.getvalue().encode("utf-8-sig"))
+    durable.write_bytes(file, text.getvalue().encode(cells.ENCODING))
 
 
 def _path(path: str, folder: str) -> str:
@@ -48,9 +44,4 @@ def _path(path: str, folder: str) -> str:
             return path
     except ValueError:  # two drives
         return path
-    relative = Path(os.path.relpath(path, folder)).as_posix()
-    return f"./{relative}" if relative.startswith(_FORMULA) else relative
-
-
-def _caption(text: str) -> str:
-    return f" {text}" if text.startswith(_FORMULA) else text
+    return cells.path(Path(os.path.relpath(path, folder)).as_posix())
