@@ -137,16 +137,22 @@ class _Places:
             score[part] = np.einsum("pd,pd->p", queries[right.query[part]], items[right.item[part]])
         score[lost[right.query] | never[right.item]] = -np.inf
         counts = np.bincount(right.query, minlength=len(queries))
-        # The n-th right answer of a query in column n; infinity, which nothing reaches, where it has fewer.
-        self._column = np.arange(len(score)) - (np.cumsum(counts) - counts)[right.query]
-        self._scores = np.full((len(queries), max(1, counts.max(initial=0))), np.inf, np.float32)
-        self._scores[right.query, self._column] = score
+        self._column = np.arange(len(score)) - (np.cumsum(counts) - counts)[right.query]  # its number among its query's
         self._score = score
-        self._reach, self._beat = (np.zeros(self._scores.shape, np.int64) for _ in range(2))
+        self._blocks = [self._block(start) for start in range(0, len(queries), TILE)]
+
+    def _block(self, start: int) -> "_Block":
+        """The queries of a tile, as wide as the one with the most right answers: one alone may have thousands."""
+        first, last = np.searchsorted(self._right.query, (start, start + TILE))
+        row, column = self._right.query[first:last] - start, self._column[first:last]
+        asked = np.full((min(TILE, self._shape[0] - start), 1 + column.max(initial=0)), np.inf, np.float32)
+        asked[row, column] = self._score[first:last]
+        return _Block(row, column, asked)
 
     def move(self, device: str) -> None:
         """Count tiles of torch, which lie on a device."""
-        self._scores, self._reach, self._beat = (_on(device, one) for one in (self._scores, self._reach, self._beat))
+        for block in self._blocks:
+            block.asked, block.reach, block.beat = (_on(device, one) for one in (block.asked, block.reach, block.beat))
 
     def without_right(self, scores: np.ndarray, row: int, column: int) -> None:
         """Take the right pairs out of a tile, of which this is the first row and column: they beat nothing."""
@@ -157,28 +163,13 @@ class _Places:
 
     def count(self, scores: np.ndarray, rows: slice) -> None:
         """Add a tile of scores, a row for each of these queries."""
-        asked = self._scores[rows]
-        if asked.shape[1] >= SORTED_FROM and isinstance(scores, np.ndarray):
-            self._count_sorted(np.sort(scores, 1), rows)
-            return
-        for number in range(asked.shape[1]):
-            self._reach[rows, number] += _counted(scores >= asked[:, number, None] - np.float32(EQUAL))
-            self._beat[rows, number] += _counted(scores > asked[:, number, None] + np.float32(EQUAL))
-
-    def _count_sorted(self, scores: np.ndarray, rows: slice) -> None:
-        for row, (held, asked) in enumerate(zip(scores, self._scores[rows], strict=True), rows.start):
-            count = np.searchsorted(held, np.nan)
-            self._reach[row] += count - np.searchsorted(held[:count], asked - np.float32(EQUAL))
-            self._beat[row] += count - np.searchsorted(held[:count], asked + np.float32(EQUAL), "right")
+        self._blocks[rows.start // TILE].count(scores)
 
     def ranking(self) -> Ranking:
         """The places: of wrong items ahead, and of right ones that are ahead by score, then by the lower grade."""
         right = self._right
-        reach, beat = (
-            counted if isinstance(counted, np.ndarray) else counted.cpu().numpy()
-            for counted in (self._reach, self._beat)
-        )
-        worst, best = (counted[right.query, self._column] for counted in (reach, beat))
+        worst = np.concatenate([block.counted(block.reach) for block in self._blocks])
+        best = np.concatenate([block.counted(block.beat) for block in self._blocks])
         worst += self._among(right.grade)
         best += self._among(-right.grade)
         return Ranking(right.query, worst, best, right.grade, *self._shape)
@@ -189,6 +180,41 @@ class _Places:
         place = np.empty(len(order), np.int64)
         place[order] = self._column + 1
         return place
+
+
+class _Block:
+    """The right answers of some queries, the n-th of each in column n; infinity, which nothing reaches, behind them.
+
+    asked, float32 (rows, most): their scores. reach, beat, int64 of that shape: how many wrong items score at least as
+    much, and more.
+    """
+
+    def __init__(self, row: np.ndarray, column: np.ndarray, asked: np.ndarray) -> None:
+        self._at = row, column
+        self.asked: Any = asked
+        self.reach: Any = np.zeros(asked.shape, np.int64)
+        self.beat: Any = np.zeros(asked.shape, np.int64)
+
+    def count(self, scores: Any) -> None:
+        """Add a tile of scores, a row for each query."""
+        if self.asked.shape[1] >= SORTED_FROM and isinstance(scores, np.ndarray):
+            self._count_sorted(np.sort(scores, 1))
+            return
+        for number in range(self.asked.shape[1]):
+            asked = self.asked[:, number, None]
+            self.reach[:, number] += _counted(scores >= asked - np.float32(EQUAL))
+            self.beat[:, number] += _counted(scores > asked + np.float32(EQUAL))
+
+    def _count_sorted(self, scores: np.ndarray) -> None:
+        for row, (held, asked) in enumerate(zip(scores, self.asked, strict=True)):
+            count = np.searchsorted(held, np.nan)
+            self.reach[row] += count - np.searchsorted(held[:count], asked - np.float32(EQUAL))
+            self.beat[row] += count - np.searchsorted(held[:count], asked + np.float32(EQUAL), "right")
+
+    def counted(self, numbers: Any) -> np.ndarray:
+        """reach or beat of the right answers, in their order."""
+        held = numbers if isinstance(numbers, np.ndarray) else numbers.cpu().numpy()
+        return held[self._at]
 
 
 def _counted(said: Any) -> Any:
