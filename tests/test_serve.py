@@ -398,6 +398,14 @@ def test_a_run_is_told_while_it_goes_on(index, tmp_path):
         assert (said["evals"], said["done"], said["settings"]) == ([{"step": 20, "recall@10": 0.5}], False, {"lr": 0.1})
         (run / "encoder.json").write_text("{}")
         assert client.get("/api/runs/mine").json()["done"] is True
+        (run / "log.jsonl").write_bytes(
+            b'{"step": 1, "loss": NaN}\n{"loss": \xff}\n{"loss": 1}\n[1]\n{"step": 2, "metrics": 3}\n'
+        )
+        said = client.get("/api/runs/mine").json()
+        assert (said["steps"], said["evals"]) == ([{"step": 1, "loss": None}, {"step": 2}], [])
+        (run / "config.json").write_text('{"lr": 0.')
+        answer = client.get("/api/runs/mine")
+        assert answer.status_code == 400 and "config.json is damaged (no JSON" in answer.json()["error"]
         assert client.get("/api/runs/other").status_code == 400
 
 

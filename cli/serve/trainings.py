@@ -1,6 +1,5 @@
 """/api/runs and /api/reports: how trainings go, and how good what came of them is."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,11 @@ from starlette.concurrency import run_in_threadpool
 
 from cli.serve import parts
 from cli.serve.reply import reply
+from indexes import typed
 from retrieval.errors import BadRequest
 from retrieval.training import log
+
+_PLAIN = str | int | float | bool
 
 router = APIRouter(prefix="/api", tags=["training"])
 
@@ -27,13 +29,19 @@ async def run(name: str, request: Request) -> Response:
 def _logged(folder: Path) -> dict[str, Any]:
     lines = log.read(folder)
     steps = [{key: value for key, value in line.items() if key != "metrics"} for line in lines]
-    evals = [{"step": line["step"], **line["metrics"]} for line in lines if line.get("metrics")]
-    config = folder / "config.json"
-    settings = json.loads(config.read_text("utf-8")) if config.is_file() else {}
+    evals = [{"step": line["step"], **line["metrics"]} for line in lines if isinstance(line.get("metrics"), dict)]
     return {
         "steps": steps, "evals": evals, "done": (folder / "encoder.json").is_file(),
-        "settings": {key: value for key, value in settings.items() if isinstance(value, str | int | float | bool)},
+        "settings": {key: value for key, value in _settings(folder).items() if isinstance(value, _PLAIN)},
     }  # fmt: skip
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    config = folder / "config.json"
+    try:
+        return typed.read(config, dict[str, Any]) if config.is_file() else {}
+    except typed.Malformed as error:
+        raise BadRequest(f"{config} is damaged ({error}): begin the run anew, or serve another") from error
 
 
 @router.get("/reports")

@@ -91,10 +91,19 @@ def _write_events(events: "SummaryWriter", line: dict[str, Any]) -> None:
 
 
 def read(run: Path | str) -> list[dict[str, Any]]:
-    """The lines of a run's log.jsonl, whole ones only; none where there is no such file."""
+    """The lines of a run's log.jsonl, whole ones only, each with its step; none where there is no such file."""
     file = Path(run) / "log.jsonl"
-    lines = file.read_text("utf-8").splitlines() if file.is_file() else []
-    return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+    lines = file.read_text("utf-8", "replace").splitlines() if file.is_file() else []
+    return [line for line in map(_line, lines) if "step" in line]
+
+
+def _line(text: str) -> dict[str, Any]:
+    """What a line says; nothing, where it is half of one or was written over."""
+    try:
+        found = json.loads(text)  # a loss may be NaN, which is no JSON elsewhere
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def require_tensorboard() -> None:
