@@ -19,7 +19,7 @@ from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 
 OTHER = "caption_b"  # the column of the other caption, where a row says which of two is better
-FIRST, SECOND = frozenset("a A 1 first".split()), frozenset("b B 2 second".split())
+FIRST, SECOND = frozenset("a A first".split()), frozenset("b B second".split())
 BLOCK = 4096  # examples that are compared with all others at once
 
 
@@ -46,7 +46,9 @@ class Agreement:
     def to_json(self) -> str:
         """One line."""
         return json.dumps(
-            {"encoder": self.encoder, "examples": self.examples, **self.figures, "intervals": self.intervals,
+            {"encoder": self.encoder, "examples": self.examples,
+             **{name: value if np.isfinite(value) else None for name, value in self.figures.items()},
+             "intervals": self.intervals,
              "left_out": self.left_out, "notes": list(self.notes)}
         )  # fmt: skip
 
@@ -114,12 +116,19 @@ def _scores(
         outside = f" outside {low:g} to {high:g}" if scale else " that are no numbers"
         notes.append(f"{len(strange)} judgements{outside} were left out, as {', '.join(sorted(set(strange))[:3])}")
     mine, theirs = cosine[rows], np.array(numbers)
+    if lost := int((~np.isfinite(mine)).sum()):
+        notes.append(f"cosines that are no numbers, and are left out: {lost}")
+        mine, theirs = mine[np.isfinite(mine)], theirs[np.isfinite(mine)]
+    if len(np.unique(mine)) < 2:
+        notes.append("all cosines are equal: there is nothing to rank by")
     figures = {**kendall(mine, theirs), "spearman": spearman(mine, theirs)}
     return Agreement(measured.encoder, len(rows), figures, {}, len(strange), notes)
 
 
 def _choices(measured: Measured, encoder: Encoder, said: Sequence[Any], cosine: np.ndarray) -> Agreement:
     rows = [row for row, value in enumerate(said) if value is not None and _meta(measured.pairs[row]).get(OTHER)]
+    if not rows:
+        raise BadRequest(f"no row has both a choice and {OTHER}: write a or b, and the other caption beside")
     others = encoder.encode_texts([str(_meta(measured.pairs[row])[OTHER]) for row in rows])
     against = np.einsum("qd,qd->q", others, measured.images[measured.owner[rows]])
     first = np.array([str(said[row]).strip() in FIRST for row in rows])
@@ -136,7 +145,7 @@ def _several(value: Any) -> list[Any]:
         return []
     if isinstance(value, list | tuple):
         return list(value)
-    return [part for part in re.split(r"[;|\s]+", value.strip("[]() ")) if part] if isinstance(value, str) else [value]
+    return [part for part in re.split(r"[;|,\s]+", value.strip("[]() ")) if part] if isinstance(value, str) else [value]
 
 
 def _number(text: Any) -> float | None:

@@ -4,6 +4,7 @@ A query is the number of its caption in the source, from 1, or what its column `
 of 0 and less is not relevant.
 """
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from retrieval.errors import BadRequest
 QID = "qid"
 
 
-def read(path: Path, pairs: Sequence[Pair], items: Sequence[Item]) -> tuple[Right, list[str]]:
+def read(
+    path: Path, pairs: Sequence[Pair], items: Sequence[Item], every: Sequence[Pair] | None = None
+) -> tuple[Right, list[str]]:  # fmt: skip
     """What answers what, by the numbers of captions and pictures; and a line on what names none of them.
 
-    Raises BadRequest where the file cannot be read, a line is none, or nothing in it is of these pairs.
+    every: the pairs of the source, where some pictures cannot be read: captions are numbered as they stand there.
+    Raises BadRequest where the file cannot be read, a line is none, a `qid` is of several captions, or nothing in it is
+    of these pairs.
     """
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -25,7 +30,7 @@ def read(path: Path, pairs: Sequence[Pair], items: Sequence[Item]) -> tuple[Righ
         raise BadRequest(
             f"--qrels {path} cannot be read ({error}): give a text file of `query 0 picture grade`"
         ) from None
-    queries = {str((pair.meta or pair.item.meta).get(QID, number)): number - 1 for number, pair in enumerate(pairs, 1)}
+    queries = _named(pairs, every or pairs)
     pictures = {item.uri: number for number, item in enumerate(items)}
     query, item, grades, unknown = [], [], [], 0
     seen: dict[tuple[str, str], float] = {}
@@ -42,6 +47,8 @@ def read(path: Path, pairs: Sequence[Pair], items: Sequence[Item]) -> tuple[Righ
             query.append(queries[asked])
             item.append(pictures[picture])
             grades.append(grade)
+    if not query and unknown < len(seen):
+        raise BadRequest(f"no line of {path} has a grade above 0: nothing is relevant, so nothing can be found")
     if not query:
         raise BadRequest(
             f"nothing in {path} is of these pairs: a query is the number of a caption from 1, or its `{QID}`; a "
@@ -51,11 +58,26 @@ def read(path: Path, pairs: Sequence[Pair], items: Sequence[Item]) -> tuple[Righ
     return Right.of(query, item, grades), notes
 
 
+def _named(pairs: Sequence[Pair], every: Sequence[Pair]) -> dict[str, int]:
+    """The place of each caption among `pairs`, by its name: its `qid`, or its number in the source."""
+    numbers = {id(pair): number for number, pair in enumerate(every, 1)}
+    named: dict[str, int] = {}
+    for place, pair in enumerate(pairs):
+        said = (pair.meta or pair.item.meta).get(QID)
+        name = str(numbers.get(id(pair), place + 1) if said is None else said)
+        if name in named:
+            raise BadRequest(f"several captions have the {QID} {name}: give each a name of its own")
+        named[name] = place
+    return named
+
+
 def _line(path: Path, number: int, line: str) -> tuple[str, str, float]:
     """Names may have spaces: the first two words and the last are what they are, all between is the picture."""
     parts = line.split(maxsplit=2)
     try:
-        picture, grade = parts[2].rsplit(maxsplit=1)
-        return parts[0], picture, float(grade)
+        picture, said = parts[2].rsplit(maxsplit=1)
+        if not math.isfinite(grade := float(said)):
+            raise ValueError(said)
+        return parts[0], picture, grade
     except (IndexError, ValueError):
         raise BadRequest(f"{path}, line {number} is not `query 0 picture grade`: mend it") from None

@@ -9,7 +9,7 @@ import numpy as np
 
 from eval import intervals, measuring, metrics
 from eval.measuring import DIRECTIONS, Measured
-from eval.ranking import Ranking
+from eval.ranking import EQUAL, Ranking
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Pair
 from retrieval.encoders.protocol import Encoder
@@ -155,5 +155,5 @@ def _ties(values: dict[str, dict[str, float]], optimistic: dict[str, dict[str, f
     worst, best = values[direction][name], optimistic[direction][name]
     return [
         f"ties decide: {direction.replace('_', '-')} {name} is {worst:.1%} with ties against the model, {best:.1%} "
-        "with ties for it: some captions or pictures have the same vector"
+        f"with ties for it: some scores are no further apart than {EQUAL:g}"
     ]

@@ -3,6 +3,7 @@
 A slice is a part of the queries; each is still ranked among all pictures, or captions.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,6 +15,7 @@ from eval import intervals
 from eval.comparing import SHORT, SHOWN
 from eval.measuring import Measured
 from eval.tables import Table
+from retrieval.datatypes import Pair
 from retrieval.errors import BadRequest
 
 WORDS, LETTERS, CAPTIONS = (1, 4, 7, 10, 13, 17, 25), (1, 20, 40, 60, 80, 120, 200), (1, 2, 3, 4, 5, 6, 11)
@@ -64,11 +66,16 @@ def divided(measured: Measured, by: str) -> list[str]:
     if by in _COUNTS:
         count, edges = _COUNTS[by]
         return [_between(edges, number) for number in count(measured)]
-    said = [(pair.meta or pair.item.meta).get(by) for pair in measured.pairs]
-    if all(value is None for value in said):
-        fields = sorted({name for pair in measured.pairs for name in (pair.meta or pair.item.meta)})
-        raise BadRequest(f"no row has {by}: give --by {', '.join([*_COUNTS, *fields[:12]])}")
-    return _by_value(said)
+    require(measured.pairs, by)
+    return _by_value([(pair.meta or pair.item.meta).get(by) for pair in measured.pairs])
+
+
+def require(pairs: Sequence[Pair], by: str) -> None:
+    """Raise BadRequest where nothing is known of these pairs by that name."""
+    if by in _COUNTS or any((pair.meta or pair.item.meta).get(by) is not None for pair in pairs):
+        return
+    fields = sorted({name for pair in pairs for name in (pair.meta or pair.item.meta)})
+    raise BadRequest(f"no row has {by or 'a field without a name'}: give --by {', '.join([*_COUNTS, *fields[:12]])}")
 
 
 _COUNTS: dict[str, tuple[Callable[[Measured], Sequence[int]], Sequence[int]]] = {
@@ -92,7 +99,7 @@ def _by_value(said: Sequence[Any]) -> list[str]:
         edges = np.quantile(numbers, [0, 0.25, 0.5, 0.75, 1])
         parts = [f"{low:.6g} to {high:.6g}" for low, high in pairwise(edges)]
         return [NONE if value is None else parts[int(np.searchsorted(edges[1:-1], value, "right"))] for value in said]
-    texts = [NONE if value is None else str(value) for value in said]
+    texts = [NONE if value is None or not str(value).strip() else str(value) for value in said]
     names, counts = np.unique(np.array(texts, object).astype(str), return_counts=True)
     frequent = set(names[np.argsort(-counts, kind="stable")[:VALUES]].tolist())
     return [text if text in frequent else OTHER for text in texts]
@@ -113,9 +120,10 @@ def _of_queries(measured: Measured, by: str, direction: str, names: Sequence[str
 
 def _order(one: Slice) -> tuple[float, float]:
     try:
-        return float(one.name.split()[0]), 0.0
+        first = float(one.name.split()[0])
     except ValueError:
-        return float("inf"), -one.queries
+        first = math.inf
+    return (first, 0.0) if math.isfinite(first) else (math.inf, -one.queries)
 
 
 def table(encoder: str, slices: Sequence[Slice]) -> Table:

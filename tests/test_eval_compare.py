@@ -87,7 +87,7 @@ def test_encoders_are_compared_on_the_same_pictures_only(right_and_wrong):
 def test_slices_by_words_and_by_what_a_row_says():
     pairs = pairs_of(
         ("a", "one two", {"lang": "en"}), ("a", "one two three four five", {"lang": "de"}),
-        ("b", "one", {"lang": "en"}), ("b", "one two three four", {}),
+        ("b", "one", {"lang": "en"}), ("b", "one two three four", {"lang": " "}),
     )  # fmt: skip
     # Captions 0 and 1 find picture a; 2 finds the wrong one; 3 finds b.
     one = measured(EYE[:2], EYE[[0, 0, 0, 1]], [0, 0, 1, 1], pairs=pairs)
@@ -212,6 +212,24 @@ def test_scores_of_several_people_are_examples_each_and_strange_ones_are_left_ou
         judgements.agreement(one, ToyEncoder(), "expert", (9, 10))
 
 
+def test_cosines_that_are_equal_rank_nothing_and_are_no_nan():
+    pairs = pairs_of(("a", "x", {"s": "1, 2"}), ("b", "y", {"s": [3]}))
+    found = judgements.agreement(measured(EYE[:2], EYE[:2], [0, 1], pairs=pairs), ToyEncoder(), "s")
+    assert found.examples == 3, "a comma divides as well"
+    said = json.loads(found.to_json())
+    assert (said["tau_b"], said["tau_c"], said["spearman"]) == (None, None, None)
+    assert said["notes"] == ["all cosines are equal: there is nothing to rank by"]
+
+
+def test_scores_of_one_and_two_are_no_choices():
+    pairs = pairs_of(("a", "x", {"s": 1, "caption_b": "o"}), ("b", "y", {"s": 2, "caption_b": "o"}))
+    one = measured(EYE[:2], EYE[:2], [0, 1], pairs=pairs)
+    assert set(judgements.agreement(one, ToyEncoder(), "s").figures) == {"tau_b", "tau_c", "spearman"}
+    apart = pairs_of(("a", "x", {"s": "a"}), ("b", "y", {"caption_b": "o"}))
+    with pytest.raises(BadRequest, match="no row has both a choice and caption_b"):
+        judgements.agreement(measured(EYE[:2], EYE[:2], [0, 1], pairs=apart), ToyEncoder(), "s")
+
+
 def test_choices_between_two_captions(photos):
     rows = "red.png,red,blue,a\nmore/green.jpg,blue,green,b\nblue é.png,red,blue,first\n"
     (photos / "rows.csv").write_text(f"image,caption,caption_b,better\n{rows}")
@@ -242,13 +260,25 @@ def test_grades_from_a_file(tmp_path):
     assert sum(part.queries for part in slices.of(one, "words") if part.direction == "text_to_image") == 2
     for line, said in (
         ("q7 0 c.png", "line 1 is not"), ("q7 0 c.png good", "line 1 is not"), ("5 0 x 1", "nothing in"),
-        ("q7 0 c.png 1\nq7 0 c.png 2", "line 2: c.png has two grades"),
+        ("q7 0 c.png 1\nq7 0 c.png 2", "line 2: c.png has two grades"), ("2 0 c.png inf", "line 1 is not"),
+        ("2 0 c.png nan", "line 1 is not"), ("q7 0 c.png 0", "has a grade above 0"), ("", "nothing in"),
     ):  # fmt: skip
         file.write_text(line)
         with pytest.raises(BadRequest, match=said):
             qrels.read(file, pairs, items)
     with pytest.raises(BadRequest, match="cannot be read"):
         qrels.read(tmp_path / "none", pairs, items)
+
+
+def test_captions_are_numbered_as_they_stand_in_the_source(tmp_path):
+    """Whatever cannot be read before them."""
+    every = pairs_of(("broken.png", "x"), ("a.png", "y"), ("b.png", "z"))
+    (tmp_path / "qrels").write_text("2 0 a.png 1\n3 0 b.png 1\n1 0 broken.png 1\n")
+    right, notes = qrels.read(tmp_path / "qrels", every[1:], measuring.each_once(every[1:]), every)
+    assert (right.query.tolist(), right.item.tolist(), len(notes)) == ([0, 1], [0, 1], 1)
+    twice = pairs_of(("a.png", "y", {"qid": "q"}), ("b.png", "z", {"qid": "q"}))
+    with pytest.raises(BadRequest, match="several captions have the qid q"):
+        qrels.read(tmp_path / "qrels", twice, measuring.each_once(twice))
 
 
 # ---------------------------------------------------------------- an index
@@ -322,6 +352,10 @@ def test_what_makes_no_sense_is_one_line(trained, book, tmp_path):
     fails(mmr("eval", trained, trained, source), 2, "is named twice")
     fails(mmr("eval", trained, source, "--by", "colour"), 2, "no row has colour", "--by words")
     fails(mmr("eval", trained, source, "--scale", "4:1"), 2, "--scale 4:1 is no scale", "1:4")
+    fails(mmr("eval", trained, source, "--scale", "1:4"), 2, "add --judgements")
+    fails(mmr("eval", trained, source, "--judgements", "x", "--by", "words"), 2, "leave out --by")
+    same = ("--html", tmp_path / "one", "--csv", tmp_path / "one")
+    fails(mmr("eval", trained, source, *same), 2, "--html and --csv name one file")
     fails(mmr("eval", trained, source, "--through", tmp_path), 3, "no index")
     fails(mmr("eval", trained, source, "--qrels", tmp_path / "none"), 2, "cannot be read")
     fails(mmr("eval", trained), 2, "")

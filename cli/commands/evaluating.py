@@ -83,7 +83,12 @@ def run(asked: Asked) -> int:
         raise BadRequest("--clip-benchmark is of one encoder, as that package has it: give one, and a file for each")
     if asked.protocol:
         protocols.named(asked.protocol)
+    _require_fit(asked)
     pairs = open_pairs(asked.source, show.note)
+    for by in asked.by:
+        slices.require(pairs, by)
+    if asked.qrels:
+        qrels.read(asked.qrels, pairs, measuring.each_once(pairs))
     found = Found(notes=audit.of_pairs(pairs))
     if asked.trained_on:
         _note_seen(found, pairs, asked.trained_on)
@@ -98,6 +103,24 @@ def run(asked: Asked) -> int:
         _say(found, asked)
         left_out = False
     return show.SKIPPED if found.measured[0].skipped or left_out else show.OK
+
+
+def _require_fit(asked: Asked) -> None:
+    """Raise BadRequest for what does not go together: nothing that is asked for is left out in silence."""
+    files = {"--html": asked.html, "--csv": asked.csv, "--clip-benchmark": asked.benchmark}
+    named = {option: path.resolve() for option, path in files.items() if path}
+    if len(set(named.values())) < len(named):
+        raise BadRequest(f"{' and '.join(named)} name one file: give each its own")
+    if asked.judged is None:
+        if asked.scale:
+            raise BadRequest("--scale is of --judgements: add --judgements COLUMN, or leave it out")
+        return
+    others = {
+        "--by": asked.by, "--robust": asked.robust, "--through": asked.index, "--qrels": asked.qrels,
+        "--protocol": asked.protocol, **named,
+    }  # fmt: skip
+    if more := [option for option, value in others.items() if value]:
+        raise BadRequest(f"--judgements is told alone: leave out {', '.join(more)}, and ask for them without it")
 
 
 def _note_seen(found: Found, pairs: Sequence[Pair], trained_on: str) -> None:
@@ -115,7 +138,7 @@ def _measure(found: Found, name: str, pairs: Sequence[Pair], asked: Asked) -> No
     with show.Meter(f"encoding {what}".strip(), "pictures") as meter:
         one = measuring.measure(encoder, pairs, meter)
     if asked.qrels:
-        right, notes = qrels.read(asked.qrels, one.pairs, one.items)
+        right, notes = qrels.read(asked.qrels, one.pairs, one.items, pairs)
         one = replace(one, judged=right)
         found.notes += [line for line in [*notes, *_unjudged(one)] if line not in found.notes]
     if asked.protocol:
