@@ -8,6 +8,7 @@ import numpy as np
 
 from eval.measuring import Measured
 from indexes import Store
+from indexes.errors import WrongEncoder
 from retrieval.errors import BadRequest
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, root_of
@@ -54,13 +55,13 @@ def search(measured: Measured, path: Path) -> Through:
     """Ask an index of the same encoder the captions whose pictures it holds.
 
     Raises:
-        StoreError: There is no index, or it cannot be read.
-        BadRequest: It has another encoder, or none of these pictures.
+        StoreError: There is no index, it cannot be read, or has another encoder.
+        BadRequest: It holds none of these pictures.
     """
     with Store.open(path) as store:
         known = Identity.recorded(store)
         if known is None or known.fingerprint != measured.fingerprint:
-            raise BadRequest(
+            raise WrongEncoder(
                 f"{path} is of {known.name if known else 'an unknown encoder'}, not of {measured.encoder}: index with "
                 f"it, as `mmr index --model {measured.encoder}`, or leave out --through"
             )

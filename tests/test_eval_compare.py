@@ -11,6 +11,7 @@ from PIL import Image
 from eval import audit, comparing, judgements, measuring, qrels, robustness, slices, through
 from eval.measuring import Measured
 from eval.tables import Table
+from indexes.errors import WrongEncoder
 from retrieval import Retriever, open_pairs
 from retrieval.datatypes import Item, Pair
 from retrieval.errors import BadRequest
@@ -290,7 +291,7 @@ def test_what_an_index_costs(photos):
     one = measuring.measure(ToyEncoder(), open_pairs(str(photos / "pairs.csv")))
     found = through.search(one, photos / ".mmr")
     assert (found.rows, found.queries, found.exact, found.searched, found.recall) == (3, 3, 1.0, 1.0, 1.0)
-    with pytest.raises(BadRequest, match="not of other: index with it"):
+    with pytest.raises(WrongEncoder, match="not of other: index with it"):
         through.search(replace(one, encoder="other", fingerprint="other"), photos / ".mmr")
     elsewhere = [replace(each, id=f"x{each.id}", content=lambda: b"") for each in one.items]
     with pytest.raises(BadRequest, match="holds none of these pictures"):

@@ -178,7 +178,8 @@ def _say(found: Found, asked: Asked) -> None:
     if len(reports) == 1:
         parts.insert(0, str(reports[0]))
     else:
-        parts += list(dict.fromkeys(note for one in reports for note in one.notes))
+        notes = dict.fromkeys(note for one in reports for note in one.notes)
+        parts += ["\n".join(notes)] if notes else []
     show.out("\n\n".join([*parts, *map(str, found.costs), *_published(found, asked, reports)]))
 
 
