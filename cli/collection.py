@@ -127,11 +127,15 @@ class Collection:
 
 def names(paths: Iterable[Path]) -> list[str]:
     """What indexes are called: by their folders, or by those that hold their .mmr; two of one name get numbers."""
+    folders = [path.resolve() for path in paths]
+    return numbered(folder.parent.name if folder.name == FOLDER else folder.stem for folder in folders)
+
+
+def numbered(given: Iterable[str]) -> list[str]:
+    """Names that tell things apart: the second of one name is NAME-2."""
     found: list[str] = []
-    for path in paths:
-        folder = path.resolve()
-        own = name = folder.parent.name if folder.name == FOLDER else folder.stem
-        number = 2
+    for own in given:
+        name, number = own, 2
         while name in found:
             name, number = f"{own}-{number}", number + 1
         found.append(name)

@@ -11,7 +11,7 @@ import numpy as np
 
 from eval import metrics
 from eval.measuring import Measured
-from eval.ranking import EQUAL, TILE, finite
+from eval.ranking import EQUAL, Right, finite, right_scores, wrong_scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +70,19 @@ def firsts(measured: Measured, direction: str) -> Firsts:
     """The nearest right and the nearest wrong answer of every query that has a right one, computed in tiles."""
     asked = measured.asked[direction]
     sides = _sides(measured, direction)
-    score = _right_scores(sides)
-    order = np.lexsort((-score, sides.query))
-    best = order[np.searchsorted(sides.query, asked)]
+    score = right_scores(*sides)
+    order = np.lexsort((-score, sides.right.query))
+    best = order[np.searchsorted(sides.right.query, asked)]
     place = metrics.Places(measured.rankings[direction]).first
     wrong, wrong_score = _nearest_wrong(sides)
-    return Firsts(asked, sides.item[best], score[best], wrong[asked], wrong_score[asked], place)
+    return Firsts(asked, sides.right.item[best], score[best], wrong[asked], wrong_score[asked], place)
 
 
 def listed(measured: Measured, direction: str, asked: Sequence[int], count: int) -> list[list[Answer]]:
     """The first answers of a few queries, and the first right one of each behind them where it is not among those."""
     sides = _sides(measured, direction)
-    return [_listed(_scores(sides, number), sides.item[sides.query == number], count) for number in asked]
+    right = sides.right
+    return [_listed(_scores(sides, number), right.item[right.query == number], count) for number in asked]
 
 
 def _listed(scores: np.ndarray, right: np.ndarray, count: int) -> list[Answer]:
@@ -95,22 +96,20 @@ def _listed(scores: np.ndarray, right: np.ndarray, count: int) -> list[Answer]:
 
 
 class _Sides(NamedTuple):
-    """Queries and items as vectors, which of them are not all numbers, and the right pairs, ascending by query."""
+    """Queries and items as vectors, the right pairs, and which queries and items are not all numbers."""
 
     queries: np.ndarray
     items: np.ndarray
+    right: Right
     lost: np.ndarray
     never: np.ndarray
-    query: np.ndarray
-    item: np.ndarray
 
 
 def _sides(measured: Measured, direction: str) -> _Sides:
     (texts, mute), (images, blind) = finite(measured.texts), finite(measured.images)
     if direction == "text_to_image":
-        return _Sides(texts, images, mute, blind, measured.right.query, measured.right.item)
-    turned = measured.right.turned()
-    return _Sides(images, texts, blind, mute, turned.query, turned.item)
+        return _Sides(texts, images, measured.right, mute, blind)
+    return _Sides(images, texts, measured.right.turned(), blind, mute)
 
 
 def _scores(sides: _Sides, number: int) -> np.ndarray:
@@ -120,30 +119,11 @@ def _scores(sides: _Sides, number: int) -> np.ndarray:
     return scores
 
 
-def _right_scores(sides: _Sides) -> np.ndarray:
-    """The cosine of each right pair: float32 (p,)."""
-    score = np.empty(len(sides.query), np.float32)
-    for start in range(0, len(score), TILE):
-        part = slice(start, start + TILE)
-        score[part] = np.einsum("pd,pd->p", sides.queries[sides.query[part]], sides.items[sides.item[part]])
-    score[sides.lost[sides.query] | sides.never[sides.item]] = -np.inf
-    return score
-
-
 def _nearest_wrong(sides: _Sides) -> tuple[np.ndarray, np.ndarray]:
     """The wrong item of each query with the greatest cosine, the first one of several, and that cosine."""
     nearest, best = np.full(len(sides.queries), -1), np.full(len(sides.queries), -np.inf, np.float32)
-    for start in range(0, len(nearest), TILE):
-        rows = slice(start, start + TILE)
-        low, high = np.searchsorted(sides.query, (start, start + TILE))
-        for first in range(0, len(sides.items), TILE):
-            columns = slice(first, first + TILE)
-            scores = sides.queries[rows] @ sides.items[columns].T
-            scores[sides.lost[rows]], scores[:, sides.never[columns]] = -np.inf, -np.inf
-            row, column = sides.query[low:high] - start, sides.item[low:high] - first
-            here = (column >= 0) & (column < scores.shape[1])
-            scores[row[here], column[here]] = np.nan
-            _keep_better(scores, first, nearest[rows], best[rows])
+    for rows, columns, scores in wrong_scores(*sides):
+        _keep_better(scores, columns.start, nearest[rows], best[rows])
     return nearest, best
 
 

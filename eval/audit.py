@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from eval.confused import words_of
 from eval.measuring import Measured
+from eval.mixups import words_of
 from retrieval.datatypes import Item, Pair
 from retrieval.indexing import contents
 

@@ -14,7 +14,6 @@ import numpy as np
 
 from eval import intervals
 from eval.measuring import Measured
-from retrieval.datatypes import Pair
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 
@@ -79,21 +78,17 @@ def agreement(
     Raises:
         BadRequest: No row has that column, nothing in it can be used, or there is no other caption.
     """
-    said = [_meta(pair).get(column) for pair in measured.pairs]
+    said = [pair.meta.get(column) for pair in measured.pairs]
     if all(value is None for value in said):
-        fields = sorted({name for pair in measured.pairs for name in _meta(pair)})
+        fields = sorted({name for pair in measured.pairs for name in pair.meta})
         raise BadRequest(f"no row has {column}: give --judgements {' or '.join(fields[:8]) or 'COLUMN'}")
     cosine = np.einsum("qd,qd->q", measured.texts, measured.images[measured.owner]).astype(np.float64)
     values = {str(value).strip() for value in said if value is not None}
-    if values <= FIRST | SECOND and any(OTHER in _meta(pair) for pair in measured.pairs):
+    if values <= FIRST | SECOND and any(OTHER in pair.meta for pair in measured.pairs):
         return _choices(measured, encoder, said, cosine)
     if values <= {"a", "b", "A", "B"}:
         raise BadRequest(f"{column} says which of two captions is better: give the other one in a column {OTHER}")
     return _scores(measured, said, cosine, column, scale)
-
-
-def _meta(pair: Pair) -> dict[str, Any]:
-    return pair.meta or pair.item.meta
 
 
 def _scores(
@@ -126,10 +121,10 @@ def _scores(
 
 
 def _choices(measured: Measured, encoder: Encoder, said: Sequence[Any], cosine: np.ndarray) -> Agreement:
-    rows = [row for row, value in enumerate(said) if value is not None and _meta(measured.pairs[row]).get(OTHER)]
+    rows = [row for row, value in enumerate(said) if value is not None and measured.pairs[row].meta.get(OTHER)]
     if not rows:
         raise BadRequest(f"no row has both a choice and {OTHER}: write a or b, and the other caption beside")
-    others = encoder.encode_texts([str(_meta(measured.pairs[row])[OTHER]) for row in rows])
+    others = encoder.encode_texts([str(measured.pairs[row].meta[OTHER]) for row in rows])
     against = np.einsum("qd,qd->q", others, measured.images[measured.owner[rows]])
     first = np.array([str(said[row]).strip() in FIRST for row in rows])
     right = np.where(first, cosine[rows] > against, cosine[rows] < against).astype(np.float64)  # a tie is no answer

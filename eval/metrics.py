@@ -85,6 +85,7 @@ _OF_EACH: dict[str, Callable[[Places], np.ndarray]] = {
     "ndcg@10": partial(ndcg, k=10), "mrr": reciprocal_rank,
 }  # fmt: skip
 
+HITS = tuple(f"hit@{k}" for k in KS)
 SHARES = tuple(_OF_EACH)  # the metrics that are means of values between 0 and 1, the greater the better
 RANKS = ("median_rank", "mean_rank")  # of the first right answer
 METRICS = SHARES + RANKS
@@ -108,6 +109,11 @@ def averaged(each: dict[str, np.ndarray]) -> dict[str, float]:
 def measure(ranking: Ranking, optimistic: bool = False) -> dict[str, float]:
     """METRICS of a ranking: SHARES as fractions, ranks from 1."""
     return averaged(of_each(ranking, optimistic))
+
+
+def chance_of(ranking: Ranking, k: int) -> float:
+    """hit@k of a random order, for as many right answers as a query of a ranking has in the mean."""
+    return chance_hit(k, ranking.items, len(ranking.query) / ranking.queries)
 
 
 def chance_hit(k: int, items: int, right: float) -> float:

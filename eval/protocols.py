@@ -12,7 +12,8 @@ import numpy as np
 
 from eval import metrics
 from eval.measuring import DIRECTIONS, Measured
-from eval.published import HITS, Row, rows_of
+from eval.metrics import HITS
+from eval.published import Row, rows_of
 from eval.report import Report
 from retrieval.errors import BadRequest
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-HITS = ("hit@1", "hit@5", "hit@10")
+from eval.metrics import HITS
 
 _OPEN_CLIP = "open_clip docs/openclip_retrieval_results.csv (2023-11)"
 _MOBILE = "apple/ml-mobileclip results/*.jsonl"

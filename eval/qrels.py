@@ -63,7 +63,7 @@ def _named(pairs: Sequence[Pair], every: Sequence[Pair]) -> dict[str, int]:
     numbers = {id(pair): number for number, pair in enumerate(every, 1)}
     named: dict[str, int] = {}
     for place, pair in enumerate(pairs):
-        said = (pair.meta or pair.item.meta).get(QID)
+        said = pair.meta.get(QID)
         name = str(numbers.get(id(pair), place + 1) if said is None else said)
         if name in named:
             raise BadRequest(f"several captions have the {QID} {name}: give each a name of its own")

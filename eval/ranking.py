@@ -4,7 +4,7 @@ Scores are made in tiles, and of each only how many wrong items beat a right one
 right answers, never with queries times items. Every metric is computed from these places (metrics.py).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,16 +100,42 @@ def rank(
         queries, items, lost, never = (_on(device, array) for array in (queries, items, lost, never))
         there.move(device)
         back.move(device)
+    for rows, columns, scores in wrong_scores(queries, items, right, lost, never):
+        there.count(scores, rows)
+        back.count(scores.T, columns)
+    return there.ranking(), back.ranking()
+
+
+def wrong_scores(
+    queries: Any, items: Any, right: Right, lost: Any, never: Any
+) -> Iterator[tuple[slice, slice, Any]]:  # fmt: skip
+    """The scores of all queries with all items, in tiles of TILE rows of either side: (rows, columns, scores).
+
+    Right pairs are NaN, which is neither more nor less than anything; what is no number (`finite`) is -inf.
+    """
     for start in range(0, len(queries), TILE):
         rows = slice(start, start + TILE)
+        low, high = np.searchsorted(right.query, (start, start + TILE))
         for first in range(0, len(items), TILE):
             columns = slice(first, first + TILE)
             scores = queries[rows] @ items[columns].T
             scores[lost[rows]], scores[:, never[columns]] = -np.inf, -np.inf
-            there.without_right(scores, start, first)
-            there.count(scores, rows)
-            back.count(scores.T, columns)
-    return there.ranking(), back.ranking()
+            row, column = right.query[low:high] - start, right.item[low:high] - first
+            here = (column >= 0) & (column < scores.shape[1])
+            scores[row[here], column[here]] = np.nan
+            yield rows, columns, scores
+
+
+def right_scores(
+    queries: np.ndarray, items: np.ndarray, right: Right, lost: np.ndarray, never: np.ndarray
+) -> np.ndarray:  # fmt: skip
+    """The score of each right pair: float32 (p,); -inf where either is no number (`finite`)."""
+    score = np.empty(len(right.query), np.float32)
+    for start in range(0, len(score), TILE):
+        part = slice(start, start + TILE)
+        score[part] = np.einsum("pd,pd->p", queries[right.query[part]], items[right.item[part]])
+    score[lost[right.query] | never[right.item]] = -np.inf
+    return score
 
 
 def finite(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,11 +157,7 @@ class _Places:
         self, queries: np.ndarray, items: np.ndarray, right: Right, lost: np.ndarray, never: np.ndarray
     ) -> None:  # fmt: skip
         self._right, self._shape = right, (len(queries), len(items))
-        score = np.empty(len(right.query), np.float32)
-        for start in range(0, len(score), TILE):
-            part = slice(start, start + TILE)
-            score[part] = np.einsum("pd,pd->p", queries[right.query[part]], items[right.item[part]])
-        score[lost[right.query] | never[right.item]] = -np.inf
+        score = right_scores(queries, items, right, lost, never)
         counts = np.bincount(right.query, minlength=len(queries))
         self._column = np.arange(len(score)) - (np.cumsum(counts) - counts)[right.query]  # its number among its query's
         self._score = score
@@ -153,13 +175,6 @@ class _Places:
         """Count tiles of torch, which lie on a device."""
         for block in self._blocks:
             block.asked, block.reach, block.beat = (_on(device, one) for one in (block.asked, block.reach, block.beat))
-
-    def without_right(self, scores: np.ndarray, row: int, column: int) -> None:
-        """Take the right pairs out of a tile, of which this is the first row and column: they beat nothing."""
-        first, last = np.searchsorted(self._right.query, (row, row + scores.shape[0]))
-        query, item = self._right.query[first:last] - row, self._right.item[first:last] - column
-        here = (item >= 0) & (item < scores.shape[1])
-        scores[query[here], item[here]] = np.nan  # less than nothing, and not more either
 
     def count(self, scores: np.ndarray, rows: slice) -> None:
         """Add a tile of scores, a row for each of these queries."""

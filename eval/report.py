@@ -19,7 +19,6 @@ TITLES = {
     "image_to_text": "a picture finds any of its captions",
 }
 DECIDE = 0.005  # of a share, from which ties are said to decide
-_HITS = tuple(name for name in metrics.SHARES if name.startswith("hit@"))
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Report:
     @property
     def r_sum(self) -> float:
         """The six hit@k in percent, added: what papers call rSum, of 600."""
-        return 100 * sum(getattr(self, direction)[name] for direction in DIRECTIONS for name in _HITS)
+        return 100 * sum(getattr(self, direction)[name] for direction in DIRECTIONS for name in metrics.HITS)
 
     def as_dict(self) -> dict[str, Any]:
         """What `to_json` says; skips are named on stderr by the command line, and counted here."""
@@ -81,14 +80,14 @@ class Report:
         """Of a caption, which has one picture, recall@k is hit@k, and average precision the reciprocal rank."""
         of_several = direction == "image_to_text" and self.queries > self.items
         more = ("recall@1", "recall@5", "recall@10", "map", "map@10", "r_precision") if of_several else ()
-        return [*_HITS, *more, "ndcg@10", "mrr", *metrics.RANKS]
+        return [*metrics.HITS, *more, "ndcg@10", "mrr", *metrics.RANKS]
 
     def _cell(self, direction: str, name: str) -> str:
         value = getattr(self, direction)[name]
         if name in metrics.RANKS:
             return f"{value:6.1f}"
         low, high = self.intervals[direction][name]
-        if name not in _HITS:
+        if name not in metrics.HITS:
             return f"{value:6.3f}  (95 %: {low:.3f} to {high:.3f})"
         return f"{value:6.1%}  (95 %: {low:.1%} to {high:.1%}; chance {self.chance[direction][name]:.1%})"
 
@@ -132,7 +131,7 @@ def of(measured: Measured, notes: Sequence[str] = ()) -> Report:
 
 def _chance(found: Ranking) -> dict[str, float]:
     """hit@k of a random order, for as many right answers as a query has in the mean."""
-    return {f"hit@{k}": metrics.chance_hit(k, found.items, len(found.query) / found.queries) for k in metrics.KS}
+    return {f"hit@{k}": metrics.chance_of(found, k) for k in metrics.KS}
 
 
 def _intervals(measured: Measured, direction: str) -> dict[str, tuple[float, float]]:

@@ -13,10 +13,9 @@ from eval.report import Report
 from indexes import durable
 from retrieval.exchange import cells
 
-_HITS = tuple(f"hit@{k}" for k in metrics.KS)
 HEADER = (
     "encoder", "fingerprint", "direction", "query", "picture", "rank", "optimistic_rank", "score", "first",
-    "first_score", *_HITS,
+    "first_score", *metrics.HITS,
 )  # fmt: skip
 
 

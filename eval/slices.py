@@ -67,14 +67,14 @@ def divided(measured: Measured, by: str) -> list[str]:
         count, edges = _COUNTS[by]
         return [_between(edges, number) for number in count(measured)]
     require(measured.pairs, by)
-    return _by_value([(pair.meta or pair.item.meta).get(by) for pair in measured.pairs])
+    return _by_value([pair.meta.get(by) for pair in measured.pairs])
 
 
 def require(pairs: Sequence[Pair], by: str) -> None:
     """Raise BadRequest where nothing is known of these pairs by that name."""
-    if by in _COUNTS or any((pair.meta or pair.item.meta).get(by) is not None for pair in pairs):
+    if by in _COUNTS or any(pair.meta.get(by) is not None for pair in pairs):
         return
-    fields = sorted({name for pair in pairs for name in (pair.meta or pair.item.meta)})
+    fields = sorted({name for pair in pairs for name in pair.meta})
     raise BadRequest(f"no row has {by or 'a field without a name'}: give --by {', '.join([*_COUNTS, *fields[:12]])}")
 
 

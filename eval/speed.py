@@ -6,10 +6,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +19,7 @@ from retrieval.callbacks import OnMessage, no_message
 from retrieval.datatypes import Item
 from retrieval.encoders import encoding
 from retrieval.encoders.protocol import Encoder
+from retrieval.errors import BadRequest
 
 SIZE = (1600, 1200)  # pixels of a photo
 PICTURES, TEXTS = 64, 256
@@ -46,10 +46,6 @@ class Speed:
     together: int
     per_second: float
     limit: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def of_encoder(encoder: Encoder, say: OnMessage = no_message) -> list[Speed]:
@@ -86,14 +82,15 @@ def of_index(encoder: Encoder, path: Path) -> list[Speed]:
 
 
 def first_query(path: Path, rounds: int = ROUNDS) -> Speed:
-    """A cold `mmr search`, the whole process: the median of a few."""
+    """A cold `mmr search`, the whole process: the median of a few. Raises BadRequest where that fails."""
     command = [sys.executable, "-m", "cli.main", "search", "a dog", "--index", str(path), "--json"]
     taken = []
     for _ in range(rounds):
         started = time.perf_counter()
         done = subprocess.run(command, capture_output=True)
         if done.returncode not in (0, 1):
-            return Speed("first query", 1, float("nan"), done.stderr.decode("utf-8", "replace").strip()[-200:])
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            raise BadRequest(f"`mmr search` cannot ask {path}: {said[-1] if said else done.returncode}")
         taken.append(time.perf_counter() - started)
     return Speed("first query", 1, 1 / statistics.median(taken), "starting: the program, the encoder, the index")
 

@@ -1,8 +1,7 @@
 """What an index costs beyond its encoder: the captions asked of the index as it searches, beside its exact answers."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -38,10 +37,6 @@ class Through:
     exact: float
     searched: float
     recall: float
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
     def __str__(self) -> str:
         return (

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cli.serve import reported
 from eval import audit, comparing, judgements, measuring, qrels, robustness, slices, through
 from eval.measuring import Measured
 from eval.tables import Table
@@ -101,6 +102,12 @@ def test_slices_by_words_and_by_what_a_row_says():
     assert {part.direction for part in slices.of(one, "captions")} == {"text_to_image", "image_to_text"}
     with pytest.raises(BadRequest, match="no row has colour: give --by words, letters, captions, lang"):
         slices.of(one, "colour")
+
+
+def test_a_row_that_says_nothing_is_not_what_the_first_row_of_its_picture_says(photos):
+    (photos / "rows.csv").write_text("image,lang,caption\nred.png,en,red\nred.png,,rot\nred.png,fr,rouge\n")
+    one = measuring.measure(ToyEncoder(), open_pairs(str(photos / "rows.csv")))
+    assert slices.divided(one, "lang") == ["en", "(nothing)", "fr"]
 
 
 def test_a_field_of_many_numbers_is_cut_in_four_and_rare_values_are_one():
@@ -299,6 +306,27 @@ def test_what_an_index_costs(photos):
 
 
 # ---------------------------------------------------------------- the command
+
+
+def test_the_page_takes_all_that_is_written(trained, book, indexed, tmp_path):
+    """Whatever kind of line there is, a server can be started with it."""
+    source = f"csv:{book}/pairs.csv?split=dev"
+    told = mmr("eval", trained, source, "--by", "words", "--robust", "--through", indexed, "--json").stdout
+    (tmp_path / "eval.json").write_text(told)
+    kinds = [one["kind"] for one in reported.read(tmp_path / "eval.json")]
+    assert (kinds[0], set(kinds[1:])) == ("retrieval", {"slice", "other"}) and kinds.count("other") == 2
+    (tmp_path / "folds.json").write_text(json.dumps({"folds": {}, "encoder": "a"}))
+    assert reported.read(tmp_path / "folds.json") == [{"kind": "other"}]
+
+
+def test_what_is_known_of_the_pairs_stands_beside_judgements(trained, book, tmp_path):
+    rows = "".join(f"{book}/{number:03d}.png,a dog,{number % 3}\n" for number in range(6))
+    (tmp_path / "rows.csv").write_text(f"image,caption,score\n{rows}")
+    words = ("eval", trained, tmp_path / "rows.csv", "--judgements", "score", "--trained-on", f"csv:{book}/pairs.csv")
+    (told,) = lines(mmr(*words, "--json"))
+    assert [note.partition(":")[0] for note in told["notes"]] == [
+        "captions that several pictures have", "pictures that were trained on as well",
+    ]  # fmt: skip
 
 
 def test_two_encoders_side_by_side_with_slices_and_harms(trained, book, tmp_path):

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eval import answers, confused, page, report, rows, separation
-from eval.confused import Alike, Hub, Mixed
+from eval import answers, mixups, page, ranking, report, rows, separation
 from eval.measuring import DIRECTIONS, Measured, measure
+from eval.mixups import Alike, Hub, Mixed
 from eval.page import charts, svg
 from eval.page.galleries import Gallery
 from eval.page.pictures import Album
@@ -81,7 +81,7 @@ def test_the_first_answers_by_eye():
 
 @pytest.mark.parametrize("tile", [1, 2, 1024])
 def test_the_first_answers_are_those_of_all_scores_in_tiles_of_any_size(tile, monkeypatch):
-    monkeypatch.setattr(answers, "TILE", tile)
+    monkeypatch.setattr(ranking, "TILE", tile)
     random = np.random.default_rng(0)
     images, texts, owner = unit(random.normal(size=(7, 4))), unit(random.normal(size=(20, 4))), np.arange(20) % 7
     found = answers.firsts(measured(images, texts, owner.tolist()), WORDS)
@@ -219,31 +219,31 @@ def test_calibration_is_fitted_on_half_of_the_pictures_and_judged_on_the_others(
 
 
 def test_hubs_are_the_wrong_first_answers_of_several_queries():
-    assert confused.hubs(answers.firsts(FOUND, WORDS)) == [Hub(0, [1, 2])]
+    assert mixups.hubs(answers.firsts(FOUND, WORDS)) == [Hub(0, [1, 2])]
 
 
 def test_pictures_that_find_each_other_are_told_once():
     # Captions 0 and 1 of picture 0 find picture 1, caption 2 of picture 1 finds picture 0; 3 finds 0 as well.
     both = scored([[0.1, 0.9, 0], [0.2, 0.8, 0], [0.9, 0.1, 0], [0.9, 0, 0.1]], [0, 0, 1, 2])
-    assert confused.mixed(answers.firsts(both, WORDS), both.owner) == [Mixed(0, 1, [0, 1], [2])]
+    assert mixups.mixed(answers.firsts(both, WORDS), both.owner) == [Mixed(0, 1, [0, 1], [2])]
 
 
 def test_captions_with_the_same_words_or_vectors_are_alike_only_of_different_pictures():
     vectors = unit([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0.05, 1], [-1, 0, 0], [-1, 0, 0]])
     captions = ["A dog.", "a  DOG", "two boys", "boys, two of them", "x", "y"]
     made = measured(np.eye(3), vectors, [0, 1, 0, 2, 1, 1], captions)
-    assert confused.alike(made) == [Alike([0, 1], 2, True), Alike([2, 3], 2, False)]
+    assert mixups.alike(made) == [Alike([0, 1], 2, True), Alike([2, 3], 2, False)]
 
 
 def test_a_caption_that_is_not_compared_follows_those_with_its_words(monkeypatch):
-    monkeypatch.setattr(confused, "COMPARED", 2)
+    monkeypatch.setattr(mixups, "COMPARED", 2)
     made = measured(np.eye(3), np.eye(3)[[0, 0, 1]], [0, 1, 2], ["a", "b", "B!"])
-    assert confused.alike(made) == [Alike([0, 1, 2], 3, False)]
+    assert mixups.alike(made) == [Alike([0, 1, 2], 3, False)]
 
 
 def test_words_lose_case_and_punctuation_but_no_vowel_signs():
-    assert confused.words_of(" “A  Dog” - runs! ") == "a dog runs"
-    assert confused.words_of("कि") != confused.words_of("का")
+    assert mixups.words_of(" “A  Dog” - runs! ") == "a dog runs"
+    assert mixups.words_of("कि") != mixups.words_of("का")
 
 
 # ---------------------------------------------------------------- the page

@@ -77,10 +77,11 @@ def evaluate(
     from retrieval.encoders import presets
 
     if encoders[0] == SPEED:
-        presets.require([*encoders[1:], source][0])
-        from cli.commands import evaluating
+        words = [*encoders[1:], source]
+        presets.require(words[0])
+        from cli.commands import timing
 
-        raise typer.Exit(evaluating.speed([*encoders[1:], source], as_json, device, engine))
+        raise typer.Exit(timing.run(words, as_json, device, engine))
     for name in encoders:
         presets.require(name)
     from cli.commands import evaluating

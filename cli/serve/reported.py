@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+from cli.collection import numbered
 from cli.serve.kept import Kept
 from eval.classification import MATRIX
 from indexes import typed
@@ -12,7 +13,7 @@ from indexes.typed import Malformed, Meta, Natural
 from retrieval.errors import BadRequest
 
 LINES = 1000  # of a file: reports, and what stands beside them
-OTHERS = ("robustness", "through", "left_out")  # what lines have that `mmr eval` writes and the page does not draw
+OTHERS = ("robustness", "through", "folds", "left_out")  # what lines have that the page does not draw
 OWN = ("eval*.json", "report*.json")  # the reports that lie in a run's folder
 MOST_OWN = 20  # of them
 FIGURES = ("accuracy", "macro_f1", "micro_f1", "ece", "r2", "mae", "rmse")  # of a head, if it has them
@@ -113,13 +114,7 @@ class Reports:
         for run, folder in self._runs.items():
             own = sorted(file for form in OWN for file in folder.glob(form))[:MOST_OWN]
             found += [(f"{run} {file.stem}", file) for file in own]
-        named: dict[str, Path] = {}
-        for stem, file in found:
-            number, name = 2, stem
-            while name in named:
-                name, number = f"{stem}-{number}", number + 1
-            named[name] = file
-        return named
+        return dict(zip(numbered(stem for stem, _ in found), (file for _, file in found), strict=True))
 
     def listed(self) -> list[dict[str, Any]]:
         """Their names, what kinds of report each holds, and what is wrong with it, if anything."""

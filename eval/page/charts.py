@@ -9,13 +9,13 @@ from eval import classification, metrics
 from eval.measuring import DIRECTIONS, Measured
 from eval.page import svg, text
 from eval.page.svg import Axis, Series
+from eval.report import TITLES
 from eval.separation import Calibration, Scores
 from eval.tables import Table
 
 KS = 100  # hit@k is drawn for k up to this
 _SAID = (1, 2, 5, 10, 20, 50, 100)  # the k of the numbers
 _BINS = 40  # of cosines
-WHAT = {"text_to_image": "Words find their picture", "image_to_text": "A picture finds any of its captions"}
 
 
 def curve(measured: Measured, direction: str, most: int = KS) -> np.ndarray:
@@ -28,8 +28,7 @@ def curve(measured: Measured, direction: str, most: int = KS) -> np.ndarray:
 def chance(measured: Measured, direction: str, most: int = KS) -> list[float]:
     """The same of a random order, as a report says it."""
     found = measured.rankings[direction]
-    right = len(found.query) / found.queries
-    return [metrics.chance_hit(k, found.items, right) for k in range(1, min(most, found.items) + 1)]
+    return [metrics.chance_of(found, k) for k in range(1, min(most, found.items) + 1)]
 
 
 def place_bins(items: int) -> list[tuple[int, int]]:
@@ -50,6 +49,10 @@ def place_shares(measured: Measured, direction: str, bins: Sequence[tuple[int, i
     return np.bincount(np.searchsorted(lasts, places), minlength=len(lasts)) / len(places)
 
 
+def _title(direction: str) -> str:
+    return TITLES[direction][:1].upper() + TITLES[direction][1:]
+
+
 def hits(names: Sequence[str], all_measured: Sequence[Measured]) -> str:
     """Two figures: hit@k of every encoder in each direction, above chance."""
     return "".join(_hits(names, all_measured, direction) for direction in DIRECTIONS)
@@ -66,7 +69,7 @@ def _hits(names: Sequence[str], all_measured: Sequence[Measured], direction: str
     x = Axis(1, max(2, longest), [(k, str(k)) for k in _SAID if k <= longest], "k (logarithmic)", log=True)
     said = [k for k in _SAID if k <= min(len(by_chance), *(len(value) for value in values))]
     rows: list[list[str]] = [[one.name, *(f"{one.points[k - 1][1]:.1%}" for k in said)] for one in series]
-    told = f"{WHAT[direction]}: hit@k, the share of queries with a right answer among the first k"
+    told = f"{_title(direction)}: hit@k, the share of queries with a right answer among the first k"
     drawn = svg.chart(f"{told}. {_ends(rows, said)}", x, svg.percent(1), series)
     return _figure(told, drawn, series, Table(told, ["encoder", *(f"hit@{k}" for k in said)], rows))
 
@@ -84,7 +87,7 @@ def places(names: Sequence[str], all_measured: Sequence[Measured]) -> str:
 def _places(names: Sequence[str], all_measured: Sequence[Measured], direction: str) -> str:
     bins = place_bins(max(one.rankings[direction].items for one in all_measured))
     shares = [place_shares(one, direction, bins) for one in all_measured]
-    told = f"{WHAT[direction]}: the place of the first right answer, as a share of queries"
+    told = f"{_title(direction)}: the place of the first right answer, as a share of queries"
     groups = [(svg.look(number), share.tolist()) for number, share in enumerate(shares)]
     top = svg.percent(float(max(share.max() for share in shares)))
     drawn = svg.bars(told, [_short(last) for _, last in bins], "place, up to", top, groups)

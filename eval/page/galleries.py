@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from eval import answers, confused
+from eval import answers, mixups
 from eval.answers import Answer, Firsts
-from eval.confused import Alike, Hub, Mixed
 from eval.measuring import DIRECTIONS, Measured
+from eval.mixups import Alike, Hub, Mixed
 from eval.page.pictures import Album
 from eval.page.text import folded, words
 
@@ -101,7 +101,7 @@ class Gallery:
     # ---------------------------------------------------------------- mixed up
 
     def _hubs(self, direction: str, found: Firsts) -> str:
-        hubs, wrong = confused.hubs(found), int((~found.found).sum())
+        hubs, wrong = mixups.hubs(found), int((~found.found).sum())
         kind, of = ("Pictures", "captions") if direction == "text_to_image" else ("Captions", "pictures")
         title = f"{kind} that stand first for many {of} which they do not belong to"
         shown = self._hub_picture if direction == "text_to_image" else self._hub_caption
@@ -125,7 +125,7 @@ class Gallery:
         return sorted(of_each.values())[:LED]
 
     def _mixed(self, found: Firsts) -> str:
-        pairs = confused.mixed(found, self._measured.owner)[:PAIRS]
+        pairs = mixups.mixed(found, self._measured.owner)[:PAIRS]
         return _part("Pairs of pictures that are taken for each other", [self._pair(two) for two in pairs])
 
     def _pair(self, two: Mixed) -> str:
@@ -138,7 +138,7 @@ class Gallery:
         return f'<article><ul class="pair">{cells}</ul></article>'
 
     def _alike(self) -> str:
-        groups = confused.alike(self._measured)
+        groups = mixups.alike(self._measured)
         count = sum(len(group.captions) for group in groups)
         title = "Captions of different pictures that are alike: it cannot be told which one is meant"
         if groups:
@@ -151,7 +151,7 @@ class Gallery:
             self._figure(int(self._measured.owner[caption]), "" if group.same_words else self._quoted(caption))
             for caption in one_each[:MEMBERS]
         ]
-        why = "the same words" if group.same_words else f"cosines of at least {confused.NEAR}"
+        why = "the same words" if group.same_words else f"cosines of at least {mixups.NEAR}"
         told = f"<small>{len(group.captions)} captions of {group.pictures} pictures: {why}</small>"
         return _card(f"{self._quoted(group.captions[0])} {told}", _strip(cells))
 

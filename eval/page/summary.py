@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 
 from eval.measuring import DIRECTIONS
-from eval.page.charts import WHAT
-from eval.report import Report
+from eval.metrics import HITS
+from eval.report import TITLES, Report
 from eval.tables import Table
-
-_HITS = ("hit@1", "hit@5", "hit@10")
 
 
 def table(names: Sequence[str], reports: Sequence[Report]) -> Table:
@@ -17,9 +15,9 @@ def table(names: Sequence[str], reports: Sequence[Report]) -> Table:
         ["rSum, of 600", *(f"{one.r_sum:.1f}" for one in reports)],
     ]  # fmt: skip
     for direction in DIRECTIONS:
-        way = WHAT[direction].lower()
+        way = TITLES[direction]
         values: list[dict[str, float]] = [getattr(report, direction) for report in reports]
-        rows += [[f"{way}: {name}", *(_sure(report, direction, name) for report in reports)] for name in _HITS]
+        rows += [[f"{way}: {name}", *(_sure(report, direction, name) for report in reports)] for name in HITS]
         rows.append([f"{way}: MRR", *(f"{one['mrr']:.3f}" for one in values)])
         if direction == "image_to_text":  # of a caption, which has one picture, it is the MRR
             rows.append([f"{way}: MAP", *(f"{one['map']:.3f}" for one in values)])
