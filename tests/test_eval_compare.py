@@ -63,6 +63,8 @@ def test_a_difference_has_its_interval_and_its_test(right_and_wrong):
     assert (one.low, one.high) == pytest.approx((0.5 - 1.96 * 0.0354, 0.5 + 1.96 * 0.0354), abs=0.01)
     assert one.mcnemar == pytest.approx(2 / 2**100)
     assert one.is_sure
+    other = next(found for found in comparing.differences(half, everything) if found.metric == "hit@1")
+    assert (other.value, other.is_sure) == (-0.5, True), "surely worse is sure as well"
     none = comparing.differences(everything, same)
     assert {(found.value, found.low, found.high, found.is_sure) for found in none} == {(0.0, 0.0, 0.0, False)}
 
@@ -180,6 +182,7 @@ def test_what_is_left_under_each_harm(tmp_path):
     hits = {name: float(one.measured.each["text_to_image"]["hit@1"].mean()) for name, one in found.items()}
     assert hits["none"] == hits["CAPITALS"] == hits["turned by 90 degrees"] == hits["blur"] == 1.0
     assert hits["grey"] == 0.0
+    assert hits["typos"] < 1.0, "green and blue are mistyped"
     assert found["negations dropped"].changed == 0 and found["CAPITALS"].changed == 3
     table = robustness.table(list(found.values()))
     assert table.rows[0][0] == "none" and table.rows[-1][4].startswith("+0.0"), "3 pictures: hit@10 is always 1"
@@ -239,11 +242,12 @@ def test_scores_of_one_and_two_are_no_choices():
 
 
 def test_choices_between_two_captions(photos):
-    rows = "red.png,red,blue,a\nmore/green.jpg,blue,green,b\nblue é.png,red,blue,first\n"
+    # Right, right, wrong, and a tie, which is no answer.
+    rows = "red.png,red,blue,a\nmore/green.jpg,blue,green,b\nblue é.png,red,blue,first\nred.png,red,red,a\n"
     (photos / "rows.csv").write_text(f"image,caption,caption_b,better\n{rows}")
     one = measuring.measure(ToyEncoder(), open_pairs(str(photos / "rows.csv")))
     found = judgements.agreement(one, ToyEncoder(), "better")
-    assert (found.examples, found.figures) == (3, {"accuracy": pytest.approx(2 / 3)})
+    assert (found.examples, found.figures) == (4, {"accuracy": pytest.approx(2 / 4)})
     (photos / "rows.csv").write_text("image,caption,better\nred.png,red,a\nblue é.png,blue,b\n")
     one = measuring.measure(ToyEncoder(), open_pairs(str(photos / "rows.csv")))
     with pytest.raises(BadRequest, match="column caption_b"):
@@ -292,12 +296,14 @@ def test_captions_are_numbered_as_they_stand_in_the_source(tmp_path):
 # ---------------------------------------------------------------- an index
 
 
-def test_what_an_index_costs(photos):
+def test_what_an_index_costs(photos, monkeypatch):
     (photos / "pairs.csv").write_text("image,caption\nred.png,red\nmore/green.jpg,green\nblue é.png,red\n")
     Retriever.build(str(photos), photos / ".mmr", ToyEncoder())[0].close()
     one = measuring.measure(ToyEncoder(), open_pairs(str(photos / "pairs.csv")))
     found = through.search(one, photos / ".mmr")
     assert (found.rows, found.queries, found.exact, found.searched, found.recall) == (3, 3, 1.0, 1.0, 1.0)
+    monkeypatch.setattr(through, "K", 1)  # the blue picture, which is called red, is behind the red one
+    assert through.search(one, photos / ".mmr").exact == pytest.approx(2 / 3)
     with pytest.raises(WrongEncoder, match="not of other: index with it"):
         through.search(replace(one, encoder="other", fingerprint="other"), photos / ".mmr")
     elsewhere = [replace(each, id=f"x{each.id}", content=lambda: b"") for each in one.items]
@@ -374,6 +380,13 @@ def test_pictures_of_the_training_are_named(trained, book):
     result = mmr("eval", trained, source, "--trained-on", source)
     assert "pictures that were trained on as well: 10, as 050.png, 051.png, 052.png, ..." in result.stdout
     assert result.stderr.count("trained on: ") == 10
+
+
+def test_pictures_that_cannot_be_read_are_left_out_and_told_by_the_exit_code(trained, book, tmp_path):
+    (tmp_path / "rows.csv").write_text(f"image,caption\n{book}/001.png,a dog\n{book}/002.png,a cat\ngone.png,a car\n")
+    result = mmr("eval", trained, tmp_path / "rows.csv")
+    assert (result.exit_code, "gone.png: no such file" in result.stderr) == (4, True)
+    assert result.stdout.startswith("2 pictures, 2 captions")
 
 
 def test_what_makes_no_sense_is_one_line(trained, book, tmp_path):

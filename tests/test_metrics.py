@@ -134,6 +134,12 @@ def test_metrics_by_hand():
     assert tuple(found) == metrics.METRICS
 
 
+def test_what_stands_behind_the_tenth_counts_in_map_alone():
+    scores = [list(range(20, 0, -1))]
+    found = metrics.measure(scored(scores, [(0, 0), (0, 14)]))
+    assert (found["map"], found["map@10"]) == (pytest.approx((1 + 2 / 15) / 2), 0.5)
+
+
 def test_grades_are_gains_and_ties_between_right_answers_put_the_lower_first():
     ranking_ = scored([[5, 5, 1]], [(0, 0), (0, 1)], np.array([1.0, 3.0]))
     worst = (1 + 3 / np.log2(3)) / (3 + 1 / np.log2(3))
@@ -173,6 +179,12 @@ def test_pictures_are_drawn_whole():
     five = np.repeat(once, 5, axis=0)
     one = np.array(intervals.confidence(once, np.arange(100)))
     assert np.array(intervals.confidence(five, np.repeat(np.arange(100), 5))) == pytest.approx(one)
+
+
+def test_a_picture_counts_by_its_captions():
+    """Whatever is drawn, the mean of ones is one."""
+    low, high = intervals.confidence(np.ones((9, 1)), np.array([0, 0, 0, 0, 0, 0, 0, 1, 2]))
+    assert (low[0], high[0]) == (1.0, 1.0)
 
 
 def test_mcnemar_is_the_sign_test_of_what_only_one_finds():

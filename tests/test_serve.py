@@ -412,6 +412,22 @@ def test_a_run_is_told_while_it_goes_on(index, tmp_path):
 # ---------------------------------------------------------------- together
 
 
+def test_an_answer_says_which_commit_it_is_of_though_the_next_came_meanwhile(client, index, monkeypatch):
+    before = client.get("/api/search", params={"q": "red"}).json()
+
+    def each(self, store, *given, real=Retriever.each):
+        hits = real(self, store, *given)
+        with Store.open(index, write=True) as other:
+            other.delete([other.records(other.rows()[:1])[0].id])
+        self.store.refresh()
+        return hits
+
+    monkeypatch.setattr(Retriever, "each", each)
+    answer = client.get("/api/search", params={"q": "red"}).json()
+    assert (answer["generation"], answer["total"]) == (before["generation"], 3)
+    assert client.get("/api/info").json()["indexes"][0]["rows"] == 2
+
+
 def test_queries_that_come_together_are_one_encoding(index, toy, monkeypatch):
     """And each gets its own: k, filter, error."""
     asked = []
