@@ -14,6 +14,7 @@ import numpy as np
 
 from eval import intervals
 from eval.measuring import Measured
+from retrieval.datatypes import Pair
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 
@@ -78,10 +79,8 @@ def agreement(
     Raises:
         BadRequest: No row has that column, nothing in it can be used, or there is no other caption.
     """
+    require(measured.pairs, column)
     said = [pair.meta.get(column) for pair in measured.pairs]
-    if all(value is None for value in said):
-        fields = sorted({name for pair in measured.pairs for name in pair.meta})
-        raise BadRequest(f"no row has {column}: give --judgements {' or '.join(fields[:8]) or 'COLUMN'}")
     cosine = np.einsum("qd,qd->q", measured.texts, measured.images[measured.owner]).astype(np.float64)
     values = {str(value).strip() for value in said if value is not None}
     if values <= FIRST | SECOND and any(OTHER in pair.meta for pair in measured.pairs):
@@ -89,6 +88,15 @@ def agreement(
     if values <= {"a", "b", "A", "B"}:
         raise BadRequest(f"{column} says which of two captions is better: give the other one in a column {OTHER}")
     return _scores(measured, said, cosine, column, scale)
+
+
+def require(pairs: Sequence[Pair], column: str) -> None:
+    """Raise BadRequest where no row has that column."""
+    if any(pair.meta.get(column) is not None for pair in pairs):
+        return
+    fields = sorted({name for pair in pairs for name in pair.meta})
+    others = f"give --judgements {' or '.join(fields[:8])}" if fields else "there are none beside pictures and captions"
+    raise BadRequest(f"no row has {column}: {others}")
 
 
 def _scores(

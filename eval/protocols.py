@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval import metrics
+from eval.comparing import SHORT
 from eval.measuring import DIRECTIONS, Measured
 from eval.metrics import HITS
 from eval.published import Row, rows_of
 from eval.report import Report
+from eval.tables import Table
 from retrieval.errors import BadRequest
 
 FOLD, FOLDS = 1000, 5
@@ -103,28 +105,30 @@ def _fold(measured: Measured, first: int) -> dict[str, dict[str, float]]:
     return {way: metrics.averaged(part.each[way]) for way in DIRECTIONS}
 
 
-def table(name: str, report: Report, values: dict[str, dict[str, float]] | None = None) -> str:
-    """Ours, with an arrow, among the published ones: lines in percent, the best text-to-image hit@1 first.
+def table(name: str, reports: Sequence[Report], values: Sequence[dict[str, dict[str, float]]] = ()) -> Table:
+    """Ours, with an arrow, among the published ones: in percent, the best text-to-image hit@1 first.
 
     Args:
         name: Of the protocol.
-        report: Whose encoder and figures.
-        values: Figures instead of the report's: what `folds` gives, for coco-1k.
+        reports: Whose encoders and figures.
+        values: Figures instead of the reports': what `folds` gives, for coco-1k.
     """
-    values = values or {way: getattr(report, way) for way in DIRECTIONS}
-    there, back = ({hit: values[way][hit] for hit in HITS} for way in DIRECTIONS)
-    ours = Row(report.encoder, there, back, "here")
-    rows = sorted([ours, *published(name)], key=lambda row: -row.first)
-    wide = max(len(row.encoder) for row in rows)
-    head = f"  {name:<{wide}}  text-to-image hit@1 5 10   image-to-text hit@1 5 10   source"
-    return "\n".join([head, *(_line(row, wide, row is ours) for row in rows)])
+    figures = values or [{way: getattr(one, way) for way in DIRECTIONS} for one in reports]
+    ours = [
+        Row(f"> {report.encoder}", _hits(own, "text_to_image"), _hits(own, "image_to_text"), "here")
+        for report, own in zip(reports, figures, strict=True)
+    ]
+    rows = [
+        [row.encoder, *_cells(row.text_to_image), *_cells(row.image_to_text), row.source]
+        for row in sorted([*ours, *published(name)], key=lambda row: -row.first)
+    ]
+    header = ["", *(f"{SHORT[way]} {hit}" for way in DIRECTIONS for hit in HITS), "source"]
+    return Table(f"{name}, ours (>) beside what was published: {named(name).of}", header, rows, words=1)
 
 
-def _line(row: Row, wide: int, ours: bool) -> str:
-    cells = "   ".join(_cells(found) for found in (row.text_to_image, row.image_to_text))
-    return f"{'>' if ours else ' '} {row.encoder:<{wide}}  {cells}   {row.source}"
+def _hits(figures: dict[str, dict[str, float]], way: str) -> dict[str, float]:
+    return {hit: figures[way][hit] for hit in HITS}
 
 
-def _cells(found: dict[str, float]) -> str:
-    said: Sequence[str] = [f"{100 * found[hit]:.1f}" if hit in found else "-" for hit in HITS]
-    return "".join(f"{one:>8}" for one in said)
+def _cells(found: dict[str, float]) -> list[str]:
+    return [f"{100 * found[hit]:.1f}" if hit in found else "-" for hit in HITS]

@@ -144,4 +144,4 @@ def table(title: str, found: Sequence[Speed]) -> Table:
         ]
         for one in found
     ]  # fmt: skip
-    return Table(title, ["", "rate", "each", "what takes the time"], rows)
+    return Table(title, ["", "rate", "each", "what takes the time"], rows, words=1)

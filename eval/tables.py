@@ -15,19 +15,23 @@ class Table:
         header: A name for each column.
         rows: As many cells each, as they are to be read.
         notes: Lines below it.
+        words: How many of the last columns are words, which stand at the left; numbers stand at the right.
     """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = field(default_factory=tuple)
+    words: int = 0
 
     def __str__(self) -> str:
         cells = [[_short(row[0]), *row[1:]] for row in (self.header, *self.rows)]
         wide = [max(len(row[column]) for row in cells) for column in range(len(self.header))]
+        at_left = {0, *range(len(wide) - self.words, len(wide))}
         lines = [
             "  ".join(
-                [row[0].ljust(wide[0]), *(cell.rjust(width) for cell, width in zip(row[1:], wide[1:], strict=True))]
+                cell.ljust(width) if column in at_left else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, wide, strict=True))
             )
             for row in cells
         ]

@@ -16,6 +16,10 @@ class BadRequest(RetrievalError):
     """What was asked for makes no sense: an unknown column, field or name, a value out of range, an empty source."""
 
 
+class NoCaptions(BadRequest):
+    """Captions were asked for, and no item has one."""
+
+
 class NothingReadable(BadRequest):
     """A source of which nothing can be used.
 

@@ -368,7 +368,7 @@ def test_figures_of_papers_stand_beside_and_other_counts_are_told(trained, book)
     source = f"csv:{book}/pairs.csv?split=dev"
     said = mmr("eval", trained, source, "--protocol", "flickr8k").stdout
     assert "flickr8k has 1,000 pictures (the test split of Flickr8k), and here are 10" in said
-    assert "VSE, VGG19 frozen" in said and "text-to-image hit@1 5 10" in said
+    assert "VSE, VGG19 frozen" in said and "t2i hit@1" in said
     fails(mmr("eval", trained, source, "--protocol", "coco-1k"), 2, "five times 1,000 pictures")
     fails(mmr("eval", trained, source, "--protocol", "coco"), 2, "no protocol `coco`: use flickr8k")
 

@@ -74,14 +74,11 @@ def test_published_figures_are_fractions_of_places_that_grow():
 def test_the_table_has_ours_at_its_place():
     figures = {"hit@1": 0.15, "hit@5": 0.4, "hit@10": 0.525}
     report = Report(figures, figures, 5000, 1000, "runs/mine", "f")
-    lines = protocols.table("flickr8k", report).splitlines()
-    assert [line.split("  ")[0][2:] if line[0] == ">" else line[0] for line in lines[1:]] == [
-        " ",
-        "runs/mine",
-        " ",
-        " ",
-    ]
-    assert lines[2].split() == [">", "runs/mine", "15.0", "40.0", "52.5", "15.0", "40.0", "52.5", "here"]
-    assert "16.9    41.8    54.4" in lines[1] and lines[1].endswith("linxd5/VSE_Pytorch README")
+    rows = protocols.table("flickr8k", [report]).rows
+    assert [row[0].split(",")[0] for row in rows] == ["VSE", "> runs/mine", "VSE", "VSE"]
+    assert rows[1] == ["> runs/mine", "15.0", "40.0", "52.5", "15.0", "40.0", "52.5", "here"]
+    assert rows[0][1:4] == ["16.9", "41.8", "54.4"] and rows[0][-1] == "linxd5/VSE_Pytorch README"
     other = {way: dict.fromkeys(figures, 0.5) for way in ("text_to_image", "image_to_text")}
-    assert protocols.table("flickr8k", report, other).splitlines()[1].startswith("> runs/mine")
+    assert [row[0] for row in protocols.table("flickr8k", [report, report], [other, other]).rows[:2]] == [
+        "> runs/mine"
+    ] * 2

@@ -135,6 +135,13 @@ def test_without_a_query_all_come_the_newest_first(client, photos, index, toy):
     assert uris(by_date) == ["blue é.png", "red.png", "more/green.jpg"]
 
 
+def test_where_no_item_has_a_caption_there_are_none_and_that_is_no_error(tmp_path, toy):
+    picture(tmp_path / "p" / "red.png")
+    Retriever.build(str(tmp_path / "p"), tmp_path / "p" / ".mmr", toy)[0].close()
+    with served(tmp_path / "p" / ".mmr") as client:
+        assert client.get("/api/captions", params={"q": "red"}).json() == {"captions": [], "any": False}
+
+
 def test_near_duplicates_are_folded(photos, toy):
     for number in range(3):
         picture(photos / f"again{number}.png", (255, number, 0))

@@ -89,8 +89,7 @@ def tell(found: Found) -> None:
         return
     first = [str(found.reports[0])] if len(found.reports) == 1 else []
     notes = dict.fromkeys(note for one in found.reports for note in one.notes) if not first else {}
-    said = [*first, *map(str, made), *(["\n".join(notes)] if notes else []), *map(str, found.costs)]
-    show.out("\n\n".join([*said, *_published(found)]))
+    show.out("\n\n".join([*first, *map(str, made), *(["\n".join(notes)] if notes else []), *map(str, found.costs)]))
 
 
 def _tell_agreements(found: Found) -> None:
@@ -99,20 +98,13 @@ def _tell_agreements(found: Found) -> None:
 
 
 def _tables(found: Found) -> list[Table]:
-    """The comparison, where there are several encoders; slices; what is left under harms."""
+    """The comparison, where there are several encoders; slices; what is left under harms; what papers tell."""
     made = []
     if found.differences:
         made += [comparing.table(found.measured), comparing.difference_table(found.differences)]
     made += [slices.table(one.encoder, part) for one, part in found.parts]
-    return made + [robustness.table(one) for one in found.harms]
-
-
-def _published(found: Found) -> list[str]:
-    """Each encoder among those that papers tell of."""
-    if not found.asked.protocol:
-        return []
-    averaged = [*found.folds, *([None] * (len(found.reports) - len(found.folds)))]
-    return [protocols.table(found.asked.protocol, one, own) for one, own in zip(found.reports, averaged, strict=True)]
+    made += [robustness.table(one) for one in found.harms]
+    return made + ([protocols.table(found.asked.protocol, found.reports, found.folds)] if found.asked.protocol else [])
 
 
 def _write(found: Found, made: Sequence[Table]) -> None:

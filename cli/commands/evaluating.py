@@ -22,6 +22,8 @@ def run(asked: Asked) -> int:
         slices.require(pairs, by)
     if asked.qrels:
         qrels.read(asked.qrels, pairs, measuring.each_once(pairs))
+    if asked.judged is not None:
+        judgements.require(pairs, asked.judged)
     found = Found(asked)
     found.note(audit.of_pairs(pairs))
     if asked.trained_on:

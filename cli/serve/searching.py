@@ -17,7 +17,7 @@ from cli.serve.shelf import Shelf
 from indexes import Store
 from retrieval.callbacks import OnMessage
 from retrieval.datatypes import Hit
-from retrieval.errors import BadRequest
+from retrieval.errors import BadRequest, NoCaptions
 from retrieval.indexing import stored
 from retrieval.search import answers, languages, query
 from retrieval.search.answers import Asked
@@ -204,9 +204,9 @@ async def _captions(server: Parts, wanted: Wanted, words: list[str]) -> dict[str
     one, asked = query.parse_sent(words), wanted.asked(min(wanted.k, 100))
     retriever = shelf.retriever
     sent_ones = server.sent.vectors(retriever.encoder)
-    hits = await run_in_threadpool(retriever.captions_of, (one, asked), sent_ones)
-    return {
-        "captions": [
-            {"caption": hit.caption, "score": round(hit.score, 4), "id": shown.name_of(hit.id)} for hit in hits
-        ]
-    }
+    try:
+        hits = await run_in_threadpool(retriever.captions_of, (one, asked), sent_ones)
+    except NoCaptions:
+        return {"captions": [], "any": False}
+    told = [{"caption": hit.caption, "score": round(hit.score, 4), "id": shown.name_of(hit.id)} for hit in hits]
+    return {"captions": told, "any": True}

@@ -11,7 +11,7 @@ import numpy as np
 from indexes import Condition, Record, Store
 from retrieval.datatypes import Hit
 from retrieval.encoders.protocol import Encoder
-from retrieval.errors import BadRequest
+from retrieval.errors import BadRequest, NoCaptions
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import root_of
@@ -223,7 +223,7 @@ class Captions:
         if not len(rows):
             return cls(condition, (), rows, np.empty((0, store.dim), np.float32))
         if not first:
-            raise BadRequest(f"no item of {store.path} has a caption: index a source with captions, or search pictures")
+            raise NoCaptions(f"no item of {store.path} has a caption: index a source with captions, or search pictures")
         texts = tuple(first)
         parts = [encoder.encode_texts(texts[at : at + _TOGETHER]) for at in range(0, len(texts), _TOGETHER)]
         return cls(condition, texts, np.fromiter(first.values(), np.int64), np.concatenate(parts))

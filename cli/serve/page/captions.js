@@ -45,12 +45,12 @@ async function fill(details, list, one, index, words, without) {
     const query = new URLSearchParams(args([one]).map((word) => ["q", word]));
     query.set("index", index);
     query.set("k", TOLD + Math.min(50, without.length));
-    const { captions } = await get(`/api/captions?${query}`);
+    const { captions, any } = await get(`/api/captions?${query}`);
+    if (!any) return none.add(index), details.remove();
     const others = captions.filter(({ caption }) => !without.includes(caption)).slice(0, TOLD);
     const line = ({ caption, score }) => make("li", {}, button(caption, () => words(caption), { class: "text", title: "Search for these words" }), make("small", {}, score.toFixed(3)));
     list.replaceChildren(...(others.length ? others.map(line) : [make("li", { class: "quiet" }, "No others.")]));
   } catch (error) {
-    if (error.message.includes("has a caption")) return none.add(index), details.remove();
     list.replaceChildren(make("li", { role: "alert" }, error.message));
   }
 }
