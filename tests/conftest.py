@@ -170,3 +170,21 @@ def tiny_open_clip(tmp_path_factory):
     model = open_clip.create_model("mmr-tiny")
     torch.save(model.state_dict(), folder / "weights.pt")
     return model.eval(), folder / "weights.pt"
+
+
+@pytest.fixture
+def index(photos, toy):
+    """An index of the three pictures, by the toy."""
+    from retrieval import Retriever
+
+    Retriever.build(str(photos), photos / ".mmr", toy)[0].close()
+    return photos / ".mmr"
+
+
+@pytest.fixture
+def client(index):
+    """A client of a server of that index."""
+    from serving import served
+
+    with served(index) as made:
+        yield made

@@ -1,61 +1,23 @@
 """The HTTP face of an index: what it answers, what it refuses, and that it stays on the newest state."""
 
-import base64
 import io
 import json
 import os
-import re
 import shutil
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from serving import ANYONE, HERE, bytes_of, served, uris
 from starlette.testclient import TestClient
 
-from cli.serve import app, gather, guards, parts, searching, sent, shown, tables
+from cli.serve import app, guards, searching, shown, tables
 from cli.serve.guards import Doors
 from cli.serve.parts import Parts
 from cli.serve.shelf import Shelf, Shelves
 from indexes import Store
 from retrieval import Retriever
-from retrieval.search import confidence
 from toy import ToyEncoder, picture
-
-HERE, ANYONE = "http://127.0.0.1:8750", Doors()
-
-
-def served(*paths, doors=ANYONE, toy=None, **told):
-    """A client of a server of these indexes."""
-    shelves = Shelves(Shelf(path, "cpu", (), toy or ToyEncoder()) for path in paths)
-    return TestClient(app.make(Parts(shelves, **told), doors), HERE, raise_server_exceptions=False)
-
-
-@pytest.fixture
-def index(photos, toy):
-    Retriever.build(str(photos), photos / ".mmr", toy)[0].close()
-    return photos / ".mmr"
-
-
-@pytest.fixture
-def client(index):
-    with served(index) as made:
-        yield made
-
-
-def bytes_of(colour, size=(8, 8), form="PNG"):
-    file = io.BytesIO()
-    Image.new("RGB", size, colour).save(file, form)
-    return file.getvalue()
-
-
-def uris(answer):
-    assert answer.status_code == 200, answer.text
-    return [hit["uri"] for hit in answer.json()["hits"]]
-
 
 # ---------------------------------------------------------------- search
 
@@ -209,88 +171,6 @@ def test_bad_requests_are_a_line(client, params, status, said):
         assert said in answer.json()["error"]
 
 
-# ---------------------------------------------------------------- items
-
-
-def test_an_item_says_all_of_itself_and_why_it_answers(client, photos):
-    name = shown.name_of("more/green.jpg")
-    told = client.get(f"/api/items/{name}", params={"q": ["2:green", "-", "red"]}).json()
-    assert (told["path"], told["captions"]) == (str(photos / "more/green.jpg"), ["a green field"])
-    why = told["why"]
-    assert [(term["term"], term["weight"]) for term in why["terms"]] == [("green", 2.0), ("red", -1.0)]
-    assert why["terms"][0]["score"] == pytest.approx(1, abs=0.01)
-    assert why["terms"][1]["score"] == pytest.approx(0, abs=0.02)
-    assert why["score"] == pytest.approx(2 / 5**0.5, abs=0.01)
-    assert [one["caption"] for one in why["captions"]] == ["a green field"]
-
-
-def test_ids_of_any_letters_are_addresses(client):
-    assert shown.id_of(shown.name_of("blue é.png\udcff/")) == "blue é.png\udcff/"
-    assert client.get(f"/api/items/{shown.name_of('blue é.png')}").status_code == 200
-    for bad in ("AAAA", shown.name_of("none"), "%2e%2e", "x" * 500):
-        answer = client.get(f"/api/items/{bad}")
-        assert answer.status_code in (400, 404), bad
-        assert answer.json()["error"]
-
-
-def test_a_thumbnail_is_small_kept_and_asked_for_again(photos, toy):
-    Image.new("RGB", (900, 300), (255, 0, 0)).save(photos / "wide.png")
-    Retriever.build(str(photos), photos / ".mmr", toy)[0].close()
-    with served(photos / ".mmr") as client:
-        address = next(
-            hit["thumb"] for hit in client.get("/api/search").json()["hits"] if hit["uri"] == "wide.png"
-        )  # fmt: skip
-        answer = client.get(address)
-        assert answer.headers["content-type"] == "image/webp"
-        assert Image.open(io.BytesIO(answer.content)).size == (256, 85)
-        assert "immutable" in answer.headers["cache-control"]
-        tag = answer.headers["etag"]
-        assert client.get(address, headers={"If-None-Match": tag}).status_code == 304
-        assert Image.open(io.BytesIO(client.get(address.replace("s=256", "s=1")).content)).width == 128
-
-
-def test_a_file_comes_whole_and_in_parts(client, photos):
-    address = f"/api/items/{shown.name_of('red.png')}/file"
-    content = (photos / "red.png").read_bytes()
-    answer = client.get(address)
-    assert (answer.content, answer.headers["content-type"]) == (content, "image/png")
-    assert answer.headers["content-disposition"].startswith("inline")
-    part = client.get(address, headers={"Range": "bytes=1-3"})
-    assert (part.status_code, part.content) == (206, content[1:4])
-
-
-def test_only_pictures_below_a_named_folder_are_handed_out(photos, toy, tmp_path):
-    """Not what a link leads to outside, not what is no picture any more, not below a root that only the index names."""
-    secret = picture(tmp_path / "elsewhere" / "secret.png", (1, 2, 3))
-    picture(photos / "link.png", (9, 9, 9))
-    Retriever.build(str(photos), photos / ".mmr", toy)[0].close()
-    (photos / "link.png").unlink()
-    (photos / "link.png").symlink_to(secret)
-    (photos / "red.png").write_bytes(b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>")
-    (photos / "more" / "green.jpg").unlink()
-    with served(photos / ".mmr") as client:
-        for name, status in (("link.png", 415), ("red.png", 415), ("more/green.jpg", 410), ("blue é.png", 200)):
-            for part in ("thumb", "file"):
-                answer = client.get(f"/api/items/{shown.name_of(name)}/{part}")
-                assert answer.status_code == status, (name, part, answer.text)
-    shutil.move(photos / ".mmr", tmp_path / "moved.mmr")
-    shelf = Shelf(tmp_path / "moved.mmr", "cpu", (), toy)
-    assert shelf.allowed.folders == ()
-    shelf.retriever.close()
-
-
-def test_a_file_that_a_browser_would_run_is_sent_as_bytes(photos, toy):
-    (photos / "red.png").rename(photos / "red.jpg")
-    os.rename(photos / "red.jpg", photos / "page.tif")  # noqa: PTH104
-    Image.new("RGB", (8, 8), (255, 0, 0)).save(photos / "page.tif")
-    Retriever.build(str(photos), photos / ".mmr", toy)[0].close()
-    with served(photos / ".mmr") as client:
-        answer = client.get(f"/api/items/{shown.name_of('page.tif')}/file")
-        assert answer.headers["content-type"] == "application/octet-stream"
-        assert answer.headers["content-disposition"].startswith("attachment")
-        assert answer.headers["x-content-type-options"] == "nosniff"
-
-
 # ---------------------------------------------------------------- the index as a whole
 
 
@@ -414,204 +294,6 @@ def test_a_run_is_told_while_it_goes_on(index, tmp_path):
         answer = client.get("/api/runs/mine")
         assert answer.status_code == 400 and "config.json is damaged (no JSON" in answer.json()["error"]
         assert client.get("/api/runs/other").status_code == 400
-
-
-# ---------------------------------------------------------------- together
-
-
-def test_an_answer_says_which_commit_it_is_of_though_the_next_came_meanwhile(client, index, monkeypatch):
-    before = client.get("/api/search", params={"q": "red"}).json()
-
-    def each(self, store, *given, real=Retriever.each):
-        hits = real(self, store, *given)
-        with Store.open(index, write=True) as other:
-            other.delete([other.records(other.rows()[:1])[0].id])
-        self.store.refresh()
-        return hits
-
-    monkeypatch.setattr(Retriever, "each", each)
-    answer = client.get("/api/search", params={"q": "red"}).json()
-    assert (answer["generation"], answer["total"]) == (before["generation"], 3)
-    assert client.get("/api/info").json()["indexes"][0]["rows"] == 2
-
-
-def test_queries_that_come_together_are_one_encoding(index, toy, monkeypatch):
-    """And each gets its own: k, filter, error."""
-    asked = []
-    toy.encode_texts = lambda texts, real=toy.encode_texts: asked.append(len(texts)) or real(texts)
-    shelf = Shelf(index, "cpu", (), toy)
-    gatherer = gather.Gatherer(shelf, sent.Sent())
-    monkeypatch.setattr(gather, "WAITED", 2.0)
-    gatherer._several = 3
-    one = searching.Wanted()
-    requests = [
-        (searching.query.parse_sent(["red"]), one.asked(1)),
-        (searching.query.parse_sent(["green"]), one.asked(2)),
-        (searching.query.parse_sent(["blue"]), replace(one.asked(3), inside="more")),
-    ]
-    answers = [waiting.result(30).hits for waiting in [gatherer.ask(request) for request in requests]]
-    assert [[hit.uri for hit in hits][:1] for hits in answers] == [["red.png"], ["more/green.jpg"], ["more/green.jpg"]]
-    assert [len(hits) for hits in answers] == [1, 2, 1]
-    assert asked == [3]
-    gatherer._several = 2
-    good = gatherer.ask(requests[0])
-    bad = gatherer.ask((searching.query.parse_sent(["id:none"]), one.asked(1)))
-    assert good.result(30).hits[0].uri == "red.png"
-    with pytest.raises(Exception, match="holds no `none`"):
-        bad.result(30)
-    gatherer.close()
-    shelf.retriever.close()
-
-
-def test_many_clients_get_what_one_gets(client):
-    colours = ["red", "green", "blue"] * 30
-    with ThreadPoolExecutor(16) as threads:
-        found = list(
-            threads.map(lambda colour: uris(client.get("/api/search", params={"q": colour, "k": 1}))[0], colours)
-        )
-    expected = {"red": "red.png", "green": "more/green.jpg", "blue": "blue é.png"}
-    assert found == [expected[colour] for colour in colours]
-
-
-def test_what_confidence_is_measured_by_is_asked_or_read_once_for_each_state(client, index, photos, toy, monkeypatch):
-    """And by nobody before it is asked for."""
-    made = []
-    real = confidence.background
-    monkeypatch.setattr(confidence, "background", lambda *given: made.append(given[0].generation) or real(*given))
-    client.get("/api/search", params={"q": "red"})
-    assert made == []
-    first = [client.get("/api/search", params={"q": "red", "min_confidence": 0}).json()["hits"] for _ in range(3)]
-    assert (len(made), first[0][0]["confidence"] is not None) == (1, True)
-    assert first[1:] == first[:1] * 2
-    picture(photos / "another.png", (250, 0, 0))
-    Retriever.build(str(photos), index, toy)[0].close()
-    next(iter(client.app._app._app.state.parts.shelves)).look()
-    for _ in range(2):
-        assert client.get("/api/search", params={"q": "red", "min_confidence": 0.1}).status_code == 200
-    assert len(set(made)) == len(made) == 2
-
-
-def test_the_first_who_wants_confidence_does_not_hold_up_the_others(client, monkeypatch):
-    began, ended = threading.Event(), threading.Event()
-    real = confidence.background
-
-    def slowly(*given):
-        began.set()
-        assert ended.wait(20)
-        return real(*given)
-
-    monkeypatch.setattr(confidence, "background", slowly)
-    with ThreadPoolExecutor(1) as thread:
-        slow = thread.submit(client.get, "/api/search", params={"q": "red", "min_confidence": 0})
-        assert began.wait(20)
-        assert uris(client.get("/api/search", params={"q": "green", "k": 1})) == ["more/green.jpg"]
-        ended.set()
-        assert slow.result(20).json()["hits"][0]["uri"] == "red.png"
-
-
-# ---------------------------------------------------------------- clip-retrieval's clients, and embeddings
-
-
-def test_clip_retrievals_routes_take_what_its_clients_send(client, photos):
-    said = {
-        "text": "green", "image": None, "image_url": None, "embedding_input": None, "deduplicate": True,
-        "use_safety_model": True, "use_violence_detector": True, "indice_name": photos.name, "use_mclip": False,
-        "aesthetic_score": "", "aesthetic_weight": "0.5", "modality": "image", "num_images": 1, "num_result_ids": 3,
-    }  # fmt: skip
-    answer = client.post(HERE + "//knn-service", content=json.dumps(said), headers={"Content-Type": "text/plain"})
-    first, *others = answer.json()
-    assert (first["caption"], first["image_path"]) == ("a green field", "more/green.jpg")
-    assert Image.open(io.BytesIO(base64.b64decode(first["image"]))).format == "JPEG"
-    assert [sorted(other) for other in others] == [["id", "similarity"]] * 2
-    (told,) = client.post("/metadata", content=json.dumps({"ids": [first["id"]], "indice_name": None})).json()
-    assert (told["id"], told["metadata"]["caption"]) == (first["id"], "a green field")
-    picture_said = said | {"text": "", "image": base64.b64encode(bytes_of((255, 0, 0))).decode()}
-    assert client.post("/knn-service", content=json.dumps(picture_said)).json()[0]["image_path"] == "red.png"
-    vector = said | {"text": None, "embedding_input": [0, 0, 7, 0]}
-    assert client.post("/knn-service", content=json.dumps(vector)).json()[0]["image_path"] == "blue é.png"
-    assert client.get("/config.json").json() == {
-        "defaultBackend": HERE, "defaultIndex": photos.name, "urlColumn": "url",
-    }  # fmt: skip
-
-
-def test_how_long_its_steps_take_is_told_as_clip_retrieval_tells_it(client):
-    assert client.get("/metrics-summary").text == "No request yet, go do some"
-    for said in ({"text": "red", "deduplicate": True}, {"image": base64.b64encode(bytes_of((255, 0, 0))).decode()}):
-        assert client.post("/knn-service", content=json.dumps(said)).status_code == 200
-    answer = client.get("/metrics-summary")
-    assert answer.headers["content-type"].startswith("text/plain")
-    head, empty, columns, *steps = answer.text.splitlines()
-    assert re.fullmatch(
-        r"Among 2 calls to the knn end point with an average latency of \d+\.\d{4}s per request, "
-        r"the step costs are \(in order\):", head,
-    )  # fmt: skip
-    assert (empty, columns.split()) == ("", ["name", "description", "calls", "average", "proportion"])
-    calls = {step.split()[0]: step.split()[-3] for step in steps}
-    assert calls == {
-        "knn_index_time": "2", "metadata_get_time": "2", "image_clip_inference_time": "1", "dedup_time": "1"
-    }  # fmt: skip
-    assert all(re.fullmatch(r"\d+\.\d{4}s \d+\.\d%", " ".join(step.split()[-2:])) for step in steps)
-    assert "full_knn_request_time_count 2.0" in client.get("/metrics").text
-
-
-def test_a_picture_without_an_address_has_none_in_clip_retrievals_answers(client):
-    (told,) = client.post("/knn-service", content=b'{"text": "red", "num_images": 1}').json()
-    assert "url" not in told
-    assert told["image"]
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        b"", b"[]", b"{", b"[" * 100_000, b"{}", b'{"text": 3}', b'{"image": "?"}', b'{"image_url": "http://a/b"}',
-        b'{"embedding_input": [1]}', b'{"embedding_input": "x"}', b'{"text": "a", "num_images": -1}',
-        b'{"text": "a", "num_images": 1e9}', b'{"text": "a", "indice_name": "none"}',
-    ],
-)  # fmt: skip
-def test_what_clip_retrieval_answers_with_500_is_a_line_here(client, said):
-    answer = client.post("/knn-service", content=said)
-    assert answer.status_code in (400, 415)
-    assert answer.json()["error"]
-
-
-def test_embeddings_are_those_of_the_encoder(client, toy):
-    told = client.post("/v1/embeddings", json={"input": ["red", "blue"], "model": "clip"}).json()
-    np.testing.assert_allclose([one["embedding"] for one in told["data"]], toy.encode_texts(["red", "blue"]), atol=1e-6)
-    packed = client.post("/v1/embeddings", json={"input": "red", "encoding_format": "base64"}).json()
-    vector = np.frombuffer(base64.b64decode(packed["data"][0]["embedding"]), "<f4")
-    np.testing.assert_allclose(vector, toy.encode_texts(["red"])[0], atol=1e-6)
-    image = "data:image/png;base64," + base64.b64encode(bytes_of((0, 0, 255))).decode()
-    seen = client.post("/v1/embeddings", json={"input": [image], "modality": "image"}).json()["data"][0]["embedding"]
-    assert int(np.argmax(seen)) == 2
-    for bad in ({"input": []}, {"input": ["http://a/b.png"], "modality": "image"}, {"input": "a", "dimensions": 3}):
-        assert client.post("/v1/embeddings", json=bad).status_code in (400, 422)
-
-
-def test_metrics_name_routes_and_no_paths(client):
-    client.get(f"/api/items/{shown.name_of('red.png')}")
-    client.get("/nowhere/at/all")
-    said = client.get("/metrics").text
-    assert 'mmr_requests_total{route="/api/items/{id}",status="200"} 1.0' in said
-    assert "nowhere" not in said
-
-
-def test_few_pictures_are_decoded_at_a_time(index, monkeypatch):
-    """Each may take hundreds of MB."""
-    at_once, most = [], []
-
-    def decode(content, size):
-        at_once.append(1)
-        most.append(len(at_once))
-        time.sleep(0.02)
-        at_once.pop()
-        return Image.new("RGB", (8, 8))
-
-    monkeypatch.setattr("cli.serve.sent.load.decode", decode)
-    with served(index) as client, ThreadPoolExecutor(12) as threads:
-        asked = [str(number).encode() for number in range(12)]
-        answers = list(threads.map(lambda content: client.post("/api/search", content=content), asked))
-    assert [answer.status_code for answer in answers] == [200] * 12
-    assert 1 < max(most) <= parts.DECODED
 
 
 # ---------------------------------------------------------------- bodies
