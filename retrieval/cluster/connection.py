@@ -1,0 +1,101 @@
+"""A connection to Ray: a cluster that runs, or one of this machine alone for as long as a command does.
+
+    local       started for this command on this machine, and ended with it
+    auto        the cluster that this machine is a node of
+    HOST:PORT   the same, by the address of its head
+
+Ray's extra is `cluster`. What Ray would say of its own on the terminal is not heard: errors come as one line.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from types import ModuleType
+
+from indexes.distribution import install
+from retrieval.errors import BadRequest, first_line
+
+LOCAL, AUTO = "local", "auto"
+PATIENCE = 5.0  # seconds for the head of a cluster to take a connection: Ray itself would try for many minutes
+_FEW = {"RAY_NUM_REDIS_GET_RETRIES": "1"}  # times that it asks something that took it and is no head
+_QUIET = {
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_TRAIN_V2_ENABLED": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal",
+}  # fmt: skip
+
+
+def required() -> ModuleType:
+    """Ray, imported. Raises BadRequest where it is not installed."""
+    for name, value in (_QUIET | _FEW).items():  # read when it is imported
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError as error:
+        raise BadRequest(f"Ray is not installed, which runs over many machines: {install('cluster')}") from error
+    return ray
+
+
+@contextlib.contextmanager
+def connected(address: str, env: Mapping[str, str] | None = None) -> Iterator[ModuleType]:
+    """Ray, connected to a cluster for as long as this is entered; one that was connected before is taken as it is.
+
+    Args:
+        address: "local", "auto" or HOST:PORT.
+        env: Variables of the environment that workers shall have.
+
+    Yields:
+        The module `ray`.
+
+    Raises:
+        BadRequest: Ray is not installed, no cluster answers there, or it runs another version of Ray or Python.
+    """
+    ray = required()
+    if ray.is_initialized():
+        yield ray
+        return
+    if address not in (LOCAL, AUTO):
+        _must_answer(address)
+    try:
+        ray.init(
+            address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False,
+            runtime_env={"env_vars": dict(env or {})}, **({"include_dashboard": False} if address == LOCAL else {}),
+        )  # fmt: skip
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise _explained(address, error) from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _must_answer(address: str) -> None:
+    """Raise BadRequest where nothing takes a connection at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    if "//" in address or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise BadRequest(
+            f"`{address}` is no address of a cluster: write local, auto, or the HOST:PORT of its head, from a machine "
+            "that is one of its nodes"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
+    except OSError as error:
+        raise _silent(address) from error
+
+
+def _silent(address: str) -> BadRequest:
+    return BadRequest(
+        f"no Ray cluster answers at {address}: start one with `ray start --head` and join it from other machines with "
+        "`ray start --address HOST:6379`, or use --ray local"
+    )
+
+
+def _explained(address: str, error: Exception) -> BadRequest:
+    text = str(error)
+    if "ersion mismatch" in text or "Python version" in text:
+        said = " ".join(text.split())[:160]
+        return BadRequest(f"the cluster at {address} runs other versions than this machine ({said}): install the same")
+    if isinstance(error, ConnectionError):
+        return _silent(address)
+    return BadRequest(f"Ray could not be started ({first_line(error)}): see `ray status`, or leave out --ray")
