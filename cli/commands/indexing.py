@@ -15,6 +15,7 @@ from retrieval.errors import BadRequest
 from retrieval.indexing import build, prefetch, roots, skipped
 from retrieval.indexing.catalog import Identity
 from retrieval.indexing.find import FOLDER
+from retrieval.indexing.line import Here
 from retrieval.indexing.update import IndexReport
 from retrieval.sources.registry import Options, parse_uri
 from retrieval.sources.uri import Uri
@@ -114,7 +115,7 @@ def _build(
         prepared.expect(encoder.preprocess)
     with show.Meter("indexing", "pictures") as meter:
         retriever, report = Retriever.build(
-            uri, path, encoder, device, meter, on_message=meter.say, ahead=prepared, **how
+            uri, path, encoder, device, meter, on_message=meter.say, line=Here(encoder, prepared), **how
         )
     with retriever:
         show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
