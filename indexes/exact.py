@@ -137,9 +137,8 @@ def _top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> Best:
     np.copyto(rough, -np.inf, where=np.isnan(rough))  # of damaged rows
     last = np.partition(rough, rough.shape[1] - k, axis=1)[:, rough.shape[1] - k, None]
     numbers, offsets = np.nonzero(rough >= last - vectors.shape[1] * ROUNDING)
-    scores = np.nan_to_num(
-        kernels.scores(vectors, queries, numbers, offsets), copy=False, nan=-np.inf, posinf=np.inf, neginf=-np.inf
-    )
+    scores = kernels.scores(vectors, queries, numbers, offsets)
+    np.copyto(scores, -np.inf, where=np.isnan(scores))
     order = np.lexsort((offsets, -scores, numbers))
     first = np.searchsorted(numbers, np.arange(len(queries)))
     best = order[first[:, None] + np.arange(k)]
