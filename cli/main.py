@@ -87,6 +87,11 @@ def train(
     show_settings: options.TrainSettings = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Device = "auto",
+    ray: Ray = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of --ray; one a GPU, or else one a machine, if not given.", metavar="N"),
+    ] = None,
 ) -> None:
     """Train an encoder on pairs of pictures and captions.
 
@@ -101,7 +106,7 @@ def train(
 
     stop = StopOnSignal()
     settings = [*(settings or []), *([f"device={device}"] if device != "auto" else [])]
-    code = training.run(sources, out, eval_source, remember, model, recipe, settings, resume, stop)
+    code = training.run(sources, out, eval_source, remember, model, recipe, settings, resume, stop, ray, workers)
     raise typer.Exit(code)
 
 
