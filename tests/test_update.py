@@ -14,7 +14,8 @@ from retrieval.datatypes import Item
 from retrieval.encoders import encoding, query_encoder
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.indexing import cards, prefetch
-from retrieval.indexing import update as line
+from retrieval.indexing import update as updating
+from retrieval.indexing.line import Here, whole_batches_first
 from retrieval.sources.registry import open_items, parse_uri
 
 
@@ -36,7 +37,7 @@ def store(tmp_path, toy):
 
 
 def update(store, folder, toy):
-    return line.update(store, open_items(str(folder)), toy)
+    return updating.update(store, open_items(str(folder)), Here(toy))
 
 
 def test_batches_come_in_the_order_of_the_items(toy):
@@ -138,7 +139,7 @@ def test_pictures_are_decoded_before_the_encoder_is_there(store, tmp_path, toy, 
     real = encoding.prepare
     monkeypatch.setattr(encoding, "prepare", lambda item, preprocess: decoded.append(item.id) or real(item, preprocess))
     photo(tmp_path / "3.png", 9)  # changed since
-    report = line.update(store, open_items(str(tmp_path)), toy, ahead=prepared)
+    report = updating.update(store, open_items(str(tmp_path)), Here(toy, prepared))
     assert (report.added, decoded) == (5, ["3.png"])
 
 
@@ -159,3 +160,17 @@ def test_the_preprocess_of_an_encoder_is_known_without_it(trained, tmp_path, mon
     encoder.name = "renamed"
     query_encoder.ensure_exported(encoder)
     assert query_encoder.preprocess_of("renamed") == encoder.preprocess
+
+
+@pytest.mark.parametrize(
+    "places, expected",
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),  # all: as they come
+        ([2, 4, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 9, 2]),  # 2 was skipped in a batch that was committed
+        ([1, 5, 9], [1, 5, 9]),
+        ([0, 8, 9], [8, 9, 0]),  # the last batch is whole with two
+    ],
+)
+def test_batches_are_those_of_one_run_that_nobody_killed(places, expected):
+    items = [Item(str(place), "", lambda: b"") for place in places]
+    assert [int(one.id) for one in whole_batches_first(items, places, 4, 10)] == expected
