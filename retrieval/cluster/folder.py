@@ -64,7 +64,12 @@ def _is_of_a_split(child: Path) -> bool:
     """Was that made by a split, whole or in part? What is not sure to be is never removed."""
     if not (_SPLIT.fullmatch(child.name) and child.is_dir() and not child.is_symlink()):
         return False
-    return all(_SHARD.fullmatch(one.name) and (one / "segments").is_dir() for one in child.iterdir())
+    return all(_SHARD.fullmatch(one.name) and _is_begun(one) for one in child.iterdir())
+
+
+def _is_begun(shard: Path) -> bool:
+    """An index, or the first of one: the folder of its rows, or no more than its own."""
+    return (shard / "segments").is_dir() or (shard.is_dir() and not any(shard.iterdir()))
 
 
 def tidy(out: Path, *named: Manifest | None) -> None:
