@@ -1,15 +1,11 @@
-"""Training in the workers of a cluster: the weights of torchrun's processes to the last bit, whatever dies meanwhile."""
+"""Training in the workers of a cluster: the weights of torchrun's processes to the last bit, whatever dies."""
 
 import dataclasses
 import os
 import signal
-import subprocess
-import sys
-import time
-from functools import partial
-from pathlib import Path
 
 import pytest
+from test_distributed import CONFIG, in_two, pairs_here
 
 from retrieval.cluster import connection, training
 from retrieval.encoders.load import load_encoder
@@ -17,7 +13,6 @@ from retrieval.errors import BadRequest, MissingModel
 from retrieval.training import log
 from retrieval.training.loop import train
 from terminal import fails, mmr
-from test_distributed import CONFIG, in_two, pairs_here
 
 ray = pytest.importorskip("ray")
 SOURCE = "picturebook:24?size=32"

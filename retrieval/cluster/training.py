@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.cluster import connection
@@ -62,7 +62,7 @@ def train(
         MissingModel: `config.encoder` or a teacher is not to be had.
         OSError: The disk fails or is full, or workers were lost again and again.
     """
-    listeners = {"on_decode": on_decode, "on_step": on_step, "on_message": on_message}
+    listeners: dict[str, Callable[..., None]] = {"on_decode": on_decode, "on_step": on_step, "on_message": on_message}
     out = Path(out).absolute()
     run_folder.check(out, resume)
     with _beside(out) as seen, connection.connected(address) as ray:
@@ -137,7 +137,7 @@ def _trainer(do: Callable[[], Outcome | None], ear: Any, workers: int, cores: in
 
     resources = {"CPU": cores, **({"GPU": 1} if gpus else {})}
     return TorchTrainer(
-        do,
+        cast(Callable[[], None], do),  # what it gives back comes to `ear`
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker=resources),
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if gpus else "gloo", timeout_s=int(PATIENCE.total_seconds())
