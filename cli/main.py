@@ -9,7 +9,7 @@ import typer
 
 from cli import options, usage
 from cli.commands import configuring, evaluations, exchange, heads
-from cli.options import AsJson, Device, Engine, IndexDir, Model
+from cli.options import AsJson, Device, Engine, IndexDir, Model, Ray
 from cli.output import show, streams
 
 app = typer.Typer(
@@ -172,6 +172,7 @@ def index(
     local_urls: Annotated[
         bool, typer.Option("--local-urls", help="Also from this machine and private networks.")
     ] = False,
+    ray: Ray = None,
     device: Device = "auto",
     engine: Engine = "auto",
 ) -> None:
@@ -188,7 +189,8 @@ def index(
         sources=tuple(sources or ()), only=only, exclude=exclude, include_hidden=include_hidden, follow=follow,
         let_go=let_go, readmit=readmit, urls=urls or local_urls, local_urls=local_urls,
     )  # fmt: skip
-    raise typer.Exit(indexing.run(asked, index_dir, model, device, engine, recall, memory))
+    how = indexing.How(device=device, engine=engine, ray=ray, recall=recall, memory=memory)
+    raise typer.Exit(indexing.run(asked, index_dir, model, how))
 
 
 @app.command()

@@ -52,6 +52,13 @@ Model = Annotated[
         parser=not_empty, metavar="TEXT", autocompletion=complete.models,
     ),
 ]  # fmt: skip
+Ray = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", parser=not_empty, metavar="ADDRESS",
+        help="Over the machines of a Ray cluster: auto, HOST:PORT, or local for this one.",
+    ),
+]  # fmt: skip
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that mmr did not write.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 

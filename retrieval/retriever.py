@@ -20,7 +20,7 @@ from retrieval.search.query import parse
 
 if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
-    from retrieval.indexing.prefetch import Ahead
+    from retrieval.indexing.line import Line
     from retrieval.indexing.update import IndexReport
     from retrieval.search.sample import Sample, Wanted
     from retrieval.sources.uri import Uri
@@ -64,7 +64,7 @@ class Retriever:
     def build(
         cls, source: "str | Sequence[str] | Uri", path: Path | str, encoder: Encoder, device: str = "cpu",
         on_progress: OnProgress = no_progress, *, recall: float | None = None,
-        memory: float | None = None, on_message: OnMessage = no_message, ahead: "Ahead | None" = None,
+        memory: float | None = None, on_message: OnMessage = no_message, line: "Line | None" = None,
         only: bool = False, another_encoder: bool = False, readmit: bool = False,
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
@@ -79,7 +79,7 @@ class Retriever:
             recall: Asked of approximate search on text, 0 to 1. None is what the index has.
             memory: Bytes that approximate search may take.
             on_message: Called with a line for a person.
-            ahead: What was decoded while the encoder was loaded.
+            line: What makes rows of pictures, by that encoder; None is that of this process (indexing/line.py).
             only: Let go of the folders of the index that are not named.
             another_encoder: Encode an index of another encoder again.
             readmit: Take again what was removed from the index.
@@ -98,7 +98,7 @@ class Retriever:
 
         store, report = build(
             source, path, encoder, _search_device(device), on_progress, recall=recall, memory=memory,
-            on_message=on_message, ahead=ahead, only=only, another_encoder=another_encoder, readmit=readmit,
+            on_message=on_message, line=line, only=only, another_encoder=another_encoder, readmit=readmit,
         )  # fmt: skip
         return cls(store, encoder, device), report
 

@@ -10,7 +10,8 @@ from PIL import Image
 from indexes import Record, Store
 from retrieval.datatypes import Item
 from retrieval.indexing import contents
-from retrieval.indexing import update as line
+from retrieval.indexing import update as updating
+from retrieval.indexing.line import Here
 from retrieval.sources.registry import open_items
 from retrieval.sources.uri import stamp_of
 
@@ -39,7 +40,7 @@ def folder(tmp_path):
 
 def update(store, folder, toy):
     toy.images_seen = 0
-    return line.update(store, open_items(str(folder)), toy)
+    return updating.update(store, open_items(str(folder)), Here(toy))
 
 
 def vector(store, name):

@@ -14,6 +14,7 @@ from retrieval.datatypes import Item
 from retrieval.encoders.load import load_encoder
 from retrieval.heads import labeling, propagation
 from retrieval.indexing import approximate, reencode, stored, update
+from retrieval.indexing.line import Here
 from rows import numbered as unit
 from terminal import fails, mmr
 from toy import ToyEncoder
@@ -116,7 +117,7 @@ def test_a_damaged_vector_is_not_labelled_and_not_merged_into_an_approximate_ind
 def test_a_compaction_that_indexing_does_by_itself_refuses_them_too(store, monkeypatch):
     monkeypatch.setattr(Store, "needs_compaction", lambda self: True)
     with pytest.raises(Damaged, match=NAMED):
-        update.update(store, [Item(name, f"{name}.jpg", lambda: b"", stamp="s") for name in "abc"], ToyEncoder())
+        update.update(store, [Item(name, f"{name}.jpg", lambda: b"", stamp="s") for name in "abc"], Here(ToyEncoder()))
 
 
 def test_damage_among_deleted_rows_stops_nothing(store):

@@ -14,7 +14,8 @@ from retrieval.datatypes import Item
 from retrieval.encoders import encoding, query_encoder
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.indexing import cards, prefetch
-from retrieval.indexing import update as line
+from retrieval.indexing import update as updating
+from retrieval.indexing.line import Here
 from retrieval.sources.registry import open_items, parse_uri
 
 
@@ -36,7 +37,7 @@ def store(tmp_path, toy):
 
 
 def update(store, folder, toy):
-    return line.update(store, open_items(str(folder)), toy)
+    return updating.update(store, open_items(str(folder)), Here(toy))
 
 
 def test_batches_come_in_the_order_of_the_items(toy):
@@ -138,7 +139,7 @@ def test_pictures_are_decoded_before_the_encoder_is_there(store, tmp_path, toy, 
     real = encoding.prepare
     monkeypatch.setattr(encoding, "prepare", lambda item, preprocess: decoded.append(item.id) or real(item, preprocess))
     photo(tmp_path / "3.png", 9)  # changed since
-    report = line.update(store, open_items(str(tmp_path)), toy, ahead=prepared)
+    report = updating.update(store, open_items(str(tmp_path)), Here(toy, prepared))
     assert (report.added, decoded) == (5, ["3.png"])
 
 

@@ -1,6 +1,8 @@
 """`mmr index`: from parsed words to one call of Retriever.build, and what is shown meanwhile."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,10 +13,12 @@ from cli.output import show, target
 from indexes import NotAnIndex, Store
 from retrieval import Retriever
 from retrieval.encoders import bulk, default, encoding, presets
+from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.indexing import build, prefetch, roots, skipped
 from retrieval.indexing.catalog import Identity
 from retrieval.indexing.find import FOLDER
+from retrieval.indexing.line import Here, Line
 from retrieval.indexing.update import IndexReport
 from retrieval.sources.registry import Options, parse_uri
 from retrieval.sources.uri import Uri
@@ -49,6 +53,22 @@ class IndexRequest:
         return uri if self.only else roots.seen_from(recorded, uri, whole)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """How it is done. ray: the address of a cluster. recall, memory: of approximate search; None: as the index has."""
+
+    device: str = "auto"
+    engine: str = "auto"
+    ray: str | None = None
+    recall: float | None = None
+    memory: str | None = None
+
+    @property
+    def budget(self) -> float | None:
+        """`memory` in bytes. Raises BadRequest."""
+        return None if self.memory is None else _bytes(self.memory)
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     """What an index that is there remembers: the name of its encoder, and its source. silent: it does not say which."""
@@ -58,12 +78,9 @@ class _Known:
     silent: bool = False
 
 
-def run(
-    asked: IndexRequest, index_dir: Path | None, model: str | None, device: str, engine: str,
-    recall: float | None, memory: str | None,
-) -> int:  # fmt: skip
+def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How) -> int:
     """Index and say what was done; the exit code."""
-    budget = None if memory is None else _bytes(memory)
+    budget = how.budget
     path = index_dir or _place(asked.sources)
     if not (path / "mmr.db").exists():
         target.check_place(path, "--index")
@@ -75,14 +92,14 @@ def run(
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
     if uri.options.urls and not asked.urls:
         show.note("pictures are fetched from their URLs as before (--urls)")
-    bare = not (model or recall or budget or asked.only or asked.readmit)
+    bare = not (model or how.recall or budget or asked.only or asked.readmit)
     if bare and known.uri and (same := build.unchanged(uri, path)):
         _remark(uri, same)
         show.out(_told(path, same.unchanged, same))
         return show.OK
     name = model or known.encoder or config.value("model") or default.choose(show.note)
     told, report = _build(
-        uri, path, name, device, engine, recall=recall, memory=budget, only=asked.only,
+        uri, path, name, how, recall=how.recall, memory=budget, only=asked.only,
         another_encoder=model is not None, readmit=asked.readmit,
     )  # fmt: skip
     show.out(told)
@@ -96,30 +113,45 @@ def refresh(path: Path, uri: Uri, model: str | None, device: str) -> None:
     """
     with Store.open(path) as store:
         name = model or Identity.required(store).where(path)
-    show.note(_build(uri, path, name, device, config.value("engine"))[0])
+    show.note(_build(uri, path, name, How(device=device, engine=config.value("engine")))[0])
 
 
-def _build(
-    uri: Uri, path: Path, name: str, device: str, engine: str, **how: Any
-) -> tuple[str, IndexReport]:  # fmt: skip
-    """Index with the encoder of that name; how: as Retriever.build has it. A line on what was done, and the report."""
-
-    def are_few() -> bool:
-        return sum(1 for _ in islice(prefetch.new_items(uri, path), bulk.FEW)) < bulk.FEW
-
+def _build(uri: Uri, path: Path, name: str, how: How, **wanted: Any) -> tuple[str, IndexReport]:
+    """Index with that encoder; a line on what was done, and the report. wanted: as Retriever.build takes it."""
     presets.require(name)
+    with (_here if how.ray is None else _everywhere)(uri, path, name, how) as (encoder, line):
+        with show.Meter("indexing", "pictures") as meter:
+            retriever, report = Retriever.build(
+                uri, path, encoder, how.device, meter, on_message=meter.say, line=line, **wanted
+            )
+        with retriever:
+            show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
+            _remark(uri, report)
+            return _told(path, len(retriever.store), report), report
+
+
+@contextmanager
+def _here(uri: Uri, path: Path, name: str, how: How) -> Iterator[tuple[Encoder, Line]]:
+    """The encoder, and the line of this process, with what was decoded while the encoder was loaded."""
     with prefetch.of_index(uri, path, name, encoding.prepare) as prepared:
         # torch, where it is needed, takes seconds, in which the first pictures are decoded
-        encoder = bulk.load_for_bulk(name, device, show.note, engine, are_few)
+        encoder = bulk.load_for_bulk(name, how.device, show.note, how.engine, lambda: _are_few(uri, path))
         prepared.expect(encoder.preprocess)
-    with show.Meter("indexing", "pictures") as meter:
-        retriever, report = Retriever.build(
-            uri, path, encoder, device, meter, on_message=meter.say, ahead=prepared, **how
-        )
-    with retriever:
-        show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
-        _remark(uri, report)
-        return _told(path, len(retriever.store), report), report
+        yield encoder, Here(encoder, prepared)
+
+
+@contextmanager
+def _everywhere(uri: Uri, path: Path, name: str, how: How) -> Iterator[tuple[Encoder, Line]]:
+    """The encoder, and the line of the machines of a cluster; here it is for the words that the index is tuned on."""
+    from retrieval.cluster.indexing import everywhere
+
+    with everywhere(how.ray or "", how.device, show.note) as over:
+        encoder = bulk.load_for_bulk(name, "cpu", show.note, how.engine)
+        yield encoder, over(encoder, how.engine, prefetch.new_items(uri, path))
+
+
+def _are_few(uri: Uri, path: Path) -> bool:
+    return sum(1 for _ in islice(prefetch.new_items(uri, path), bulk.FEW)) < bulk.FEW
 
 
 def _remark(uri: Uri, report: IndexReport) -> None:

@@ -1,1 +1,1 @@
-"""Past one machine, on Ray: the indexing line, search over shards, and training. Nothing else here knows Ray."""
+"""Past one machine, on Ray: the indexing line, search over shards, and training. Nothing else knows Ray."""

@@ -11,8 +11,10 @@ import contextlib
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from types import ModuleType
+from typing import Any
 
 from indexes.distribution import install
 from retrieval.errors import BadRequest, first_line
@@ -22,8 +24,10 @@ PATIENCE = 5.0  # seconds for the head of a cluster to take a connection: Ray it
 _FEW = {"RAY_NUM_REDIS_GET_RETRIES": "1"}  # times that it asks something that took it and is no head
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_TRAIN_V2_ENABLED": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1", "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1",
 }  # fmt: skip
+
+_ALONE: dict[str, Any] = {"include_dashboard": False}
 
 
 def required() -> ModuleType:
@@ -58,16 +62,32 @@ def connected(address: str, env: Mapping[str, str] | None = None) -> Iterator[Mo
     if address not in (LOCAL, AUTO):
         _must_answer(address)
     try:
-        ray.init(
-            address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False,
-            runtime_env={"env_vars": dict(env or {})}, **({"include_dashboard": False} if address == LOCAL else {}),
-        )  # fmt: skip
+        with _quiet():
+            ray.init(
+                address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False,
+                runtime_env={"env_vars": dict(env)} if env else None, **_ALONE if address == LOCAL else {},
+            )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _explained(address, error) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What is written to this process's standard error meanwhile is not seen: Ray writes there past Python."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - no file
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _must_answer(address: str) -> None:

@@ -27,7 +27,7 @@ from retrieval.indexing import (
     update,
 )
 from retrieval.indexing.catalog import Identity, Origin
-from retrieval.indexing.prefetch import Ahead
+from retrieval.indexing.line import Here, Line
 from retrieval.indexing.removed import Removed
 from retrieval.indexing.update import IndexReport
 from retrieval.sources.registry import Uri, open_items, parse_uri
@@ -36,7 +36,7 @@ from retrieval.sources.registry import Uri, open_items, parse_uri
 def build(
     source: str | Sequence[str] | Uri, path: Path | str, encoder: Encoder, device: str = "cpu",
     on_progress: OnProgress = no_progress, *, recall: float | None = None,
-    memory: float | None = None, on_message: OnMessage = no_message, ahead: Ahead | None = None,
+    memory: float | None = None, on_message: OnMessage = no_message, line: Line | None = None,
     only: bool = False, another_encoder: bool = False, readmit: bool = False,
 ) -> tuple[Store, IndexReport]:  # fmt: skip
     """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
@@ -50,7 +50,7 @@ def build(
         recall: Of approximate search on text, from 0 to 1 (approximate.py); None is what the index has.
         memory: The bytes that an approximate index may take.
         on_message: Called with a line for a person.
-        ahead: What was decoded while the encoder was loaded.
+        line: What makes rows of pictures, by that encoder; None is that of this process (indexing/line.py).
         only: The folders of the index that are not named are let go of.
         another_encoder: An index of another encoder is encoded again (reencode.py).
         readmit: What was removed from it is taken again (removed.py).
@@ -62,7 +62,7 @@ def build(
         BadRequest: The source cannot be read, or is another than the index has. Nothing is changed then.
         StoreError: The index cannot be written, or has another encoder.
     """
-    path, started = Path(path), time.time()
+    path, started, line = Path(path), time.time(), line or Here(encoder)
     uri = parse_uri(source)
     if not only:
         uri = roots.seen_from(roots.known(path), uri, whole=another_encoder)
@@ -78,7 +78,7 @@ def build(
             if readmit:
                 Removed(path).readmit(lambda name: True)
             report = reencode.rebuild(
-                store, items, encoder, Origin.of(uri, path), on_progress, ahead, uri.options.let_go
+                store, items, encoder, Origin.of(uri, path), line, on_progress, uri.options.let_go
             )
         else:
             adoption.require_same(store, encoder)
@@ -88,7 +88,7 @@ def build(
             starts = roots.settle(store, uri, only)
             if readmit:
                 Removed(path).readmit(lambda name: roots.is_of(name, starts))
-            report = update.update(store, items, encoder, on_progress, ahead, starts, uri.options.let_go)
+            report = update.update(store, items, line, on_progress, starts, uri.options.let_go)
         if report.starts == roots.EVERYTHING:
             store.set_manifest(**catalog.walked_at(started, _mounts(store, uri), path))
         if store.derived.recorded is None:  # its rows were written anew

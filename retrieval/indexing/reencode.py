@@ -17,7 +17,7 @@ from retrieval.errors import BadRequest
 from retrieval.indexing import staging, stored, unseen, update
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Origin, not_imported
-from retrieval.indexing.prefetch import Ahead
+from retrieval.indexing.line import Line
 from retrieval.indexing.removed import Removed
 from retrieval.indexing.update import IndexReport
 from retrieval.sources.uri import Unseen
@@ -56,8 +56,8 @@ def tidy(store: Store) -> str | None:
 
 
 def rebuild(
-    store: Store, items: Iterable[Item], encoder: Encoder, origin: Origin,
-    on_progress: OnProgress = no_progress, ahead: Ahead | None = None, let_go: bool = False,
+    store: Store, items: Iterable[Item], encoder: Encoder, origin: Origin, line: Line,
+    on_progress: OnProgress = no_progress, let_go: bool = False,
 ) -> IndexReport:  # fmt: skip
     """Make the store hold these items as another encoder sees them.
 
@@ -66,8 +66,8 @@ def rebuild(
         items: What it shall hold.
         encoder: What it is encoded with from now on.
         origin: Where the items come from.
+        line: What makes rows of them, by that encoder.
         on_progress: Called with (done, total) items.
-        ahead: What was decoded while the encoder was loaded.
         let_go: What cannot be looked at now need not stay.
 
     Returns:
@@ -83,7 +83,7 @@ def rebuild(
     with _begun(place, encoder.dim, manifest) as new:
         found: dict[str, Item] = {}
         removed = Removed(store.path)
-        report = update.update(new, _noting(items, found), encoder, on_progress, ahead, removed=removed)
+        report = update.update(new, _noting(items, found), line, on_progress, removed=removed)
         if not let_go:
             _must_be_seen(store, new, found)
         if not len(new):

@@ -1,30 +1,23 @@
-"""The indexing line: items -> decoded batches -> vectors -> store. Resumable: what is committed is never done again."""
+"""A store comes to hold exactly these items. Resumable: what is committed is never done again."""
 
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
-from indexes import Record, Store
+from indexes import Store
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
-from retrieval.encoders.encoding import encode
-from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import renames, renewal, stored, unseen
-from retrieval.indexing.cards import Card, record_of
-from retrieval.indexing.prefetch import Ahead
+from retrieval.indexing.cards import Card
+from retrieval.indexing.line import Line, Made
 from retrieval.indexing.removed import Removed
 from retrieval.indexing.roots import EVERYTHING, is_of
 from retrieval.sources.uri import Unseen
 
 COMMIT_SECONDS = 5.0  # at most about this much work is lost when the process is killed
 COMMIT_ROWS = 20_000
-READERS = 2  # threads
-
-_Batch = tuple[np.ndarray, Iterator[Record]]
 
 
 @dataclass
@@ -59,9 +52,8 @@ class IndexReport:
 def update(
     store: Store,
     items: Iterable[Item],
-    encoder: Encoder,
+    line: Line,
     on_progress: OnProgress = no_progress,
-    ahead: Ahead | None = None,
     starts: tuple[str, ...] = EVERYTHING,
     let_go: bool = False,
     removed: Removed | None = None,
@@ -76,9 +68,8 @@ def update(
     Args:
         store: Open for writing.
         items: What it shall hold.
-        encoder: What made the vectors it holds.
+        line: What makes rows of them, by the encoder of those that it holds.
         on_progress: Called with (done, total) items, of those that are encoded.
-        ahead: What was decoded while the encoder was loaded.
         starts: How the ids of these items start, where they are a part of what the store holds; the others stay.
         let_go: What cannot be looked at does not stay.
         removed: What was removed and is not to come back; None is the store's own list.
@@ -123,7 +114,7 @@ def update(
     report.left_out = len(out)
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())
     store.delete(gone)
-    failed = _encode_into(store, todo, encoder, report, known, on_progress, ahead)
+    failed = _encode_into(store, todo, line, report, known, on_progress)
     _let_go(store, failed, report, let_go)
     if store.needs_compaction():
         store.compact()
@@ -131,31 +122,29 @@ def update(
 
 
 def _encode_into(
-    store: Store, todo: list[Item], encoder: Encoder, report: IndexReport, known: dict[str, str],
-    on_progress: OnProgress, ahead: Ahead | None,
-) -> list[Item]:  # fmt: skip
+    store: Store, todo: list[Item], line: Line, report: IndexReport, known: dict[str, str], on_progress: OnProgress
+) -> list[Item]:
     """Encode and commit, and say so in the report. Gives the items of the store that could not be encoded again."""
-    waiting: list[_Batch] = []
+    waiting: list[Made] = []
     last = time.monotonic()
-    with ThreadPoolExecutor(READERS) as readers:  # of files whose pictures are encoded, as long as they are in memory
-        for batch in encode(todo, encoder, ready=ahead.take) if ahead else encode(todo, encoder):
-            waiting.append((batch.vectors, readers.map(partial(record_of, numbers=batch.numbers), batch.items)))
-            report.skipped += batch.skipped
-            report.changed += sum(item.id in known for item in batch.items)
-            report.added += sum(item.id not in known for item in batch.items)
-            on_progress(report.added + report.changed + len(report.skipped), len(todo))
-            if time.monotonic() - last > COMMIT_SECONDS or sum(len(rows) for rows, _ in waiting) >= COMMIT_ROWS:
-                _commit(store, waiting)
-                waiting, last = [], time.monotonic()
-        _commit(store, waiting)
+    for made in line(todo):
+        waiting.append(made)
+        report.skipped += made.skipped
+        report.changed += sum(name in known for name in made.ids)
+        report.added += sum(name not in known for name in made.ids)
+        on_progress(report.added + report.changed + len(report.skipped), len(todo))
+        if time.monotonic() - last > COMMIT_SECONDS or sum(len(some.ids) for some in waiting) >= COMMIT_ROWS:
+            _commit(store, waiting)
+            waiting, last = [], time.monotonic()
+    _commit(store, waiting)
     unreadable = {uri for uri, _ in report.skipped}
     return [item for item in todo if item.uri in unreadable and item.id in known]
 
 
-def _commit(store: Store, batches: list[_Batch]) -> None:
-    records = [record for _, some in batches for record in some]
+def _commit(store: Store, made: list[Made]) -> None:
+    records = [record for some in made for record in some.records]
     if records:
-        store.add(np.concatenate([vectors for vectors, _ in batches if len(vectors)]), records)
+        store.add(np.concatenate([some.vectors for some in made if len(some.vectors)]), records)
 
 
 def _let_go(store: Store, failed: list[Item], report: IndexReport, everything: bool) -> None:
