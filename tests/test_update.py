@@ -15,7 +15,7 @@ from retrieval.encoders import encoding, query_encoder
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.indexing import cards, prefetch
 from retrieval.indexing import update as updating
-from retrieval.indexing.line import Here
+from retrieval.indexing.line import Here, whole_batches_first
 from retrieval.sources.registry import open_items, parse_uri
 
 
@@ -160,3 +160,17 @@ def test_the_preprocess_of_an_encoder_is_known_without_it(trained, tmp_path, mon
     encoder.name = "renamed"
     query_encoder.ensure_exported(encoder)
     assert query_encoder.preprocess_of("renamed") == encoder.preprocess
+
+
+@pytest.mark.parametrize(
+    "places, expected",
+    [
+        ([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]),  # all: as they come
+        ([2, 4, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 9, 2]),  # 2 was skipped in a batch that was committed
+        ([1, 5, 9], [1, 5, 9]),
+        ([0, 8, 9], [8, 9, 0]),  # the last batch is whole with two
+    ],
+)
+def test_batches_are_those_of_one_run_that_nobody_killed(places, expected):
+    items = [Item(str(place), "", lambda: b"") for place in places]
+    assert [int(one.id) for one in whole_batches_first(items, places, 4, 10)] == expected

@@ -80,7 +80,7 @@ def _imported(store: Store) -> dict:
 
 
 def _approximate(store: Store) -> dict:
-    recorded = store.derived.recorded
+    recorded = store.approximate
     if recorded is None:
         return {"search": "exact"}
     points = ", ".join(f"{point.asked:g}: {point.recall:.3f}" for point in recorded.points)

@@ -38,7 +38,16 @@ def required() -> ModuleType:
         import ray
     except ImportError as error:
         raise BadRequest(f"Ray is not installed, which runs over many machines: {install('cluster')}") from error
+    _keep_off_stdout()
     return ray
+
+
+def _keep_off_stdout() -> None:
+    """Standard output is data. What Ray prints there of workers that died, which no setting stops, is not printed."""
+    from ray._private import worker
+
+    if hasattr(worker, "print_to_stdstream"):  # it is no part of what Ray promises
+        worker.print_to_stdstream = lambda *given, **named: None
 
 
 @contextlib.contextmanager

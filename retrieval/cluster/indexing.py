@@ -45,8 +45,8 @@ def everywhere(
         BadRequest: Ray is not installed, or no cluster answers there, or it has no room; from `over`: a machine has
             another version or another encoder, or does not see the pictures.
     """
-    with connection.connected(address) as ray:
-        yield partial(_over, Staff(ray, device, on_message))
+    with connection.connected(address) as ray, Staff(ray, device, on_message) as staff:
+        yield partial(_over, staff)
 
 
 def _over(staff: Staff, encoder: Encoder, engine: str = AUTO, items: Iterable[Item] = ()) -> Line:

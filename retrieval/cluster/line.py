@@ -29,7 +29,7 @@ class Everywhere:
     """
 
     def __init__(self, staff: Staff, together: int) -> None:
-        self._staff, self._together = staff, together
+        self._staff, self.together = staff, together
 
     def __call__(self, items: Sequence[Item]) -> Iterator[Made]:
         """Rows of the items, a block at a time, in their order.
@@ -67,7 +67,7 @@ class Everywhere:
     def _size(self, items: int) -> int:
         """Of a block: several for each worker where there are few items, and whole batches."""
         fair = min(PICTURES, -(-items // (AHEAD * max(1, len(self._staff)))))
-        return max(1, -(-fair // self._together)) * self._together
+        return max(1, -(-fair // self.together)) * self.together
 
 
 def _again(block: Block, order: deque[Block]) -> list[Block]:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Self
 
 from retrieval.callbacks import OnMessage, no_message
 from retrieval.cluster import places
@@ -45,7 +45,7 @@ class _One:
 
 
 class Staff:
-    """The workers of a cluster; they begin to come when it is made.
+    """The workers of a cluster; they begin to come when it is made. A context manager: they go when it is left.
 
     Args:
         ray: The module, connected.
@@ -70,6 +70,15 @@ class Staff:
             raise BadRequest(
                 f"the cluster has no {'GPU' if device == 'cuda' else 'core'} for a worker: see `ray status`"
             )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Let all go: their cores are free for others, though the cluster stays connected."""
+        for one in list(self._all.values()):
+            for _ in self._dismissed(one):
+                pass
 
     def __len__(self) -> int:
         return len(self._all)
@@ -119,7 +128,11 @@ class Staff:
                 yield from self._lost(one, block)
 
     def look(self) -> None:
-        """Look at the machines, once a second; hire where there is room. Raises BadRequest where there is none any more."""
+        """Look at the machines, once a second; hire where there is room.
+
+        Raises:
+            BadRequest: For two minutes there was none.
+        """
         now = time.monotonic()
         if now - self._looked < LOOK:
             return

@@ -11,7 +11,7 @@ from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.indexing import renames, renewal, stored, unseen
 from retrieval.indexing.cards import Card
-from retrieval.indexing.line import Line, Made
+from retrieval.indexing.line import Line, Made, whole_batches_first
 from retrieval.indexing.removed import Removed
 from retrieval.indexing.roots import EVERYTHING, is_of
 from retrieval.sources.uri import Unseen
@@ -87,6 +87,7 @@ def update(
     places: set[str] = set()
     out: set[str] = set()
     todo: list[Item] = []
+    numbers: dict[str, int] = {}  # of these: their places among all that there are
 
     def unchanged() -> Iterator[Item]:
         for item in unseen.places(items, known):
@@ -95,11 +96,12 @@ def update(
             if removed.keeps_out(item):
                 out.add(item.id)
                 continue
-            present.add(item.id)
             if item.stamp and known.get(item.id) == item.stamp:
                 yield item
             else:
                 todo.append(item)
+                numbers[item.id] = len(present)
+            present.add(item.id)
 
     others = list(renewal.outdated(store, unchanged()))  # the whole source is read before anything is written
     absent = [name for name in known if name not in present]
@@ -114,6 +116,7 @@ def update(
     report.left_out = len(out)
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())
     store.delete(gone)
+    todo = whole_batches_first(todo, [numbers[item.id] for item in todo], line.together, len(present))
     failed = _encode_into(store, todo, line, report, known, on_progress)
     _let_go(store, failed, report, let_go)
     if store.needs_compaction():
