@@ -244,7 +244,7 @@ def cell(text: str) -> str:
 def scale_page() -> str:
     """docs/scale.md as it is, with the tables of the cost model made anew."""
     return _MADE.sub(
-        lambda found: f"{found[1]}\n\n{tables.MADE[found[2]]()}\n{found[3]}", SCALE.read_text(encoding="utf-8")
+        lambda found: f"{found[1]}\n{tables.MADE[found[2]]()}{found[3]}", SCALE.read_text(encoding="utf-8")
     )
 
 

@@ -21,8 +21,8 @@ BOX = Machine(
 )
 TEN = Encoder(name="ten", dim=8, pictures=10, on=BOX, source="by hand")
 KNOWN = Measured(
-    processor="by hand", commits=100, in_order=200, record=40, item=300, rewriting=500, rewritten=100, scan=20 * GB,
-    builtin=1,
+    processor="by hand", commits=100, early=150, in_order=200, record=40, item=300, rewriting=500, rewritten=100,
+    scan=20 * GB, builtin=1,
 )  # fmt: skip
 
 

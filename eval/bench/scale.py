@@ -17,7 +17,7 @@ import statistics
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ import numpy as np
 from eval.bench import note, say
 from eval.bench.vectors import unit_rows
 from indexes import Record, Store
+from retrieval.datatypes import Item
+from retrieval.indexing.cards import Card
+from retrieval.indexing.line import Made
+from retrieval.indexing.update import update
 
 DIM, K, ROUNDS, COMMIT = 512, 10, 5, 20_000  # COMMIT: rows, as update() commits them
 LISTED, COMPACTED = 200_000, 100_000
@@ -58,8 +62,6 @@ def hashed(number: int) -> str:
 
 def record(number: int, named: Callable[[int], str] = uri) -> Record:
     """What is kept of a picture in a folder."""
-    from retrieval.indexing.cards import Card
-
     meta = {"folder": f"2024/{number // 1000:05d}", "size": 200_000 + number, "modified": "2024-06-01T12:00:00Z"}
     file = {"width": 1024, "height": 768}
     card = Card(named(number), (CAPTION,), meta, f"{number:032x}", file_fields=file)
@@ -137,21 +139,18 @@ class _Listed(Exception):
     """The source was listed: this is where a benchmark ends."""
 
 
-class _Unasked:
-    """An encoder that ends the benchmark instead of encoding the first batch."""
+class _Line:
+    """In place of what encodes: the list is whole when it is called."""
 
-    dim, bulk, lanes, name, fingerprint = DIM, 32, 1, "", "0" * 16
+    together = 32
 
-    @property
-    def preprocess(self) -> object:
-        """What is asked for first."""
+    def __call__(self, items: Sequence[Item]) -> Iterator[Made]:
+        """End the benchmark."""
         raise _Listed
 
 
-def items(root: Path, count: int) -> Iterator[Any]:
+def items(root: Path, count: int) -> Iterator[Item]:
     """Items as a folder with texts beside its pictures gives them."""
-    from retrieval.datatypes import Item
-
     for number in range(count):
         said = record(number)
         yield Item(said.id, said.id, root / said.id, (f"{CAPTION} {number}",), said.stamp, said.fields["meta"])
@@ -159,12 +158,10 @@ def items(root: Path, count: int) -> Iterator[Any]:
 
 def listed(folder: Path) -> None:
     """Bytes of an item in what indexing.update keeps of a source while it encodes: all are new."""
-    from retrieval.indexing.update import update
-
     with Store.create(folder / "listed", DIM) as store:
         tracemalloc.start()
         try:
-            update(store, items(folder, LISTED), _Unasked())  # type: ignore[arg-type]  # it is asked for nothing but to prepare
+            update(store, items(folder, LISTED), _Line())
         except _Listed:
             shown("listed_item", tracemalloc.get_traced_memory()[0] / LISTED, "bytes/item", items=LISTED)
         finally:

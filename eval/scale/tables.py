@@ -114,7 +114,7 @@ def laion() -> str:
     encoder = ENCODERS["ViT-L/14"]
     taken = hours(LAION, encoder.pictures)
     return (
-        f"Encoding all of LAION-5B with {encoder.name} is {figure(taken)} hours of {encoder.on.name} by this model,"
+        f"Encoding all of LAION-5B with {encoder.name} is {figure(taken)} hours of one {encoder.on.name} by this model,"
         f" {figure(8 * taken)} of one GPU, {dollars(taken * encoder.on.price)}; no published total was found.\n"
     )
 
@@ -123,9 +123,11 @@ def measured() -> str:
     """What was measured of this code."""
     said = {name: value for name, value in asdict(MEASURED).items() if name != "processor"}
     told = {
-        "commits": "rows/s committed among 1,000,000, names in no order", "in_order": "... names in their order",
+        "commits": "rows/s committed at the end of 3,000,000, names in no order", "early": "... of 1,000,000",
+        "in_order": "... of 1,000,000, names in their order",
         "record": "bytes of a record in `mmr.db`", "item": "bytes of a listed picture, in memory",
-        "rewriting": "bytes a row of a compaction, in memory", "rewritten": "rows/s of a compaction",
+        "rewriting": "bytes a row of a compaction, in memory",
+        "rewritten": "rows/s of a compaction, 100,000 in their order",
         "scan": "bytes/s of rows that one query is compared with", "builtin": "pictures/s of `builtin`, one process",
     }  # fmt: skip
     rows = [(told[name], size(value) if name == "scan" else f"{value:,g}") for name, value in said.items()]
