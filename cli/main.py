@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import options, usage
-from cli.commands import configuring, evaluations, exchange, heads
+from cli.commands import configuring, evaluations, exchange, heads, sharding
 from cli.options import AsJson, Device, Engine, IndexDir, Model, Ray
 from cli.output import show, streams
 
@@ -87,6 +87,11 @@ def train(
     show_settings: options.TrainSettings = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Device = "auto",
+    ray: Ray = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of --ray; one a GPU, or else one a machine, if not given.", metavar="N"),
+    ] = None,
 ) -> None:
     """Train an encoder on pairs of pictures and captions.
 
@@ -101,7 +106,7 @@ def train(
 
     stop = StopOnSignal()
     settings = [*(settings or []), *([f"device={device}"] if device != "auto" else [])]
-    code = training.run(sources, out, eval_source, remember, model, recipe, settings, resume, stop)
+    code = training.run(sources, out, eval_source, remember, model, recipe, settings, resume, stop, ray, workers)
     raise typer.Exit(code)
 
 
@@ -591,6 +596,7 @@ def mcp(
 
 app.add_typer(configuring.configuration, name="config")
 app.add_typer(heads.heads, name="head")
+app.add_typer(sharding.shards, name="shards")
 app.add_typer(exchange.importing, name="import")
 app.add_typer(exchange.exporting, name="export")
 

@@ -134,7 +134,7 @@ def test_what_needs_the_rows_themselves_says_that_it_is_not_offered(tmp_path):
     whole, sharded, _ = cut(numbered(1, 2), records(2), 2, tmp_path)
     with whole, sharded:
         for reach in (lambda: sharded.segments, lambda: sharded.derived, lambda: sharded.set_manifest(a=1)):
-            with pytest.raises(StoreError, match="`mmr shards "):
+            with pytest.raises(StoreError, match="`mmr shards show "):
                 reach()
 
 

@@ -29,14 +29,17 @@ class LocalShard:
         self._store.close()
 
 
-def open_shard(folder: Path, part: Part, manifest: Manifest, wait: float | None = None) -> Store:
-    """The index of a shard at the commit that is pinned.
+def open_shard(
+    folder: Path, part: Part, manifest: Manifest, wait: float | None = None, pinned: bool = True
+) -> Store:  # fmt: skip
+    """The index of a shard.
 
     Args:
         folder: Of the manifest.
         part: Which shard.
         manifest: What it says.
         wait: As of Store.open.
+        pinned: Only at the commit that the manifest says.
 
     Returns:
         The index, open for reading.
@@ -53,16 +56,21 @@ def open_shard(folder: Path, part: Part, manifest: Manifest, wait: float | None 
             f"{part.name} of {folder} is missing, {place}: bring it back, or split again with `mmr shards split`"
         ) from error
     try:
-        _require_pinned(store, folder, part, manifest)
+        _require_same(store, folder, part, manifest)
+        if pinned:
+            _require_pinned(store, folder, part)
     except BaseException:
         store.close()
         raise
     return store
 
 
-def _require_pinned(store: Store, folder: Path, part: Part, manifest: Manifest) -> None:
+def _require_same(store: Store, folder: Path, part: Part, manifest: Manifest) -> None:
     if (problem := other_encoder(store, manifest.encoder, manifest.dim)) is not None:
         raise WrongEncoder(f"{part.name} of {folder} {problem}, then `mmr shards pin {folder}`")
+
+
+def _require_pinned(store: Store, folder: Path, part: Part) -> None:
     if (store.generation, len(store)) != (part.generation, part.rows):
         raise StoreError(
             f"{part.name} of {folder} was changed, it is at commit {store.generation} and the shards are of its commit "

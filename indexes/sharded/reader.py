@@ -229,12 +229,16 @@ class Sharded:
 
     def set_manifest(self, **values: object) -> None:
         """Raise StoreError: nothing is written over shards."""
-        raise StoreError(f"{self.path} is several indexes, which are changed one by one: see `mmr shards {self.path}`")
+        raise StoreError(
+            f"{self.path} is several indexes, which are changed one by one: see `mmr shards show {self.path}`"
+        )
 
     @property
     def segments(self) -> NoReturn:
         """Raise StoreError: rows lie in the shards, perhaps on other machines."""
-        raise StoreError(f"this is not offered over shards: give one of those of `mmr shards {self.path}` as --index")
+        raise StoreError(
+            f"this is not offered over shards: give one of those of `mmr shards show {self.path}` as --index"
+        )
 
     derived = segments
 
