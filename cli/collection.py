@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from indexes import Damaged, NotAnIndex, Store
-from indexes.sharded.opening import file_of
+from indexes.sharded.opening import Reader, file_of, open_reader
 from retrieval import Retriever
 from retrieval.datatypes import Hit
 from retrieval.encoders.protocol import Encoder
@@ -26,6 +26,7 @@ class Collection:
         device: "auto", "cpu" or "cuda": where exact search runs.
         named: Folders that the person named: pictures below them may be shown, beside those below the index's own.
         encoder: The one to ask with; None is the one that the index remembers.
+        reader: What opens it.
 
     Raises:
         StoreError: There is no index, it cannot be read, or it has another encoder.
@@ -33,9 +34,11 @@ class Collection:
     """
 
     def __init__(
-        self, path: Path, device: str = "auto", named: Sequence[Path] = (), encoder: Encoder | None = None
+        self, path: Path, device: str = "auto", named: Sequence[Path] = (), encoder: Encoder | None = None,
+        reader: Reader = open_reader,
     ) -> None:  # fmt: skip
         self.path, self._device, self._named, self._encoder = path.absolute(), device, tuple(named), encoder
+        self._reader = reader
         self._looking = threading.Lock()
         self._suspected: tuple[object, str] = None, ""  # a state with files that are not as they were; what is wrong
         self._open(self._which())
@@ -45,7 +48,7 @@ class Collection:
 
         What was open before is closed once nobody asks it any more: nothing else holds it.
         """
-        retriever = Retriever.open(self.path, self._encoder, self._device, steady=True)
+        retriever = Retriever.open(self.path, self._encoder, self._device, steady=True, reader=self._reader)
         self._identity, self._marks = Identity.recorded(retriever.store), retriever.store.marks()
         self._retriever, self._file = retriever, file
 

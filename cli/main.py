@@ -87,6 +87,11 @@ def train(
     show_settings: options.TrainSettings = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Device = "auto",
+    ray: Ray = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of --ray; one a GPU, or else one a machine, if not given.", metavar="N"),
+    ] = None,
 ) -> None:
     """Train an encoder on pairs of pictures and captions.
 
@@ -101,7 +106,7 @@ def train(
 
     stop = StopOnSignal()
     settings = [*(settings or []), *([f"device={device}"] if device != "auto" else [])]
-    code = training.run(sources, out, eval_source, remember, model, recipe, settings, resume, stop)
+    code = training.run(sources, out, eval_source, remember, model, recipe, settings, resume, stop, ray, workers)
     raise typer.Exit(code)
 
 
@@ -228,6 +233,8 @@ def serve(
     ] = None,
     log: Annotated[bool, typer.Option("--log", help="A line of JSON on stderr for each request.")] = False,
     log_queries: Annotated[bool, typer.Option("--log-queries", help="The same with what was asked.")] = False,
+    ray: Ray = None,
+    replicas: Annotated[int, typer.Option(help="Of each shard, with --ray.", metavar="N")] = 1,
     device: Device = "auto",
 ) -> None:
     """Open a page in the browser to search INDEX, and an API for programs. It listens on this machine alone.
@@ -241,7 +248,7 @@ def serve(
         serving.Served(
             indexes=indexes or (), host=host, port=port, roots=root or (), host_names=host_name or (),
             origins=allow_origin or (), runs=run or (), reports=report or (), token=token or None,
-            write_key=write_key or None, device=device, log=log, log_queries=log_queries,
+            write_key=write_key or None, device=device, log=log, log_queries=log_queries, ray=ray, replicas=replicas,
         )
     )  # fmt: skip
 

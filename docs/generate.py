@@ -1,6 +1,6 @@
-"""Makes the reference pages that come from the code: the commands from the Typer app, the settings from their metadata.
+"""Makes what of the pages comes from the code: commands of the Typer app, settings, the tables of the cost model.
 
-    python -m docs.generate          # writes docs/reference/commands.md and settings.md
+    python -m docs.generate          # writes commands.md and settings.md of docs/reference, the tables of docs/scale.md
 
 tests/test_docs.py compares what is committed with what this makes. Not part of the site, nor of the wheel.
 """
@@ -17,12 +17,15 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from cli.main import app
+from eval.scale import tables
 from retrieval.heads.config import HeadConfig
 from retrieval.settings import as_text, table
 from retrieval.training.config import TrainConfig
 from retrieval.training.recipes import RECIPES
 
 REFERENCE = Path(__file__).parent / "reference"
+SCALE = Path(__file__).parent / "scale.md"
+_MADE = re.compile(r"(<!-- made: (\w+) -->)\n.*?(<!-- end -->)", re.DOTALL)
 MADE_BY = "<!-- Made by `python -m docs.generate`: change the code, not this page. -->\n"
 PICTURES = 6000  # that the recipes are shown for
 _KINDS = {int: "INT", float: "FLOAT", Path: "PATH", str: "TEXT"}
@@ -238,9 +241,17 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def scale_page() -> str:
+    """docs/scale.md as it is, with the tables of the cost model made anew."""
+    return _MADE.sub(
+        lambda found: f"{found[1]}\n{tables.MADE[found[2]]()}{found[3]}", SCALE.read_text(encoding="utf-8")
+    )
+
+
 def pages() -> dict[Path, str]:
     """File -> what it should hold."""
-    return {REFERENCE / "commands.md": commands_page(), REFERENCE / "settings.md": settings_page()}
+    made = {REFERENCE / "commands.md": commands_page(), REFERENCE / "settings.md": settings_page()}
+    return made | {SCALE: scale_page()}
 
 
 def main() -> None:

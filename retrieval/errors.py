@@ -32,6 +32,10 @@ class NothingReadable(BadRequest):
         super().__init__(message)
         self.skipped = list(skipped)
 
+    def __reduce__(self) -> tuple[type, tuple[str, list[tuple[str, str]]]]:
+        """Other processes hear of it too."""
+        return type(self), (str(self), self.skipped)
+
 
 class NothingThere(BadRequest):
     """A source that is gone, or holds nothing: it may be that its disk is not there.
@@ -44,6 +48,10 @@ class NothingThere(BadRequest):
     def __init__(self, message: str, folder: Path | None = None) -> None:
         super().__init__(message)
         self.folder = folder
+
+    def __reduce__(self) -> tuple[type, tuple[str, Path | None]]:
+        """Other processes hear of it too."""
+        return type(self), (str(self), self.folder)
 
 
 class MissingModel(RetrievalError):

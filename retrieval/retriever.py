@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from indexes import Condition, Outdated, ShardAway, Store, WrongEncoder, forks
-from indexes.sharded.opening import open_reader
+from indexes.sharded.opening import Reader, open_reader
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Hit
 from retrieval.encoders import presets, query_encoder
@@ -105,7 +105,8 @@ class Retriever:
 
     @classmethod
     def open(
-        cls, path: Path | str, encoder: Encoder | None = None, device: str = "cpu", *, steady: bool = False
+        cls, path: Path | str, encoder: Encoder | None = None, device: str = "cpu", *, steady: bool = False,
+        reader: Reader = open_reader,
     ) -> "Retriever":  # fmt: skip
         """Open an index to search it.
 
@@ -117,6 +118,7 @@ class Retriever:
                 remembers the new place.
             device: "auto", "cpu" or "cuda": where exact search runs.
             steady: It is asked for hours, by a server: what takes a moment to make ready pays.
+            reader: What opens it, where its shards are held elsewhere (cluster/serving.py).
 
         Returns:
             The retriever, open for reading: close it, or use it in a `with`.
@@ -125,7 +127,7 @@ class Retriever:
             StoreError: There is no index, it cannot be read, or it has another encoder.
             MissingModel: The encoder is not where it was.
         """
-        store = open_reader(path, _WAIT if steady else None)
+        store = reader(path, _WAIT if steady else None)
         try:
             retriever = cls(store, encoder or _remembered(store, device, steady), device)
             if encoder:

@@ -6,12 +6,14 @@ import logging
 import os
 import shlex
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli.output import show
+from indexes.sharded.opening import Reader, open_reader
 from retrieval import find_index
 from retrieval.errors import BadRequest
 
@@ -25,7 +27,8 @@ ENDS_WITHIN = 10  # seconds that answers under way may take when it ends
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
-    """What is served, and to whom. write_key: who has it may label; a token, of those who may read."""
+    """What is served, and to whom. write_key: who has it may label; a token, of those who may read. ray: the
+    address of the cluster whose machines hold the shards, so many replicas of each."""
 
     indexes: Sequence[Path] = ()
     host: str = "127.0.0.1"
@@ -40,6 +43,8 @@ class Served:
     reports: Sequence[Path] = ()
     log: bool = False
     log_queries: bool = False
+    ray: str | None = None
+    replicas: int = 1
 
 
 def run(asked: Served) -> None:
@@ -51,14 +56,25 @@ def run(asked: Served) -> None:
         )
     if missing := next((run for run in asked.runs if not (run / "config.json").is_file()), None):
         raise BadRequest(f"{missing} is no run: give the folder that `mmr train --out` names")
-    listening = listen(asked.host, asked.port)
-    try:
-        _serve(asked, listening, local)
-    finally:
-        listening.close()
+    with ExitStack() as held:
+        listening = listen(asked.host, asked.port)
+        held.callback(listening.close)
+        paths = asked.indexes or [find_index()]
+        readers = {path: _reader(path, asked, held) for path in paths}
+        _serve(asked, readers, listening, local)
 
 
-def _serve(asked: Served, listening: socket.socket, local: bool) -> None:
+def _reader(path: Path, asked: Served, held: ExitStack) -> Reader:
+    """What opens an index: here, or by the machines of a cluster until `held` ends."""
+    if asked.ray is None:
+        return open_reader
+    from retrieval.cluster.serving import served
+
+    show.note(f"the shards of {path} are brought up ({asked.replicas} of each)")
+    return held.enter_context(served(path, asked.ray, asked.replicas)).read
+
+
+def _serve(asked: Served, readers: Mapping[Path, Reader], listening: socket.socket, local: bool) -> None:
     import uvicorn
 
     from cli.serve.app import make
@@ -70,8 +86,7 @@ def _serve(asked: Served, listening: socket.socket, local: bool) -> None:
     runs = {folder.resolve().name: folder for folder in asked.runs}
     reports = Reports(asked.reports, runs)
     reports.check()
-    paths = asked.indexes or [find_index()]
-    shelves = Shelves(Shelf(path, asked.device, asked.roots) for path in paths)
+    shelves = Shelves(Shelf(path, asked.device, asked.roots, reader=reader) for path, reader in readers.items())
     for shelf in shelves:
         if root := shelf.collection.hidden():
             show.note(f"pictures of {shelf.path} are shown where their folder is named: add --root {shlex.quote(root)}")

@@ -3,7 +3,9 @@
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.output import show, target
 from eval import evaluate
@@ -14,9 +16,12 @@ from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.sources.registry import open_mixture
 from retrieval.training import choice
-from retrieval.training.distributed.ranks import is_first
+from retrieval.training.distributed.ranks import is_first, processes
 from retrieval.training.loop import Progress, TrainResult, config_of, train
 from retrieval.training.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from retrieval.cluster.trainee import Outcome
 
 WAYS = ("text_to_image", "image_to_text")
 # What a run's log says of each direction: papers on such encoders say recall@k for eval's hit@k.
@@ -27,9 +32,11 @@ FORGOT = 0.01  # a loss of recall that is worth a word
 
 def run(
     sources: Sequence[str], out: Path, eval_source: str | None, remember: str | None, model: str | None,
-    recipe: str | None, settings: Sequence[str], resume: bool, should_stop: Callable[[], bool],
+    recipe: str | None, settings: Sequence[str], resume: bool, should_stop: Callable[[], bool], ray: str | None = None,
+    workers: int | None = None,
 ) -> int:  # fmt: skip
-    """Train and say how it goes; the exit code."""
+    """Train and say how it goes; the exit code. ray: the address of a cluster; workers: how many of it."""
+    _check_workers(ray, workers)
     if not is_first():
         show.silence()  # one of several processes of torchrun
     if not resume:
@@ -39,19 +46,39 @@ def run(
     config = _resumed(out, model, settings) if resume else _config(pairs, model, recipe, settings)
     pictures = len({pair.item.id for pair in pairs})
     show.note(f"{pictures} pictures, {len(pairs)} captions")
+    begin = (
+        partial(train, pairs, on_eval=measure) if ray is None else _over(sources, eval_source, remember, ray, workers)
+    )
     with show.Meter("reading", "pictures") as reading, show.Meter("training") as meter:
-        result = train(
-            pairs, out, config, resume=resume, should_stop=should_stop, on_decode=reading, on_message=meter.say,
-            on_step=lambda progress: _show_step(meter, progress), on_eval=measure,
+        result = begin(
+            out=out, config=config, resume=resume, should_stop=should_stop, on_decode=reading, on_message=meter.say,
+            on_step=lambda progress: _show_step(meter, progress),
         )  # fmt: skip
     show.skipped(result.skipped)
     if not result.finished:
         show.note(f"stopped at step {result.steps}: go on with the same command and --resume")
         return show.INTERRUPTED
     _show_change(result, out, config)
-    show.out(f"{out}  encoder {result.encoder.fingerprint}")
+    show.out(f"{out}  encoder {result.fingerprint}")
     show.note(f"next: mmr index FOLDER --model {out}")
     return show.SKIPPED if result.skipped else show.OK
+
+
+def _check_workers(ray: str | None, workers: int | None) -> None:
+    if workers is not None and ray is None:
+        raise BadRequest("--workers are those of a cluster: add --ray local, or --ray HOST:PORT")
+    if ray is not None and processes() > 1:
+        raise BadRequest("torchrun and --ray both start processes: use one of them, as in mmr train ... --ray auto")
+
+
+def _over(
+    sources: Sequence[str], eval_source: str | None, remember: str | None, ray: str, workers: int | None
+) -> Callable[..., "TrainResult | Outcome"]:
+    """The same training in the workers of a cluster, each of which opens the sources."""
+    from retrieval.cluster import training
+
+    measures = partial(evaluator, eval_source, remember)
+    return partial(training.train, sources, address=ray, workers=workers, measures=measures)
 
 
 def _resumed(out: Path, model: str | None, settings: Sequence[str]) -> TrainConfig:
@@ -110,7 +137,7 @@ def _show_step(meter: show.Meter, progress: Progress) -> None:
             meter.say(f"{when}: {name}recall@10 text-to-image {values[0]:.1%}, image-to-text {values[1]:.1%}")
 
 
-def _show_change(result: TrainResult, out: Path, config: TrainConfig) -> None:
+def _show_change(result: "TrainResult | Outcome", out: Path, config: TrainConfig) -> None:
     """What a fine-tune gained and forgot, and the remedy."""
     lost = 0.0
     for prefix, name in (("", "learned"), (KEPT, "remembered")):

@@ -106,21 +106,35 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
     else:
         page = await run_in_threadpool(_newest, server, shelf, wanted)
     end, deepest = wanted.offset + wanted.k, DEEPEST if words else None
+    if page.missing:
+        notes.append(f"answered by {page.shards} shards: what the others hold is not among the answers")
     return {
         "index": shelf.name, "generation": page.generation, "query": words,
         "took_ms": round((time.perf_counter() - started) * 1e3, 1), "total": page.total, "deepest": deepest,
         "next": end if end < min(page.total, deepest or page.total) and page.hits else None,
-        "fits": page.fits or wanted.min_confidence is None, "note": "; ".join(notes) or None, "hits": page.hits,
+        "fits": page.fits or wanted.min_confidence is None, "shards": page.shards, "note": "; ".join(notes) or None,
+        "hits": page.hits,
     }  # fmt: skip
 
 
 class _Page(NamedTuple):
-    """What is shown of a state, a commit of it. total: of all pages. fits: anything answers at all."""
+    """What is shown of a state, a commit of it.
+
+    total: of all pages. fits: anything answers at all. shards: how many of them answered, "7 of 8"; None of an index
+    that has none.
+    """
 
     hits: list[dict[str, Any]]
     total: int
     generation: int
     fits: bool = True
+    shards: str | None = None
+
+    @property
+    def missing(self) -> bool:
+        """Did some shards not answer?"""
+        few, _, of = (self.shards or "").partition(" of ")
+        return few != of
 
 
 def _asked(
@@ -149,7 +163,12 @@ def _page(server: Parts, shelf: Shelf, wanted: Wanted, asked: Asked, found: Foun
     shown_hits = [shown.as_json(hit, shelf) for hit in page]
     if wanted.fold and len(page) > 1:
         shown_hits = _folded(store, page, shown_hits)
-    return _Page(shown_hits, total, store.generation, bool(hits))
+    return _Page(shown_hits, total, store.generation, bool(hits), _answered(store))
+
+
+def _answered(store: Store) -> str | None:
+    few, of = store.answered
+    return f"{few} of {of}" if of > 1 else None
 
 
 def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> _Page:
@@ -160,7 +179,8 @@ def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> _Page:
         ordered = rows if wanted.sort == "date" else rows[::-1]
         records = store.records(ordered[wanted.offset : wanted.offset + wanted.k])
         hits = [answers.hit(store, rank, record, 0.0) for rank, record in enumerate(records, 1)]
-        return _Page([shown.as_json(hit, shelf, score=False) for hit in hits], len(rows), store.generation, bool(hits))
+        shown_hits = [shown.as_json(hit, shelf, score=False) for hit in hits]
+        return _Page(shown_hits, len(rows), store.generation, bool(hits), _answered(store))
 
     return shelf.retriever.whole(ask)
 

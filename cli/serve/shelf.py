@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cli.collection import Collection, names
 from indexes import StoreError
+from indexes.sharded.opening import Reader, open_reader
 from retrieval import Retriever
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, MissingModel, first_line
@@ -23,6 +24,7 @@ class Shelf:
         device: "auto", "cpu" or "cuda".
         named: Folders that the person who serves it named: below these, pictures may be handed out.
         encoder: What to ask with; None is the one that the index remembers.
+        reader: What opens it, where its shards are held elsewhere.
 
     Attributes:
         name: What it is called in addresses.
@@ -31,11 +33,12 @@ class Shelf:
     """
 
     def __init__(
-        self, path: Path, device: str = "auto", named: Sequence[Path] = (), encoder: Encoder | None = None
+        self, path: Path, device: str = "auto", named: Sequence[Path] = (), encoder: Encoder | None = None,
+        reader: Reader = open_reader,
     ) -> None:  # fmt: skip
         self.path = path
         (self.name,) = names([path])
-        self.collection = Collection(path, device, named, encoder)
+        self.collection = Collection(path, device, named, encoder, reader)
         self.problem, self.again = "", LOOKS_EVERY
 
     @property

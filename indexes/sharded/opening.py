@@ -1,5 +1,6 @@
 """What lies in a folder, opened to be searched: an index, or a manifest of several."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -10,6 +11,8 @@ from indexes.store import Store
 
 if TYPE_CHECKING:
     from indexes.sharded.reader import Sharded
+
+Reader = Callable[[Path | str, float | None], Store]  # as open_reader
 
 
 def file_of(path: Path) -> Path:

@@ -71,7 +71,7 @@ def connected(address: str, env: Mapping[str, str] | None = None) -> Iterator[Mo
     if address not in (LOCAL, AUTO):
         _must_answer(address)
     try:
-        with _quiet():
+        with quiet():
             ray.init(
                 address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False,
                 runtime_env={"env_vars": dict(env)} if env else None, **_ALONE if address == LOCAL else {},
@@ -85,7 +85,7 @@ def connected(address: str, env: Mapping[str, str] | None = None) -> Iterator[Mo
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """What is written to this process's standard error meanwhile is not seen: Ray writes there past Python."""
     sys.stderr.flush()
     kept = os.dup(2)

@@ -33,6 +33,11 @@ class TrainResult:
     kept: int
     before: dict[str, float] | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the encoder."""
+        return self.encoder.fingerprint
+
 
 def encoder_with(
     model: DualEncoder, weights: dict[str, Tensor], frozen: trainable.Frozen, mould: sharding.Mould | None
