@@ -333,6 +333,7 @@ def test_a_server_of_shards_answers_as_one_of_the_index(index, out):
             assert (twos.status_code, said(twos)) == (ones.status_code, said(ones)) and ones.status_code == 200, (
                 question
             )
+        assert sharded.get("/api/search?q=red").json()["shards"] == "3 of 3"
         split(index, 2, out)  # a new manifest is served without being asked to
         assert said(sharded.get("/api/search?q=red&k=5")) == said(plain.get("/api/search?q=red&k=5"))
         body = {"text": "red", "modality": "image", "num_images": 5, "indice_name": None}
@@ -345,7 +346,7 @@ def test_a_server_of_shards_answers_as_one_of_the_index(index, out):
 def said(answer):
     """What does not tell one index from another, nor one moment."""
     found = json.loads(re.sub(r'[?&](index|v)=[^"&]*', "", answer.text))
-    return {name: value for name, value in found.items() if name not in ("index", "generation", "took_ms")}
+    return {name: value for name, value in found.items() if name not in ("index", "generation", "took_ms", "shards")}
 
 
 def test_what_a_server_made_of_a_part_of_the_shards_is_not_kept():
