@@ -46,7 +46,9 @@ def run(
     config = _resumed(out, model, settings) if resume else _config(pairs, model, recipe, settings)
     pictures = len({pair.item.id for pair in pairs})
     show.note(f"{pictures} pictures, {len(pairs)} captions")
-    begin = partial(train, pairs, on_eval=measure) if ray is None else _over(sources, eval_source, remember, ray, workers)
+    begin = (
+        partial(train, pairs, on_eval=measure) if ray is None else _over(sources, eval_source, remember, ray, workers)
+    )
     with show.Meter("reading", "pictures") as reading, show.Meter("training") as meter:
         result = begin(
             out=out, config=config, resume=resume, should_stop=should_stop, on_decode=reading, on_message=meter.say,

@@ -62,7 +62,7 @@ def train(
         MissingModel: `config.encoder` or a teacher is not to be had.
         OSError: The disk fails or is full, or workers were lost again and again.
     """
-    listeners = {"on_decode": on_decode, "on_step": on_step, "on_message": on_message}
+    listeners: dict[str, Callable[..., None]] = {"on_decode": on_decode, "on_step": on_step, "on_message": on_message}
     out = Path(out).absolute()
     run_folder.check(out, resume)
     with _beside(out) as seen, connection.connected(address) as ray:
@@ -130,7 +130,7 @@ def _ear(ray: ModuleType) -> Any:
     return ray.remote(num_cpus=0, scheduling_strategy=here)(Ear).remote()
 
 
-def _trainer(do: Callable[[], Outcome | None], ear: Any, workers: int, cores: int, gpus: bool, storage: Path) -> Any:
+def _trainer(do: Any, ear: Any, workers: int, cores: int, gpus: bool, storage: Path) -> Any:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
