@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from indexes import Damaged, NotAnIndex, Store
-from indexes.database import DATABASE
+from indexes.sharded.opening import file_of
 from retrieval import Retriever
 from retrieval.datatypes import Hit
 from retrieval.encoders.protocol import Encoder
@@ -94,7 +94,7 @@ class Collection:
     def _which(self) -> tuple[int, int]:
         """Tells the index from another one that was made in its place."""
         try:
-            found = (self.path / DATABASE).stat()
+            found = file_of(self.path).stat()
         except OSError as error:
             raise NotAnIndex(f"no index at {self.path}: have it made with `mmr index FOLDER`") from error
         return found.st_dev, found.st_ino

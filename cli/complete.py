@@ -15,7 +15,7 @@ from indexes import foreign
 from retrieval.indexing.fields import names as record_names
 from retrieval.indexing.find import FOLDER
 
-_DATABASE, _RUN = "mmr.db", "encoder.json"
+_DATABASE, _SHARDS, _RUN = "mmr.db", "shards.json", "encoder.json"
 _LOOKED_AT = 200  # items whose fields are offered
 
 
@@ -24,7 +24,7 @@ def indexes(incomplete: str) -> list[str]:
     found = []
     for folder in _folders(incomplete):
         inside = Path(folder, FOLDER)
-        found += [folder] if Path(folder, _DATABASE).is_file() else [f"{folder}/"]
+        found += [folder] if any(Path(folder, name).is_file() for name in (_DATABASE, _SHARDS)) else [f"{folder}/"]
         found += [str(inside)] if Path(inside, _DATABASE).is_file() else []
     hidden = Path(incomplete or ".", FOLDER) if incomplete in ("", "./") or incomplete.endswith("/") else None
     if hidden and Path(hidden, _DATABASE).is_file():

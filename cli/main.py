@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import options, usage
-from cli.commands import configuring, evaluations, exchange, heads
+from cli.commands import configuring, evaluations, exchange, heads, sharding
 from cli.options import AsJson, Device, Engine, IndexDir, Model, Ray
 from cli.output import show, streams
 
@@ -596,6 +596,7 @@ def mcp(
 
 app.add_typer(configuring.configuration, name="config")
 app.add_typer(heads.heads, name="head")
+app.add_typer(sharding.shards, name="shards")
 app.add_typer(exchange.importing, name="import")
 app.add_typer(exchange.exporting, name="export")
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 _WHERE = {
     "Store": "store", "Record": "items", "Neighbors": "segments",
     "StoreError": "errors", "NotAnIndex": "errors", "NewerFormat": "errors", "Locked": "errors", "Damaged": "errors",
-    "Outdated": "errors", "WrongEncoder": "errors", "BadFilter": "errors", "Condition": "filters",
+    "Outdated": "errors", "WrongEncoder": "errors", "ShardAway": "errors", "BadFilter": "errors",
+    "Condition": "filters",
 }  # fmt: skip
 
 __all__ = sorted(_WHERE)
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from indexes.errors import NewerFormat as NewerFormat
     from indexes.errors import NotAnIndex as NotAnIndex
     from indexes.errors import Outdated as Outdated
+    from indexes.errors import ShardAway as ShardAway
     from indexes.errors import StoreError as StoreError
     from indexes.errors import WrongEncoder as WrongEncoder
     from indexes.filters import Condition as Condition

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from indexes import forks
+from indexes import forks, kernels
 from indexes.cpu import has_fast_bf16
 from indexes.rounded import COPY_BYTES
 
@@ -240,11 +240,7 @@ def _rank(
     found: np.ndarray, scores: np.ndarray,
 ) -> None:  # fmt: skip
     """Score the candidates in float32 on the stored rows and write each query's best into found and scores (q, k)."""
-    exact = np.empty(len(numbers), np.float32)
-    for start in range(0, len(numbers), 65_536):
-        part = slice(start, start + 65_536)
-        rows = torch.from_numpy(vectors[offsets[part]]).float()
-        exact[part] = (rows * torch.from_numpy(queries[numbers[part]])).sum(1).numpy()
+    exact = kernels.scores(vectors, queries, numbers, offsets)
     order = np.lexsort((offsets, -exact, numbers))
     numbers, offsets, exact = numbers[order], offsets[order], exact[order]
     place = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)

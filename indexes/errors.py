@@ -40,3 +40,7 @@ class WrongEncoder(StoreError):
 
 class BadFilter(StoreError):
     """A WHERE expression that cannot be read; the message says from where on it makes no sense."""
+
+
+class ShardAway(StoreError):
+    """A shard cannot answer now, as nobody who holds it is there: the others answer without it, and say so."""

@@ -14,6 +14,7 @@ from indexes import cpu, kernels, ways
 from indexes.errors import StoreError
 from indexes.segments import BLOCK_ROWS, Neighbors, Segment
 
+ROUNDING = 5 * 2.0**-24  # a dimension: four times what a sum of products of unit rows may be off, and some
 MAX_SCORES = 1 << 24  # queries x rows scored at once: 64 MiB of float32
 
 Best = tuple[np.ndarray, np.ndarray]  # rows or offsets int64 (q, k), -1 where there is none, and float32 scores
@@ -127,15 +128,18 @@ def _merge(best: Best, more: Best, k: int) -> Best:
 
 
 def _top_k(queries: np.ndarray, vectors: np.ndarray, k: int) -> Best:
-    scores = queries @ vectors.T
-    found = np.argsort(-scores, axis=1, kind="stable")[:, :k] if k * 8 > len(vectors) else _partition(scores, k)
-    return found, np.take_along_axis(scores, found, 1)
+    """Offsets and scores (q, k), best first, k at most the rows.
 
-
-def _partition(scores: np.ndarray, k: int) -> np.ndarray:
-    """Offsets of the k best of each line; where the k-th score is tied, the lowest offsets (argpartition picks any)."""
-    found = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    last = np.take_along_axis(scores, found, 1).min(1, keepdims=True)
-    for line in np.flatnonzero((scores >= last).sum(1) > k):
-        found[line] = np.argsort(-scores[line], kind="stable")[:k]
-    return found
+    A product of matrices adds up in an order that its shape decides: it says which rows may be among the best, and they
+    are scored one by one. So a row's score and place are the same wherever rows are cut, in blocks or in shards.
+    """
+    rough = queries @ vectors.T
+    np.copyto(rough, -np.inf, where=np.isnan(rough))  # of damaged rows
+    last = np.partition(rough, rough.shape[1] - k, axis=1)[:, rough.shape[1] - k, None]
+    numbers, offsets = np.nonzero(rough >= last - vectors.shape[1] * ROUNDING)
+    scores = kernels.scores(vectors, queries, numbers, offsets)
+    np.copyto(scores, -np.inf, where=np.isnan(scores))
+    order = np.lexsort((offsets, -scores, numbers))
+    first = np.searchsorted(numbers, np.arange(len(queries)))
+    best = order[first[:, None] + np.arange(k)]
+    return offsets[best], scores[best]

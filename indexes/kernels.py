@@ -9,6 +9,7 @@ from functools import cache
 
 import numpy as np
 
+SCORED_AT_ONCE = 1 << 12  # rows whose float32 is made at once
 FEW = 2  # up to so many queries each read all rows: quicker than the kernel for many, which takes sixteen at once
 
 
@@ -51,9 +52,21 @@ def squares(rows: np.ndarray) -> np.ndarray:
 
 
 def as_float32(rows: np.ndarray) -> np.ndarray:
-    """float16 rows (n, d) as float32: twenty times as fast as NumPy."""
-    if not can():
-        return rows.astype(np.float32)
+    """float16 rows (n, d) as float32: twenty times as fast as NumPy. Those of float32 stay."""
+    if rows.dtype == np.float32 or not can():
+        return rows.astype(np.float32, copy=False)
     import numkong
 
     return np.asarray(numkong.astype(rows, "float32"))
+
+
+def scores(vectors: np.ndarray, queries: np.ndarray, numbers: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """float32 (n,): the inner product of each query, by its number, and the stored row at its offset.
+
+    One pair at a time: to the last bit the same whatever else is asked, and in however many parts the rows lie.
+    """
+    found = np.empty(len(numbers), np.float32)
+    for start in range(0, len(numbers), SCORED_AT_ONCE):
+        part = slice(start, start + SCORED_AT_ONCE)
+        found[part] = np.einsum("ij,ij->i", as_float32(vectors[offsets[part]]), queries[numbers[part]])
+    return found

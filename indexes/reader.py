@@ -14,13 +14,14 @@ from typing import Any, Self
 
 import numpy as np
 
-from indexes import exact, items, segment_files, sound, verify
+from indexes import database, exact, items, segment_files, sound, verify
 from indexes.approximate.derived import Derived
+from indexes.approximate.recorded import Recorded
 from indexes.errors import Damaged, Outdated
 from indexes.filters import Condition
 from indexes.items import Record
 from indexes.opened import Opened
-from indexes.segments import Neighbors, Segment, restrict
+from indexes.segments import Neighbors, Segment, gather, restrict
 from indexes.state import Kept, State, read
 from indexes.typed import Malformed
 
@@ -127,6 +128,16 @@ class StoreReader:
         return self._state.segments
 
     @property
+    def approximate(self) -> Recorded | None:
+        """What is recorded of the approximate index; None where there is none."""
+        return self.derived.recorded
+
+    @property
+    def answered(self) -> tuple[int, int]:
+        """How many shards answered, and of how many: a store is one, and answers or raises (sharded/reader.py)."""
+        return 1, 1
+
+    @property
     def derived(self) -> Derived:
         """The approximate index, where there is one."""
         return self._state.derived
@@ -220,15 +231,49 @@ class StoreReader:
         """
         state, found, wanted = self._state, [], [int(row) for row in rows]
         for start in range(0, len(wanted), items.LOOKED_UP):  # in short transactions: a writer waits for each
-            with self._reading(state) as database:
+            with self._reading(state) as connection:
                 for row in wanted[start : start + items.LOOKED_UP]:
-                    record = items.record(database, row)
+                    record = items.record(connection, row)
                     if record is None and any(segment.holds(row) for segment in state.segments):
                         raise Malformed(f"the record of row {row} is missing")
                     if record is None:
                         raise KeyError(f"row {row} is not in {self.path}")
                     found.append(record)
         return found
+
+    def among(self, rows: Iterable[int]) -> np.ndarray:
+        """Those of some rows that the state holds.
+
+        Args:
+            rows: Any numbers.
+
+        Returns:
+            int64 (n,), ascending, each once.
+        """
+        asked = np.unique(np.fromiter(rows, np.int64))
+        here = [asked[segment.offsets(asked) >= 0] for segment in self._now().segments]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *here]))
+
+    def vectors(self, rows: Iterable[int]) -> np.ndarray:
+        """The stored vectors of some rows.
+
+        Args:
+            rows: Such as a search gives; no -1 among them. One may stand twice.
+
+        Returns:
+            float32 (n, dim) of unit length, in their order.
+
+        Raises:
+            Damaged: A row is of no segment.
+        """
+        wanted, place = np.unique(np.fromiter(rows, np.int64), return_inverse=True)
+        if not len(wanted):
+            return np.empty((0, self.dim), np.float32)
+        (segment,) = gather(self._now().segments, wanted)
+        if len(segment.vectors) != len(wanted):
+            raise database.damaged(self.path, "rows of no segment")
+        found = segment.vectors.astype(np.float32)
+        return (found / np.linalg.norm(found, axis=1, keepdims=True))[place]
 
     def stamps(self) -> dict[str, str]:
         """The stamp of every item in the state that was opened, by its id.
@@ -240,8 +285,8 @@ class StoreReader:
             Outdated: What was opened was collected.
         """
         state = self._state
-        with self._reading(state) as database:
-            return items.stamps(database, state.generation)
+        with self._reading(state) as connection:
+            return items.stamps(connection, state.generation)
 
     def stamps_of(self, ids: Sequence[str]) -> dict[str, str]:
         """The stamps of some items, by id: quick, where they are few among many.
@@ -252,8 +297,8 @@ class StoreReader:
         Returns:
             id -> stamp, as of the last commit.
         """
-        with self._opened.reading() as database:
-            return items.stamps_of(database, ids)
+        with self._opened.reading() as connection:
+            return items.stamps_of(connection, ids)
 
     def fields_of(self, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
         """The rows of some items and their fields as they are stored, by id: quicker than records, where few are read.
@@ -264,8 +309,8 @@ class StoreReader:
         Returns:
             id -> (row, JSON), as of the last commit; `Record.read` reads it, `Record.text` is the same of a record.
         """
-        with self._opened.reading() as database:
-            return items.fields_of(database, ids)
+        with self._opened.reading() as connection:
+            return items.fields_of(connection, ids)
 
     def ids_between(self, first: str, end: str) -> list[str]:
         """The ids of the last commit in a range.
@@ -277,8 +322,8 @@ class StoreReader:
         Returns:
             The first LOOKED_UP of them (items.py), ascending.
         """
-        with self._opened.reading() as database:
-            return items.ids_between(database, first, end)
+        with self._opened.reading() as connection:
+            return items.ids_between(connection, first, end)
 
     # ---------------------------------------------------------------- look at
 
@@ -366,20 +411,20 @@ class StoreReader:
     @contextmanager
     def _reading(self, state: State) -> Iterator[sqlite3.Connection]:
         """The database in one transaction, in which all of that state is there. Raises Outdated where it is not."""
-        with self._opened.reading() as database:
-            if state.segments and not segment_files.are_there(database, state.segments[0].first_row):
+        with self._opened.reading() as connection:
+            if state.segments and not segment_files.are_there(connection, state.segments[0].first_row):
                 raise Outdated(
                     f"{self.path} was rewritten, and what it held when it was opened is gone: run the command again"
                 )
-            yield database
+            yield connection
 
     def _load(self) -> None:
         """Go to the last committed state."""
         self._state = read(self.path, self._opened, self._kept)
 
     def _rows(self, state: State, where: Condition | None) -> np.ndarray:
-        with self._reading(state) as database:
-            return items.rows(database, state.generation, where)
+        with self._reading(state) as connection:
+            return items.rows(connection, state.generation, where)
 
     def _matching(self, state: State, where: Condition) -> list[Segment]:
         """The segments as a filter leaves them; those of the last few filters are kept."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from indexes import cpu, kernels
-from indexes.kernels import as_float32
 from indexes.rounded import Rows
 
 BLOCK_SCORES = 1 << 19  # scores of one product: 2 MiB, in the cache while they are looked at
@@ -20,7 +19,6 @@ BLOCK_ROWS = 1 << 18  # rows of one product at most: one core reads so many abou
 QUERIES_AT_ONCE, MANY_QUERIES = 256, 64
 GROUP = 32  # rows whose best score is compared first
 MOST_KEPT = 4096  # rows a query may keep, beyond which it is answered by brute force
-SCORED_AT_ONCE = 1 << 12  # rows whose float32 is made at once
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]  # numbers of queries, offsets of rows, products
 
@@ -136,7 +134,7 @@ class _Kept:
         first = np.searchsorted(self.numbers, np.arange(len(self.queries) + 1))
         place = np.arange(len(self.numbers)) - first[self.numbers]
         look = np.flatnonzero(place < 2 * self.k)
-        scores = _scores(self.scanned.vectors, self.queries, self.numbers[look], self.offsets[look])
+        scores = kernels.scores(self.scanned.vectors, self.queries, self.numbers[look], self.offsets[look])
         table = np.full((len(self.queries), 2 * self.k), -np.inf, np.float32)
         table[self.numbers[look], place[look]] = scores
         floor = np.partition(table, self.k, axis=1)[:, self.k]  # so many true scores reach it
@@ -152,7 +150,7 @@ class _Kept:
     def rank(self, found: np.ndarray, scores: np.ndarray) -> None:
         """Score what is kept as it is stored, and write each query's best into found and scores (q, k)."""
         self._only((self.values >= self.least[self.numbers]) & (self.values > self.asked.dead))
-        exact = _scores(self.scanned.vectors, self.queries, self.numbers, self.offsets)
+        exact = kernels.scores(self.scanned.vectors, self.queries, self.numbers, self.offsets)
         order = np.lexsort((self.offsets, -exact, self.numbers))
         numbers, offsets, exact = self.numbers[order], self.offsets[order], exact[order]
         place = np.arange(len(numbers)) - np.searchsorted(numbers, numbers)
@@ -168,12 +166,3 @@ def _tops(values: np.ndarray) -> np.ndarray:
         lines = [np.ascontiguousarray(values[:, number]).reshape(-1, GROUP).max(1) for number in range(count)]
         return np.stack(lines, 1)
     return values.reshape(-1, GROUP, count).max(1) if len(values) else np.empty((0, count), values.dtype)
-
-
-def _scores(vectors: np.ndarray, queries: np.ndarray, numbers: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """float32 (n,): the inner product of each query, by its number, and the stored row at its offset."""
-    scores = np.empty(len(numbers), np.float32)
-    for start in range(0, len(numbers), SCORED_AT_ONCE):
-        part = slice(start, start + SCORED_AT_ONCE)
-        scores[part] = np.einsum("ij,ij->i", as_float32(vectors[offsets[part]]), queries[numbers[part]])
-    return scores

@@ -124,6 +124,8 @@ class Store(StoreReader):
         """
         path = Path(path)
         file = path / DATABASE
+        if not file.is_file() and (path / "shards.json").is_file():
+            raise NotAnIndex(f"{path} is shards, which this asks one by one: see `mmr shards show {path}` for them")
         if not file.is_file():
             raise NotAnIndex(f"no index at {path}: make one with `mmr index FOLDER --index {path}`")
         if file.stat().st_size == 0:

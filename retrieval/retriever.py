@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from indexes import Condition, Outdated, Store, WrongEncoder, forks
+from indexes import Condition, Outdated, ShardAway, Store, WrongEncoder, forks
+from indexes.sharded.opening import Reader, open_reader
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Hit
 from retrieval.encoders import presets, query_encoder
 from retrieval.encoders.protocol import Encoder
-from retrieval.indexing import adoption
+from retrieval.indexing import adoption, stored
 from retrieval.indexing.catalog import Identity
 from retrieval.search import answers, confidence, filters, languages
 from retrieval.search.answers import Asked
@@ -104,18 +105,20 @@ class Retriever:
 
     @classmethod
     def open(
-        cls, path: Path | str, encoder: Encoder | None = None, device: str = "cpu", *, steady: bool = False
+        cls, path: Path | str, encoder: Encoder | None = None, device: str = "cpu", *, steady: bool = False,
+        reader: Reader = open_reader,
     ) -> "Retriever":  # fmt: skip
         """Open an index to search it.
 
         Where its encoder was exported (encoders/query_encoder.py), torch is not imported until a picture is asked with.
 
         Args:
-            path: The folder of the index.
+            path: The folder of the index, or of shards.
             encoder: The one to ask with; None is the one that the index remembers. Where it was moved, the index
                 remembers the new place.
             device: "auto", "cpu" or "cuda": where exact search runs.
             steady: It is asked for hours, by a server: what takes a moment to make ready pays.
+            reader: What opens it, where its shards are held elsewhere (cluster/serving.py).
 
         Returns:
             The retriever, open for reading: close it, or use it in a `with`.
@@ -124,7 +127,7 @@ class Retriever:
             StoreError: There is no index, it cannot be read, or it has another encoder.
             MissingModel: The encoder is not where it was.
         """
-        store = Store.open(path, wait=_WAIT if steady else None)
+        store = reader(path, _WAIT if steady else None)
         try:
             retriever = cls(store, encoder or _remembered(store, device, steady), device)
             if encoder:
@@ -182,7 +185,13 @@ class Retriever:
         """
         device, wanted = _search_device(self.device), asked or Asked()
         languages.say_unread(queries, self.encoder, on_message)
-        return self.whole(lambda store: answers.items(store, self.encoder, device, queries, wanted, self.background))
+
+        def ask(store: Store) -> list[list[Hit]]:
+            found = answers.items(store, self.encoder, device, queries, wanted, self.background)
+            _say_who_answered(store, on_message)
+            return found
+
+        return self.whole(ask)
 
     def search_each(
         self, requests: "Sequence[answers.Request]", sent: Mapping[str, np.ndarray] | None = None
@@ -212,10 +221,12 @@ class Retriever:
     def background(self, store: Store) -> confidence.Background:
         """What confidence is measured by in a state that `whole` gave: asked or read once, and kept for that state."""
         with self._judging:
-            if self._judged is None or self._judged[0] != store.key:
-                found = confidence.background(store, self.encoder, _search_device(self.device))
+            if self._judged is not None and self._judged[0] == store.key:
+                return self._judged[1]
+            found = confidence.background(store, self.encoder, _search_device(self.device))
+            if not stored.partial(store):
                 self._judged = store.key, found
-            return self._judged[1]
+            return found
 
     def captions(
         self, query: str | Sequence[str], asked: Asked | None = None, on_message: OnMessage = no_message
@@ -239,14 +250,18 @@ class Retriever:
             BadFilter: The condition makes no sense.
         """
         languages.say_unread([query], self.encoder, on_message)
-        return self.captions_of((parse(query), asked or Asked()))
+        return self.captions_of((parse(query), asked or Asked()), on_message=on_message)
 
-    def captions_of(self, request: "answers.Request", sent: Mapping[str, np.ndarray] | None = None) -> list[Hit]:
+    def captions_of(
+        self, request: "answers.Request", sent: Mapping[str, np.ndarray] | None = None,
+        on_message: OnMessage = no_message,
+    ) -> list[Hit]:  # fmt: skip
         """The captions nearest to the parts of a query, as `captions` and `search_each` say.
 
         Args:
             request: The parts, and what is wanted of the answers.
             sent: Vectors of pictures that the query names.
+            on_message: Called with a line for a person: that shards of the index did not answer.
 
         Returns:
             Hits, the best first.
@@ -259,7 +274,9 @@ class Retriever:
 
         def ask(store: Store) -> list[Hit]:
             known = self._known_captions(store, filters.condition(store, wanted.where, wanted.inside))
-            return answers.captions(store, self.encoder, known, request, sent)
+            found = answers.captions(store, self.encoder, known, request, sent)
+            _say_who_answered(store, on_message)
+            return found
 
         return self.whole(ask)
 
@@ -290,10 +307,12 @@ class Retriever:
     def _known_captions(self, store: Store, condition: Condition | None) -> answers.Captions:
         with self._encoding:
             kept = self._captions
-            if kept is None or kept[0] != store.generation or kept[1].condition != condition:
-                kept = store.generation, answers.Captions.of(store, self.encoder, condition)
-                self._captions = kept
-            return kept[1]
+            if kept is not None and kept[0] == store.generation and kept[1].condition == condition:
+                return kept[1]
+            found = answers.Captions.of(store, self.encoder, condition)
+            if not stored.partial(store):
+                self._captions = store.generation, found
+            return found
 
     def whole(self, ask: Callable[[Store], _Answer]) -> _Answer:
         """Ask one state of the store several things.
@@ -311,6 +330,8 @@ class Retriever:
         for _ in range(_TIMES - 1):
             try:
                 return ask(self.store.view())
+            except ShardAway:  # it found rows and was gone before they were read: the next view does without it
+                continue
             except Outdated:
                 self._go_on()
         return ask(self.store.view())
@@ -336,6 +357,11 @@ class Retriever:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _say_who_answered(store: Store, on_message: OnMessage) -> None:
+    if few := stored.partial(store):
+        on_message(f"answered by {few}: what the others hold is not among the answers")
 
 
 def _search_device(device: str) -> str:

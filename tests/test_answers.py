@@ -103,13 +103,13 @@ def test_conditions_are_joined_whole():
 
 def test_rows_come_in_the_order_asked_for(retriever):
     rows = retriever.store.rows()[::-1]
-    found = stored.vectors(retriever.store, [*rows, rows[0]])
+    found = retriever.store.vectors([*rows, rows[0]])
     assert found.shape == (len(rows) + 1, 4)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
     names = [record.fields["uri"] for record in retriever.store.records(rows)]
     assert found[names.index("more/green.jpg")].argmax() == 1
     np.testing.assert_array_equal(found[-1], found[0])
-    assert stored.vectors(retriever.store, []).shape == (0, 4)
+    assert retriever.store.vectors([]).shape == (0, 4)
 
 
 # ---------------------------------------------------------------- limits
@@ -258,7 +258,7 @@ def test_groups_are_those_of_brute_force(count, seed, threshold, block):
     ):
         m.setattr(near_duplicates, "BLOCK", block)
         store.add(rows, [Record(str(i)) for i in range(count)])
-        kept = stored.vectors(store, store.rows())
+        kept = store.vectors(store.rows())
         found = near_duplicates.groups(store, threshold)
     near = kept @ kept.T >= threshold - 1e-6
     np.fill_diagonal(near, False)

@@ -11,7 +11,6 @@ from retrieval.heads.config import HeadConfig
 from retrieval.heads.fit import fit
 from retrieval.heads.fusions import graph
 from retrieval.heads.inputs import Inputs
-from retrieval.indexing import stored
 from rows import unit
 from terminal import fails, mmr
 
@@ -80,13 +79,13 @@ def test_labels_of_a_few_items_fill_an_index(trained, book, tmp_path):
     with Store.open(index) as store:
         rows = store.rows()
         records = store.records(rows)
-        before = {r.id: (v, r.fields) for r, v in zip(records, stored.vectors(store, rows), strict=True)}
+        before = {r.id: (v, r.fields) for r, v in zip(records, store.vectors(rows), strict=True)}
     done = mmr("head", "propagate", index, "kind")
     assert done.exit_code == 0, done.output
     assert "predicted_kind of 40 items" in done.stdout
     with Store.open(index) as store:
         records = store.records(store.rows())
-        for record, vector in zip(records, stored.vectors(store, store.rows()), strict=True):
+        for record, vector in zip(records, store.vectors(store.rows()), strict=True):
             labels, given = record.fields["labels"], record.fields.get("meta", {}).get("kind")
             said, sure = labels["predicted_kind"], labels["predicted_kind_probability"]
             assert said == given if given else said in ("even", "odd")

@@ -13,7 +13,6 @@ from retrieval import Retriever
 from retrieval.errors import BadRequest
 from retrieval.heads import labels, propagation
 from retrieval.heads.examples import open_examples
-from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from rows import unit
 from terminal import fails, mmr
@@ -93,13 +92,13 @@ def test_nor_one_whose_certainty_would_hide_a_field_or_that_nobody_could_ask_for
 
 def test_it_is_taken_away_and_nothing_else(index, tmp_path):
     with Store.open(index) as store:
-        before = stored.vectors(store, store.rows())
+        before = store.vectors(store.rows())
     done = mmr("label", index, "--remove", "predicted_kind")
     assert (done.exit_code, done.stdout) == (0, f"{index}: predicted_kind removed from 3 items\n")
     assert [card.labels for card in cards(index).values()] == [{}] * 3
     assert cards(index)["a.png"].meta == {"kind": "red", "year": "2001"}
     with Store.open(index) as store:
-        assert (stored.vectors(store, store.rows()) == before).all()
+        assert (store.vectors(store.rows()) == before).all()
         assert store.verify() == []
     assert indexed(tmp_path).unchanged == 3
 

@@ -10,7 +10,7 @@ from older import first
 from indexes import Store
 from retrieval import Retriever
 from retrieval.heads import labels
-from retrieval.indexing import changes, renewal, stored
+from retrieval.indexing import changes, renewal
 from retrieval.indexing.cards import Card
 from retrieval.sources.registry import open_items, parse_uri
 from terminal import lines, mmr
@@ -42,7 +42,7 @@ def held(folder):
     """id -> (card, vector)."""
     with Store.open(folder / "i.mmr") as store:
         rows = store.rows()
-        vectors = stored.vectors(store, rows).tolist()
+        vectors = store.vectors(rows).tolist()
         return {r.id: (Card.of(r), v) for r, v in zip(store.records(rows), vectors, strict=True)}
 
 
@@ -91,7 +91,7 @@ def test_labels_stay(folder):
     indexed(folder, "t.csv")
     with Store.open(folder / "i.mmr", write=True) as store:
         rows = store.rows()
-        store.add(stored.vectors(store, rows), [labels.written(r, {"seen": "x"}) for r in store.records(rows)])
+        store.add(store.vectors(rows), [labels.written(r, {"seen": "x"}) for r in store.records(rows)])
     table = (folder / "t.csv").read_text()
     (folder / "t.csv").write_text(table.replace("one", "uno"))
     assert indexed(folder, "t.csv") == ({"renewed": 1, "unchanged": 2}, 0)
@@ -195,7 +195,7 @@ def test_labels_stay_where_another_encoder_takes_over(folder):
     indexed(folder, "photos")
     with Store.open(folder / "i.mmr", write=True) as store:
         rows = store.rows()
-        store.add(stored.vectors(store, rows), [labels.written(r, {"seen": r.id}) for r in store.records(rows)])
+        store.add(store.vectors(rows), [labels.written(r, {"seen": r.id}) for r in store.records(rows)])
     picture(folder / "photos" / "c.png", (9, 9, 9))
     other = ToyEncoder("another")
     Retriever.build(str(folder / "photos"), folder / "i.mmr", other, another_encoder=True)[0].close()

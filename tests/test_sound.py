@@ -148,7 +148,7 @@ def damaged(photos, trained, tmp_path):
     assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
     with Store.open(index) as store:
         rows = store.rows()
-        right = dict(zip([record.id for record in store.records(rows)], stored.vectors(store, rows), strict=True))
+        right = dict(zip([record.id for record in store.records(rows)], store.vectors(rows), strict=True))
         (row,) = stored.named(store, ["red.png"])
         flip(index, 1, row, store.dim, bit=0x7C, at=1)
     return index, right
@@ -157,7 +157,7 @@ def damaged(photos, trained, tmp_path):
 def held(index):
     with Store.open(index) as store:
         rows = store.rows()
-        return dict(zip([record.id for record in store.records(rows)], stored.vectors(store, rows), strict=True))
+        return dict(zip([record.id for record in store.records(rows)], store.vectors(rows), strict=True))
 
 
 def test_repair_encodes_the_damaged_ones_and_only_those(damaged):

@@ -235,7 +235,7 @@ def _unsure(confidence: float) -> str:
 
 def _way(store: Store) -> tuple[str, float | None]:
     """How it is searched, and which recall that gave on text."""
-    recorded = store.derived.recorded
+    recorded = store.approximate
     point = cheapest(recorded.points, recorded.asked) if recorded else None
     return (f"approximate: {recorded.spec}", point.recall) if recorded and point else ("exact", None)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from cli.output import plain, show
 from cli.output.hits import is_gone, nearby
 from indexes import Condition, Record, Store
+from indexes.sharded.opening import open_reader
 from retrieval import find_index
 from retrieval.errors import BadRequest
 from retrieval.indexing import field_table
@@ -27,7 +28,7 @@ def ls(
     if as_json and null:
         raise BadRequest("--json and --null are two forms of output: give one")
     empty = True
-    with Store.open(index_dir or find_index()) as store:
+    with open_reader(index_dir or find_index()) as store:
         for record in _records(store, filters.condition(store, where, inside)):
             empty = False
             uri = Card.of(record).uri
@@ -64,7 +65,7 @@ def _line(record: Record) -> str:
 
 def fields(index_dir: Path | None, as_json: bool) -> int:
     """Show the fields of the items, with types and examples; the exit code."""
-    with Store.open(index_dir or find_index()) as store:
+    with open_reader(index_dir or find_index()) as store:
         found = field_table.table(store)
         if not found:
             show.note(filters.nothing(store) or f"no item of {store.path} has a field")
@@ -86,7 +87,7 @@ def dups(index_dir: Path | None, threshold: float, where: str | None, inside: st
     """Show groups of near-duplicates; the exit code."""
     from retrieval.search import near_duplicates
 
-    with Store.open(index_dir or find_index()) as store, show.Meter("comparing", "pictures") as meter:
+    with open_reader(index_dir or find_index()) as store, show.Meter("comparing", "pictures") as meter:
         condition = filters.condition(store, where, inside)
         found = near_duplicates.groups(store, threshold, condition, meter)
         for number, group in enumerate(found, 1):

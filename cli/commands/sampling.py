@@ -7,6 +7,7 @@ from pathlib import Path
 from cli.output import plain, show, spreadsheet
 from cli.output.hits import nearby
 from indexes import Store
+from indexes.sharded.opening import open_reader
 from retrieval import find_index, open_pairs
 from retrieval.search import filters
 from retrieval.search.sample import Sample, Wanted, sample
@@ -20,7 +21,7 @@ def run(
     if table:
         spreadsheet.check(table, "--csv", force)
     wanted = Wanted(where=where, inside=inside, captioned=captioned, beside=_files(known))
-    with Store.open(index_dir or find_index()) as store, show.Meter("reading", "pictures") as meter:
+    with open_reader(index_dir or find_index()) as store, show.Meter("reading", "pictures") as meter:
         found = sample(store, count, wanted, meter)
         if not found.chosen and not found.skipped:
             show.note(filters.nothing(store, where, inside) or _why_none(found, store))

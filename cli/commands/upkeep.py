@@ -6,6 +6,7 @@ from pathlib import Path
 from cli import config
 from cli.output import show, target
 from indexes import Store
+from indexes.sharded.opening import open_reader
 from retrieval import find_index
 from retrieval.errors import BadRequest
 from retrieval.indexing import changes, field_table, fields, roots, snapshot, stored
@@ -18,7 +19,7 @@ _LOOKED_AT, _SHOWN = 200, 8  # items that the fields are taken of, and fields th
 def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
     """Show what is in an index; the exit code. check: also what its folders hold beside it."""
     path = index_dir or find_index()
-    with Store.open(path) as store:
+    with open_reader(path) as store:
         encoder = Identity.recorded(store)
         held = {
             "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder and encoder.name,
@@ -80,7 +81,7 @@ def _imported(store: Store) -> dict:
 
 
 def _approximate(store: Store) -> dict:
-    recorded = store.derived.recorded
+    recorded = store.approximate
     if recorded is None:
         return {"search": "exact"}
     points = ", ".join(f"{point.asked:g}: {point.recall:.3f}" for point in recorded.points)
@@ -109,7 +110,7 @@ def repair(index_dir: Path | None, model: str | None, device: str, urls: bool) -
 def verify(index_dir: Path | None) -> int:
     """Read everything and compare it with its checksums; the exit code."""
     path = index_dir or find_index()
-    with Store.open(path) as store:
+    with open_reader(path) as store:
         problems = store.verify()
         count, numbers = len(store), {} if problems else stored.numbers(store)
     for problem in problems:

@@ -15,8 +15,8 @@ _LOOKED_AT = 4096  # bytes at each end
 _LONGEST = 255 - len(".partial")  # bytes of a name: it is written beside under a longer one
 # A folder with these files is one of ours.
 _OWN = (
-    (("mmr.db",), "the index"), (("encoder.json",), "the run"), (("config.json", "log.jsonl"), "the run"),
-    (("head.json",), "the head"),
+    (("mmr.db",), "the index"), (("shards.json",), "the shards"), (("encoder.json",), "the run"),
+    (("config.json", "log.jsonl"), "the run"), (("head.json",), "the head"),
 )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ async def info(request: Request) -> Response:
 
 def _told(server: Parts, shelf: Shelf) -> dict[str, Any]:
     store, encoder = shelf.retriever.store, shelf.retriever.encoder
-    recorded = store.derived.recorded
+    recorded = store.approximate
     best = max(recorded.points, key=lambda point: point.asked, default=None) if recorded else None
     identity = Identity.recorded(store)
     return {
@@ -129,6 +129,6 @@ def _label(shelf: Shelf, said: Labels) -> int:
         rows = stored.named(store, [record.id for record in records])
         store.require_sound(rows)
         changed = [written.written(record, {said.name: said.value}) for record in records]
-        store.add(stored.vectors(store, rows), changed)
+        store.add(store.vectors(rows), changed)
     shelf.look()
     return len(records)

@@ -21,7 +21,7 @@ from cli.serve.gather import Found
 from cli.serve.parts import Parts
 from cli.serve.reply import reply
 from cli.serve.shelf import Shelf
-from indexes import Condition, Store
+from indexes import Store
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest, ImageError
 from retrieval.indexing import stored
@@ -112,7 +112,7 @@ def _without_alike(store: Store, hits: list[Hit]) -> list[Hit]:
     """The first of each that are nearly the same."""
     if not hits:
         return hits
-    held = stored.vectors(store, _numbers(store, hits))
+    held = store.vectors(_numbers(store, hits))
     kept: list[int] = []
     for place, vector in enumerate(held):
         if not kept or float((held[kept] @ vector).max()) <= ALIKE:
@@ -137,7 +137,7 @@ async def metadata(request: Request) -> Response:
 
 def _looked_up(shelf: Shelf, ids: list[int]) -> list[dict[str, Any]]:
     def ask(store: Store) -> list[tuple[int, Hit]]:
-        there = store.rows(Condition("row IN (SELECT value FROM json_each(?))", (json.dumps(ids),)))
+        there = store.among(ids)
         return [
             (row, answers.hit(store, 1, record, 0.0))
             for row, record in zip(there.tolist(), store.records(there), strict=True)

@@ -62,11 +62,11 @@ def _told(server: Parts, shelf: Shelf, name: str, words: list[str]) -> dict[str,
 def _why(server: Parts, encoder: Encoder, store: Store, hit: Hit, words: list[str]) -> dict[str, Any]:
     """The cosines of an item with a query, and with each term of it; its captions by their nearness to the query."""
     terms = query.parse_sent(words)
-    vector_of = lambda uri: stored.vectors(store, stored.named(store, [uri]))[0]  # noqa: E731
+    vector_of = lambda uri: store.vectors(stored.named(store, [uri]))[0]  # noqa: E731
     asked = [terms, *([term] for term in terms)]
     plain = [[query.Part(part.kind, part.text) for part in one] if at else one for at, one in enumerate(asked)]
     vectors = query.encode(plain, encoder, vector_of, sent=server.sent.vectors(encoder))
-    (own,) = stored.vectors(store, stored.named(store, [hit.id]))
+    (own,) = store.vectors(stored.named(store, [hit.id]))
     scores = vectors @ own
     captions = list(hit.captions[:TOLD])
     near = encoder.encode_texts(captions) @ vectors[0] if captions else np.empty(0)

@@ -14,7 +14,6 @@ from cli.serve.reply import reply
 from cli.serve.shelf import Shelf
 from indexes import Record, Store, distribution
 from retrieval.errors import BadRequest
-from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 
 CLUSTERS, TURNS = 12, 15  # and how often their middles move
@@ -53,7 +52,7 @@ def _drawn(shelf: Shelf, store: Store, n: int, by: str) -> dict[str, Any]:
         rows = np.sort(np.random.default_rng(0).choice(rows, n, replace=False))
     if len(rows) < 3:
         return {"points": [], "clusters": []}
-    vectors, records = stored.vectors(store, rows), store.records(rows)
+    vectors, records = store.vectors(rows), store.records(rows)
     captions: Callable[[int], tuple[str, ...]] = lambda row: Card.of(records[row]).captions  # noqa: E731
     cluster = clusters(vectors)
     names = naming.named(cluster, vectors, captions, shelf.retriever.encoder)

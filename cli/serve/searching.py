@@ -168,7 +168,7 @@ def _newest(server: Parts, shelf: Shelf, wanted: Wanted) -> _Page:
 def _folded(store: Store, hits: list[Hit], shown_hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Without those that are near-duplicates of a better one that is shown, which says how many they are."""
     rows = {record.id: row for row, record in _rows(store, hits)}
-    held = stored.vectors(store, [rows[hit.id] for hit in hits])
+    held = store.vectors([rows[hit.id] for hit in hits])
     kept: list[int] = []
     for place, near in enumerate(held @ held.T >= ALIKE):
         if near[kept].any():

@@ -29,10 +29,14 @@ class Place:
         }  # fmt: skip
 
 
+def machines(ray: ModuleType) -> dict[str, Mapping[str, float]]:
+    """What each machine that is alive has, by its id."""
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
 def of_cluster(ray: ModuleType, device: str = "auto") -> list[Place]:
     """The places of all machines that are alive; device: "auto", "cpu" or "cuda"."""
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    return [place for node in alive for place in of_machine(node["NodeID"], node["Resources"], device)]
+    return [place for node, has in machines(ray).items() for place in of_machine(node, has, device)]
 
 
 def of_machine(node: str, resources: Mapping[str, float], device: str = "auto") -> list[Place]:

@@ -9,7 +9,6 @@ from retrieval.errors import BadRequest
 from retrieval.heads import labels
 from retrieval.heads.head import Head
 from retrieval.heads.inputs import IMAGE, TEXT, WORDS, Inputs, of_texts, with_vectors
-from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity
 
@@ -35,7 +34,7 @@ def label(
     labels.require_free(store, field)
     rows, total = store.rows(), len(store)
     store.require_sound()
-    vectors, done = stored.vectors(store, rows), 0
+    vectors, done = store.vectors(rows), 0
     for start in range(0, total, _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
         records = store.records(rows[part])

@@ -9,7 +9,7 @@ from typing import Any
 
 from indexes import Condition, Record, Store, filters
 from retrieval.errors import BadRequest
-from retrieval.indexing import fields, stored
+from retrieval.indexing import fields
 from retrieval.indexing.cards import Card
 
 PROBABILITY = "_probability"  # what stands beside a label is called so
@@ -50,7 +50,7 @@ def remove(store: Store, field: str) -> int:
     store.require_sound(rows)
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
-        store.add(stored.vectors(store, part), [written(record, gone) for record in store.records(part)])
+        store.add(store.vectors(part), [written(record, gone) for record in store.records(part)])
     return len(rows)
 
 

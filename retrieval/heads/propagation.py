@@ -13,7 +13,6 @@ from indexes import Record, Store, exact, segments
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.errors import BadRequest
 from retrieval.heads import labels
-from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 
 NEIGHBORS = 10
@@ -69,7 +68,7 @@ def fill(
     """
     rows = store.rows()
     store.require_sound()
-    vectors, records = stored.vectors(store, rows), store.records(rows)
+    vectors, records = store.vectors(rows), store.records(rows)
     values = [Card.of(record).fields.get(column) for record in records]
     given = [labels.text_of(value) for value in values]
     names = sorted({label for label in given if label})

@@ -8,7 +8,7 @@ import numpy as np
 
 from indexes import Condition, Record, Store
 from retrieval.datatypes import Item
-from retrieval.indexing import contents, stored
+from retrieval.indexing import contents
 from retrieval.indexing.cards import Card, card_of
 
 
@@ -29,7 +29,7 @@ def carry_over(store: Store, todo: Sequence[Item], gone: Sequence[str], known: d
     if found:
         rows = np.array([row for _, _, row in found.values()], np.int64)
         store.require_sound(rows)
-        vectors = stored.vectors(store, rows)
+        vectors = store.vectors(rows)
         store.add(vectors, [_renamed(item, old) for item, old, _ in found.values()])
     return {name: old.id for name, (_, old, _) in found.items()}
 

@@ -9,7 +9,7 @@ from itertools import islice
 
 from indexes import Record, Store
 from retrieval.datatypes import Item
-from retrieval.indexing import cards, stored
+from retrieval.indexing import cards
 from retrieval.indexing.cards import Card, card_of
 
 _LOOKED_UP = 500  # items whose records are compared at once
@@ -32,7 +32,7 @@ def renew(store: Store, found: Iterable[tuple[int, Record]]) -> int:
     """Commit these records in place of those of the same rows; how many they are."""
     rest, count = iter(found), 0
     while some := list(islice(rest, _AT_ONCE)):
-        store.add(stored.vectors(store, [row for row, _ in some]), [record for _, record in some])
+        store.add(store.vectors([row for row, _ in some]), [record for _, record in some])
         count += len(some)
     return count
 

@@ -1,11 +1,9 @@
-"""Rows of an index: by the names of their items, and the vectors they hold."""
+"""Rows of an index, by the names of their items."""
 
 import json
 from collections.abc import Iterable
 
-import numpy as np
-
-from indexes import Condition, Record, Store, database, segments
+from indexes import Condition, Record, Store, StoreError
 from retrieval.errors import BadRequest
 from retrieval.indexing.fields import NUMBERS, URI, USUAL
 
@@ -22,10 +20,18 @@ def named(store: Store, names: Iterable[str]) -> list[int]:
         text = name.encode("utf-8", "surrogatepass")
         readable = name.encode("utf-8", "backslashreplace").decode()
         found = store.rows(Condition(f"(id = ? OR {URI_SQL} = {TEXT_SQL})", (readable, text)))
+        if not len(found) and (few := partial(store)):
+            raise StoreError(f"{store.path} answers with {few}, none of which holds `{readable}`: ask again")
         if not len(found):
             raise BadRequest(f"{store.path} holds no `{readable}`: see `mmr ls` for what it holds")
         rows.append(int(found[0]))
     return rows
+
+
+def partial(store: Store) -> str:
+    """ "7 of 8 shards", where some of an index's shards did not answer; "" where all did."""
+    answered, of = store.answered
+    return f"{answered} of {of} shards" if answered < of else ""
 
 
 def by_id(store: Store, ids: Iterable[str]) -> list[Record]:
@@ -38,16 +44,3 @@ def numbers(store: Store) -> dict[str, int]:
     found = {kind: len(store.rows(Condition(f"{_NUMBERS_SQL} = ?", (kind,)))) for kind in ("bfloat16", "int8")}
     found = {USUAL: len(store) - sum(found.values()), **found}
     return {kind: count for kind, count in found.items() if count}
-
-
-def vectors(store: Store, rows: Iterable[int]) -> np.ndarray:
-    """The stored vectors of these rows, in their order: float32 (n, d) of unit length."""
-    asked = np.fromiter(rows, np.int64)
-    wanted, place = np.unique(asked, return_inverse=True)
-    if not len(wanted):
-        return np.empty((0, store.dim), np.float32)
-    (segment,) = segments.gather(store.segments, wanted)
-    if len(segment.vectors) != len(wanted):
-        raise database.damaged(store.path, "rows of no segment")
-    found = segment.vectors.astype(np.float32)
-    return (found / np.linalg.norm(found, axis=1, keepdims=True))[place]

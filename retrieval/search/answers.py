@@ -160,7 +160,7 @@ class _Found:
         """The best k, chosen to differ from each other as far as that is wanted."""
         if not diversity:
             return self.at(np.arange(min(k, len(self.rows))))
-        return self.at(pick(self.scores, stored.vectors(store, self.rows), k, diversity))
+        return self.at(pick(self.scores, store.vectors(self.rows), k, diversity))
 
 
 def _hits(store: Store, found: _Found, asked: Asked, judge: confidence.Background | None) -> list[Hit]:
@@ -191,7 +191,7 @@ def _below(root: str | None, rank: int, record: Record, score: float, sure: floa
 
 
 def _vector_of(store: Store, uri: str) -> np.ndarray:
-    return stored.vectors(store, stored.named(store, [uri]))[0]
+    return store.vectors(stored.named(store, [uri]))[0]
 
 
 def _real_path(store: Store, row: int) -> str | None:

@@ -19,6 +19,7 @@ from retrieval import cache
 from retrieval.encoders import prompts
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
+from retrieval.indexing import stored
 from retrieval.search.query import Part
 
 _TOGETHER = 128  # texts that are encoded at once
@@ -47,7 +48,8 @@ def background(store: Store, encoder: Encoder, device: str = "cpu") -> Backgroun
     kept = _read(file)
     if kept is None:
         kept = ask(store, encoder, device)
-        _keep(file, kept)
+        if not stored.partial(store):
+            _keep(file, kept)
     return kept
 
 

@@ -8,7 +8,6 @@ import numpy as np
 from indexes import Condition, Store
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.errors import BadRequest
-from retrieval.indexing import stored
 
 BLOCK = 4096  # rows against rows at a time: 64 MiB of scores
 _ROUNDING = 1e-6  # by which a float32 sum of a row's own squares may miss 1
@@ -42,9 +41,9 @@ def groups(
     first_of, degrees = np.arange(len(rows)), np.zeros(len(rows), np.int64)
     least = threshold - _ROUNDING
     for number, start in enumerate(starts):
-        ones = stored.vectors(store, rows[start : start + BLOCK])
+        ones = store.vectors(rows[start : start + BLOCK])
         for other in starts[number:]:
-            others = ones if other == start else stored.vectors(store, rows[other : other + BLOCK])
+            others = ones if other == start else store.vectors(rows[other : other + BLOCK])
             near = ones @ others.T >= least
             degrees[start : start + BLOCK] += near.sum(1)
             if other != start:
@@ -75,7 +74,7 @@ def _collected(
     chains: Sequence[np.ndarray] = [part for part in np.split(order, bounds) if len(part) > 1]
     found = []
     for chain in chains:
-        vectors = stored.vectors(store, rows[chain])
+        vectors = store.vectors(rows[chain])
         owner = _owners(vectors, degrees[chain], least)
         found += [_group(rows[chain], vectors, owner, one) for one in np.unique(owner[owner >= 0])]
     return sorted(found, key=lambda group: (-len(group.rows), group.rows[0]))

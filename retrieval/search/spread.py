@@ -21,7 +21,6 @@ import numpy as np
 
 from indexes import Store
 from retrieval.callbacks import OnProgress, no_progress
-from retrieval.indexing import stored
 
 NOISE = 0.1  # of a caption, where a vector has the variance 1: between 0.03 and 0.3 nothing changes
 CANDIDATES = 50_000  # vectors that are picked from; of more, these are drawn
@@ -88,7 +87,7 @@ def spread(
     if len(free) > CANDIDATES:
         free = np.sort(np.random.default_rng(0).choice(free, CANDIDATES, replace=False))
     all_ = _moment(store, rows, on_progress)
-    left = Left.of(stored.vectors(store, free), all_, _moment(store, known, no_progress))
+    left = Left.of(store.vectors(free), all_, _moment(store, known, no_progress))
     taken: list[int] = []
     for at, take in picks(left):
         if fits(int(free[at])):
@@ -103,7 +102,7 @@ def _moment(store: Store, rows: np.ndarray, on_progress: OnProgress) -> np.ndarr
     """The sum of x x' over the vectors of these rows: float64 (d, d)."""
     total = np.zeros((store.dim, store.dim))
     for start in range(0, len(rows), BLOCK):
-        part = stored.vectors(store, rows[start : start + BLOCK])
+        part = store.vectors(rows[start : start + BLOCK])
         total += part.T @ part
         on_progress(min(start + BLOCK, len(rows)), len(rows))
     return total

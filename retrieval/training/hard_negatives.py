@@ -7,7 +7,6 @@ import numpy as np
 
 from indexes import Store
 from retrieval.errors import BadRequest
-from retrieval.indexing import stored
 
 NEIGHBORS = 16
 TOO_NEAR = 0.98  # the same picture once more: its caption would be right
@@ -30,7 +29,7 @@ def nearest(index: Path | str, ids: Sequence[str], count: int = NEIGHBORS) -> np
         found = np.full((len(ids), count), -1, np.int64)
         for first in range(0, len(known), _AT_ONCE):
             some = known[first : first + _AT_ONCE]
-            queries = stored.vectors(store, [row_of[ids[place]] for place in some])
+            queries = store.vectors([row_of[ids[place]] for place in some])
             # Twice as many: near-duplicates, and what is no training picture, are left out of them.
             asked = store.search(queries, min(len(store), 2 * count + 1), recall=1)
             for place, near, scores in zip(some, asked.rows.tolist(), asked.scores.tolist(), strict=True):
