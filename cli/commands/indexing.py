@@ -11,6 +11,7 @@ from typing import Any
 from cli import config
 from cli.output import show, target
 from indexes import NotAnIndex, Store
+from indexes.sharded.opening import are_shards
 from retrieval import Retriever
 from retrieval.encoders import bulk, default, encoding, presets
 from retrieval.encoders.protocol import Encoder
@@ -82,6 +83,10 @@ def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How
     """Index and say what was done; the exit code."""
     budget = how.budget
     path = index_dir or _place(asked.sources)
+    if are_shards(path):
+        raise BadRequest(
+            f"{path} is shards: index one of them, or what they were split from (`mmr shards show {path}`)"
+        )
     if not (path / "mmr.db").exists():
         target.check_place(path, "--index")
     known = _known(path, model)

@@ -130,7 +130,7 @@ def _ear(ray: ModuleType) -> Any:
     return ray.remote(num_cpus=0, scheduling_strategy=here)(Ear).remote()
 
 
-def _trainer(do: Callable[[], Outcome | None], ear: Any, workers: int, cores: int, gpus: bool, storage: Path) -> Any:
+def _trainer(do: Any, ear: Any, workers: int, cores: int, gpus: bool, storage: Path) -> Any:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
