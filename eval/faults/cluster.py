@@ -43,6 +43,7 @@ ENV = {
 # A commit every little while instead of every five seconds: more moments that differ.
 MMR = "from retrieval.indexing import update; update.COMMIT_SECONDS = 0.2; from cli.main import main; main()"
 SHORT, LONG = 1.0, 8.0  # seconds that the network is cut: less and more than a machine may say nothing
+EARLY = 0.25  # of the faults strike while encoders are loaded
 LATE = 300.0  # seconds after which a command hangs
 Content = dict[str, tuple[str, bytes]]  # stamp and vector by id
 
@@ -62,13 +63,13 @@ class Setting:
 
 
 class Run:
-    """`mmr index` on its way. working: its first row is made."""
+    """`mmr index` on its way."""
 
     def __init__(self, setting: Setting, index: Path) -> None:
         words = ["index", setting.pictures, "--index", index, "--model", setting.model]
         given = [*setting.machines.inside, sys.executable, "-c", MMR, *map(str, words), "--ray"]
-        self.started, self.working = time.monotonic(), threading.Event()
-        self.said: list[str] = []
+        self.started, self.said = time.monotonic(), list[str]()
+        self._machines, self._nodes = setting.machines, setting.nodes
         self._process = subprocess.Popen(
             [*given, setting.machines.address], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             env={**os.environ, **ENV},
@@ -79,9 +80,11 @@ class Run:
     def _listen(self) -> None:
         for line in self._process.stderr or ():
             self.said.append(line.rstrip())
-            if line.startswith("indexing "):
-                self.working.set()
-        self.working.set()
+
+    def until_workers(self, doing: str) -> None:
+        """Wait until a worker loads the encoder ("load"), or makes rows ("make"), or there is nothing to wait for."""
+        while not self.ended and not any(self._machines.workers(node, doing) for node in range(self._nodes)):
+            time.sleep(0.1)
 
     def words(self) -> list[str]:
         """What it said, but for its progress and the picture that is none."""
@@ -160,9 +163,9 @@ ALL = (*FAULTS, SHORT_OF_MEMORY, DRIVER)
 
 
 def during(setting: Setting, index: Path, fault: str, after: float, draw: random.Random) -> dict[str, Any]:
-    """A fault so many seconds after the first row; what became of the command."""
+    """A fault so many seconds after the workers began; what became of the command."""
     run = Run(setting, index)
-    run.working.wait(LATE)
+    run.until_workers("load" if draw.random() < EARLY else "make")
     time.sleep(after)
     struck = {"committed": committed(index), "late": run.ended}
     what = FAULTS[fault](setting, draw)
@@ -184,16 +187,23 @@ def short_of_memory(setting: Setting, index: Path) -> dict[str, Any]:
 
 def driver_killed(setting: Setting, index: Path, moments: Sequence[float]) -> dict[str, Any]:
     """The command killed after so many seconds, and run again, as often as there are moments; then let be."""
-    struck, late = [], False
+    struck, late = list[int](), False
     for moment in moments:
         run = Run(setting, index)
         time.sleep(moment)
         late = late or run.ended
         run.kill()
         struck.append(committed(index))
-    run = Run(setting, index)
-    return {"what": f"after {', '.join(f'{moment:.1f}' for moment in moments)} s", "committed": struck, "late": late, "code": run.wait(),
-            "runs": len(moments) + 1, "said": run.words()}  # fmt: skip
+    run, what = Run(setting, index), f"after {', '.join(f'{moment:.1f}' for moment in moments)} s"
+    code = run.wait()
+    return {
+        "what": what,
+        "committed": struck,
+        "late": late,
+        "code": code,
+        "runs": len(moments) + 1,
+        "said": run.words(),
+    }
 
 
 # ---------------------------------------------------------------- what must be so
@@ -294,9 +304,9 @@ def soak(
 
 
 def _undisturbed(setting: Setting, index: Path, say: Callable[[dict[str, Any]], None]) -> tuple[float, float]:
-    """Seconds of a run without a fault, and those of them from its first row on."""
+    """Seconds of a run without a fault, and those of them since its workers made rows."""
     run = Run(setting, index)
-    run.working.wait(LATE)
+    run.until_workers("make")
     began = time.monotonic()
     code = run.wait()
     ended = time.monotonic()
@@ -309,7 +319,7 @@ def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--nodes", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--pictures", type=int, default=600)
     parser.add_argument("--times", type=int, default=3, help="of each fault")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=ALL, default=ALL)

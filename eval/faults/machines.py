@@ -46,8 +46,8 @@ class Machines(Protocol):
         """Kill all of its processes at once."""
         ...
 
-    def workers(self, number: int) -> list[int]:
-        """Ids of its processes that make rows."""
+    def workers(self, number: int, doing: str = "") -> list[int]:
+        """Ids of its processes that make rows; doing: those alone that do that now, "load" or "make"."""
         ...
 
 
@@ -81,6 +81,10 @@ def _command_line(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text("utf-8", "replace").replace("\0", " ")
     except OSError:  # it has ended
         return ""
+
+
+def _named(doing: str) -> str:
+    return f"{WORKER}.{doing}" if doing else WORKER
 
 
 def _kill(pids: Sequence[int]) -> None:
@@ -157,9 +161,9 @@ class Namespaces:
         while pids := self._pids(self._names[number]):
             _kill(pids)
 
-    def workers(self, number: int) -> list[int]:
-        """Ids of its processes that make rows."""
-        return [pid for pid in self._pids(self._names[number]) if _command_line(pid).startswith(WORKER)]
+    def workers(self, number: int, doing: str = "") -> list[int]:
+        """Ids of its processes that make rows; doing: those alone that do that now, "load" or "make"."""
+        return [pid for pid in self._pids(self._names[number]) if _command_line(pid).startswith(_named(doing))]
 
     def cut(self, number: int) -> None:
         """No packet comes or goes any more."""
@@ -211,9 +215,9 @@ class Beside:
         _kill([*self._below(self._raylet(number)), self._raylet(number)])
         self._cluster.remove_node(self._nodes.pop(number), allow_graceful=False)
 
-    def workers(self, number: int) -> list[int]:
-        """Ids of its processes that make rows."""
-        return [pid for pid in self._below(self._raylet(number)) if _command_line(pid).startswith(WORKER)]
+    def workers(self, number: int, doing: str = "") -> list[int]:
+        """Ids of its processes that make rows; doing: those alone that do that now, "load" or "make"."""
+        return [pid for pid in self._below(self._raylet(number)) if _command_line(pid).startswith(_named(doing))]
 
     def _raylet(self, number: int) -> int:
         return int(self._nodes[number].all_processes["raylet"][0].process.pid)
