@@ -274,19 +274,19 @@ def alone(pictures: Path, model: Path, index: Path) -> Content:
 
 def soak(
     folder: Path, nodes: int, pictures: int, times: int, only: Sequence[str], seed: int,
-    say: Callable[[dict[str, Any]], None],
+    say: Callable[[dict[str, Any]], None], beside: bool = False,
 ) -> bool:  # fmt: skip
     """Each fault so many times, told one by one; were all indexes the same?"""
     draw, good = random.Random(seed), True
     source, model = drawn(folder, pictures)
     expected = alone(source, model, folder / "alone")
     env = {**ENV, "MMR_CACHE": str(folder / "cache")}
-    with here(nodes, folder / "r", env) as machines:
+    with here(nodes, folder / "r", env, beside) as machines:
         setting = Setting(machines, nodes, source, model, expected)
         whole, made = _undisturbed(setting, folder / "none", say)
         for number, fault in enumerate(fault for fault in only for _ in range(times)):
             if fault in OF_NETWORK and isinstance(machines, Beside):
-                say({"fault": fault, "skipped": why_no_namespaces()})
+                say({"fault": fault, "skipped": why_no_namespaces() or "without namespaces, as asked"})
                 continue
             index, started = folder / f"index{number}", time.monotonic()
             if fault == DRIVER:
@@ -323,9 +323,10 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3, help="of each fault")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=ALL, default=ALL)
+    parser.add_argument("--beside", action="store_true", help="without namespaces, as where there can be none")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mmr", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        good = soak(Path(folder), given.nodes, given.pictures, given.times, given.only, given.seed, _say)
+        good = soak(Path(folder), given.nodes, given.pictures, given.times, given.only, given.seed, _say, given.beside)
     sys.exit(0 if good else 1)
 
 

@@ -229,6 +229,6 @@ class Beside:
                 yield from self._below(int(child))
 
 
-def here(count: int, folder: Path, env: Mapping[str, str]) -> "Namespaces | Beside":
-    """Those that can be made here."""
-    return (Beside if why_no_namespaces() else Namespaces)(count, folder, env)
+def here(count: int, folder: Path, env: Mapping[str, str], beside: bool = False) -> "Namespaces | Beside":
+    """Those that can be made here. beside: not in namespaces, even so."""
+    return (Beside if beside or why_no_namespaces() else Namespaces)(count, folder, env)
