@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
-from retrieval.cluster import connection
+from retrieval.cluster import connection, places
 from retrieval.cluster.trainee import Ear, Job, Measure, Outcome, name_interface, work
 from retrieval.errors import BadRequest, first_line
 from retrieval.training import run_folder
@@ -66,7 +66,7 @@ def train(
     out = Path(out).absolute()
     run_folder.check(out, resume)
     with _beside(out) as seen, connection.connected(address) as ray:
-        machines = _machines(ray)
+        machines = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in places.machines(ray).values()]
         gpus = config.device != "cpu" and any(gpu for _, gpu in machines)
         count = workers or default_workers(machines, gpus)
         cores = cores_each(machines, count, gpus or config.device == "cuda")
@@ -101,12 +101,6 @@ def cores_each(machines: Sequence[tuple[int, int]], workers: int, gpus: bool) ->
         instead = f"--workers {most}" if most else "--device cpu" if gpus else "machines with cores, see `ray status`"
         raise BadRequest(f"the cluster has {what}s for {most} workers, not for {workers}: use {instead}")
     return max(cores for cores in range(1, max(own for own, _ in machines) + 1) if room(cores) >= workers)
-
-
-def _machines(ray: ModuleType) -> list[tuple[int, int]]:
-    """The cores and GPUs of each machine that is alive."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
 
 
 def _say_busy(ray: ModuleType, workers: int, cores: int, gpus: bool, say: OnMessage) -> None:
