@@ -108,6 +108,7 @@ def test_a_worker_that_is_killed_costs_the_steps_since_the_last_checkpoint(clust
     assert f"resumed at step {again} of 6" in said or at == 1
 
 
+@pytest.mark.slow  # the killed worker goes on the same way
 def test_what_is_stopped_goes_on_with_resume(cluster, expected, tmp_path):
     steps = []
     first = training.train(

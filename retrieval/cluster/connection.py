@@ -21,7 +21,10 @@ from retrieval.errors import BadRequest, first_line
 
 LOCAL, AUTO = "local", "auto"
 PATIENCE = 5.0  # seconds for the head of a cluster to take a connection: Ray itself would try for many minutes
-_FEW = {"RAY_NUM_REDIS_GET_RETRIES": "1"}  # times that it asks something that took it and is no head
+_WAITS = {
+    "RAY_NUM_REDIS_GET_RETRIES": "1",  # times that it asks something that took the connection and is no head
+    "RAY_raylet_start_wait_time_s": "120",  # on a machine that is busy its own thirty seconds are too few
+}
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_TRAIN_V2_ENABLED": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1",
@@ -32,7 +35,7 @@ _ALONE: dict[str, Any] = {"include_dashboard": False}
 
 def required() -> ModuleType:
     """Ray, imported. Raises BadRequest where it is not installed."""
-    for name, value in (_QUIET | _FEW).items():  # read when it is imported
+    for name, value in (_QUIET | _WAITS).items():  # read when it is imported
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -75,7 +78,7 @@ def connected(address: str) -> Iterator[ModuleType]:
                 address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False,
                 **_ALONE if address == LOCAL else {},
             )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # where a node does not come up in time it is a bare one
         raise _explained(address, error) from error
     try:
         yield ray
