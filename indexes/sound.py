@@ -11,7 +11,6 @@ import numpy as np
 
 from indexes import database, items, proof, segment_files
 from indexes.kernels import as_float32
-from indexes.segment_files import AT_ONCE
 from indexes.segments import Segment
 from indexes.typed import Malformed
 
@@ -24,7 +23,7 @@ def damaged(connection: sqlite3.Connection, segment: Segment, only: np.ndarray |
 
     only: these of them are looked at, int64 ascending. In a transaction.
     """
-    blocks = segment.stored(AT_ONCE) if only is None else _some(segment, only)
+    blocks = segment.stored(segment_files.AT_ONCE) if only is None else _some(segment, only)
     bad = {row for rows, vectors in blocks for row in rows[~_are_unit(vectors)].tolist()}
     known = _checksums(connection, only) if only is not None else {}
     if only is None or len(known) < len(only):
@@ -75,9 +74,9 @@ def _checksums(connection: sqlite3.Connection, rows: np.ndarray) -> dict[int, in
 
 
 def _some(segment: Segment, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(rows, vectors float16) of some rows of a segment, AT_ONCE at a time."""
-    for start in range(0, len(rows), AT_ONCE):
-        part = rows[start : start + AT_ONCE]
+    """(rows, vectors float16) of some rows of a segment, as many at once as a rewriting has."""
+    for start in range(0, len(rows), segment_files.AT_ONCE):
+        part = rows[start : start + segment_files.AT_ONCE]
         yield part, segment.vectors[part - segment.first_row]
 
 
