@@ -244,7 +244,8 @@ class Store(StoreReader):
         is dropped.
 
         Args:
-            blocks: Vectors and records as `add` takes them.
+            blocks: Vectors and records as `add` takes them. Vectors are written as they come; what is stored of the
+                records is in memory until the commit.
             dim: Numbers in a row, where they are not as many as before.
             **manifest: JSON values; the others stay.
 

@@ -224,7 +224,7 @@ class Retriever:
             if self._judged is not None and self._judged[0] == store.key:
                 return self._judged[1]
             found = confidence.background(store, self.encoder, _search_device(self.device))
-            if not stored.partial(store):
+            if stored.are_all(store):
                 self._judged = store.key, found
             return found
 
@@ -310,7 +310,7 @@ class Retriever:
             if kept is not None and kept[0] == store.generation and kept[1].condition == condition:
                 return kept[1]
             found = answers.Captions.of(store, self.encoder, condition)
-            if not stored.partial(store):
+            if stored.are_all(store):
                 self._captions = store.generation, found
             return found
 

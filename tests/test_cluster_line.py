@@ -154,3 +154,18 @@ def unused_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "error, says",
+    [
+        (RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.50.0\n    Python: 3.12.1"),
+         r"^the cluster at auto runs other versions than this machine \(Version mismatch: .*Ray: 2\.50\.0 .*: install"),
+        (ConnectionError("Could not find any running Ray instance"), "^no Ray cluster answers at auto: start one"),
+        (RuntimeError("no space\nleft"), r"^Ray could not be started \(no space\): see `ray status`"),
+    ],
+)  # fmt: skip
+def test_what_ray_says_becomes_one_line_with_the_next_thing_to_type(error, says):
+    with pytest.raises(BadRequest, match=says) as told:
+        raise connection._explained("auto", error)
+    assert "\n" not in str(told.value)

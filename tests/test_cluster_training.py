@@ -1,13 +1,18 @@
-"""Training in the workers of a cluster: the weights of torchrun's processes to the last bit, whatever dies."""
+"""Training in the workers of a cluster: the weights of torchrun to the last bit, whatever dies meanwhile."""
 
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 from test_distributed import CONFIG, in_two, pairs_here
 
-from retrieval.cluster import connection, training
+from retrieval.cluster import connection, trainee, training
+from retrieval.cluster.trainee import Job
 from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.training import log
@@ -15,6 +20,7 @@ from retrieval.training.loop import train
 from terminal import fails, mmr
 
 ray = pytest.importorskip("ray")
+ROOT = Path(__file__).resolve().parents[1]
 SOURCE = "picturebook:24?size=32"
 MEASURED = dataclasses.replace(CONFIG, evaluations=6, keep="last")
 
@@ -84,7 +90,7 @@ def dies(at, died):
     return measures
 
 
-@pytest.mark.parametrize("at", [1, 4])
+@pytest.mark.parametrize("at", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_a_worker_that_is_killed_costs_the_steps_since_the_last_checkpoint(cluster, expected, tmp_path, at):
     """At step 1 there is no checkpoint yet; at 4 there is that of step 2."""
     steps, said = [], []
@@ -114,15 +120,11 @@ def test_what_is_stopped_goes_on_with_resume(cluster, expected, tmp_path):
     assert_same(tmp_path / "run", expected)
 
 
-def unseen(job, folder):
-    return dataclasses.replace(job, seen=folder)
-
-
 @pytest.mark.parametrize(
     ("error", "changes", "said"),
     [
         (BadRequest, {"batch_size": 11}, "batches of 11 cannot be shared by 2 processes: --set batch_size=10"),
-        (MissingModel, {"encoder": "/nowhere/run"}, "/nowhere/run"),
+        pytest.param(MissingModel, {"encoder": "/nowhere/run"}, "/nowhere/run", marks=pytest.mark.slow),
     ],
 )
 def test_what_a_person_can_mend_is_said_once_and_not_tried_again(cluster, tmp_path, error, changes, said):
@@ -137,13 +139,12 @@ def test_what_a_person_can_mend_is_said_once_and_not_tried_again(cluster, tmp_pa
     assert beside(tmp_path / "run") == []
 
 
-def test_a_run_folder_that_a_worker_does_not_see_is_said(cluster, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "Job", lambda *given: unseen(training_job(*given), tmp_path / "elsewhere"))
-    with pytest.raises(BadRequest, match="is not to be seen from the machine .* a disk that all machines share"):
-        training.train([SOURCE], tmp_path / "run", CONFIG, workers=2)
-
-
-training_job = training.Job
+@pytest.mark.parametrize(("seen", "here", "named"), [("gone", ".", "run"), (".", "gone", "gone")])
+def test_a_folder_that_a_worker_does_not_see_is_said(tmp_path, seen, here, named):
+    job = Job((SOURCE,), tmp_path / "run", CONFIG, False, tmp_path / here, tmp_path / seen, lambda: None)
+    with pytest.raises(BadRequest, match=f"/{named} is not to be seen from the machine .* that all machines share"):
+        trainee.trained(job, None)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_that_is_there_is_kept(tmp_path):
@@ -190,6 +191,35 @@ def test_torchrun_and_ray_are_not_both(tmp_path, monkeypatch):
     fails(mmr("train", SOURCE, "--out", tmp_path / "run", "--ray", "local"), 2, "use one of them")
 
 
-def test_no_cluster_there(cluster_free, tmp_path):
+def test_no_cluster_there(tmp_path):
+    if ray.is_initialized():
+        pytest.skip("what is connected already is taken")
     fails(mmr("train", SOURCE, "--out", tmp_path / "run", "--ray", "127.0.0.1:1"), 2, "no Ray cluster answers", "--ray")
     assert beside(tmp_path / "run") == []
+
+
+def command(*words, **given):
+    code = [sys.executable, "-m", "cli.main", "train", SOURCE, *map(str, words)]
+    return subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **given)
+
+
+@pytest.mark.slow
+def test_the_command_says_what_one_process_says_and_stops_in_order(tmp_path):
+    """A person's Ctrl-C goes to every process of the terminal, Ray's among them."""
+    words = ["--out", tmp_path / "run", "--recipe", "smoke", "--set", "epochs=300", "--ray", "local", "--workers", 2]
+    running = command(*words, start_new_session=True)
+    while "step" not in (tmp_path / "run" / "log.jsonl").read_text() if (tmp_path / "run").is_dir() else True:
+        assert running.poll() is None, running.stderr.read()
+        time.sleep(0.1)
+    os.killpg(running.pid, signal.SIGINT)
+    out, error = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert out == ""
+    assert error.splitlines()[-1].startswith("stopped at step ")
+    assert "ray" not in error.replace("--ray", "").lower()
+    assert beside(tmp_path / "run") == ["run"]
+    done = command("--out", tmp_path / "run", "--resume", "--ray", "local", "--workers", 2, "--set", "epochs=300")
+    out, error = done.communicate(timeout=300)
+    assert done.returncode == 0
+    assert out.startswith(f"{tmp_path / 'run'}  encoder ")
+    assert "resumed at step " in error

@@ -2,13 +2,16 @@
 
 import json
 import os
+import re
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+from serving import served
 
 from cli.main import app  # noqa: F401 - before a fork
+from cli.serve.kept import Kept
 from indexes import Locked, NotAnIndex, Record, Store, StoreError, claim, durable
 from indexes.sharded import manifest
 from indexes.sharded.opening import open_reader, open_sharded
@@ -317,3 +320,36 @@ def test_a_reader_of_either_is_opened_by_what_lies_there(index, out):
     split(index, 2, out)
     with open_reader(index) as one, open_reader(out) as other:
         assert (type(one).__name__, type(other).__name__) == ("Store", "Sharded")
+
+
+def test_a_server_of_shards_answers_as_one_of_the_index(index, out):
+    split(index, 3, out)
+    with served(index) as plain, served(out) as sharded:
+        for question in (
+            "/api/search?q=red&k=5", "/api/search?q=red&k=5&where=width%3E=8", "/api/facets", "/api/duplicates",
+            "/api/search?q=id:05.png&k=3", "/api/map",
+        ):  # fmt: skip
+            ones, twos = plain.get(question), sharded.get(question)
+            assert (twos.status_code, said(twos)) == (ones.status_code, said(ones)) and ones.status_code == 200, (
+                question
+            )
+        assert sharded.get("/api/search?q=red").json()["shards"] == "3 of 3"
+        split(index, 2, out)  # a new manifest is served without being asked to
+        assert said(sharded.get("/api/search?q=red&k=5")) == said(plain.get("/api/search?q=red&k=5"))
+        body = {"text": "red", "modality": "image", "num_images": 5, "indice_name": None}
+        ones, twos = (client.post("/knn-service", json=body).json() for client in (plain, sharded))
+        assert [one["similarity"] for one in twos] == [one["similarity"] for one in ones] and len(ones) == 5
+        told = sharded.post("/metadata", json={"ids": [one["id"] for one in twos]}).json()
+        assert [one["metadata"]["image_path"] for one in told] == [one["image_path"] for one in twos]
+
+
+def said(answer):
+    """What does not tell one index from another, nor one moment."""
+    found = json.loads(re.sub(r'[?&](index|v)=[^"&]*', "", answer.text))
+    return {name: value for name, value in found.items() if name not in ("index", "generation", "took_ms", "shards")}
+
+
+def test_what_a_server_made_of_a_part_of_the_shards_is_not_kept():
+    kept, made = Kept(10), iter(range(9))
+    assert [kept.get("a", lambda: next(made), lambda: False) for _ in range(2)] == [0, 1]
+    assert [kept.get("a", lambda: next(made)) for _ in range(2)] == [2, 2]

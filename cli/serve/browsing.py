@@ -84,7 +84,9 @@ def _duplicates(server: Parts, shelf: Shelf, threshold: float, where: str | None
                 "or ask `mmr dups`"
             )
         key = "duplicates", store.key, threshold, where, inside
-        return server.tables.get(key, lambda: _grouped(shelf, store, threshold, condition))
+        return server.tables.get(
+            key, lambda: _grouped(shelf, store, threshold, condition), lambda: stored.are_all(store)
+        )
 
     return shelf.retriever.whole(ask)
 

@@ -40,23 +40,29 @@ router = APIRouter(include_in_schema=False)
 async def knn(request: Request) -> Response:
     """`[{"id", "similarity", "caption", "image_path", "url", "image"}, ...]`, the best first."""
     with _step(request, "full_knn_request_time"):
-        return reply(await _found(request, parts.of(request), _object(await request.body())))
+        answer, few = await _found(request, parts.of(request), _object(await request.body()))
+        found = reply(answer)
+        if few:  # the list is its clients' and has no place for it
+            found.headers["x-answered-by"] = few
+        return found
 
 
-async def _found(request: Request, server: Parts, said: dict[str, Any]) -> list[dict[str, Any]]:
+async def _found(request: Request, server: Parts, said: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """The answer; and "7 of 8 shards", where not all of them gave it."""
     shelf = server.shelves.get(_one(said, "indice_name", str) or None)
     count = _number(said, "num_images", 40)
     most = _number(said, "num_result_ids", count)
     asked = await _asked(request, server, shelf, said), Asked(k=max(1, min(max(count, most), MOST)))
 
-    def told(found: Found) -> list[dict[str, Any]]:
+    def told(found: Found) -> tuple[list[dict[str, Any]], str]:
         request.app.state.watch.spent("knn_index_time", time.perf_counter() - started)
         hits = found.hits[: max(count, most)]
         if said.get("deduplicate"):
             with _step(request, "dedup_time"):
                 hits = _without_alike(found.store, hits)
         with _step(request, "metadata_get_time"):
-            return _told(shelf, Found(hits, found.store), min(count, SHOWN))
+            told = _told(shelf, Found(hits, found.store), min(count, SHOWN))
+        return told, stored.partial(found.store)
 
     started = time.perf_counter()
     return await server.gatherer(shelf).answer(asked, told, aside=True)

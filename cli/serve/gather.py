@@ -18,13 +18,13 @@ from starlette.concurrency import run_in_threadpool
 
 from cli.serve.sent import Sent
 from cli.serve.shelf import Shelf
-from indexes import Outdated, Store
+from indexes import Outdated, ShardAway, Store
 from retrieval.datatypes import Hit
 from retrieval.search.answers import Request
 
 MOST = 64  # queries that are answered together
 WAITED = 0.004  # seconds that several are waited for
-_TIMES = 3  # a query is asked, where its state was collected before all was read from it
+_TIMES = 3  # a query is asked, where its state was collected, or a shard went, before all was read from it
 
 _Answer = TypeVar("_Answer")
 
@@ -59,12 +59,12 @@ class Gatherer:
         return waiting.answer
 
     async def answer(self, request: Request, then: Callable[[Found], _Answer], aside: bool = False) -> _Answer:
-        """What `then` makes of the hits and their state; asked again where that was collected meanwhile.
+        """What `then` makes of the hits and their state; asked again where that, or a shard of it, is gone meanwhile.
 
         aside: in a thread, where it reads much; else it holds up all others.
         """
         for _ in range(_TIMES - 1):
-            with suppress(Outdated):
+            with suppress(Outdated, ShardAway):
                 return await self._once(request, then, aside)
         return await self._once(request, then, aside)
 

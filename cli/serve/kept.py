@@ -17,8 +17,11 @@ class Kept(Generic[_Value]):
         self._making: dict[Hashable, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], _Value]) -> _Value:
-        """The value of a key, made where it is not kept. An error of `make` is not kept."""
+    def get(self, key: Hashable, make: Callable[[], _Value], lasts: Callable[[], bool] = lambda: True) -> _Value:
+        """The value of a key, made where it is not kept. An error of `make` is not kept.
+
+        lasts: asked once it is made: is it to be kept?
+        """
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
@@ -33,7 +36,8 @@ class Kept(Generic[_Value]):
             finally:
                 with self._lock:
                     self._making.pop(key, None)
-            self._keep(key, value)
+            if lasts():
+                self._keep(key, value)
             return value
 
     def _keep(self, key: Hashable, value: _Value) -> None:

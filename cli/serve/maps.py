@@ -14,6 +14,7 @@ from cli.serve.reply import reply
 from cli.serve.shelf import Shelf
 from indexes import Record, Store, distribution
 from retrieval.errors import BadRequest
+from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 
 CLUSTERS, TURNS = 12, 15  # and how often their middles move
@@ -40,7 +41,9 @@ async def map_of(
 
 def _kept(server: Parts, shelf: Shelf, n: int, by: str) -> dict[str, Any]:
     def ask(store: Store) -> dict[str, Any]:
-        return server.tables.get(("map", store.key, n, by), lambda: _drawn(shelf, store, n, by))
+        return server.tables.get(
+            ("map", store.key, n, by), lambda: _drawn(shelf, store, n, by), lambda: stored.are_all(store)
+        )
 
     ways = ["pca", "umap"] if umap_plane.available() else ["pca"]
     return {"by": by, "ways": ways, **shelf.retriever.whole(ask)}

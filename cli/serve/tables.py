@@ -11,6 +11,7 @@ import numpy as np
 from cli.serve.parts import Parts
 from cli.serve.shelf import Shelf
 from indexes import Store
+from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.indexing.field_table import is_date, is_number
 from retrieval.search import filters
@@ -29,12 +30,13 @@ def date_of(fields: dict[str, Any]) -> str | None:
 def rows(server: Parts, store: Store, where: str | None, inside: str | None) -> np.ndarray:
     """The rows of a state that meet a condition. Raises BadFilter, BadRequest."""
     key = "rows", store.key, where, inside
-    return server.tables.get(key, lambda: store.rows(filters.condition(store, where or None, inside or None)))
+    found = lambda: store.rows(filters.condition(store, where or None, inside or None))  # noqa: E731
+    return server.tables.get(key, found, lambda: stored.are_all(store))
 
 
 def by_date(server: Parts, store: Store, where: str | None, inside: str | None) -> np.ndarray:
     """The rows of a state that meet a condition, those without a date first, then the oldest."""
-    dates = server.tables.get(("dates", store.key), lambda: _dates(store))
+    dates = server.tables.get(("dates", store.key), lambda: _dates(store), lambda: stored.are_all(store))
     return dates[np.isin(dates, rows(server, store, where, inside))] if where or inside else dates
 
 
@@ -93,7 +95,7 @@ def facets(server: Parts, shelf: Shelf, where: str | None, inside: str | None) -
 
     def ask(store: Store) -> dict[str, Any]:
         key = "facets", store.key, where, inside
-        return server.tables.get(key, lambda: _counted(store, where, inside))
+        return server.tables.get(key, lambda: _counted(store, where, inside), lambda: stored.are_all(store))
 
     return shelf.retriever.whole(ask)
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from eval.bench import note, say
 from eval.bench.vectors import unit_rows
-from indexes import Record, Store
+from indexes import Record, Store, cpu
 from retrieval.datatypes import Item
 from retrieval.indexing.cards import Card
 from retrieval.indexing.line import Made
@@ -41,13 +41,6 @@ CAPTION = "a brown dog runs over the wet sand of a beach in the evening"
 def shown(name: str, value: float, unit: str, **more: object) -> None:
     """Print one figure."""
     say(json.dumps({"name": name, "value": float(f"{value:.4g}"), "unit": unit, **more}))
-
-
-def processor() -> str:
-    """The processor's name, as the kernel gives it, and how many cores are seen."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
-    return f"{name}, {os.cpu_count()} cores"
 
 
 def uri(number: int) -> str:
@@ -203,7 +196,9 @@ def main() -> None:
     parts = asked.only.split(",")
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"no part {unknown[0]}: give some of {','.join(PARTS)}")
-    say(json.dumps({"name": "processor", "value": processor(), "threads": os.environ.get("OMP_NUM_THREADS", "all")}))
+    say(
+        json.dumps({"name": "processor", "value": cpu.processor(), "threads": os.environ.get("OMP_NUM_THREADS", "all")})
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "commit" in parts or "scan" in parts:

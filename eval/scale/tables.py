@@ -130,7 +130,8 @@ def measured() -> str:
         "rewritten": "rows/s of a compaction, 100,000 in their order",
         "scan": "bytes/s of rows that one query is compared with", "builtin": "pictures/s of `builtin`, one process",
     }  # fmt: skip
-    rows = [(told[name], size(value) if name in ("rewriting", "scan") else f"{value:,g}") for name, value in said.items()]
+    bytes_ = ("rewriting", "scan")
+    rows = [(told[name], size(value) if name in bytes_ else f"{value:,g}") for name, value in said.items()]
     index = [(f"so one index takes, in {size(each.memory)} of memory", f"{count(rows_an_index(each))} pictures")
              for each in (LAPTOP, SERVER)]  # fmt: skip
     return table([MEASURED.processor, ""], [*rows, *index])

@@ -1,6 +1,7 @@
-"""The best of what shards found, by the numbers that rows have over all shards."""
+"""What shards answered as one answer, by the numbers that rows have over all shards."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -27,3 +28,20 @@ def best(answers: Mapping[int, Neighbors], k: int) -> Neighbors:
         np.pad(np.take_along_axis(rows, order, 1), missing, constant_values=-1),
         np.pad(np.take_along_axis(scores, order, 1), missing, constant_values=-np.inf),
     )
+
+
+def split(rows: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    """(places among the rows, what the shard calls them) of those of each shard, by its number."""
+    numbers, own = np.divmod(rows, ROWS)
+    places = ((number, np.flatnonzero(numbers == number)) for number in np.unique(numbers).tolist())
+    return {number: (here, own[here]) for number, here in places}
+
+
+def together(answers: Mapping[int, np.ndarray]) -> np.ndarray:
+    """The rows that shards answer with, by their numbers over all shards: int64 (n,)."""
+    return np.concatenate([np.empty(0, np.int64), *(everywhere(number, rows) for number, rows in answers.items())])
+
+
+def first(answers: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
+    """One dict of all; of what several have, the first shard's."""
+    return {name: value for _, found in sorted(answers.items(), reverse=True) for name, value in found.items()}

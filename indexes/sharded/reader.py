@@ -19,11 +19,11 @@ from indexes.errors import StoreError
 from indexes.filters import Condition
 from indexes.items import LOOKED_UP, Record
 from indexes.segments import Neighbors
-from indexes.sharded import manifest
+from indexes.sharded import manifest, merge
 from indexes.sharded.asking import Asking, Threads
 from indexes.sharded.client import Question, Shard
 from indexes.sharded.manifest import Manifest
-from indexes.sharded.merge import ROWS, best, everywhere
+from indexes.sharded.merge import ROWS
 
 Connect = Callable[[Path, Manifest], Sequence[Shard]]
 _numbers = itertools.count(1)
@@ -140,16 +140,17 @@ class Sharded:
         recall: float | None = None,
     ) -> Neighbors:  # fmt: skip
         """The k rows of all shards nearest to each query; recall is that of each shard."""
-        return best(self._everyone("search", queries, k, device, where, recall), k)
+        return merge.best(self._everyone("search", queries, k, device, where, recall), k)
 
     def rows(self, where: Condition | None = None) -> np.ndarray:
         """The rows of all shards, or those that meet a condition."""
-        return _together(self._everyone("rows", where))
+        return merge.together(self._everyone("rows", where))
 
     def among(self, rows: Iterable[int]) -> np.ndarray:
         """Those of some rows that there are."""
-        asked = dict(self._split(np.unique(np.fromiter(rows, np.int64)), any_row=True))
-        return _together(self._asking.some("among", {number: (own[1],) for number, own in asked.items()}))
+        asked = merge.split(np.unique(np.fromiter(rows, np.int64)))
+        here = {number: (own,) for number, (_, own) in asked.items() if 0 <= number < len(self._said.shards)}
+        return merge.together(self._asking.some("among", here))
 
     def records(self, rows: Iterable[int]) -> list[Record]:
         """What is known of some rows. Raises ShardAway where their shard is away."""
@@ -169,16 +170,16 @@ class Sharded:
 
     def stamps(self) -> dict[str, str]:
         """The stamp of every item."""
-        return _first(self._everyone("stamps"))
+        return merge.first(self._everyone("stamps"))
 
     def stamps_of(self, ids: Sequence[str]) -> dict[str, str]:
         """The stamps of some items."""
-        return _first(self._everyone("stamps_of", list(ids)))
+        return merge.first(self._everyone("stamps_of", list(ids)))
 
     def fields_of(self, ids: Sequence[str]) -> dict[str, tuple[int, str]]:
         """The rows of some items and their fields as they are stored."""
         answers = self._everyone("fields_of", list(ids))
-        return _first(
+        return merge.first(
             {
                 number: {name: (row + number * ROWS, text) for name, (row, text) in found.items()}
                 for number, found in answers.items()
@@ -199,7 +200,7 @@ class Sharded:
 
     def marks(self) -> dict[str, tuple[int, int, int]]:
         """Tell files of rows that are as they were written."""
-        return _first(self._everyone("marks"))
+        return merge.first(self._everyone("marks"))
 
     def verify(self) -> list[str]:
         """The problems of all shards, each behind the name of its shard."""
@@ -211,7 +212,7 @@ class Sharded:
         if rows is None:
             answers = self._everyone("damaged")
         else:
-            asked = dict(self._split(np.unique(np.fromiter(rows, np.int64))))
+            asked = self._split(np.unique(np.fromiter(rows, np.int64)))
             answers = self._asking.some("damaged", {number: (own.tolist(),) for number, (_, own) in asked.items()})
         return [row + number * ROWS for number, found in answers.items() for row in found]
 
@@ -220,7 +221,7 @@ class Sharded:
         if rows is None:
             self._everyone("require_sound")
             return
-        asked = dict(self._split(np.unique(np.fromiter(rows, np.int64))))
+        asked = self._split(np.unique(np.fromiter(rows, np.int64)))
         self._asking.some("require_sound", {number: (own.tolist(),) for number, (_, own) in asked.items()})
 
     def needs_compaction(self) -> bool:
@@ -251,31 +252,14 @@ class Sharded:
 
     def _of_rows(self, question: Question, wanted: np.ndarray) -> list[tuple[np.ndarray, Any]]:
         """(places among those wanted, what their shard answers) of each shard that has some of them."""
-        asked = dict(self._split(wanted))
+        asked = self._split(wanted)
         answers = self._asking.some(question, {number: (own,) for number, (_, own) in asked.items()})
         return [(asked[number][0], found) for number, found in answers.items()]
 
-    def _split(
-        self, rows: np.ndarray, any_row: bool = False
-    ) -> Iterable[tuple[int, tuple[np.ndarray, np.ndarray]]]:  # fmt: skip
-        """(number, (places, rows as the shard calls them)) of each shard that has some of the rows.
-
-        Raises KeyError for one of no shard, but where any_row is right.
-        """
-        numbers, own = np.divmod(rows, ROWS)
-        for number in np.unique(numbers).tolist():
-            places = np.flatnonzero(numbers == number)
-            if 0 <= number < len(self._said.shards):
-                yield number, (places, own[places])
-            elif not any_row:
+    def _split(self, rows: np.ndarray) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """As merge.split. Raises KeyError for a row of no shard."""
+        found = merge.split(rows)
+        for number, (places, _) in found.items():
+            if not 0 <= number < len(self._said.shards):
                 raise KeyError(f"row {rows[places[0]]} is not in {self.path}")
-
-
-def _together(answers: dict[int, np.ndarray]) -> np.ndarray:
-    found = [everywhere(number, rows) for number, rows in answers.items()]
-    return np.concatenate([np.empty(0, np.int64), *found])
-
-
-def _first(answers: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """One dict of all; of what several have, the first shard's."""
-    return {name: value for _, found in sorted(answers.items(), reverse=True) for name, value in found.items()}
+        return found

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -51,12 +51,11 @@ def _keep_off_stdout() -> None:
 
 
 @contextlib.contextmanager
-def connected(address: str, env: Mapping[str, str] | None = None) -> Iterator[ModuleType]:
+def connected(address: str) -> Iterator[ModuleType]:
     """Ray, connected to a cluster for as long as this is entered; one that was connected before is taken as it is.
 
     Args:
         address: "local", "auto" or HOST:PORT.
-        env: Variables of the environment that workers shall have.
 
     Yields:
         The module `ray`.
@@ -74,7 +73,7 @@ def connected(address: str, env: Mapping[str, str] | None = None) -> Iterator[Mo
         with quiet():
             ray.init(
                 address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False,
-                runtime_env={"env_vars": dict(env)} if env else None, **_ALONE if address == LOCAL else {},
+                **_ALONE if address == LOCAL else {},
             )  # fmt: skip
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise _explained(address, error) from error

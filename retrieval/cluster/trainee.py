@@ -96,13 +96,17 @@ def work(job: Job, ear: Any) -> Outcome | None:
     if ray.get(ear.error.remote()):
         return None
     try:
-        return _trained(job, ear)
+        return trained(job, ear)
     except (RetrievalError, StoreError) as error:
         ray.get(ear.fail.remote(error))
         raise RuntimeError("the command was told") from None
 
 
-def _trained(job: Job, ear: Any) -> Outcome:
+def trained(job: Job, ear: Any) -> Outcome:
+    """Train, in the group that this process is of.
+
+    Raises what train() does, and BadRequest where a folder is not to be seen from here.
+    """
     if not (job.seen.is_dir() and job.here.is_dir()):
         lost = job.out if job.here.is_dir() else job.here
         raise BadRequest(

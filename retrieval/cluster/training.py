@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
-from retrieval.cluster import connection
+from retrieval.cluster import connection, places
 from retrieval.cluster.trainee import Ear, Job, Measure, Outcome, work
 from retrieval.errors import BadRequest, first_line
 from retrieval.training import run_folder
@@ -66,7 +66,7 @@ def train(
     out = Path(out).absolute()
     run_folder.check(out, resume)
     with _beside(out) as seen, connection.connected(address) as ray:
-        machines = _machines(ray)
+        machines = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in places.machines(ray).values()]
         gpus = config.device != "cpu" and any(gpu for _, gpu in machines)
         count = workers or default_workers(machines, gpus)
         cores = cores_each(machines, count, gpus or config.device == "cuda")
@@ -103,12 +103,6 @@ def cores_each(machines: Sequence[tuple[int, int]], workers: int, gpus: bool) ->
     return max(cores for cores in range(1, max(own for own, _ in machines) + 1) if room(cores) >= workers)
 
 
-def _machines(ray: ModuleType) -> list[tuple[int, int]]:
-    """The cores and GPUs of each machine that is alive."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
-
-
 def _say_busy(ray: ModuleType, workers: int, cores: int, gpus: bool, say: OnMessage) -> None:
     free = ray.available_resources()
     if free.get("CPU", 0) < workers * cores or (gpus and free.get("GPU", 0) < workers):
@@ -130,7 +124,7 @@ def _ear(ray: ModuleType) -> Any:
     return ray.remote(num_cpus=0, scheduling_strategy=here)(Ear).remote()
 
 
-def _trainer(do: Callable[[], Outcome | None], ear: Any, workers: int, cores: int, gpus: bool, storage: Path) -> Any:
+def _trainer(do: Any, ear: Any, workers: int, cores: int, gpus: bool, storage: Path) -> Any:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer

@@ -34,6 +34,11 @@ def partial(store: Store) -> str:
     return f"{answered} of {of} shards" if answered < of else ""
 
 
+def are_all(store: Store) -> bool:
+    """Did all shards answer what was asked of this view? What is made of fewer is not kept."""
+    return not partial(store)
+
+
 def by_id(store: Store, ids: Iterable[str]) -> list[Record]:
     """The records of items by id, in the order of their rows; those that the index does not hold are left out."""
     return store.records(store.rows(Condition("id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))))

@@ -48,7 +48,7 @@ def background(store: Store, encoder: Encoder, device: str = "cpu") -> Backgroun
     kept = _read(file)
     if kept is None:
         kept = ask(store, encoder, device)
-        if not stored.partial(store):
+        if stored.are_all(store):
             _keep(file, kept)
     return kept
 

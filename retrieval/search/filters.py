@@ -12,7 +12,7 @@ from retrieval.errors import BadRequest, did_you_mean
 from retrieval.indexing import field_table, fields
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import root_of
-from retrieval.indexing.stored import TEXT_SQL, URI_SQL, partial
+from retrieval.indexing.stored import TEXT_SQL, URI_SQL, are_all
 
 LOOKED_AT = 200  # items among which a field is looked for before all of them are
 _NAMED = 20  # fields that a message lists
@@ -42,7 +42,7 @@ def _check_fields(store: Store, where: str) -> None:
     if asked and len(store):
         asked -= {name for record in store.records(store.rows()[:LOOKED_AT]) for name in fields.names(record.fields)}
     missing = [name for name in filters.names(where) if name in asked and not len(_having(store, name))]
-    if missing and len(store) and not partial(store):
+    if missing and len(store) and are_all(store):
         raise BadFilter(_unknown(store, missing))
 
 
