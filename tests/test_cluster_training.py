@@ -178,6 +178,11 @@ def test_as_many_workers_as_there_are_gpus_or_else_machines():
     assert training.default_workers([(0, 0)], False) == 1
 
 
+def test_the_interface_of_an_address():
+    assert trainee.interface_of("127.0.0.1") == "lo"
+    assert trainee.interface_of("192.0.2.77") is None
+
+
 # ---------------------------------------------------------------- words
 
 
