@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -325,6 +326,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=ALL, default=ALL)
     parser.add_argument("--beside", action="store_true", help="without namespaces, as where there can be none")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was made is removed then too
     with tempfile.TemporaryDirectory(prefix="mmr", dir="/tmp", ignore_cleanup_errors=True) as folder:
         good = soak(Path(folder), given.nodes, given.pictures, given.times, given.only, given.seed, _say, given.beside)
     sys.exit(0 if good else 1)
