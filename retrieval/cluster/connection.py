@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -66,6 +67,8 @@ def connected(address: str) -> Iterator[ModuleType]:
     Raises:
         BadRequest: Ray is not installed, no cluster answers there, or it runs another version of Ray or Python.
     """
+    if address != LOCAL:
+        _show_token()
     ray = required()
     if ray.is_initialized():
         yield ray
@@ -101,6 +104,13 @@ def quiet() -> Iterator[None]:
         os.close(kept)
 
 
+def _show_token() -> None:
+    """Send the token of Ray's clusters, where this user has one: `ray start` then asks for it."""
+    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    if named or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
+
+
 def _must_answer(address: str) -> None:
     """Raise BadRequest where nothing takes a connection at HOST:PORT."""
     host, _, port = address.rpartition(":")
@@ -122,11 +132,19 @@ def _silent(address: str) -> BadRequest:
     )
 
 
+def _refused(address: str) -> BadRequest:
+    return BadRequest(
+        f"no Ray cluster answers at {address} to the token of this user: set RAY_AUTH_MODE=disabled where it was started "
+        "so, or copy ~/.ray/auth_token from its head"
+    )
+
+
 def _explained(address: str, error: Exception) -> BadRequest:
     text = str(error)
     if "ersion mismatch" in text or "Python version" in text:
         said = " ".join(text.split())[:160]
         return BadRequest(f"the cluster at {address} runs other versions than this machine ({said}): install the same")
     if isinstance(error, ConnectionError):
-        return _silent(address)
+        token = os.environ.get("RAY_AUTH_MODE") == "token" and address not in (LOCAL, AUTO)
+        return _refused(address) if token else _silent(address)
     return BadRequest(f"Ray could not be started ({first_line(error)}): see `ray status`, or leave out --ray")
