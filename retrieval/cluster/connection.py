@@ -134,8 +134,8 @@ def _silent(address: str) -> BadRequest:
 
 def _refused(address: str) -> BadRequest:
     return BadRequest(
-        f"no Ray cluster answers at {address} to the token of this user: set RAY_AUTH_MODE=disabled where it was started "
-        "so, or copy ~/.ray/auth_token from its head"
+        f"no Ray cluster answers at {address} to the token of this user: copy ~/.ray/auth_token from its head, or set "
+        "RAY_AUTH_MODE=disabled where it was started so"
     )
 
 
