@@ -383,7 +383,7 @@ def test_it_goes_on_until_it_is_told_to_end(photos, trained, tmp_path, number, c
         life = Life(photos, index, trained, log)
         try:
             life.until(as_it_is(index, photos))
-            with Store.open(index, write=True) as store:  # others write between
+            with Store.open(index, write=True, wait=60) as store:  # others write between
                 store.set_manifest(note=1)
                 picture(photos / "new.png", (1, 2, 3))
                 life.until(lambda: "waiting for it" in life.said())
