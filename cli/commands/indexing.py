@@ -91,7 +91,7 @@ def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How
         target.check_place(path, "--index")
     before = known(path, model)
     if before.silent and not asked.sources:
-        raise BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")
+        raise unsaid(path)
     uri = asked.uri(before.uri, whole=model is not None)
     if before.uri and asked.exclude is None and uri.options.exclude:
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
@@ -195,6 +195,11 @@ def place_of(sources: tuple[str, ...]) -> Path:
     if uri.roots or len({Path(file).parent for file in uri.files}) > 1:
         raise BadRequest(f"{uri.text} are several folders: say where their index is, with --index photos.mmr")
     return (uri.root or Path()) / FOLDER
+
+
+def unsaid(path: Path) -> BadRequest:
+    """The error of an index that is to be renewed and does not say what it is of."""
+    return BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")
 
 
 def known(path: Path, model: str | None) -> Known:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from cli import config
 from cli.commands import indexing
-from cli.output import show
+from cli.output import show, target
 from indexes.sharded.opening import are_shards
 from retrieval.encoders import bulk, default, presets
 from retrieval.errors import BadRequest
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from retrieval.indexing.update import IndexReport
 
 SWEEP = 15.0  # minutes
+AGAIN = 60.0  # seconds until a server tries again what failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +48,14 @@ def run(sources: Sequence[str], index_dir: Path | None, model: str | None, how: 
     how.check()
     events.require()
     path = index_dir or indexing.place_of(tuple(sources))
+    if are_shards(path):
+        raise BadRequest(f"{path} is shards: watch the index that they were split from, with --index")
+    if not (path / "mmr.db").exists():
+        target.check_place(path, "--index")
     before = indexing.known(path, model)
-    uri = _folders(path, indexing.IndexRequest(sources=tuple(sources)).uri(before.uri, whole=model is not None))
+    if before.silent and not sources:
+        raise indexing.unsaid(path)
+    uri = _folders(path, indexing.IndexRequest(sources=tuple(sources)).uri(before.uri, whole=False))
     name = model or before.encoder or config.value("model") or default.choose(show.note)
     stop = threading.Event()
     with _ending(stop) as told_to_end:
@@ -65,13 +72,13 @@ def beside(paths: Sequence[Path], how: Watched, stop: threading.Event) -> list[t
     events.require()
     threads = []
     for path in paths:
-        before = indexing.known(path, None)
         try:
-            uri = _folders(path, indexing.IndexRequest().uri(before.uri, whole=False))
+            before = indexing.known(path, None)
+            if before.uri is None or before.encoder is None:
+                raise indexing.unsaid(path)
+            threads.append(_thread(path, _folders(path, before.uri), before.encoder, how, stop))
         except BadRequest as error:
             show.note(f"not watched: {error}")
-            continue
-        threads.append(_thread(path, uri, before.encoder or "", how, stop))
     if not threads:
         raise BadRequest("none of the indexes is of folders, so there is nothing to watch: leave --watch out")
     return threads
@@ -79,18 +86,21 @@ def beside(paths: Sequence[Path], how: Watched, stop: threading.Event) -> list[t
 
 def _thread(path: Path, uri: Uri, name: str, how: Watched, stop: threading.Event) -> threading.Thread:
     def follow() -> None:
-        try:
-            _follow(path, uri, name, how, stop, lambda line: show.note(f"{path}: {line}"))
-        except Exception as error:  # the server goes on
-            show.note(f"{path} is watched no more: {show.explain(error)[0].removeprefix('mmr: ')}")
+        said = ""
+        while not stop.is_set():
+            try:
+                _follow(path, uri, name, how, stop, lambda line: show.note(f"{path}: {line}"))
+            except Exception as error:  # the server goes on, and a full disk may be mended
+                if (reason := show.explain(error)[0].removeprefix("mmr: ")) != said:
+                    show.note(f"{path} is not watched, which is tried every {AGAIN:.0f} s: {reason}")
+                said = reason
+                stop.wait(AGAIN)
 
     return threading.Thread(target=follow, name=f"watch {path}", daemon=True)
 
 
 def _folders(path: Path, uri: Uri) -> Uri:
     """The source with absolute paths. Raises BadRequest where it is not folders."""
-    if are_shards(path):
-        raise BadRequest(f"{path} is shards: watch what they were split from, `mmr watch --index DIR`")
     if uri.scheme != "folder" or uri.where:
         raise BadRequest(
             f"{uri.text} is no folder, and only folders are watched: renew its index with `mmr index --index {path}`"

@@ -69,13 +69,17 @@ def _told(roots: Sequence[Path], stop: threading.Event, poll: float | None) -> I
         while not stop.wait(TICK / 1000):
             yield frozenset()
         return
+    places = [(Path(os.path.realpath(root)), root) for root in roots]  # some systems tell of those
     told = watchfiles.watch(
-        *roots, watch_filter=None, debounce=GATHER, step=STEP, rust_timeout=TICK, yield_on_timeout=True,
-        stop_event=stop, force_polling=poll is not None, poll_delay_ms=round((poll or 1) * 1000),
+        *(real for real, _ in places), watch_filter=None, debounce=GATHER, step=STEP, rust_timeout=TICK,
+        yield_on_timeout=True, stop_event=stop, force_polling=poll is not None, poll_delay_ms=round((poll or 1) * 1000),
         ignore_permission_denied=True,
     )  # fmt: skip
     for changes in told:
-        yield frozenset(Path(path) for _, path in changes)
+        paths = [Path(path) for _, path in changes]
+        yield frozenset(
+            root / path.relative_to(real) for real, root in places for path in paths if path.is_relative_to(real)
+        )
 
 
 def _mark(root: Path) -> tuple[int, int] | None:

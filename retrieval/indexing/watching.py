@@ -171,13 +171,16 @@ class Folders:
     stopped: Callable[[], bool] = lambda: False
     away: dict[Path, str] = field(default_factory=dict)
     known: set[tuple[str, str]] = field(default_factory=set)
+    _rules: dict[Path, Rules] = field(default_factory=dict)
 
     def wanted(self, path: Path) -> bool:
         """May something of the index be at a path? Not what its options leave out, nor the index itself."""
         top = next((top for top in self.uri.folders if path.is_relative_to(top)), None)
         if top is None or path.is_relative_to(self.path.absolute()):
             return False
-        rules, at = Rules(top, self.uri.options), top
+        if top not in self._rules:
+            self._rules[top] = Rules(top, self.uri.options)
+        rules, at = self._rules[top], top
         *above, name = path.relative_to(top).parts or [""]
         for part in above:
             if not rules.wants_folder(at, part):
