@@ -23,6 +23,7 @@ _AS_JSON = (
     "(SELECT row, id, born, died, CASE WHEN json_valid(fields) THEN fields ELSE plain_json(fields) END AS fields"
     " FROM items)"
 )
+Line = tuple[str, str, str, int | None]  # id, stamp, fields as JSON, checksum of the vector
 _SEEN = "born <= ?1 AND (died IS NULL OR died > ?1)"  # by a reader of generation ?1
 
 
@@ -85,7 +86,7 @@ def _plain_json(text: str) -> str:
 def dead(database: sqlite3.Connection, first_row: int, end: int) -> np.ndarray:
     """The rows from the first on and before the end that are no longer alive, int64, ascending."""
     sql = "SELECT row FROM items WHERE died IS NOT NULL AND row >= ? AND row < ? ORDER BY row"
-    return np.array([line[0] for line in database.execute(sql, (first_row, end))], np.int64)
+    return np.fromiter((line[0] for line in database.execute(sql, (first_row, end))), np.int64)
 
 
 def record(database: sqlite3.Connection, row: int) -> Record | None:
@@ -169,19 +170,21 @@ def ids_between(database: sqlite3.Connection, first: str, end: str) -> list[str]
     return [line[0] for line in database.execute(sql, (first, end, LOOKED_UP))]
 
 
+def lines(records: Sequence[Record], vectors: np.ndarray) -> list[Line]:
+    """What is stored of records and their rows (n, d). Raises ValueError for what could not be read again."""
+    sums = proof.of_vectors(vectors)
+    return [(each.id, each.stamp, each.text, vector) for each, vector in zip(records, sums, strict=True)]
+
+
 # ---------------------------------------------------------------- within a transaction of the writer's
 
 
-def insert(
-    database: sqlite3.Connection, first_row: int, records: Sequence[Record], vectors: Sequence[int], generation: int
-) -> None:
-    """Rows from the first on are born with these records. vectors: their checksums. Raises ValueError."""
-    lines = []
-    for row, (each, vector) in enumerate(zip(records, vectors, strict=True), first_row):
-        item = (row, each.id, each.stamp, each.text, generation, vector)
-        lines.append((*item, proof.of_item(*item)))
-    database.executemany(f"INSERT INTO items ({proof.ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", lines)
-    proof.count_born(database, (line[-1] for line in lines))
+def insert(database: sqlite3.Connection, first_row: int, lines: Sequence[Line], generation: int) -> None:
+    """Rows from the first on are born with these lines."""
+    items = [(row, *line[:3], generation, line[3]) for row, line in enumerate(lines, first_row)]
+    born = [(*item, proof.of_item(*item)) for item in items]
+    database.executemany(f"INSERT INTO items ({proof.ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", born)
+    proof.count_born(database, (line[-1] for line in born))
 
 
 def bury(database: sqlite3.Connection, ids: Iterable[str], generation: int) -> None:
@@ -192,19 +195,31 @@ def bury(database: sqlite3.Connection, ids: Iterable[str], generation: int) -> N
     proof.count_dead(database, rows, generation)
 
 
-def bury_all(database: sqlite3.Connection, generation: int) -> None:
-    """Every item dies."""
-    rows = [row for (row,) in database.execute("SELECT row FROM items WHERE died IS NULL")]
-    database.execute("UPDATE items SET died = ? WHERE died IS NULL", (generation,))
+def bury_all(database: sqlite3.Connection, first_row: int, end: int, generation: int) -> None:
+    """Every item from the first row on and before the end dies."""
+    those = "row >= ? AND row < ? AND died IS NULL"
+    rows = [row for (row,) in database.execute(f"SELECT row FROM items WHERE {those}", (first_row, end))]
+    database.execute(f"UPDATE items SET died = ? WHERE {those}", (generation, first_row, end))
     proof.count_dead(database, rows, generation)
 
 
-def forget_retired(database: sqlite3.Connection, generation: int) -> None:
-    """Remove the items of the segments that were retired by that generation."""
-    of_those = (
-        "FROM items WHERE EXISTS (SELECT 1 FROM segments AS s WHERE s.retired <= ?"
-        " AND items.row >= s.first_row AND items.row < s.first_row + s.rows)"
-    )
-    gone = database.execute(f"SELECT row, died, digest {of_those}", (generation,)).fetchall()
-    database.execute(f"DELETE {of_those}", (generation,))
+def buried(database: sqlite3.Connection, first_row: int, end: int, generation: int) -> list[Line]:
+    """The lines of those that died in that generation, by their rows. Raises Malformed for what was not written."""
+    sql = f"SELECT {proof.ITEM} FROM items WHERE row >= ? AND row < ? AND died = ? ORDER BY row"
+    found = []
+    for line in database.execute(sql, (first_row, end, generation)):
+        if not proof.is_sound(line):
+            raise Malformed(f"the record of row {line[0]} was changed")
+        row, name, stamp, fields, _born, vector, _digest = line
+        if "NaN" in fields or "Infinity" in fields:  # as older versions wrote, for which SQLite has no JSON
+            fields = Record.read(name, stamp, fields).text
+        found.append((name, stamp, fields, vector))
+    return found
+
+
+def forget(database: sqlite3.Connection, first_row: int, end: int) -> None:
+    """Remove the items from the first row on and before the end, which are of segments that were replaced."""
+    those = "FROM items WHERE row >= ? AND row < ?"
+    gone = database.execute(f"SELECT row, died, digest {those}", (first_row, end)).fetchall()
+    database.execute(f"DELETE {those}", (first_row, end))
     proof.count_forgotten(database, gone)

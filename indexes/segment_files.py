@@ -9,18 +9,19 @@ a lease counts (leases.py), by the next rewriting or a later one.
 
 import hashlib
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from indexes import database, durable, items, proof
+from indexes import database, durable, proof
 from indexes.errors import Damaged
-from indexes.items import Record
 from indexes.typed import Malformed
 
 FOLDER_NAME = "segments"
+AT_ONCE = 8192  # rows that a rewriting has in memory, whatever the store holds
 
 
 def file_of(path: Path, number: int) -> Path:
@@ -40,19 +41,27 @@ def next_number(connection: sqlite3.Connection) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The file of a segment that no commit names yet. vectors: the checksum of each row (proof.py)."""
+    """The file of a segment that no commit names yet."""
 
     number: int
+    rows: int
     sha256: str
-    vectors: list[int]
 
 
-def write(path: Path, number: int, rows: np.ndarray) -> Written:
-    """Write rows (n, d) as the file of a new segment, durably."""
-    rows = np.ascontiguousarray(rows, "<f2")
-    content = rows.tobytes()
-    durable.write_bytes(file_of(path, number), content)
-    return Written(number, hashlib.sha256(content).hexdigest(), proof.of_vectors(rows))
+def write(path: Path, number: int, blocks: Iterable[np.ndarray]) -> Written:
+    """Write blocks of rows (n, d), one after the other, as the file of a new segment, durably."""
+    sha256, rows = hashlib.sha256(), 0
+
+    def each(file: BinaryIO) -> None:
+        nonlocal rows
+        for block in blocks:
+            content = np.ascontiguousarray(block, "<f2").view(np.uint8).data
+            file.write(content)
+            sha256.update(content)
+            rows += len(block)
+
+    durable.write_file(file_of(path, number), each)
+    return Written(number, rows, sha256.hexdigest())
 
 
 def copy(connection: sqlite3.Connection, path: Path, other: Path) -> None:
@@ -93,43 +102,41 @@ def are_there(connection: sqlite3.Connection, first_row: int) -> bool:
     return bool(connection.execute("SELECT 1 FROM segments WHERE first_row = ?", (first_row,)).fetchone())
 
 
-def are_waiting(connection: sqlite3.Connection, generation: int) -> bool:
-    """Are there segments that were retired by that generation, and before the last rewriting?"""
-    sql = "SELECT 1 FROM segments WHERE retired <= ? AND retired < (SELECT max(retired) FROM segments)"
-    return bool(connection.execute(sql, (generation,)).fetchone())
+def waiting(connection: sqlite3.Connection, generation: int) -> int | None:
+    """The last generation up to that one by which segments were retired; None where there are none.
+
+    Those that the last rewriting replaced do not count: whom no lease counts may still read them.
+    """
+    sql = "SELECT max(retired) FROM segments WHERE retired <= ? AND retired < (SELECT max(retired) FROM segments)"
+    return connection.execute(sql, (generation,)).fetchone()[0]
+
+
+def parts(connection: sqlite3.Connection, retired_by: int | None = None) -> Iterator[tuple[int, int]]:
+    """(first, end) of rows, AT_ONCE at most, of the segments that are read; or of those retired by a generation."""
+    sql = f"SELECT first_row, rows FROM segments WHERE retired {'IS' if retired_by is None else '<='} ? ORDER BY 1"
+    for first_row, count in connection.execute(sql, (retired_by,)).fetchall():
+        for first in range(first_row, first_row + count, AT_ONCE):
+            yield first, min(first + AT_ONCE, first_row + count)
 
 
 # ---------------------------------------------------------------- within a transaction of the writer's
 
 
-def insert(
-    connection: sqlite3.Connection, written: Written, first_row: int, records: Sequence[Record], generation: int
-) -> None:
-    """Name a file that was written, and its records; rows are numbered from `first_row` on."""
-    items.insert(connection, first_row, records, written.vectors, generation)
+def insert(connection: sqlite3.Connection, written: Written, first_row: int) -> None:
+    """Name a file that was written; its rows are numbered from `first_row` on."""
     connection.execute(
         "INSERT INTO segments (id, first_row, rows, sha256) VALUES (?, ?, ?, ?)",
-        (written.number, first_row, len(records), written.sha256),
+        (written.number, first_row, written.rows, written.sha256),
     )
-    database.put(connection, {"next_row": first_row + len(records)})
+    database.put(connection, {"next_row": first_row + written.rows})
 
 
-def retire_all(connection: sqlite3.Connection, generation: int, oldest: int) -> None:
-    """Every segment is replaced, and every item in them dies. What was retired by generation `oldest` is forgotten."""
-    forget(connection, oldest)
-    items.bury_all(connection, generation)
+def retire_all(connection: sqlite3.Connection, generation: int) -> None:
+    """Every segment is replaced; the items in them are dead."""
     connection.execute("UPDATE segments SET retired = ? WHERE retired IS NULL", (generation,))
     proof.count_retired(connection)
 
 
 def forget(connection: sqlite3.Connection, oldest: int) -> None:
-    """Remove the segments that were retired by generation `oldest`, with their items: no reader asks for them."""
-    items.forget_retired(connection, oldest)
+    """Remove the segments that were retired by generation `oldest`, whose items are gone: no reader asks for them."""
     connection.execute("DELETE FROM segments WHERE retired <= ?", (oldest,))
-
-
-def forget_waiting(connection: sqlite3.Connection, oldest: int) -> None:
-    """The same, but for those that the last rewriting replaced: whom no lease counts may still read them."""
-    (last,) = connection.execute("SELECT max(retired) FROM segments").fetchone()
-    if last is not None:
-        forget(connection, min(oldest, last - 1))

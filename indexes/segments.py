@@ -72,8 +72,12 @@ class Segment:
 
     def blocks(self, at_once: int = BLOCK_ROWS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (rows, vectors float32) of what is alive, so many rows at a time."""
+        return ((rows, as_float32(vectors)) for rows, vectors in self.stored(at_once))
+
+    def stored(self, at_once: int = BLOCK_ROWS) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same as it is stored: (rows, vectors float16)."""
         for start in range(0, len(self.vectors), at_once):
-            vectors = as_float32(self.vectors[start : start + at_once])
+            vectors = self.vectors[start : start + at_once]
             offsets = np.arange(start, start + len(vectors))
             low, high = np.searchsorted(self.dead, [start, start + len(vectors)])
             if high > low:

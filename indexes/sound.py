@@ -5,13 +5,13 @@ index that was of format 1 when its segment was damaged has none of those rows; 
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from indexes import database, items, proof, segment_files
 from indexes.kernels import as_float32
-from indexes.segments import BLOCK_ROWS, Segment
+from indexes.segments import Segment
 from indexes.typed import Malformed
 
 _LONG = 0.01  # what float16 leaves of a unit length is far closer
@@ -23,16 +23,16 @@ def damaged(connection: sqlite3.Connection, segment: Segment, only: np.ndarray |
 
     only: these of them are looked at, int64 ascending. In a transaction.
     """
-    rows = segment.alive() if only is None else only
-    vectors = segment.vectors
-    bad = {int(row) for row in rows[~_are_unit(vectors, rows - segment.first_row)]}
-    known = _checksums(connection, rows) if only is not None else {}
-    if len(known) < len(rows):
+    blocks = segment.stored(segment_files.AT_ONCE) if only is None else _some(segment, only)
+    bad = {row for rows, vectors in blocks for row in rows[~_are_unit(vectors)].tolist()}
+    known = _checksums(connection, only) if only is not None else {}
+    if only is None or len(known) < len(only):
         if matches(connection, segment):
             return sorted(bad)
-        known = _checksums(connection, rows)
-    for row in rows.tolist():
-        if known.get(row) != proof.of_vectors(vectors[row - segment.first_row][None])[0]:
+        only = segment.alive() if only is None else only
+        known = _checksums(connection, only)
+    for row in only.tolist():
+        if known.get(row) != proof.of_vectors(segment.vectors[row - segment.first_row][None])[0]:
             bad.add(row)
     return sorted(bad)
 
@@ -73,10 +73,13 @@ def _checksums(connection: sqlite3.Connection, rows: np.ndarray) -> dict[int, in
     return dict(connection.execute(f"SELECT row, vector FROM items WHERE vector IS NOT NULL AND {asked}", values))
 
 
-def _are_unit(vectors: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    found = np.empty(len(offsets), bool)
-    for start in range(0, len(offsets), BLOCK_ROWS):
-        part = slice(start, start + BLOCK_ROWS)
-        some = as_float32(vectors[offsets[part]])
-        found[part] = np.abs(np.einsum("nd,nd->n", some, some) - 1) < 2 * _LONG  # NaN fails as well
-    return found
+def _some(segment: Segment, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(rows, vectors float16) of some rows of a segment, as many at once as a rewriting has."""
+    for start in range(0, len(rows), segment_files.AT_ONCE):
+        part = rows[start : start + segment_files.AT_ONCE]
+        yield part, segment.vectors[part - segment.first_row]
+
+
+def _are_unit(vectors: np.ndarray) -> np.ndarray:
+    some = as_float32(vectors)
+    return np.abs(np.einsum("nd,nd->n", some, some) - 1) < 2 * _LONG  # NaN fails as well

@@ -31,6 +31,7 @@ from indexes.errors import NotAnIndex, StoreError
 from indexes.items import Record
 from indexes.opened import Opened
 from indexes.reader import StoreReader
+from indexes.typed import Malformed
 
 if TYPE_CHECKING:
     from indexes.approximate.ann import Ann
@@ -173,17 +174,19 @@ class Store(StoreReader):
                 Nothing is changed then.
             StoreError: The store was opened for reading.
         """
-        vectors = self._check(vectors)
+        vectors = self._check(vectors).astype("<f2")
         if len(vectors) != len(records):
             raise ValueError(f"{len(vectors)} vectors for {len(records)} records")
         if len({record.id for record in records}) != len(records):
             raise ValueError("an id stands twice in one add")
         if not records:
             return
-        written = self._write_segment(vectors)
+        lines, first_row = items.lines(records, vectors), self.manifest["next_row"]
+        written = self._write_segment([vectors])
         with self._commit() as generation:
             items.bury(self._database, (record.id for record in records), generation)
-            segment_files.insert(self._database, written, self.manifest["next_row"], records, generation)
+            items.insert(self._database, first_row, lines, generation)
+            segment_files.insert(self._database, written, first_row)
 
     def delete(self, ids: Iterable[str]) -> None:
         """Commit that items are gone.
@@ -216,7 +219,7 @@ class Store(StoreReader):
         """Rewrite what is alive as one segment, and drop what the compaction before this one replaced.
 
         The old rows stay readable for those who opened the store before; a later compaction, or the next writer,
-        collects them when the last of those is gone.
+        collects them when the last of those is gone. What it takes of memory does not grow with the rows.
 
         Raises:
             Damaged: Rows are not what was written. Nothing is changed then.
@@ -224,14 +227,14 @@ class Store(StoreReader):
         """
         self.require_sound()
         known, recorded = self.derived.index, self.derived.recorded
-        alive = [(rows, vectors.astype("<f2")) for segment in self.segments for rows, vectors in segment.blocks()]
-        records = self.records(row for rows, _ in alive for row in rows)
+        alive = (vectors for segment in self.segments for _, vectors in segment.stored(segment_files.AT_ONCE))
         # The rows that the approximate index speaks of have new numbers.
-        self._rewrite([vectors for _, vectors in alive], records, {KEY: None} if recorded else {})
+        self._rewrite(self._write_segment(alive), self._buried(), {KEY: None} if recorded else {})
         if recorded and known is not None:
             self._renumber(known, recorded.asked)
         self.remove_orphans()
 
+    @_alone
     def replace(
         self, blocks: Iterable[tuple[np.ndarray, Sequence[Record]]], *, dim: int | None = None, **manifest: object
     ) -> None:
@@ -241,7 +244,8 @@ class Store(StoreReader):
         is dropped.
 
         Args:
-            blocks: Vectors and records as `add` takes them.
+            blocks: Vectors and records as `add` takes them. Vectors are written as they come; what is stored of the
+                records is in memory until the commit.
             dim: Numbers in a row, where they are not as many as before.
             **manifest: JSON values; the others stay.
 
@@ -249,17 +253,22 @@ class Store(StoreReader):
             ValueError: As `add` does. Nothing is changed then.
             StoreError: The store was opened for reading.
         """
-        rows: list[np.ndarray] = []
-        records: list[Record] = []
-        for vectors, some in blocks:
-            rows.append(self._check(vectors, dim).astype("<f2"))
-            records += some
-        if len({record.id for record in records}) != len(records) or sum(map(len, rows)) != len(records):
-            raise ValueError("every row needs a record, and an id of its own")
+        lines: list[list[items.Line]] = []
+        names: set[str] = set()
+
+        def rows() -> Iterator[np.ndarray]:
+            for given, records in blocks:
+                vectors = self._check(given, dim).astype("<f2")
+                count = len(names) + len(records)
+                names.update(record.id for record in records)
+                if len(names) != count or len(vectors) != len(records):
+                    raise ValueError("every row needs a record, and an id of its own")
+                lines.append(items.lines(records, vectors))
+                yield vectors
+
         said = manifest | ({} if dim is None else {"dim": dim}) | ({KEY: None} if self.derived.recorded else {})
-        with self._writing:
-            self._rewrite(rows, records, said)
-            self.remove_orphans()
+        self._rewrite(self._write_segment(rows()), lines, said)
+        self.remove_orphans()
 
     # ---------------------------------------------------------------- the approximate index
 
@@ -371,20 +380,44 @@ class Store(StoreReader):
 
     # ---------------------------------------------------------------- inside
 
-    def _rewrite(self, rows: Sequence[np.ndarray], records: Sequence[Record], manifest: dict[str, object]) -> None:
-        """Commit these rows (float16) in place of all that there are, and drop what the rewriting before replaced."""
-        written = self._write_segment(np.concatenate(rows)) if records else None
+    def _rewrite(
+        self, written: segment_files.Written, lines: Iterable[Sequence[items.Line]], manifest: dict[str, object]
+    ) -> None:
+        """Commit these rows in place of all that there are, and drop what the rewriting before replaced.
+
+        lines: of the rows, some at a time; they are asked for when what there was is buried.
+        """
+        first_row = row = self.manifest["next_row"]
         with self._commit() as generation:
-            segment_files.retire_all(self._database, generation, self._oldest(generation - 1))
-            if written:
-                segment_files.insert(self._database, written, self.manifest["next_row"], records, generation)
+            self._forget(self._oldest(generation - 1))
+            for first, end in segment_files.parts(self._database):
+                items.bury_all(self._database, first, end, generation)
+            for some in lines:
+                items.insert(self._database, row, some, generation)
+                row += len(some)
+            if row - first_row != written.rows:
+                raise Malformed("there are rows without a record")
+            segment_files.retire_all(self._database, generation)
+            if written.rows:
+                segment_files.insert(self._database, written, first_row)
             database.put(self._database, manifest)
 
-    def _write_segment(self, rows: np.ndarray) -> segment_files.Written:
+    def _buried(self) -> Iterator[list[items.Line]]:
+        """Within a rewriting: what it buried."""
+        for first, end in segment_files.parts(self._database):
+            yield items.buried(self._database, first, end, self.generation + 1)
+
+    def _forget(self, oldest: int) -> None:
+        """Within a commit: remove what was retired by generation `oldest`."""
+        for first, end in segment_files.parts(self._database, oldest):
+            items.forget(self._database, first, end)
+        segment_files.forget(self._database, oldest)
+
+    def _write_segment(self, blocks: Iterable[np.ndarray]) -> segment_files.Written:
         self._must_be_writer()
         with self._opened.alone() as connection:
             number = segment_files.next_number(connection)
-        return segment_files.write(self.path, number, rows)
+        return segment_files.write(self.path, number, blocks)
 
     @contextmanager
     def _commit(self) -> Iterator[int]:
@@ -411,8 +444,9 @@ class Store(StoreReader):
 
     @property
     def _database(self) -> sqlite3.Connection:
-        """Within a commit."""
-        return self._opened.connection
+        """Within a commit. Each use is a turn of its own: however many there are, none goes in circles."""
+        with self._opened.alone() as connection:
+            return connection
 
     def _oldest(self, newest: int) -> int:
         """The oldest generation that a reader may be on; `newest` where there is none."""
@@ -431,10 +465,10 @@ class Store(StoreReader):
         readers = leases.living(self.path)
         oldest = min([self.generation, *(needed.generation for needed in readers)])
         with self._opened.alone() as connection:
-            waiting = segment_files.are_waiting(connection, oldest)
-        if waiting:
+            waiting = segment_files.waiting(connection, oldest)
+        if waiting is not None:
             with self._commit():
-                segment_files.forget_waiting(self._database, oldest)
+                self._forget(waiting)
         with self._opened.alone() as connection:
             known = segment_files.files(connection, self.path) | self.derived.files()
         if readers:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from dataclasses import replace
@@ -63,8 +64,8 @@ def alone(pictures, path, encoder):
 def test_the_index_is_that_of_one_process_to_the_last_bit(cluster, pictures, trained, tmp_path):
     encoder = load_for_bulk(str(trained), engine="torch")
     here = alone(pictures, tmp_path / "here", encoder)
-    with everywhere("local") as over:
-        made = over(encoder, "torch", items=open_items(str(pictures)))
+    with everywhere("local") as machines:
+        made = machines.line(encoder, "torch", items=open_items(str(pictures)))
         retriever, report = Retriever.build(str(pictures), tmp_path / "there", encoder, line=made)
     with retriever:
         assert retriever.search("a dog", 3)
@@ -77,11 +78,32 @@ def test_what_is_there_already_is_not_made_again(cluster, pictures, trained, tmp
     encoder = load_for_bulk(str(trained), engine="torch")
     alone(pictures, tmp_path / "index", encoder)
     before = content(tmp_path / "index")
-    with everywhere("local") as over:
-        retriever, report = Retriever.build(str(pictures), tmp_path / "index", encoder, line=over(encoder, "torch"))
+    with everywhere("local") as machines:
+        retriever, report = Retriever.build(
+            str(pictures), tmp_path / "index", encoder, line=machines.line(encoder, "torch")
+        )
         retriever.close()
     assert (report.added, report.unchanged) == (0, 100)
     assert content(tmp_path / "index") == before
+
+
+def test_tars_are_listed_by_the_machines_and_come_in_their_order(cluster, pictures, tmp_path, monkeypatch):
+    names = sorted(path.name for path in pictures.glob("*.png"))
+    for number in range(5):
+        with tarfile.open(tmp_path / f"{number}.tar", "w") as tar:
+            for name in names[number::5]:
+                tar.add(pictures / name, name)
+    (tmp_path / "5.tar").write_bytes(b"no tar")
+    monkeypatch.chdir(tmp_path)
+    for uri in ("webdataset:.", "webdataset:{0..5}.tar", "webdataset:{0..6}.tar"):
+        here = list(open_items(uri))
+        with everywhere("local") as machines:
+            there = list(open_items(machines.reading(uri)))
+        assert [(one.id, one.uri, one.stamp, one.within) for one in there] == [
+            (one.id, one.uri, one.stamp, one.within) for one in here
+        ]
+        assert there[7].content() == here[7].content()
+    assert len(here) == 102
 
 
 def test_workers_that_are_killed_cost_their_blocks_and_nothing_else(cluster, pictures, trained, tmp_path, monkeypatch):
@@ -96,8 +118,8 @@ def test_workers_that_are_killed_cost_their_blocks_and_nothing_else(cluster, pic
             killed.extend([True] * kill_workers())
             time.sleep(0.1)
 
-    with everywhere("local") as over:
-        made = over(encoder, "torch")
+    with everywhere("local") as machines:
+        made = machines.line(encoder, "torch")
         killer = threading.Thread(target=killing)
         killer.start()
         retriever, report = Retriever.build(str(pictures), tmp_path / "there", encoder, line=made)
@@ -122,13 +144,14 @@ def kill_workers():
     return found
 
 
+@pytest.mark.slow  # each death costs the seconds in which a worker comes; test_cluster_line.py has the halving
 def test_a_picture_that_kills_every_worker_is_skipped_and_the_others_are_there(cluster, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(line, "DEATHS", 2)
     encoder = load_for_bulk(str(trained), engine="torch")
     items = [replace(item, stamp="s") for item in open_items("picturebook:3")]
     deadly = Item("deadly", "deadly.jpg", lambda: os.kill(os.getpid(), signal.SIGKILL), stamp="s")
-    with Store.create(tmp_path / "index", encoder.dim) as store, everywhere("local") as over:
-        report = update.update(store, [*items[:1], deadly, *items[1:]], over(encoder, "torch"))
+    with Store.create(tmp_path / "index", encoder.dim) as store, everywhere("local") as machines:
+        report = update.update(store, [*items[:1], deadly, *items[1:]], machines.line(encoder, "torch"))
         assert report.skipped == [("deadly.jpg", line.FATAL)]
         assert store.stamps().keys() == {item.id for item in items}
 
@@ -166,8 +189,8 @@ def progress(done, total):
     if done > 40:
         os.kill(os.getpid(), signal.SIGKILL)
 encoder = load_for_bulk({str(trained)!r}, engine="torch")
-with everywhere("local") as over:
-    made = over(encoder, "torch")
+with everywhere("local") as machines:
+    made = machines.line(encoder, "torch")
     Retriever.build({str(pictures)!r}, {str(tmp_path / "there")!r}, encoder, on_progress=progress, line=made)
 """
     run = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[1], check=False)

@@ -148,7 +148,7 @@ def replicas():
     return sorted(found)
 
 
-def wait_for(true, seconds=60):
+def wait_for(true, seconds=120):
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until

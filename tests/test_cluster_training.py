@@ -108,6 +108,7 @@ def test_a_worker_that_is_killed_costs_the_steps_since_the_last_checkpoint(clust
     assert f"resumed at step {again} of 6" in said or at == 1
 
 
+@pytest.mark.slow  # the killed worker goes on the same way
 def test_what_is_stopped_goes_on_with_resume(cluster, expected, tmp_path):
     steps = []
     first = training.train(
@@ -176,6 +177,11 @@ def test_as_many_workers_as_there_are_gpus_or_else_machines():
     assert training.default_workers([(64, 4), (8, 0)], True) == 4
     assert training.default_workers([(64, 0), (8, 0), (0, 0)], False) == 2
     assert training.default_workers([(0, 0)], False) == 1
+
+
+def test_the_interface_of_an_address():
+    assert trainee.interface_of("127.0.0.1") == "lo"
+    assert trainee.interface_of("192.0.2.77") is None
 
 
 # ---------------------------------------------------------------- words

@@ -124,7 +124,7 @@ def refresh(path: Path, uri: Uri, model: str | None, device: str) -> None:
 def _build(uri: Uri, path: Path, name: str, how: How, **wanted: Any) -> tuple[str, IndexReport]:
     """Index with that encoder; a line on what was done, and the report. wanted: as Retriever.build takes it."""
     presets.require(name)
-    with (_here if how.ray is None else _everywhere)(uri, path, name, how) as (encoder, line):
+    with (_here if how.ray is None else _everywhere)(uri, path, name, how) as (encoder, line, uri):
         with show.Meter("indexing", "pictures") as meter:
             retriever, report = Retriever.build(
                 uri, path, encoder, how.device, meter, on_message=meter.say, line=line, **wanted
@@ -136,23 +136,24 @@ def _build(uri: Uri, path: Path, name: str, how: How, **wanted: Any) -> tuple[st
 
 
 @contextmanager
-def _here(uri: Uri, path: Path, name: str, how: How) -> Iterator[tuple[Encoder, Line]]:
-    """The encoder, and the line of this process, with what was decoded while the encoder was loaded."""
+def _here(uri: Uri, path: Path, name: str, how: How) -> Iterator[tuple[Encoder, Line, Uri]]:
+    """The encoder, the line of this process, with what was decoded while the encoder was loaded, and the source."""
     with prefetch.of_index(uri, path, name, encoding.prepare) as prepared:
         # torch, where it is needed, takes seconds, in which the first pictures are decoded
         encoder = bulk.load_for_bulk(name, how.device, show.note, how.engine, lambda: _are_few(uri, path))
         prepared.expect(encoder.preprocess)
-        yield encoder, Here(encoder, prepared)
+        yield encoder, Here(encoder, prepared), uri
 
 
 @contextmanager
-def _everywhere(uri: Uri, path: Path, name: str, how: How) -> Iterator[tuple[Encoder, Line]]:
-    """The encoder, and the line of the machines of a cluster; here it is for the words that the index is tuned on."""
+def _everywhere(uri: Uri, path: Path, name: str, how: How) -> Iterator[tuple[Encoder, Line, Uri]]:
+    """The encoder, here for the words that the index is tuned on, the line of many machines, and the source to them."""
     from retrieval.cluster.indexing import everywhere
 
-    with everywhere(how.ray or "", how.device, show.note) as over:
+    with everywhere(how.ray or "", how.device, show.note) as machines:
         encoder = bulk.load_for_bulk(name, "cpu", show.note, how.engine)
-        yield encoder, over(encoder, how.engine, prefetch.new_items(uri, path))
+        line = machines.line(encoder, how.engine, uri, prefetch.new_items(uri, path))
+        yield encoder, line, machines.reading(uri)
 
 
 def _are_few(uri: Uri, path: Path) -> bool:

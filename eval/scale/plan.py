@@ -68,7 +68,7 @@ class Plan:
 
     @property
     def indexes(self) -> int:
-        """How many indexes the source is divided into: each is listed, and rewritten, in the memory of one machine."""
+        """How many indexes the source is divided into: the list of each is in the memory of one machine."""
         return math.ceil(self.pictures / rows_an_index(self.serving, self.measured))
 
     @property
@@ -167,7 +167,7 @@ def hours(pictures: float, speed: float) -> float:
 
 def rows_an_index(machine: Machine, measured: Measured = MEASURED) -> int:
     """How many pictures one index takes on that machine: listed, and rewritten at the end, with the list in memory."""
-    return int(FULL * machine.memory / (measured.item + measured.rewriting))
+    return max(0, int((FULL * machine.memory - measured.rewriting) / measured.item))
 
 
 def answer_seconds(
@@ -193,7 +193,7 @@ def limits(machine: Machine, encoder: Encoder, measured: Measured = MEASURED) ->
     apart = answer_seconds(machine, dim, 0, exact=False)
     found = [
         Limit("one index", rows_an_index(machine, measured),
-              "the list of its source and the rewriting of its rows, in the memory of one machine",
+              "the list of its source, in the memory of one machine",
               "parts of the source, an index each, joined as shards"),
         Limit("exact answers within a second", SLOW / answer_seconds(machine, dim, 1, exact=True, measured=measured),
               "every query reads all rows", "the approximate index, or more servers"),

@@ -12,7 +12,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +21,10 @@ from retrieval.errors import BadRequest, first_line
 
 LOCAL, AUTO = "local", "auto"
 PATIENCE = 5.0  # seconds for the head of a cluster to take a connection: Ray itself would try for many minutes
-_FEW = {"RAY_NUM_REDIS_GET_RETRIES": "1"}  # times that it asks something that took it and is no head
+_WAITS = {
+    "RAY_NUM_REDIS_GET_RETRIES": "1",  # times that it asks something that took the connection and is no head
+    "RAY_raylet_start_wait_time_s": "120",  # on a machine that is busy its own thirty seconds are too few
+}
 _QUIET = {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_TRAIN_V2_ENABLED": "1", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_IGNORE_UNHANDLED_ERRORS": "1",
@@ -32,7 +35,7 @@ _ALONE: dict[str, Any] = {"include_dashboard": False}
 
 def required() -> ModuleType:
     """Ray, imported. Raises BadRequest where it is not installed."""
-    for name, value in (_QUIET | _FEW).items():  # read when it is imported
+    for name, value in (_QUIET | _WAITS).items():  # read when it is imported
         os.environ.setdefault(name, value)
     try:
         import ray
@@ -51,12 +54,11 @@ def _keep_off_stdout() -> None:
 
 
 @contextlib.contextmanager
-def connected(address: str, env: Mapping[str, str] | None = None) -> Iterator[ModuleType]:
+def connected(address: str) -> Iterator[ModuleType]:
     """Ray, connected to a cluster for as long as this is entered; one that was connected before is taken as it is.
 
     Args:
         address: "local", "auto" or HOST:PORT.
-        env: Variables of the environment that workers shall have.
 
     Yields:
         The module `ray`.
@@ -74,9 +76,9 @@ def connected(address: str, env: Mapping[str, str] | None = None) -> Iterator[Mo
         with quiet():
             ray.init(
                 address=address, logging_level=logging.CRITICAL, log_to_driver=False, configure_logging=False,
-                runtime_env={"env_vars": dict(env)} if env else None, **_ALONE if address == LOCAL else {},
+                **_ALONE if address == LOCAL else {},
             )  # fmt: skip
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # where a node does not come up in time it is a bare one
         raise _explained(address, error) from error
     try:
         yield ray

@@ -1,20 +1,23 @@
 """Indexing over many machines: `mmr index SOURCE --ray ADDRESS`, and the same from Python.
 
-The command lists the source and commits, as on one machine (indexing/update.py); what decodes and encodes are workers.
+The command puts the list of the source together and commits, as on one machine (indexing/update.py); what reads tars,
+decodes and encodes are workers.
 
-    with everywhere("auto") as over:
+    with everywhere("auto") as machines:
         encoder = load_for_bulk("builtin")
-        Retriever.build("photos", "photos.mmr", encoder, line=over(encoder))
+        line = machines.line(encoder)
+        Retriever.build(machines.reading("webdataset:tars"), "photos.mmr", encoder, line=line)
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
 
 from retrieval.callbacks import OnMessage, no_message
-from retrieval.cluster import connection
+from retrieval.cluster import connection, listing
 from retrieval.cluster.line import Everywhere
 from retrieval.cluster.staff import Staff
 from retrieval.cluster.workers import Work
@@ -22,14 +25,55 @@ from retrieval.datatypes import Item
 from retrieval.encoders.engines import AUTO
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing.line import Line
+from retrieval.sources.registry import Uri, parse_uri
+from retrieval.sources.within import InTable, InTar
 
 _LOOKED_AT = 100  # items, for one whose file can be read
+
+
+class Machines:
+    """Those of a cluster, for indexing.
+
+    Args:
+        ray: The module, connected.
+        staff: The workers.
+    """
+
+    def __init__(self, ray: ModuleType, staff: Staff) -> None:
+        self._ray, self._staff = ray, staff
+
+    def line(self, encoder: Encoder, engine: str = AUTO, uri: Uri | None = None, items: Iterable[Item] = ()) -> Line:
+        """The line for an encoder.
+
+        Args:
+            encoder: As it was loaded here.
+            engine: As `bulk.load_for_bulk` takes it.
+            uri: The source.
+            items: Some of it: a worker that cannot see the first whose file can be read here is an error.
+
+        Returns:
+            What `Retriever.build` takes.
+
+        Raises:
+            BadRequest: A machine has another version or another encoder, or does not see the pictures.
+        """
+        seen = next((file.absolute() for file in _files(items, uri.root if uri else None) if file.is_file()), None)
+        work = Work(
+            encoder=encoder.name, fingerprint=encoder.fingerprint, together=encoder.bulk, engine=engine, seen=seen
+        )
+        self._staff.load(work)
+        return Everywhere(self._staff, encoder.bulk)
+
+    def reading(self, uri: str | Uri) -> Uri:
+        """The source, whose tars and folders of shards are read by the machines beside each other."""
+        uri = parse_uri(uri)
+        return replace(uri, options=replace(uri.options, each=listing.beside(self._ray)))
 
 
 @contextmanager
 def everywhere(
     address: str = connection.LOCAL, device: str = "auto", on_message: OnMessage = no_message
-) -> Iterator[Callable[..., Line]]:
+) -> Iterator[Machines]:
     """Connect to a cluster, where workers begin to come while the encoder is loaded here.
 
     Args:
@@ -38,28 +82,19 @@ def everywhere(
         on_message: Called with a line for a person: a machine that cannot help.
 
     Yields:
-        `over(encoder, engine="auto", items=())`, which gives the line for that encoder. items: some of those to come:
-        a worker that cannot see the first of them that can be read here is an error.
+        Its machines.
 
     Raises:
-        BadRequest: Ray is not installed, or no cluster answers there, or it has no room; from `over`: a machine has
-            another version or another encoder, or does not see the pictures.
+        BadRequest: Ray is not installed, or no cluster answers there, or it has no room.
     """
     with connection.connected(address) as ray, Staff(ray, device, on_message) as staff:
-        yield partial(_over, staff)
+        yield Machines(ray, staff)
 
 
-def _over(staff: Staff, encoder: Encoder, engine: str = AUTO, items: Iterable[Item] = ()) -> Line:
-    staff.load(
-        Work(
-            encoder=encoder.name, fingerprint=encoder.fingerprint, together=encoder.bulk, engine=engine,
-            seen=_readable(items),
-        )
-    )  # fmt: skip
-    return Everywhere(staff, encoder.bulk)
-
-
-def _readable(items: Iterable[Item]) -> Path | None:
-    """The first file among some items that is there, absolute."""
-    files = (item.content for item in islice(items, _LOOKED_AT) if isinstance(item.content, Path))
-    return next((file.absolute() for file in files if file.is_file()), None)
+def _files(items: Iterable[Item], root: Path | None) -> Iterator[Path]:
+    """Where the pictures of some items lie: in files of their own, or within others."""
+    for item in islice(items, _LOOKED_AT):
+        if isinstance(item.content, Path):
+            yield item.content
+        elif root is not None and isinstance(item.within, InTar | InTable):
+            yield root / item.within.file

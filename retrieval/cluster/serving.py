@@ -26,7 +26,7 @@ from retrieval.errors import BadRequest
 
 ANSWERS = 20.0  # seconds for one shard, and then it is away
 TIMES = 3  # that a replica is asked, each time another one where there is one
-COMES = 60.0  # seconds for the first replica of each shard
+COMES = 120.0  # seconds for the first replica of each shard
 LOOK = 0.5  # seconds between looks at who is alive
 ONGOING = 64  # questions to a replica at once
 

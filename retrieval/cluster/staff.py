@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from retrieval.callbacks import OnMessage, no_message
 from retrieval.cluster import places
+from retrieval.cluster.carried import carried
 from retrieval.cluster.places import Place
 from retrieval.cluster.workers import Work, Worker
 from retrieval.datatypes import Item
@@ -98,7 +99,12 @@ class Staff:
         if not free:
             return False
         one = min(free, key=lambda one: len(one.held))
-        one.held[one.actor.make.remote(block.items)] = block
+        try:
+            ref = one.actor.make.remote(block.items)
+        except TypeError:  # they are of what does not leave the process that opened it
+            block.items = carried(block.items)
+            ref = one.actor.make.remote(block.items)
+        one.held[ref] = block
         return True
 
     def hear(self, strict: bool = False) -> Iterator[Block]:

@@ -3,8 +3,11 @@
 What it runs is what a process of torchrun runs, train() in a group of processes that Ray Train has connected.
 """
 
+import fcntl
 import os
 import platform
+import socket
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +23,7 @@ from retrieval.training.distributed.ranks import join
 from retrieval.training.loop import train
 
 Measure = Callable[[DualEncoder], dict[str, float]]
+_ADDRESS_OF = 0x8915  # SIOCGIFADDR
 _OFTEN = 0.1  # seconds between two words of how many pictures are read
 
 
@@ -84,6 +88,28 @@ class Ear:
         """Keep that a trainee was lost, of which people are told."""
         if not self._error:
             self.hear("on_message", f"a worker was lost ({reason}): all go on from the last checkpoint")
+
+
+def name_interface() -> None:
+    """Say to gloo which interface the other machines reach this one by: by itself it takes the one that the machine's
+    name stands for, which in many an /etc/hosts is the loopback's."""
+    import ray
+
+    if name := interface_of(ray.util.get_node_ip_address()):
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
+
+
+def interface_of(address: str) -> str | None:
+    """The name of the interface that has an IPv4 address here."""
+    for _, name in socket.if_nameindex():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+            try:
+                told = fcntl.ioctl(asked.fileno(), _ADDRESS_OF, struct.pack("256s", name.encode()))
+            except OSError:  # it has none
+                continue
+            if socket.inet_ntoa(told[20:24]) == address:
+                return name
+    return None
 
 
 def work(job: Job, ear: Any) -> Outcome | None:

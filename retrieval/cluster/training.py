@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Any, cast
 
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
-from retrieval.cluster import connection
-from retrieval.cluster.trainee import Ear, Job, Measure, Outcome, work
+from retrieval.cluster import connection, places
+from retrieval.cluster.trainee import Ear, Job, Measure, Outcome, name_interface, work
 from retrieval.errors import BadRequest, first_line
 from retrieval.training import run_folder
 from retrieval.training.config import TrainConfig
@@ -66,7 +66,7 @@ def train(
     out = Path(out).absolute()
     run_folder.check(out, resume)
     with _beside(out) as seen, connection.connected(address) as ray:
-        machines = _machines(ray)
+        machines = [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in places.machines(ray).values()]
         gpus = config.device != "cpu" and any(gpu for _, gpu in machines)
         count = workers or default_workers(machines, gpus)
         cores = cores_each(machines, count, gpus or config.device == "cuda")
@@ -103,12 +103,6 @@ def cores_each(machines: Sequence[tuple[int, int]], workers: int, gpus: bool) ->
     return max(cores for cores in range(1, max(own for own, _ in machines) + 1) if room(cores) >= workers)
 
 
-def _machines(ray: ModuleType) -> list[tuple[int, int]]:
-    """The cores and GPUs of each machine that is alive."""
-    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in alive]
-
-
 def _say_busy(ray: ModuleType, workers: int, cores: int, gpus: bool, say: OnMessage) -> None:
     free = ray.available_resources()
     if free.get("CPU", 0) < workers * cores or (gpus and free.get("GPU", 0) < workers):
@@ -133,20 +127,35 @@ def _ear(ray: ModuleType) -> Any:
 def _trainer(do: Any, ear: Any, workers: int, cores: int, gpus: bool, storage: Path) -> Any:
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     resources = {"CPU": cores, **({"GPU": 1} if gpus else {})}
     return TorchTrainer(
         cast(Callable[[], None], do),  # what it gives back comes to `ear`
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpus, resources_per_worker=resources),
-        torch_config=TorchConfig(
-            backend="cpu:gloo,cuda:nccl" if gpus else "gloo", timeout_s=int(PATIENCE.total_seconds())
-        ),
+        torch_config=_group("cpu:gloo,cuda:nccl" if gpus else "gloo"),
         run_config=RunConfig(
             name="run", storage_path=str(storage), failure_config=FailureConfig(max_failures=LOSSES),
             callbacks=[_watch(ear)],
         ),
     )  # fmt: skip
+
+
+def _group(backend: str) -> Any:
+    """How Ray Train connects the workers, after each was told by which interface."""
+    from ray.train.torch import TorchConfig
+
+    class Backend(TorchConfig().backend_cls):  # type: ignore[misc]  # Ray has no public name for it
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            worker_group.execute(name_interface)
+            super().on_start(worker_group, backend_config)
+
+    class Config(TorchConfig):
+        @property
+        def backend_cls(self) -> type:
+            return Backend
+
+    return Config(backend=backend, timeout_s=int(PATIENCE.total_seconds()))
 
 
 def _watch(ear: Any) -> Any:
@@ -163,7 +172,8 @@ def _watch(ear: Any) -> Any:
 def _reason(failures: dict[int, Exception]) -> str:
     """Why, in a line: what ended a process, rather than what its neighbors say of a connection that was cut."""
     ended = [error for error in failures.values() if "Actor" in type(error).__name__]
-    return first_line((ended or list(failures.values()))[0]).rstrip(".")
+    reason = first_line((ended or list(failures.values()))[0]).rstrip(".")
+    return "a connection was cut" if "gloo" in reason else reason
 
 
 def _listen(
@@ -194,4 +204,4 @@ def _fitted(trainer: Any) -> Any:
         own = [one for one in error.worker_failures.values() if isinstance(one, OSError | MemoryError)]
         return own[0] if own else OSError(f"workers were lost {LOSSES + 1} times, {_reason(error.worker_failures)}")
     except Exception as error:  # Ray's own
-        return OSError(f"Ray gave up, {first_line(error)}")
+        return OSError(f"Ray gave up: {first_line(getattr(error, 'controller_failure', error))}")

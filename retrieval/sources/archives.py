@@ -24,6 +24,7 @@ from retrieval.sources.uri import (
     is_file,
     is_folder,
     matches,
+    one_by_one,
     pattern_root,
     stamp_of,
     unreadable,
@@ -44,12 +45,15 @@ def webdataset(uri: Uri) -> Iterable[Row]:
     found = [one for pattern in patterns for one in _files(root, pattern)]
     if not any(place is None and is_file(path) for path, place in found):
         raise BadRequest(f"no such tar: {uri.path}: check the path")
-    for path, place in found:
-        name = path.relative_to(root).as_posix()
-        if place is None:
-            yield from _shard(path, name, uri)
-        else:
-            yield unreadable(name, place), None
+    plain = _read_plainly(uri)
+    parts = ((path, path.relative_to(root).as_posix(), plain, place) for path, place in found)
+    for rows in uri.options.each(_shard, parts):
+        yield from rows
+
+
+def _read_plainly(uri: Uri) -> Uri:
+    """The source as it is told to whoever reads a part of it."""
+    return replace(uri, options=replace(uri.options, each=one_by_one))
 
 
 def _files(root: Path, pattern: str) -> Iterator[tuple[Path, Unseen | None]]:
@@ -108,8 +112,14 @@ def _choices(inside: str) -> Iterable[str]:
     return [f"{number:0{len(span[1])}d}" for number in range(first, last + 1)]
 
 
-def _shard(path: Path, name: str, uri: Uri) -> Iterator[Row]:
-    """The samples of a tar up to where it is damaged, if it is; the damage is listed as a skipped item."""
+def _shard(path: Path, name: str, uri: Uri, place: Unseen | None = None) -> Iterator[Row]:
+    """The samples of a tar up to where it is damaged, if it is; the damage is listed as a skipped item.
+
+    place: what stands there instead of a tar.
+    """
+    if place is not None:
+        yield unreadable(name, place), None
+        return
     if path.suffix.lower() != ".tar":
         yield unreadable(name, "a compressed tar cannot be shown from: unpack it to a plain .tar"), None
         return
@@ -187,14 +197,17 @@ def img2dataset(uri: Uri) -> Iterable[Row]:
     if any(path.suffix == ".tfrecord" for path in shards):
         raise BadRequest(f"{uri.path} holds tfrecords: run img2dataset with --output_format webdataset")
     # Beside tars and folders the parquet files have the fields alone, of failed downloads too.
-    pictures = [path for path in shards if path.suffix != ".parquet"] or shards
-    for path in pictures:
-        if path.is_dir():
-            yield from _files_shard(path, uri)
-        elif path.suffix == ".tar":
-            yield from _shard(path, path.name, uri)
-        else:
-            yield from _parquet_shard(path, uri)
+    pictures = [path for path in shards if path.suffix != ".parquet"]
+    each = uri.options.each if pictures else one_by_one  # cells of a table are read by who opened it
+    for rows in each(_written, ((path, _read_plainly(uri)) for path in pictures or shards)):
+        yield from rows
+
+
+def _written(path: Path, uri: Uri) -> Iterable[Row]:
+    """A shard in whichever format."""
+    if path.is_dir():
+        return _files_shard(path, uri)
+    return _shard(path, path.name, uri) if path.suffix == ".tar" else _parquet_shard(path, uri)
 
 
 def _files_shard(folder: Path, uri: Uri) -> Iterator[Row]:

@@ -5,7 +5,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import datasets
 
@@ -39,6 +39,10 @@ class Opened(NamedTuple):
     def cell(self, row: int, column: str) -> bytes | str | None:
         """A picture of a column that `encoded` went over: its bytes or its path; None where there is none."""
         return parquet.picture_in(self.dataset[row][column])
+
+    def __reduce__(self) -> NoReturn:
+        """To send it to another process would be to send all rows that are in memory."""
+        raise TypeError("a dataset is read by the process that opened it")
 
     def encoded(self, column: str) -> "Opened":
         """The same with the pictures of a column as they were encoded."""

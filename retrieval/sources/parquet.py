@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import pyarrow
 import pyarrow.parquet
@@ -163,6 +163,10 @@ class Cells:
         self._groups: dict[int, _Spooled] = {}
         self._metadata: Any = None
         self._starts: list[int] = []
+
+    def __reduce__(self) -> NoReturn:
+        """Another process would read whole row groups for a few of their cells."""
+        raise TypeError(f"{self._path} is read by the process that opened it")
 
     def __call__(self, row: int) -> bytes | str | None:
         """The bytes or the path of a picture; None where the cell has none. Raises BadRequest, OSError."""

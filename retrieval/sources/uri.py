@@ -2,9 +2,10 @@
 
 import os
 import shlex
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 from retrieval.datatypes import Item
@@ -20,6 +21,15 @@ READING = {
 }  # fmt: skip
 
 
+# (how one is read, what each is read with) -> what is read of each, in their order
+Each: TypeAlias = Callable[[Callable[..., Iterable[Any]], Iterable[tuple[Any, ...]]], Iterator[Iterable[Any]]]
+
+
+def one_by_one(read: Callable[..., Iterable[Any]], parts: Iterable[tuple[Any, ...]]) -> Iterator[Iterable[Any]]:
+    """Parts of a source one after the other, each as its rows are asked for."""
+    return (read(*part) for part in parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What of a source is left out, and what it may do.
@@ -27,7 +37,8 @@ class Options:
     exclude: globs, as in a .gitignore. include_hidden: also names that start with a dot. urls: pictures may be fetched;
     local_urls: also from this machine and the network it is in. follow: links to folders are followed; where they are
     not, a walk puts those that it passes over into `links`. let_go: folders that are gone or empty may be so. expected:
-    folders that other disks were mounted at; a walk puts those where one is into `mounts`.
+    folders that other disks were mounted at; a walk puts those where one is into `mounts`. each: how files of many
+    pictures are read, where there are several of them.
     """
 
     exclude: tuple[str, ...] = ()
@@ -39,6 +50,7 @@ class Options:
     links: set[Path] = field(default_factory=set, compare=False, repr=False)
     expected: frozenset[Path] = field(default_factory=frozenset, compare=False, repr=False)
     mounts: set[Path] = field(default_factory=set, compare=False, repr=False)
+    each: Each = field(default=one_by_one, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
