@@ -1,6 +1,5 @@
 """Folders that are watched: what happens in them comes into the index once it is at rest, and nothing else goes out."""
 
-import errno
 import json
 import os
 import random
@@ -273,7 +272,18 @@ def test_stopped_it_ends_between_batches(work, photos):
 # ---------------------------------------------------------------- events
 
 
-def test_where_the_system_watches_no_more_it_polls_and_says_what_to_type(photos, monkeypatch):
+WATCHES = OSError('OS file watch limit reached. about ["/x"] (Error { kind: MaxFilesWatch, paths: ["/x"] })')
+INSTANCES = RuntimeError("Error creating recommended watcher: Too many open files (os error 24)")
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "what", "more"),
+    [
+        (WATCHES, "max_user_watches", "2 folders are", 12),
+        (INSTANCES, "max_user_instances", "1 watching program is", 10),
+    ],
+)
+def test_where_the_system_watches_no_more_it_polls_and_says_what_to_type(photos, monkeypatch, error, name, what, more):
     import watchfiles
 
     asked, said, stop = [], [], threading.Event()
@@ -281,23 +291,48 @@ def test_where_the_system_watches_no_more_it_polls_and_says_what_to_type(photos,
     def watch(*roots, force_polling, **given):
         asked.append(force_polling)
         if not force_polling:
-            raise OSError("OS file watch limit reached. about [] (Error { kind: MaxFilesWatch, paths: [] })")
+            raise error
         yield set()
 
     monkeypatch.setattr(watchfiles, "watch", watch)
-    monkeypatch.setattr(events, "_LIMIT", photos / "limit")
-    (photos / "limit").write_text("8192\n")
+    monkeypatch.setattr(events, "_LIMITS", photos)
+    (photos / name).write_text("8\n")
     assert next(events.batches([photos], stop, None, said.append)) == frozenset()
     assert asked == [False, True]
     assert said == [
-        "2 folders are more than the system watches (8192 for all programs of a user): they are looked through every "
-        "10 s until you type `sudo sysctl fs.inotify.max_user_watches=8194` and start again"
+        f"{what} more than the system watches (8 for all programs of a user): every file is looked at each 10 s, until "
+        f"you type `sudo sysctl fs.inotify.{name}={more}` and start again"
     ]
-    monkeypatch.setattr(events, "_is_limit", lambda error: False)
-    with pytest.raises(OSError, match="watch limit"):
-        next(events.batches([photos], stop, None, said.append))
-    assert events._is_limit is not None
-    assert OSError(errno.ENOSPC, "x").errno == errno.ENOSPC
+
+
+def test_an_error_that_is_no_limit_is_one(photos, monkeypatch):
+    import watchfiles
+
+    def watch(*roots, **given):
+        raise OSError("the disk is on fire")
+        yield
+
+    monkeypatch.setattr(watchfiles, "watch", watch)
+    with pytest.raises(OSError, match="on fire"):
+        next(events.batches([photos], threading.Event(), None, print))
+
+
+@pytest.mark.skipif(not shutil.which("unshare"), reason="Linux has it")
+def test_the_true_limit_of_a_system_is_told(photos):
+    code = (
+        "import sys, threading, pathlib\n"
+        "from retrieval.indexing import events\n"
+        "next(events.batches([pathlib.Path(sys.argv[1])], threading.Event(), None, print))"
+    )
+    two = 'echo 1 > /proc/sys/user/max_inotify_watches && exec "$@"'
+    made = subprocess.run(
+        ["unshare", "-Ur", "sh", "-c", two, "sh", sys.executable, "-c", code, str(photos)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare" in made.stderr or "cannot create" in made.stderr:
+        pytest.skip("no namespace of our own is to be had here")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("2 folders are more than the system watches")
 
 
 @pytest.mark.parametrize("poll", [None, 0.1])

@@ -48,8 +48,7 @@ def run(sources: Sequence[str], index_dir: Path | None, model: str | None, how: 
     how.check()
     events.require()
     path = index_dir or indexing.place_of(tuple(sources))
-    if are_shards(path):
-        raise BadRequest(f"{path} is shards: watch the index that they were split from, with --index")
+    _require_one(path)
     if not (path / "mmr.db").exists():
         target.check_place(path, "--index")
     before = indexing.known(path, model)
@@ -73,6 +72,7 @@ def beside(paths: Sequence[Path], how: Watched, stop: threading.Event) -> list[t
     threads = []
     for path in paths:
         try:
+            _require_one(path)
             before = indexing.known(path, None)
             if before.uri is None or before.encoder is None:
                 raise indexing.unsaid(path)
@@ -97,6 +97,12 @@ def _thread(path: Path, uri: Uri, name: str, how: Watched, stop: threading.Event
                 stop.wait(AGAIN)
 
     return threading.Thread(target=follow, name=f"watch {path}", daemon=True)
+
+
+def _require_one(path: Path) -> None:
+    """Raise BadRequest for shards."""
+    if are_shards(path):
+        raise BadRequest(f"{path} is shards: watch the index that they were split from, with `mmr watch --index DIR`")
 
 
 def _folders(path: Path, uri: Uri) -> Uri:

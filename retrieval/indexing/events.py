@@ -2,7 +2,6 @@
 passes. The one module that knows watchfiles.
 """
 
-import errno
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from retrieval.errors import BadRequest
 
 TICK, STEP, GATHER = 200, 20, 60  # milliseconds: at the latest it says that nothing happened; between looks; of a batch
 FALLBACK = 10.0  # seconds between looks, where the system tells of no more folders
-_LIMIT = Path("/proc/sys/fs/inotify/max_user_watches")
+_LIMITS = Path("/proc/sys/fs/inotify")
 
 
 def batches(
@@ -35,21 +34,26 @@ def batches(
     """
     require()
     changed: frozenset[Path] = frozenset()
+    lenient = False  # of folders that may not be read; it is no word of the limit then
     while not stop.is_set():
         marks = {root: _mark(root) for root in roots}
         there = [root for root, mark in marks.items() if mark]
         try:
-            for touched in _told(there, stop, poll):
+            for touched in _told(there, stop, poll, lenient):
                 yield changed | touched
                 changed = frozenset(root for root, mark in marks.items() if _mark(root) != mark)
                 if changed:
                     break
         except FileNotFoundError:  # it went between
             continue
-        except OSError as error:
-            if poll or not _is_limit(error):
+        except PermissionError:
+            if lenient:
                 raise
-            say(_limit(there))
+            lenient = True
+        except (OSError, RuntimeError) as error:
+            if poll or not (said := _limit(there, error)):
+                raise
+            say(said)
             poll = FALLBACK
 
 
@@ -61,7 +65,7 @@ def require() -> None:
         raise BadRequest(f"watching folders needs watchfiles: {distribution.install('watch')}") from error
 
 
-def _told(roots: Sequence[Path], stop: threading.Event, poll: float | None) -> Iterator[frozenset[Path]]:
+def _told(roots: Sequence[Path], stop: threading.Event, poll: float | None, lenient: bool) -> Iterator[frozenset[Path]]:
     """Batches of what happens below folders that are there."""
     import watchfiles
 
@@ -73,7 +77,7 @@ def _told(roots: Sequence[Path], stop: threading.Event, poll: float | None) -> I
     told = watchfiles.watch(
         *(real for real, _ in places), watch_filter=None, debounce=GATHER, step=STEP, rust_timeout=TICK,
         yield_on_timeout=True, stop_event=stop, force_polling=poll is not None, poll_delay_ms=round((poll or 1) * 1000),
-        ignore_permission_denied=True,
+        ignore_permission_denied=lenient,
     )  # fmt: skip
     for changes in told:
         paths = [Path(path) for _, path in changes]
@@ -91,21 +95,19 @@ def _mark(root: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def _is_limit(error: OSError) -> bool:
-    return error.errno in (errno.ENOSPC, errno.EMFILE) or any(
-        sign in str(error) for sign in ("MaxFilesWatch", "watch limit", "No space left", "Too many open files")
-    )
-
-
-def _limit(roots: Sequence[Path]) -> str:
-    needed = sum(1 for root in roots for _ in os.walk(root))
+def _limit(roots: Sequence[Path], error: Exception) -> str:
+    """What to say of an error that tells of a limit of the system's, "" for any other."""
+    if any(sign in str(error) for sign in ("MaxFilesWatch", "watch limit", "No space left")):
+        name, needed, what = "max_user_watches", sum(1 for root in roots for _ in os.walk(root)), "folders are"
+    elif "Too many open files" in str(error):
+        name, needed, what = "max_user_instances", 1, "watching program is"
+    else:
+        return ""
     try:
-        allowed = int(_LIMIT.read_text())
+        allowed = int((_LIMITS / name).read_text())
     except (OSError, ValueError):
         allowed = 0
-    more = max(2 * needed, allowed + needed)
     return (
-        f"{needed} folders are more than the system watches ({allowed} for all programs of a user): they are looked "
-        f"through every {FALLBACK:.0f} s until you type `sudo sysctl fs.inotify.max_user_watches={more}` "
-        "and start again"
+        f"{needed} {what} more than the system watches ({allowed} for all programs of a user): every file is looked at "
+        f"each {FALLBACK:.0f} s, until you type `sudo sysctl fs.inotify.{name}={allowed + 2 * needed}` and start again"
     )

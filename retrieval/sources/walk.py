@@ -48,11 +48,8 @@ class Walk:
 
     def at(self, root: Path, folder: Path, names: Collection[str]) -> Iterator[Found]:
         """What is there of these names of a folder within a root: files, and folders with all that is in them."""
-        paths = [folder / name for name in names]
-        for mount in self._options.expected:
-            near = any(mount.is_relative_to(path) or path.is_relative_to(mount) for path in map(_there, paths))
-            if near and not mount.is_mount():
-                yield root / os.path.relpath(mount, _there(root)), "", Unseen("its disk is not mounted")
+        for mount in self._away_near([_there(folder / name) for name in names]):
+            yield root / os.path.relpath(mount, _there(root)), "", Unseen("its disk is not mounted")
         rules = Rules(root, self._options)
         try:
             if not rules.read_down_to(folder):
@@ -69,6 +66,11 @@ class Walk:
         yield from self._sorted(folder, some, beside, rules, subfolders)
         for subfolder in subfolders:
             yield from self._down(subfolder, rules)
+
+    def _away_near(self, paths: Iterable[Path]) -> list[Path]:
+        """Where disks were mounted, and are not, above or below one of these paths."""
+        away = [mount for mount in self._options.expected if not mount.is_mount()]
+        return [mount for mount in away if any(mount.is_relative_to(one) or one.is_relative_to(mount) for one in paths)]
 
     def behind_links(self) -> Iterator[Found]:
         """What lies behind the links that were met, where they are followed."""
