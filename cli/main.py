@@ -200,6 +200,39 @@ def index(
 
 @app.command()
 @show.guarded
+def watch(
+    folders: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders of pictures; bare: those of the index, or this folder.", metavar="FOLDER"),
+    ] = None,
+    index_dir: IndexDir = None,
+    model: Model = None,
+    poll: Annotated[
+        float | None,
+        typer.Option(
+            help="Look at every file so often, where no system tells of changes: network shares.", metavar="SECONDS"
+        ),
+    ] = None,
+    sweep: Annotated[
+        float, typer.Option(help="Look through everything so often, for what was not told.", metavar="MINUTES")
+    ] = 15,
+    device: Device = "auto",
+    engine: Engine = "auto",
+) -> None:
+    """Keep an index of folders up to date while it runs: what changes in them is indexed within 2 seconds.
+
+    mmr watch ~/Pictures
+    mmr watch --index photos.mmr --poll 30
+    What is left out is as `mmr index` was told. A folder that is gone, as its disk is, loses nothing in the index.
+    """  # fmt: skip
+    from cli.commands import watching
+
+    how = watching.Watched(poll=poll, sweep=sweep, device=device, engine=engine)
+    raise typer.Exit(watching.run(folders or (), index_dir, model, how))
+
+
+@app.command()
+@show.guarded
 def serve(
     indexes: Annotated[
         list[Path] | None,
@@ -235,6 +268,7 @@ def serve(
     log_queries: Annotated[bool, typer.Option("--log-queries", help="The same with what was asked.")] = False,
     ray: Ray = None,
     replicas: Annotated[int, typer.Option(help="Of each shard, with --ray.", metavar="N")] = 1,
+    watch: Annotated[bool, typer.Option("--watch", help="Index what changes in their folders, as mmr watch.")] = False,
     device: Device = "auto",
 ) -> None:
     """Open a page in the browser to search INDEX, and an API for programs. It listens on this machine alone.
@@ -249,6 +283,7 @@ def serve(
             indexes=indexes or (), host=host, port=port, roots=root or (), host_names=host_name or (),
             origins=allow_origin or (), runs=run or (), reports=report or (), token=token or None,
             write_key=write_key or None, device=device, log=log, log_queries=log_queries, ray=ray, replicas=replicas,
+            watch=watch,
         )
     )  # fmt: skip
 

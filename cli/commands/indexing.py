@@ -71,7 +71,7 @@ class How:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
     """What an index that is there remembers: the name of its encoder, and its source. silent: it does not say which."""
 
     encoder: str | None = None
@@ -82,32 +82,32 @@ class _Known:
 def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How) -> int:
     """Index and say what was done; the exit code."""
     budget = how.budget
-    path = index_dir or _place(asked.sources)
+    path = index_dir or place_of(asked.sources)
     if are_shards(path):
         raise BadRequest(
             f"{path} is shards: index one of them, or what they were split from (`mmr shards show {path}`)"
         )
     if not (path / "mmr.db").exists():
         target.check_place(path, "--index")
-    known = _known(path, model)
-    if known.silent and not asked.sources:
-        raise BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")
-    uri = asked.uri(known.uri, whole=model is not None)
-    if known.uri and asked.exclude is None and uri.options.exclude:
+    before = known(path, model)
+    if before.silent and not asked.sources:
+        raise unsaid(path)
+    uri = asked.uri(before.uri, whole=model is not None)
+    if before.uri and asked.exclude is None and uri.options.exclude:
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
     if uri.options.urls and not asked.urls:
         show.note("pictures are fetched from their URLs as before (--urls)")
     bare = not (model or how.recall or budget or asked.only or asked.readmit)
-    if bare and known.uri and (same := build.unchanged(uri, path)):
+    if bare and before.uri and (same := build.unchanged(uri, path)):
         _remark(uri, same)
         show.out(_told(path, same.unchanged, same))
         return show.OK
-    name = model or known.encoder or config.value("model") or default.choose(show.note)
-    told, report = _build(
+    name = model or before.encoder or config.value("model") or default.choose(show.note)
+    line, report = _build(
         uri, path, name, how, recall=how.recall, memory=budget, only=asked.only,
         another_encoder=model is not None, readmit=asked.readmit,
     )  # fmt: skip
-    show.out(told)
+    show.out(line)
     return show.SKIPPED if report.skipped else show.OK
 
 
@@ -188,7 +188,7 @@ def _bytes(size: str) -> float:
     return float(match[1]) * 1024 ** " KMGT".index(match[2].upper() or " ")
 
 
-def _place(sources: tuple[str, ...]) -> Path:
+def place_of(sources: tuple[str, ...]) -> Path:
     """Where the index of a source is, if nothing is said."""
     if not sources:
         return Path(FOLDER)
@@ -198,13 +198,18 @@ def _place(sources: tuple[str, ...]) -> Path:
     return (uri.root or Path()) / FOLDER
 
 
-def _known(path: Path, model: str | None) -> _Known:
+def unsaid(path: Path) -> BadRequest:
+    """The error of an index that is to be renewed and does not say what it is of."""
+    return BadRequest(f"{path} does not say what it is of: name it, as in `mmr index SOURCE --index {path}`")
+
+
+def known(path: Path, model: str | None) -> Known:
     """What an index remembers, if it is there already; its encoder only where `model` is not asked for."""
     if not (path / "mmr.db").exists():
-        return _Known()
+        return Known()
     try:
         with Store.open(path) as store:
             uri = roots.source(store)
-            return _Known(model or Identity.required(store).where(path), uri, silent=uri is None)
+            return Known(model or Identity.required(store).where(path), uri, silent=uri is None)
     except NotAnIndex:
-        return _Known()  # Retriever.build says what is wrong
+        return Known()  # Retriever.build says what is wrong

@@ -6,6 +6,7 @@ import logging
 import os
 import shlex
 import socket
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ ENDS_WITHIN = 10  # seconds that answers under way may take when it ends
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Served:
     """What is served, and to whom. write_key: who has it may label; a token, of those who may read. ray: the
-    address of the cluster whose machines hold the shards, so many replicas of each."""
+    address of the cluster whose machines hold the shards, so many replicas of each. watch: what
+    changes in the folders of the indexes is indexed."""
 
     indexes: Sequence[Path] = ()
     host: str = "127.0.0.1"
@@ -45,6 +47,7 @@ class Served:
     log_queries: bool = False
     ray: str | None = None
     replicas: int = 1
+    watch: bool = False
 
 
 def run(asked: Served) -> None:
@@ -61,6 +64,8 @@ def run(asked: Served) -> None:
         held.callback(listening.close)
         paths = asked.indexes or [find_index()]
         readers = {path: _reader(path, asked, held) for path in paths}
+        if asked.watch:
+            _watch(paths, asked.device, held)
         _serve(asked, readers, listening, local)
 
 
@@ -72,6 +77,18 @@ def _reader(path: Path, asked: Served, held: ExitStack) -> Reader:
 
     show.note(f"the shards of {path} are brought up ({asked.replicas} of each)")
     return held.enter_context(served(path, asked.ray, asked.replicas)).read
+
+
+def _watch(paths: Sequence[Path], device: str, held: ExitStack) -> None:
+    """Watch the folders of these indexes until `held` ends."""
+    from cli.commands import watching
+
+    stop = threading.Event()
+    threads = watching.beside(paths, watching.Watched(device=device), stop)
+    for thread in threads:
+        thread.start()
+        held.callback(thread.join, ENDS_WITHIN)
+    held.callback(stop.set)
 
 
 def _serve(asked: Served, readers: Mapping[Path, Reader], listening: socket.socket, local: bool) -> None:

@@ -13,7 +13,7 @@ from retrieval.datatypes import Item
 from retrieval.encoders import query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
-from retrieval.errors import BadRequest, NothingThere, RetrievalError
+from retrieval.errors import NothingThere, RetrievalError
 from retrieval.indexing import (
     adoption,
     approximate,
@@ -30,7 +30,7 @@ from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.line import Here, Line
 from retrieval.indexing.removed import Removed
 from retrieval.indexing.update import IndexReport
-from retrieval.sources.registry import Uri, open_items, parse_uri
+from retrieval.sources.registry import Uri, open_items, parse_uri, touched_items
 
 
 def build(
@@ -104,6 +104,40 @@ def build(
         raise
 
 
+def renew(
+    uri: Uri, path: Path, encoder: Encoder, paths: Iterable[Path], line: Line, device: str = "cpu",
+    on_progress: OnProgress = no_progress, on_message: OnMessage = no_message,
+) -> IndexReport:  # fmt: skip
+    """Do what `build` would do with these files and folders alone, of an index that was made of their source.
+
+    Args:
+        uri: All that the index is of: folders, whose links are not followed.
+        path: The index's folder.
+        encoder: That of the index.
+        paths: Within those folders: pictures, texts beside them, folders; there or gone.
+        line: What makes rows of pictures, by that encoder.
+        device: As `build` takes it.
+        on_progress: As `build` takes it.
+        on_message: As `build` takes it.
+
+    Returns:
+        What was done.
+
+    Raises:
+        NothingThere: One of the folders is gone, or has no picture. Nothing is changed then.
+        StoreError: The index cannot be written, or has another encoder.
+    """
+    with Store.open(path, write=True) as store:
+        adoption.require_same(store, encoder)
+        try:
+            starts, items = touched_items(roots.expecting(store, uri), paths)
+        except NothingThere as error:
+            raise unseen.explained(error, store) from error
+        report = update.update(store, items, line, on_progress, starts)
+        approximate.keep(store, encoder, None, None, on_message, device)
+        return report
+
+
 def unchanged(uri: Uri, path: Path) -> IndexReport | None:
     """What `build` would report of an index that holds exactly the pictures of its source; else None.
 
@@ -173,7 +207,7 @@ def _expecting(path: Path, uri: Uri) -> Uri:
         return uri
 
 
-def _explained(error: NothingThere, path: Path) -> BadRequest:
+def _explained(error: NothingThere, path: Path) -> NothingThere:
     try:
         with Store.open(path) as store:
             return unseen.explained(error, store)

@@ -22,7 +22,6 @@ from retrieval.sources.uri import Unseen, Uri, id_of, stamp_of
 from retrieval.sources.walk import Rules
 
 SECONDS, ENTRIES = 0.03, 20_000
-_LAST = "\U0010ffff"
 _SLACK = 3.0  # seconds: some file systems count the time in twos
 
 
@@ -226,7 +225,7 @@ class _Look:
     def _miss(self, start: str, ids: dict[str, str], subfolders: set[str]) -> None:
         """Count what the index has of a folder and the folder has not; its subfolders are looked at by themselves."""
         at = start
-        while (found := self._store.ids_between(at, start + _LAST)) and not self._is_enough():
+        while (found := self._store.ids_between(at, start + roots.LAST)) and not self._is_enough():
             for item in found:
                 name, slash, _ = item[len(start) :].partition("/")
                 if slash and name in subfolders:

@@ -19,6 +19,7 @@ from retrieval.indexing.removed import Removed
 from retrieval.sources.uri import Uri, id_of, of_places
 
 EVERYTHING = ("",)  # how the ids of all items start
+LAST = "\U0010ffff"  # behind a start: what sorts after all that start so
 
 
 def recorded(store: Store) -> Uri | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from indexes import Store
 from retrieval.datatypes import Item
-from retrieval.errors import BadRequest, ImageError, NothingThere, Unreachable
+from retrieval.errors import ImageError, NothingThere, Unreachable
 from retrieval.indexing import contents
 from retrieval.indexing.roots import recorded
 from retrieval.sources.uri import Unseen, id_of
@@ -55,7 +55,7 @@ def is_lost(item: Item, key: str | None) -> bool:
     return True
 
 
-def explained(error: NothingThere, store: Store) -> BadRequest:
+def explained(error: NothingThere, store: Store) -> NothingThere:
     """The same error, with the way on where the index holds items of what is gone or empty."""
     held, count = recorded(store), len(store)
     if held is None or error.folder is None:
@@ -68,10 +68,11 @@ def explained(error: NothingThere, store: Store) -> BadRequest:
     if not count:
         return error
     others = ", or name the other folders alone" if held.roots else ""
-    return BadRequest(
+    said = (
         f"{error.folder} has no pictures now, and {store.path} holds {count} of it, which are kept: "
         f"bring its disk back{others}; to let go of them, add --gone to `mmr index`"
     )
+    return NothingThere(said, error.folder)
 
 
 def _there(folder: Path) -> str:

@@ -3,6 +3,7 @@
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -21,8 +22,44 @@ def rows(uri: Uri) -> Iterable[Row]:
     """Each picture or clip, with the lines of the .txt file beside it if there is one. Raises BadRequest."""
     if uri.where:
         raise BadRequest(f"{uri.text}: a folder has no columns: filter with `mmr search --where`, or give a csv")
-    root = Path(uri.path)
-    for folder, name, beside in _all_of(uri):
+    return _rows(Path(uri.path), _all_of(uri))
+
+
+def touched(uri: Uri, paths: Iterable[Path]) -> tuple[tuple[str, ...], list[Row]]:
+    """What is there now of these paths, which may be files, texts beside them or folders, there or gone.
+
+    Returns how the ids of all that it may have been start (roots.is_of), and the rows. Raises NothingThere where a
+    folder of the source that one lies in is gone or has no picture: then nothing is known of the path.
+    """
+    root, names = Path(uri.path), _by_folder(uri, paths)
+    walk = Walk(uri.options)
+    for top in {top for top, _ in names}:
+        _is_there(top, False)
+    found = [one for (top, folder), some in names.items() for one in walk.at(top, folder, some)]
+    rows_now = list(_rows(root, iter(found)))
+    for top in {top for top, _ in names}:  # last, as a disk may go while it is looked at
+        _begun(walk, top, walk.below(top))
+    starts = (
+        id_of((folder / name).relative_to(root).as_posix()) for (_, folder), some in names.items() for name in some
+    )
+    return tuple(start + end for start in starts for end in ("\0", "/")), rows_now
+
+
+def _by_folder(uri: Uri, paths: Iterable[Path]) -> dict[tuple[Path, Path], set[str]]:
+    """(folder of the source, folder) -> names in it that are meant; with a text the pictures that it is beside."""
+    found: dict[tuple[Path, Path], set[str]] = {}
+    for path in paths:
+        top = next(top for top in uri.folders if path.is_relative_to(top))
+        found.setdefault((top, path.parent), set()).add(path.name)
+    for (_, folder), names in found.items():
+        stems = {Path(name).stem for name in names if name.lower().endswith(".txt")}
+        with suppress(OSError):
+            names |= {path.name for path in (folder.iterdir() if stems else ()) if path.stem in stems}
+    return found
+
+
+def _rows(root: Path, found: Iterator[Found]) -> Iterator[Row]:
+    for folder, name, beside in found:
         relative = (folder / name).relative_to(root).as_posix()
         if isinstance(beside, Unseen):
             yield unreadable(relative, beside), None

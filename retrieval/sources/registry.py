@@ -167,6 +167,14 @@ def open_items(uri: str | Uri) -> Iterator[Item]:
     yield from _gathered(rows) if uri.scheme in _SCATTERED else _in_turn(rows)
 
 
+def touched_items(uri: Uri, paths: Iterable[Path]) -> tuple[tuple[str, ...], list[Item]]:
+    """Those of some paths within the folders of a source: how the ids of all that they may have been start, and the
+    items that are there now. Raises NothingThere where such a folder is gone, or has no picture.
+    """
+    starts, rows = folders.touched(uri, paths)
+    return starts, list(_in_turn(rows))
+
+
 def _in_turn(rows: Iterable[Row]) -> Iterator[Item]:
     """The items of rows that stand together where they are of one item, each as soon as its rows are read."""
     seen: set[str] = set()

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +45,32 @@ class Walk:
         for mount in self._options.expected if not self._options.let_go else ():
             if mount.is_relative_to(_there(root)) and not os.path.lexists(mount):
                 yield root / mount.relative_to(_there(root)), "", Unseen("its disk is not mounted")
+
+    def at(self, root: Path, folder: Path, names: Collection[str]) -> Iterator[Found]:
+        """What is there of these names of a folder within a root: files, and folders with all that is in them."""
+        for mount in self._away_near([_there(folder / name) for name in names]):
+            yield root / os.path.relpath(mount, _there(root)), "", Unseen("its disk is not mounted")
+        rules = Rules(root, self._options)
+        try:
+            if not rules.read_down_to(folder):
+                return
+            with os.scandir(folder) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name)
+        except (FileNotFoundError, NotADirectoryError):  # it is gone, with all that was in it
+            return
+        except OSError as error:
+            yield folder, "", Unseen(f"cannot be read: {error.strerror or error}")
+            return
+        subfolders: list[Path] = []
+        some, beside = [entry for entry in listed if entry.name in names], frozenset(entry.name for entry in listed)
+        yield from self._sorted(folder, some, beside, rules, subfolders)
+        for subfolder in subfolders:
+            yield from self._down(subfolder, rules)
+
+    def _away_near(self, paths: Iterable[Path]) -> list[Path]:
+        """Where disks were mounted, and are not, above or below one of these paths."""
+        away = [mount for mount in self._options.expected if not mount.is_mount()]
+        return [mount for mount in away if any(mount.is_relative_to(one) or one.is_relative_to(mount) for one in paths)]
 
     def behind_links(self) -> Iterator[Found]:
         """What lies behind the links that were met, where they are followed."""
@@ -161,6 +187,17 @@ class Rules:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return
         self._files[folder] = _patterns(lines)
+
+    def read_down_to(self, folder: Path) -> bool:
+        """Take in the ignore files from the root down to a folder; False where it is left out. Raises OSError."""
+        at = self._root
+        self.read(at)
+        for name in folder.relative_to(self._root).parts:
+            if not self.wants_folder(at, name):
+                return False
+            at /= name
+            self.read(at)
+        return True
 
     def wants_folder(self, folder: Path, name: str) -> bool:
         """True for a folder that is walked."""
