@@ -72,7 +72,7 @@ class Run:
         self.started, self.said = time.monotonic(), list[str]()
         self._machines, self._nodes = setting.machines, setting.nodes
         self._process = subprocess.Popen(
-            [*given, setting.machines.address], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            [*given, setting.machines.address], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8",
             env={**os.environ, **ENV},
         )  # fmt: skip
         self._listening = threading.Thread(target=self._listen, daemon=True)

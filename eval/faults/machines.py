@@ -56,7 +56,7 @@ def why_no_namespaces() -> str:
     if not shutil.which("ip"):
         return "there is no `ip`: install iproute2"
     name = f"mmr{os.getpid()}x"
-    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True, check=False)
+    tried = subprocess.run(["ip", "netns", "add", name], capture_output=True, encoding="utf-8", check=False)
     if tried.returncode:
         return f"no namespace can be made ({tried.stderr.strip()}): run it as root"
     _ip("netns", "del", name)
@@ -64,7 +64,7 @@ def why_no_namespaces() -> str:
 
 
 def _ip(*words: str) -> str:
-    return subprocess.run(["ip", *words], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(["ip", *words], capture_output=True, encoding="utf-8", check=True).stdout
 
 
 def _proxies() -> list[str]:

@@ -104,7 +104,7 @@ def _limit(roots: Sequence[Path], error: Exception) -> str:
     else:
         return ""
     try:
-        allowed = int((_LIMITS / name).read_text())
+        allowed = int((_LIMITS / name).read_text("utf-8"))
     except (OSError, ValueError):
         allowed = 0
     return (
