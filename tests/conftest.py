@@ -19,7 +19,8 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """What is marked slow is for --soak."""
+    """What is marked slow is for --soak; what brings threads of Ray into a process, which others fork, comes last."""
+    items.sort(key=lambda item: item.path.name.startswith("test_cluster"))
     if not config.getoption("--soak"):
         slow = [item for item in items if item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=slow)
