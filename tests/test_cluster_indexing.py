@@ -15,7 +15,7 @@ import pytest
 from indexes import Store
 from retrieval import Retriever
 from retrieval.cluster import connection, line
-from retrieval.cluster.indexing import everywhere
+from retrieval.cluster.indexing import machines_of
 from retrieval.cluster.staff import Staff
 from retrieval.cluster.workers import Work
 from retrieval.datatypes import Item
@@ -64,7 +64,7 @@ def alone(pictures, path, encoder):
 def test_the_index_is_that_of_one_process_to_the_last_bit(cluster, pictures, trained, tmp_path):
     encoder = load_for_bulk(str(trained), engine="torch")
     here = alone(pictures, tmp_path / "here", encoder)
-    with everywhere("local") as machines:
+    with machines_of("local") as machines:
         made = machines.line(encoder, "torch", items=open_items(str(pictures)))
         retriever, report = Retriever.build(str(pictures), tmp_path / "there", encoder, line=made)
     with retriever:
@@ -78,7 +78,7 @@ def test_what_is_there_already_is_not_made_again(cluster, pictures, trained, tmp
     encoder = load_for_bulk(str(trained), engine="torch")
     alone(pictures, tmp_path / "index", encoder)
     before = content(tmp_path / "index")
-    with everywhere("local") as machines:
+    with machines_of("local") as machines:
         retriever, report = Retriever.build(
             str(pictures), tmp_path / "index", encoder, line=machines.line(encoder, "torch")
         )
@@ -97,7 +97,7 @@ def test_tars_are_listed_by_the_machines_and_come_in_their_order(cluster, pictur
     monkeypatch.chdir(tmp_path)
     for uri in ("webdataset:.", "webdataset:{0..5}.tar", "webdataset:{0..6}.tar"):
         here = list(open_items(uri))
-        with everywhere("local") as machines:
+        with machines_of("local") as machines:
             there = list(open_items(machines.reading(uri)))
         assert [(one.id, one.uri, one.stamp, one.within) for one in there] == [
             (one.id, one.uri, one.stamp, one.within) for one in here
@@ -118,7 +118,7 @@ def test_workers_that_are_killed_cost_their_blocks_and_nothing_else(cluster, pic
             killed.extend([True] * kill_workers())
             time.sleep(0.1)
 
-    with everywhere("local") as machines:
+    with machines_of("local") as machines:
         made = machines.line(encoder, "torch")
         killer = threading.Thread(target=killing)
         killer.start()
@@ -150,7 +150,7 @@ def test_a_picture_that_kills_every_worker_is_skipped_and_the_others_are_there(c
     encoder = load_for_bulk(str(trained), engine="torch")
     items = [replace(item, stamp="s") for item in open_items("picturebook:3")]
     deadly = Item("deadly", "deadly.jpg", lambda: os.kill(os.getpid(), signal.SIGKILL), stamp="s")
-    with Store.create(tmp_path / "index", encoder.dim) as store, everywhere("local") as machines:
+    with Store.create(tmp_path / "index", encoder.dim) as store, machines_of("local") as machines:
         report = update.update(store, [*items[:1], deadly, *items[1:]], machines.line(encoder, "torch"))
         assert report.skipped == [("deadly.jpg", line.FATAL)]
         assert store.stamps().keys() == {item.id for item in items}
@@ -182,14 +182,14 @@ import os, signal
 from retrieval import Retriever
 from retrieval.cluster import line
 from retrieval.encoders.bulk import load_for_bulk
-from retrieval.cluster.indexing import everywhere
+from retrieval.cluster.indexing import machines_of
 from retrieval.indexing import update
 line.PICTURES, update.COMMIT_SECONDS = 8, -1.0
 def progress(done, total):
     if done > 40:
         os.kill(os.getpid(), signal.SIGKILL)
 encoder = load_for_bulk({str(trained)!r}, engine="torch")
-with everywhere("local") as machines:
+with machines_of("local") as machines:
     made = machines.line(encoder, "torch")
     Retriever.build({str(pictures)!r}, {str(tmp_path / "there")!r}, encoder, on_progress=progress, line=made)
 """

@@ -148,9 +148,9 @@ def _here(uri: Uri, path: Path, name: str, how: How) -> Iterator[tuple[Encoder, 
 @contextmanager
 def _everywhere(uri: Uri, path: Path, name: str, how: How) -> Iterator[tuple[Encoder, Line, Uri]]:
     """The encoder, here for the words that the index is tuned on, the line of many machines, and the source to them."""
-    from retrieval.cluster.indexing import everywhere
+    from retrieval.cluster.indexing import machines_of
 
-    with everywhere(how.ray or "", how.device, show.note) as machines:
+    with machines_of(how.ray or "", how.device, show.note) as machines:
         encoder = bulk.load_for_bulk(name, "cpu", show.note, how.engine)
         line = machines.line(encoder, how.engine, uri, prefetch.new_items(uri, path))
         yield encoder, line, machines.reading(uri)

@@ -3,7 +3,7 @@
 The command puts the list of the source together and commits, as on one machine (indexing/update.py); what reads tars,
 decodes and encodes are workers.
 
-    with everywhere("auto") as machines:
+    with machines_of("auto") as machines:
         encoder = load_for_bulk("builtin")
         line = machines.line(encoder)
         Retriever.build(machines.reading("webdataset:tars"), "photos.mmr", encoder, line=line)
@@ -71,7 +71,7 @@ class Machines:
 
 
 @contextmanager
-def everywhere(
+def machines_of(
     address: str = connection.LOCAL, device: str = "auto", on_message: OnMessage = no_message
 ) -> Iterator[Machines]:
     """Connect to a cluster, where workers begin to come while the encoder is loaded here.

@@ -41,16 +41,13 @@ class Everywhere:
         rest = (Block(items[start : start + size]) for start in range(0, len(items), size))
         order: deque[Block] = deque()  # begun, and not yet given
         waiting: deque[Block] = deque()  # for a worker
-        ended = False
-        while True:
-            while not ended and not waiting and len(order) < AHEAD * len(self._staff):
+        following = next(rest, None)
+        while following or order:
+            while following and not waiting and len(order) < AHEAD * len(self._staff):
+                order.append(following)
+                waiting.append(following)
                 following = next(rest, None)
-                ended = following is None
-                order.extend([following] if following else [])
-                waiting.extend([following] if following else [])
                 self._hand_out(waiting)
-            if ended and not order:
-                return
             self._hand_out(waiting)
             for block in self._staff.hear():
                 if block.made is None:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
-from indexes import ShardAway, Store, StoreError
+from indexes import ShardAway, Store
 from indexes.sharded import manifest
 from indexes.sharded.client import Question
 from indexes.sharded.manifest import Manifest
@@ -28,6 +28,7 @@ ANSWERS = 20.0  # seconds for one shard, and then it is away
 TIMES = 3  # that a replica is asked, each time another one where there is one
 COMES = 120.0  # seconds for the first replica of each shard
 LOOK = 0.5  # seconds between looks at who is alive
+_UNSEEN = (RuntimeError, OSError, KeyError)  # of a cluster that is just coming or going
 ONGOING = 64  # questions to a replica at once
 
 
@@ -38,11 +39,18 @@ class Serving:
         ray: The module, connected.
         folder: Of the manifest, as every machine sees it.
         replicas: Of each shard, at least 1.
+
+    Attributes:
+        said: What Ray raises for an error of a replica, which is its `cause`.
+        gone: What it raises where a process or a machine is gone.
     """
 
     def __init__(self, ray: Any, folder: Path, replicas: int = 1) -> None:
-        from ray import serve
+        from ray import exceptions, serve
+        from ray.serve.exceptions import RayServeException
 
+        self.said: Any = exceptions.RayTaskError
+        self.gone: tuple[type[Exception], ...] = (exceptions.RayError, RayServeException)
         self._ray, self._serve, self.folder, self.replicas = ray, serve, folder.absolute(), replicas
         self._prefix = f"mmr-{hashlib.sha256(str(self.folder).encode()).hexdigest()[:12]}"
         self._handles: list[Any] = []
@@ -71,16 +79,12 @@ class Serving:
         """How many replicas of a shard run, as seen half a second ago."""
         return self._alive.get(number, 0)
 
-    def handle(self, number: int) -> Any:
-        """By which a shard is asked."""
-        return self._handles[number]
-
     def close(self) -> None:
         """End the replicas."""
         self._ended.set()
         self._watching.join(5)
         for number in range(len(self._handles)):
-            with suppress(Exception):  # the cluster may be gone
+            with suppress(*self.gone, *_UNSEEN):  # which may be gone
                 self._serve.delete(self._name(number), _blocking=False)
         self._aside.shutdown(wait=False)
 
@@ -133,7 +137,7 @@ class Serving:
 
     def _watch(self) -> None:
         while not self._ended.wait(LOOK):
-            with suppress(Exception):  # what cannot be seen now is seen the next time
+            with suppress(*self.gone, *_UNSEEN):  # what cannot be seen now is seen the next time
                 self._alive = self._seen()
 
     def _seen(self) -> dict[int, int]:
@@ -161,14 +165,12 @@ class RemoteShard:
                 break
             try:
                 return ask(self._number, self._generation, question, given)
-            except Exception as error:
-                cause = getattr(error, "cause", None) or error
-                if isinstance(cause, StoreError | ValueError | KeyError):
-                    raise cause from None
-                if isinstance(error, TimeoutError):
-                    break
-                if not _is_of_cluster(error):
-                    raise
+            except self._serving.said as error:  # the replica's own error
+                raise error.cause from None
+            except TimeoutError:
+                break
+            except self._serving.gone:
+                continue
         raise ShardAway(f"shard {self._number} of {self._serving.folder} has no replica: ask again in a moment")
 
     def close(self) -> None:
@@ -181,13 +183,6 @@ def _in_event_loop() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _is_of_cluster(error: Exception) -> bool:
-    from ray.exceptions import RayError
-    from ray.serve.exceptions import RayServeException
-
-    return isinstance(error, RayError | RayServeException)
 
 
 @contextmanager

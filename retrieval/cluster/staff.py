@@ -92,6 +92,8 @@ class Staff:
             for _ in self.hear(strict=True):
                 pass
             self.look()
+        if not self._all:
+            raise BadRequest("no worker comes up on any machine: see `ray status`, and the memory that they have left")
 
     def give(self, block: Block) -> bool:
         """Hand a block to the worker that holds the fewest; False where all hold enough."""
