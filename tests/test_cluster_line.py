@@ -142,6 +142,14 @@ def test_a_head_that_is_not_there_is_said_in_seconds(unused_port):
         pass
 
 
+def test_a_cluster_that_was_looked_for_leaves_this_machine_s_own_to_be_had():
+    """Ray keeps how it authenticates from when it was imported: what is said later has to reach it too."""
+    pytest.importorskip("ray")
+    connection._show_token()
+    with connection.connected("local") as ray:
+        assert ray.cluster_resources()["CPU"] >= 1
+
+
 def test_without_ray_one_line_says_how_it_is_had(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(BadRequest, match=r"pip install 'mmr-retrieval\[cluster\]'$"), connection.connected("local"):

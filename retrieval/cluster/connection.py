@@ -13,7 +13,6 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -67,14 +66,14 @@ def connected(address: str) -> Iterator[ModuleType]:
     Raises:
         BadRequest: Ray is not installed, no cluster answers there, or it runs another version of Ray or Python.
     """
-    if address != LOCAL:
-        _show_token()
     ray = required()
     if ray.is_initialized():
         yield ray
         return
     if address not in (LOCAL, AUTO):
         _must_answer(address)
+    if address != LOCAL:
+        _show_token()
     try:
         with quiet():
             ray.init(
@@ -105,10 +104,14 @@ def quiet() -> Iterator[None]:
 
 
 def _show_token() -> None:
-    """Send the token of Ray's clusters, where this user has one: `ray start` then asks for it."""
-    named = os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
-    if named or (Path.home() / ".ray" / "auth_token").is_file():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when Ray is imported
+    """Send the token of Ray's clusters where this user has one, as `ray start` then asks for it.
+
+    Ray itself does so only where RAY_AUTH_MODE says it, and keeps what that said when it was imported.
+    """
+    with contextlib.suppress(ImportError, AttributeError), quiet():  # it is no part of what Ray promises
+        from ray._private.authentication import authentication_token_setup
+
+        authentication_token_setup.maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
 
 
 def _must_answer(address: str) -> None:
