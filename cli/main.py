@@ -303,6 +303,8 @@ def search(
     captions: options.Captions = False,
     urls: options.Urls = False,
     exact: options.Exact = False,
+    hybrid: options.Hybrid = None,
+    words_only: options.WordsOnly = False,
     update: options.Update = False,
     quiet: options.Quiet = False,
     as_json: AsJson = False,
@@ -332,7 +334,7 @@ def search(
 
     asked = Asked(
         k=k, where=where, inside=inside, exact=exact, urls=urls, min_score=min_score, min_confidence=min_confidence,
-        diversity=diverse,
+        diversity=diverse, by=searching.way(hybrid, words_only),
     )  # fmt: skip
     place = searching.Place(index_dir=index_dir, model=model, device=device, captions=captions, update=update)
     output = handing.Output(

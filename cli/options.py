@@ -85,6 +85,14 @@ Queries = Annotated[
     str | None, typer.Option("--queries", help="A query a line from this file; - for stdin.", metavar="FILE")
 ]
 TopK = Annotated[int, typer.Option("-k", help="How many answers.")]
+Hybrid = Annotated[
+    bool | None,
+    typer.Option("--hybrid/--no-hybrid", help="By words beside meaning, or not; else what was measured to find more."),
+]
+WordsOnly = Annotated[
+    bool,
+    typer.Option("--words-only", help="By the words of captions, names, fields: 'two words', '\"a phrase\"', begin*."),
+]
 Exact = Annotated[bool, typer.Option("--exact", help="Do not use an approximate index.")]
 Urls = Annotated[bool, typer.Option("--urls", help="Fetch the pictures of http and https addresses in QUERY.")]
 MinScore = Annotated[float | None, typer.Option(help="The least cosine of an answer.", metavar="COSINE")]

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 _WHERE = {
     "Store": "store", "Record": "items", "Neighbors": "segments",
     "StoreError": "errors", "NotAnIndex": "errors", "NewerFormat": "errors", "Locked": "errors", "Damaged": "errors",
-    "Outdated": "errors", "WrongEncoder": "errors", "ShardAway": "errors", "BadFilter": "errors",
-    "Condition": "filters",
+    "Outdated": "errors", "WrongEncoder": "errors", "ShardAway": "errors", "BadFilter": "errors", "BadWords": "errors",
+    "Condition": "filters", "Words": "fulltext.words",
 }  # fmt: skip
 
 __all__ = sorted(_WHERE)
 
 if TYPE_CHECKING:
     from indexes.errors import BadFilter as BadFilter
+    from indexes.errors import BadWords as BadWords
     from indexes.errors import Damaged as Damaged
     from indexes.errors import Locked as Locked
     from indexes.errors import NewerFormat as NewerFormat
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from indexes.errors import StoreError as StoreError
     from indexes.errors import WrongEncoder as WrongEncoder
     from indexes.filters import Condition as Condition
+    from indexes.fulltext.words import Words as Words
     from indexes.items import Record as Record
     from indexes.segments import Neighbors as Neighbors
     from indexes.store import Store as Store

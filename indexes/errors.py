@@ -42,5 +42,9 @@ class BadFilter(StoreError):
     """A WHERE expression that cannot be read; the message says from where on it makes no sense."""
 
 
+class BadWords(StoreError):
+    """A query by words that cannot be read; the message says what makes no sense in it."""
+
+
 class ShardAway(StoreError):
     """A shard cannot answer now, as nobody who holds it is there: the others answer without it, and say so."""

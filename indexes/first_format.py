@@ -41,7 +41,7 @@ def upgrade(connection: sqlite3.Connection, path: Path, dim: int) -> None:
         raise Malformed(found[0])
     for statement in filter(str.strip, database.SECOND_FORMAT.split(";")):
         connection.execute(statement)
-    connection.execute(f"PRAGMA user_version = {database.FORMAT_VERSION}")
+    connection.execute("PRAGMA user_version = 2")
     for number, first, count, sha256 in connection.execute(
         "SELECT id, first_row, rows, sha256 FROM segments"
     ).fetchall():

@@ -14,6 +14,7 @@ import numpy as np
 from indexes import proof, typed
 from indexes.errors import BadFilter
 from indexes.filters import Condition
+from indexes.fulltext import table
 from indexes.typed import Malformed
 
 LOOKED_UP = 500  # ids in one statement
@@ -185,6 +186,7 @@ def insert(database: sqlite3.Connection, first_row: int, lines: Sequence[Line], 
     born = [(*item, proof.of_item(*item)) for item in items]
     database.executemany(f"INSERT INTO items ({proof.ITEM}) VALUES (?, ?, ?, ?, ?, ?, ?)", born)
     proof.count_born(database, (line[-1] for line in born))
+    table.insert(database, ((row, line[2]) for row, line in enumerate(lines, first_row)))
 
 
 def bury(database: sqlite3.Connection, ids: Iterable[str], generation: int) -> None:
@@ -222,4 +224,5 @@ def forget(database: sqlite3.Connection, first_row: int, end: int) -> None:
     those = "FROM items WHERE row >= ? AND row < ?"
     gone = database.execute(f"SELECT row, died, digest {those}", (first_row, end)).fetchall()
     database.execute(f"DELETE {those}", (first_row, end))
+    table.forget(database, first_row, end)
     proof.count_forgotten(database, gone)

@@ -17,8 +17,10 @@ import numpy as np
 from indexes import database, exact, items, segment_files, sound, verify
 from indexes.approximate.derived import Derived
 from indexes.approximate.recorded import Recorded
-from indexes.errors import Damaged, Outdated
+from indexes.errors import Damaged, Outdated, StoreError
 from indexes.filters import Condition
+from indexes.fulltext import table
+from indexes.fulltext.words import Words
 from indexes.items import Record
 from indexes.opened import Opened
 from indexes.segments import Neighbors, Segment, gather, restrict
@@ -200,6 +202,52 @@ class StoreReader:
                 return found
         return exact.search(segments, queries, k, device)
 
+    def search_words(self, asked: Words, k: int, where: Condition | None = None) -> Neighbors:
+        """The k rows whose texts have the most of some words.
+
+        Args:
+            asked: The words (fulltext/words.py).
+            k: How many, at least 1; fewer come where fewer rows have any of them.
+            where: Only rows whose fields meet this (filters.parse).
+
+        Returns:
+            Rows and scores (1, n), the best first. The score is BM25, above 0.
+
+        Raises:
+            StoreError: An older version wrote the index, which kept no words.
+            BadFilter: The condition is too large for SQLite.
+            Outdated: What was opened was collected.
+
+        Examples:
+            >>> found = store.search_words(Words.parse("golden retriever"), 5)  # doctest: +SKIP
+        """
+        state = self._now()
+        segments = state.segments if where is None else self._matching(state, where)
+
+        def held(rows: np.ndarray) -> np.ndarray:
+            return np.any([np.zeros(len(rows), bool), *(segment.offsets(rows) >= 0 for segment in segments)], axis=0)
+
+        with self._asking_words(state) as connection:
+            rows, scores = table.nearest(connection, asked, k, held)
+        return Neighbors(rows[None], scores[None])
+
+    def words_in(self, asked: Words, rows: Iterable[int]) -> list[tuple[str, ...]]:
+        """Which of some words some rows have.
+
+        Args:
+            asked: The words.
+            rows: Such as `search_words` gives.
+
+        Returns:
+            For each row the words as they were typed, neighbors together.
+
+        Raises:
+            StoreError: An older version wrote the index, which kept no words.
+            Outdated: What was opened was collected.
+        """
+        with self._asking_words(self._now()) as connection:
+            return [asked.shown(found) for found in table.matched(connection, asked, [int(row) for row in rows])]
+
     def rows(self, where: Condition | None = None) -> np.ndarray:
         """The rows of the state that was opened.
 
@@ -332,7 +380,8 @@ class StoreReader:
 
         Returns:
             The problems found, one line each. Those of vectors, which can be encoded again, begin with "segments/";
-            those of derived files, which can be made again, with "derived/".
+            those of derived files, which can be made again, with "derived/", those of the table of words,
+            which can be too, with verify.WORDS.
 
         Raises:
             Damaged: It cannot be read at all.
@@ -415,6 +464,15 @@ class StoreReader:
             if state.segments and not segment_files.are_there(connection, state.segments[0].first_row):
                 raise Outdated(
                     f"{self.path} was rewritten, and what it held when it was opened is gone: run the command again"
+                )
+            yield connection
+
+    @contextmanager
+    def _asking_words(self, state: State) -> Iterator[sqlite3.Connection]:
+        with self._reading(state) as connection:
+            if database.version(connection) < 3:
+                raise StoreError(
+                    f"{self.path} is of an older version, which kept no words: run `mmr index` there, or --no-hybrid"
                 )
             yield connection
 

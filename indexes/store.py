@@ -28,6 +28,7 @@ from indexes.approximate import derived
 from indexes.approximate.recorded import KEY, Recorded
 from indexes.database import DATABASE
 from indexes.errors import NotAnIndex, StoreError
+from indexes.fulltext import table
 from indexes.items import Record
 from indexes.opened import Opened
 from indexes.reader import StoreReader
@@ -213,6 +214,17 @@ class Store(StoreReader):
         """
         with self._commit():
             database.put(self._database, values)
+
+    @_alone
+    def renew_words(self) -> None:
+        """Commit the words of all records as they are made of the records now: where they are damaged, or of an index
+        that an older version wrote.
+
+        Raises:
+            StoreError: The store was opened for reading.
+        """
+        with self._commit():
+            table.renew(self._database)
 
     @_alone
     def compact(self) -> None:
@@ -426,8 +438,7 @@ class Store(StoreReader):
         with self._writing, self._opened.alone():
             self._database.execute("BEGIN IMMEDIATE")
             try:
-                if database.version(self._database) < database.FORMAT_VERSION:
-                    first_format.upgrade(self._database, self.path, self.dim)
+                self._upgrade()
                 generation = self.generation + 1
                 database.put(self._database, {"generation": generation})
                 yield generation
@@ -441,6 +452,15 @@ class Store(StoreReader):
                     self._load()
                 raise
             self._load()
+
+    def _upgrade(self) -> None:
+        """Within a commit: the format of this version."""
+        was = database.version(self._database)
+        if was < 2:
+            first_format.upgrade(self._database, self.path, self.dim)
+        if was < 3:
+            table.create(self._database)
+            self._database.execute(f"PRAGMA user_version = {database.FORMAT_VERSION}")
 
     @property
     def _database(self) -> sqlite3.Connection:

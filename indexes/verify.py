@@ -7,8 +7,10 @@ from pathlib import Path
 
 from indexes import database, first_format, foreign, proof, segment_files, sound
 from indexes.database import DATABASE
+from indexes.fulltext import table
 from indexes.segments import Segment
 
+WORDS = f"{DATABASE}, words"
 _LISTED = 20  # items and lines of one kind
 _SECONDS = 24 * 3600.0  # SQLite's own check is one statement
 
@@ -19,6 +21,7 @@ def problems(path: Path, segments: Sequence[Segment]) -> list[str]:
     Raises Damaged where its database cannot be read at all.
     """
     found = of_database(path)
+    found += [] if found else _of_words(path)  # those of records that were changed are others
     with database.telling_damage(path), closing(_connected(path)) as own:
         for segment in segments:
             number = own.execute("SELECT id FROM segments WHERE first_row = ?", (segment.first_row,)).fetchone()
@@ -39,6 +42,20 @@ def of_database(path: Path) -> list[str]:
             own.rollback()
             lines += [f"the record of row {row} was changed" for row in proof.changed(own)[:_LISTED]]
     return [f"{DATABASE}: {line}" for line in lines]
+
+
+def _of_words(path: Path) -> list[str]:
+    """The same of the table of words: WORDS before each line."""
+    with closing(_connected(path)) as own:
+        if database.version(own) < 3:
+            return []
+        own.execute("BEGIN")
+        try:
+            return [f"{WORDS}: {line}" for line in table.problems(own)]
+        except sqlite3.DatabaseError as error:
+            if not database.is_damage(error):
+                raise
+            return [f"{WORDS}: they cannot be read ({error})"]
 
 
 def _connected(path: Path) -> sqlite3.Connection:

@@ -69,12 +69,27 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class By:
+    """Why something answers, where words were asked beside meaning or alone.
+
+    Attributes:
+        meaning: Its place among the nearest vectors, from 1; None where it is not among those that were looked at.
+        words: Its place by words; None in the same way.
+        matched: The words of the query that it has, neighbors together: ("golden retriever",).
+    """
+
+    meaning: int | None
+    words: int | None
+    matched: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """An answer of a search.
 
     Attributes:
         rank: Its place, from 1.
-        score: The cosine with the query, higher is better.
+        score: The cosine with the query, higher is better; of an answer by words alone its BM25.
         uri: Where it is, relative to the root of its index.
         path: The absolute path of its file on this machine; None where it is no file.
         captions: Its texts; of a search for captions the one that was found comes first.
@@ -85,6 +100,7 @@ class Hit:
         kind: "picture" or "clip".
         within: Where it lies in another file or on the web; None for a file of its own.
         key: What tells its content from others; None where that is not known.
+        by: Why it answers, where words were asked too; hits are in the order of both then.
     """
 
     rank: int
@@ -98,6 +114,7 @@ class Hit:
     kind: str = "picture"
     within: "Within | None" = None
     key: str | None = None
+    by: By | None = None
 
     @property
     def caption(self) -> str | None:

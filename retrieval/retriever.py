@@ -12,6 +12,7 @@ from indexes.sharded.opening import Reader, open_reader
 from retrieval.callbacks import OnMessage, OnProgress, no_message, no_progress
 from retrieval.datatypes import Hit
 from retrieval.encoders import presets, query_encoder
+from retrieval.encoders.asleep import Asleep
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing import adoption, stored
 from retrieval.indexing.catalog import Identity
@@ -106,7 +107,7 @@ class Retriever:
     @classmethod
     def open(
         cls, path: Path | str, encoder: Encoder | None = None, device: str = "cpu", *, steady: bool = False,
-        reader: Reader = open_reader,
+        reader: Reader = open_reader, asleep: bool = False,
     ) -> "Retriever":  # fmt: skip
         """Open an index to search it.
 
@@ -119,6 +120,7 @@ class Retriever:
             device: "auto", "cpu" or "cuda": where exact search runs.
             steady: It is asked for hours, by a server: what takes a moment to make ready pays.
             reader: What opens it, where its shards are held elsewhere (cluster/serving.py).
+            asleep: Its encoder is loaded when it is first needed: words alone are found without it.
 
         Returns:
             The retriever, open for reading: close it, or use it in a `with`.
@@ -129,7 +131,8 @@ class Retriever:
         """
         store = reader(path, _WAIT if steady else None)
         try:
-            retriever = cls(store, encoder or _remembered(store, device, steady), device)
+            remembered = _asleep if asleep else _remembered
+            retriever = cls(store, encoder or remembered(store, device, steady), device)
             if encoder:
                 adoption.remember_place(store, encoder)
             return retriever
@@ -154,7 +157,7 @@ class Retriever:
             **limits: The other fields of search.answers.Asked.
 
         Returns:
-            Hits, the best first; `score` is the cosine.
+            Hits, the best first; `score` is the cosine, and `by` says why, where words are asked beside meaning.
 
         Raises:
             BadRequest: The query, a limit or a picture makes no sense.
@@ -184,7 +187,8 @@ class Retriever:
             >>> dogs, cats = retriever.search_many(["a dog", "a cat"], Asked(k=3))  # doctest: +SKIP
         """
         device, wanted = _search_device(self.device), asked or Asked()
-        languages.say_unread(queries, self.encoder, on_message)
+        if wanted.by != "words":
+            languages.say_unread(queries, self.encoder, on_message)
 
         def ask(store: Store) -> list[list[Hit]]:
             found = answers.items(store, self.encoder, device, queries, wanted, self.background)
@@ -371,6 +375,15 @@ def _search_device(device: str) -> str:
 
         return "cuda" if torch.cuda.is_available() else "cpu"
     return "cuda" if device == "cuda" else "cpu"
+
+
+def _asleep(store: Store, device: str, steady: bool) -> Encoder:
+    """The encoder that an index remembers, not loaded yet; that of an imported index, which must be compared, is."""
+    known = Identity.required(store)
+    if known.fingerprint is None:
+        return _remembered(store, device, steady)
+    found: Any = Asleep(known.name, known.fingerprint, store.dim, lambda: _remembered(store, device, steady))
+    return found
 
 
 def _remembered(store: Store, device: str, steady: bool = False) -> Encoder:

@@ -15,8 +15,17 @@ def prove(connection):
     proof.seal(connection)
 
 
+def second(path):
+    """The store there as format 2 had it, without words."""
+    with closing(sqlite3.connect(path / "mmr.db", isolation_level=None)) as connection:
+        connection.execute("DROP TABLE words")
+        connection.execute("PRAGMA user_version = 2")
+    return path
+
+
 def first(path):
     """The store there as format 1 had it."""
+    second(path)
     with closing(sqlite3.connect(path / "mmr.db", isolation_level=None)) as connection:
         connection.execute("ALTER TABLE segments RENAME TO was")
         connection.executescript(

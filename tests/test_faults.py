@@ -22,7 +22,7 @@ import pytest
 
 from eval.faults.crashes import crashes, digest, read_files, write_files
 from eval.faults.syscalls import KILL, Call, acknowledge, watch, works_here
-from indexes import Record, Store, StoreError
+from indexes import Record, Store, StoreError, Words
 from indexes.approximate import ann
 from rows import numbered
 from sampling import spread
@@ -52,11 +52,16 @@ STEPS = {
 
 
 def put(store, **numbers):
-    store.add(VECTORS[list(numbers.values())], [Record(name, str(n)) for name, n in numbers.items()])
+    store.add(VECTORS[list(numbers.values())], [record(name, n) for name, n in numbers.items()])
+
+
+def record(name, number):
+    """One that is found by words: its number is one of them."""
+    return Record(name, str(number), {"caption": f"number {number}", "meta": {"name": name}})
 
 
 def replace(store, **numbers):
-    records = [Record(name, str(n)) for name, n in numbers.items()]
+    records = [record(name, n) for name, n in numbers.items()]
     store.replace([(VECTORS[list(numbers.values())], records)], encoder={"name": "another"})
 
 
@@ -113,6 +118,10 @@ def check(root, allowed):
         if held:
             best = store.search(VECTORS[[int(stamp) for stamp in held.values()]], 1).rows[:, 0]
             assert [record.id for record in store.records(best)] == list(held)
+        for number in range(8):  # words are of the same commit as the rows
+            found = store.search_words(Words.parse(f"{number} nothing"), 9).rows[0]
+            wanted = [name for name, stamp in held.items() if stamp == str(number)]
+            assert [record.id for record in store.records(found)] == wanted
         with closing(sqlite3.connect(store.path / "mmr.db")) as database:
             named = {f"{number:06d}.f16" for (number,) in database.execute("SELECT id FROM segments")}
         assert {file.name for file in (store.path / "segments").iterdir()} == named  # no orphan is left

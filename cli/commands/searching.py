@@ -18,6 +18,7 @@ from retrieval.errors import BadRequest
 from retrieval.indexing import changes, roots
 from retrieval.search import filters, query
 from retrieval.search.answers import Asked
+from retrieval.search.hybrid import By
 from retrieval.sources import texts
 
 _TOGETHER = 256  # queries of a file that are asked at once
@@ -40,6 +41,8 @@ class Place:
 
 def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, output: Output) -> int:
     """Search and show; the exit code. queries: a file of them, in place of words."""
+    if place.captions and asked.by == "words":
+        raise BadRequest("captions are found by meaning: leave out --words-only, or --captions")
     if queries and words:
         raise BadRequest("a query and --queries are two: give one of them")
     given = list(_asked(words, queries))
@@ -49,7 +52,8 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
     path = place.index_dir or find_index()
     if place.update:
         _update(path, place)
-    with Retriever.open(path, _given(place.model, place.device), place.device) as retriever:
+    given_encoder, asleep = _given(place.model, place.device), asked.by == "words"
+    with Retriever.open(path, given_encoder, place.device, asleep=asleep) as retriever:
         handed = Handed(output, retriever.store, many=bool(queries))
         for title, one, found in _answers(retriever, iter(given), asked, place.captions):
             handed.answer(title, found, query.files(query.parse(one)))
@@ -60,6 +64,15 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
             return show.SKIPPED if handed.left else show.OK
         show.note(filters.nothing(retriever.store, asked.where, asked.inside) or _why_none(bool(given), asked))
     return show.NONE
+
+
+def way(hybrid: bool | None, words_only: bool) -> By | None:
+    """What Asked.by is by these options. Raises BadRequest for both."""
+    if words_only and hybrid is not None:
+        raise BadRequest("--words-only is without meaning, which --hybrid is about: give one of them")
+    if words_only:
+        return "words"
+    return None if hybrid is None else "both" if hybrid else "meaning"
 
 
 def _why_none(queries: bool, asked: Asked) -> str:

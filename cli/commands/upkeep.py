@@ -1,15 +1,17 @@
 """`mmr info`, `verify`, `compact`, `snapshot`: what an index holds, is it whole, making it small again, copying it."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from cli import config
 from cli.output import show, target
 from indexes import Store
 from indexes.sharded.opening import open_reader
+from indexes.verify import WORDS
 from retrieval import find_index
 from retrieval.errors import BadRequest
-from retrieval.indexing import changes, field_table, fields, roots, snapshot, stored
+from retrieval.indexing import changes, field_table, fields, hybrid, roots, snapshot, stored
 from retrieval.indexing.catalog import Identity, Imported, Origin
 from retrieval.indexing.removed import Removed
 
@@ -24,7 +26,7 @@ def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
         held = {
             "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder and encoder.name,
             "fingerprint": encoder and encoder.fingerprint, **_source(store), "generation": store.generation,
-            **_imported(store), **_approximate(store),
+            **_imported(store), **_approximate(store), **_hybrid(store, as_json),
             "fields": {one.name: one.examples for one in field_table.table(store, _LOOKED_AT)},
         }  # fmt: skip
         beside = _beside(store) if check else changes.Changes()
@@ -88,6 +90,13 @@ def _approximate(store: Store) -> dict:
     return {"search": recorded.spec, "recall asked": recorded.asked, "on text": points or "not reached"}
 
 
+def _hybrid(store: Store, as_json: bool) -> dict:
+    measured = hybrid.Measured.recorded(store)
+    if measured is None:
+        return {}
+    return {"hybrid": asdict(measured) if as_json else str(measured)}
+
+
 def repair(index_dir: Path | None, model: str | None, device: str, urls: bool) -> int:
     """Encode again what is damaged and can be, then verify; the exit code. model: where the encoder is now."""
     path = index_dir or find_index()
@@ -102,7 +111,11 @@ def repair(index_dir: Path | None, model: str | None, device: str, urls: bool) -
                 report = repair.repair(store, encoder, meter, urls)
             show.skipped(report.left)
             show.note(f"{path}: {report.repaired} of {damaged} damaged vectors were encoded again")
-        elif any(_is_of_deleted(problem) for problem in store.verify()):
+        problems = store.verify()
+        if any(problem.startswith(WORDS) for problem in problems):
+            store.renew_words()
+            show.note(f"{path}: the words of all items were made again from their records")
+        if not damaged and any(_is_of_deleted(problem) for problem in problems):
             store.compact()
     return verify(path)
 
@@ -123,6 +136,8 @@ def verify(index_dir: Path | None) -> int:
 
 
 def _way_on(problem: str, path: Path) -> str:
+    if problem.startswith(WORDS):
+        return f": `mmr verify --repair --index {path}` makes them again from the records"
     if problem.startswith("derived/"):
         return ""
     if _is_of_deleted(problem):

@@ -5,11 +5,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
 from cli.output import plain, show
-from retrieval.datatypes import Hit
+from retrieval.datatypes import By, Hit
 from retrieval.errors import BadRequest
 
 Form = Literal["table", "json", "csv", "paths", "null"]
@@ -30,12 +31,26 @@ def fields(hit: Hit) -> dict:
         "rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption,
         "captions": hit.captions,
     }  # fmt: skip
-    return told if hit.confidence is None else told | {"confidence": hit.confidence}
+    told |= {} if hit.confidence is None else {"confidence": hit.confidence}
+    return told if hit.by is None else told | {"by": asdict(hit.by)}
+
+
+def why(by: By) -> str:
+    """Why something answers, in a few words: `meaning 3rd, words 1st "golden retriever"`."""
+    ways = (("meaning", by.meaning), ("words", by.words))
+    places = ", ".join(f"{way} {_ordinal(place)}" for way, place in ways if place)
+    return " ".join([places, *(f'"{plain.line(words)}"' for words in by.matched)])
+
+
+def _ordinal(place: int) -> str:
+    tens, ones = divmod(place % 100, 10)
+    return f"{place:,}" + ("th" if tens == 1 else {1: "st", 2: "nd", 3: "rd"}.get(ones, "th"))
 
 
 def _without_lists(told: dict) -> dict:
     """What stands in the cells of a csv: one text of each picture."""
-    return {name: value for name, value in told.items() if name != "captions"}
+    cells = {name: value for name, value in told.items() if name not in ("captions", "by")}
+    return cells | ({"by": why(By(**told["by"]))} if "by" in told else {})
 
 
 def is_gone(path: str | None) -> bool:
@@ -47,10 +62,11 @@ def is_gone(path: str | None) -> bool:
 
 
 def line(hit: Hit) -> str:
-    """Rank, score, path as one would type it here, caption."""
+    """Rank, score, path as one would type it here, caption, and why, where words were asked."""
     sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
     caption = f"  {plain.line(hit.caption)}" if hit.caption else ""
-    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{caption}"
+    by = f"  by: {why(hit.by)}" if hit.by else ""
+    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{caption}{by}"
 
 
 def table(found: Sequence[Hit]) -> None:
@@ -84,7 +100,7 @@ class Writer:
     def _rows(self, lines: Sequence[dict]) -> None:
         for line in lines:
             if self._csv is None:
-                self._csv = csv.DictWriter(sys.stdout, list(line), lineterminator="\n")
+                self._csv = csv.DictWriter(sys.stdout, list(line), "", "ignore", lineterminator="\n")
                 self._csv.writeheader()
             self._csv.writerow(line)
 

@@ -14,7 +14,7 @@ from typing import ParamSpec, TextIO
 import typer
 
 from cli.output import plain, streams
-from indexes.errors import BadFilter, StoreError
+from indexes.errors import BadFilter, BadWords, StoreError
 from retrieval.errors import MissingModel, NothingReadable, RetrievalError
 
 OK, NONE, USAGE, MISSING, SKIPPED, MACHINE, INTERRUPTED = 0, 1, 2, 3, 4, 5, 130
@@ -70,7 +70,7 @@ def explain(error: BaseException) -> tuple[str, int]:
     """One line that ends with the next thing to do, and the exit code."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted: run the same command again to go on", INTERRUPTED
-    if isinstance(error, BadFilter):
+    if isinstance(error, (BadFilter, BadWords)):
         return f"mmr: {error}", USAGE
     if isinstance(error, StoreError | MissingModel):
         return f"mmr: {error}", MISSING

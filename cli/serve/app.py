@@ -97,7 +97,7 @@ def _said(error: Exception) -> tuple[int, str]:
     if isinstance(error, RetrievalError):
         return 400, str(error)
     if isinstance(error, StoreError):
-        return (400 if type(error).__name__ == "BadFilter" else 503), str(error)
+        return (400 if type(error).__name__ in ("BadFilter", "BadWords") else 503), str(error)
     if show.is_of_machine(error):
         line = show.explain(error)[0].removeprefix("mmr: ")
         return 503, line.replace("run the same command again", "ask again")

@@ -17,6 +17,7 @@ import numpy as np
 from indexes.approximate.recorded import Recorded, cheapest
 from indexes.errors import StoreError
 from indexes.filters import Condition
+from indexes.fulltext.words import Words
 from indexes.items import LOOKED_UP, Record
 from indexes.segments import Neighbors
 from indexes.sharded import manifest, merge
@@ -141,6 +142,21 @@ class Sharded:
     ) -> Neighbors:  # fmt: skip
         """The k rows of all shards nearest to each query; recall is that of each shard."""
         return merge.best(self._everyone("search", queries, k, device, where, recall), k)
+
+    def search_words(self, asked: Words, k: int, where: Condition | None = None) -> Neighbors:
+        """The k rows of all shards whose texts have the most of some words; each shard counts how rare a word is among
+        its own rows."""
+        return merge.best(self._everyone("search_words", asked, k, where), k)
+
+    def words_in(self, asked: Words, rows: Iterable[int]) -> list[tuple[str, ...]]:
+        """Which of some words some rows have."""
+        wanted = np.fromiter(rows, np.int64)
+        found: dict[int, tuple[str, ...]] = {}
+        parts = self._split(wanted)
+        answers = self._asking.some("words_in", {number: (asked, own.tolist()) for number, (_, own) in parts.items()})
+        for number, words in answers.items():
+            found.update(zip(parts[number][0].tolist(), words, strict=True))
+        return [found[place] for place in range(len(wanted))]
 
     def rows(self, where: Condition | None = None) -> np.ndarray:
         """The rows of all shards, or those that meet a condition."""

@@ -19,6 +19,7 @@ from retrieval.indexing import (
     approximate,
     catalog,
     changes,
+    hybrid,
     reencode,
     roots,
     skipped,
@@ -94,6 +95,7 @@ def build(
         if store.derived.recorded is None:  # its rows were written anew
             recall = recall or asked_before
         approximate.keep(store, encoder, recall, memory, on_message, device)
+        hybrid.keep(store, encoder, on_message)
         ensure_exported(encoder, on_message)  # so that the first query need not
         return store, report
     except BaseException as error:

@@ -1,22 +1,22 @@
 """From queries to hits: the items or captions nearest to each, less those that the request rules out."""
 
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from indexes import Condition, Record, Store
-from retrieval.datatypes import Hit
+from indexes import Condition, Record, Store, fusing
+from retrieval.datatypes import By, Hit
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, NoCaptions
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import root_of
-from retrieval.search import confidence, filters, query
-from retrieval.search.diversity import pick
+from retrieval.search import confidence, filters, hybrid, query
+from retrieval.search.found import Found
+from retrieval.search.hybrid import Plan
 
 _CANDIDATES, _LEAST_CANDIDATES = 5, 100  # times k, for diverse answers
 _TOGETHER = 256  # captions that are encoded at once
@@ -37,6 +37,8 @@ class Asked:
         min_confidence: The least confidence of an answer, 0 to 1; it is measured only where this is asked for
             (confidence.py).
         diversity: How much answers should differ from each other: 0 not at all, 1 as much as they can (diversity.py).
+        by: "meaning", by the vectors; "words", by the texts of items (indexes/fulltext); "both" (hybrid.py); None for
+            what was measured to find more in this index.
 
     Raises:
         BadRequest: A number is out of its range.
@@ -54,6 +56,7 @@ class Asked:
     min_score: float | None = None
     min_confidence: float | None = None
     diversity: float = 0.0
+    by: hybrid.By | None = None
 
     def __post_init__(self) -> None:
         if not self.k >= 1:
@@ -64,6 +67,8 @@ class Asked:
             raise BadRequest(f"--diverse {self.diversity:g} is not between 0 and 1: give --diverse 0.5")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise BadRequest(f"--min-confidence {self.min_confidence:g} is not between 0 and 1: give, say, 0.9")
+        if self.by not in (None, "meaning", "words", "both"):
+            raise BadRequest(f"`{self.by}` is no way to search: give meaning, words or both")
 
 
 Request = tuple[Sequence[query.Part], Asked]
@@ -94,42 +99,66 @@ def each(
     for parts, asked in requests:
         if asked.min_confidence is not None:
             confidence.check([parts])
-    urls = any(asked.urls for _, asked in requests)
-    vectors = query.encode(
-        [parts for parts, _ in requests], encoder, lambda uri: _vector_of(store, uri), urls, sent
-    )  # fmt: skip
-    together: dict[tuple[str | None, str | None, bool], list[int]] = {}
-    for number, (_, asked) in enumerate(requests):
-        together.setdefault((asked.where, asked.inside, asked.exact), []).append(number)
+    plans = [hybrid.plan(store, *request) for request in requests]
+    vectors = _vectors(store, encoder, requests, plans, sent)
     answers: list[list[Hit]] = [[] for _ in requests]
-    for (where, inside, exact), numbers in together.items():
+    for (where, inside, exact), numbers in _together(requests).items():
         condition = filters.condition(store, where, inside)
-        found = _nearest(store, device, [requests[number] for number in numbers], vectors[numbers], condition, exact)
-        for number, neighbors in zip(numbers, found, strict=True):
-            measured = requests[number][1].min_confidence is not None
-            background = (judge or partial(_judge, encoder, device))(store) if measured else None
-            answers[number] = _hits(store, neighbors, requests[number][1], background)
+        for number, found in _found(store, device, requests, plans, vectors, numbers, condition, exact):
+            parts, asked = requests[number]
+            background = None
+            if asked.min_confidence is not None:
+                background = (judge or partial(_judge, encoder, device))(store)
+            answers[number] = _hits(store, found.without(store, parts), asked, background, plans[number])
     return answers
 
 
-def _nearest(
-    store: Store,
-    device: str,
-    requests: Sequence[Request],
-    vectors: np.ndarray,
-    condition: Condition | None,
-    exact: bool,
-) -> Iterator["_Found"]:
-    wide = [_wide(store, parts, asked) for parts, asked in requests]
-    found = store.search(vectors, max(wide), device, condition, 1 if exact else None)
-    for rows, scores, (parts, _), most in zip(found.rows, found.scores, requests, wide, strict=True):
-        there = rows[:most] >= 0
-        yield _Found(rows[:most][there], scores[:most][there]).without(store, parts)
+def _vectors(
+    store: Store, encoder: Encoder, requests: Sequence[Request], plans: Sequence[Plan],
+    sent: Mapping[str, np.ndarray] | None,
+) -> dict[int, np.ndarray]:  # fmt: skip
+    """The vectors of the queries that ask for meaning, by their numbers."""
+    near = [number for number, plan in enumerate(plans) if plan.by != "words"]
+    if not near:
+        return {}
+    urls = any(requests[number][1].urls for number in near)
+    parts = [requests[number][0] for number in near]
+    return dict(zip(near, query.encode(parts, encoder, lambda uri: _vector_of(store, uri), urls, sent), strict=True))
 
 
-def _wide(store: Store, parts: Sequence[query.Part], asked: Asked) -> int:
+def _together(requests: Sequence[Request]) -> dict[tuple[str | None, str | None, bool], list[int]]:
+    """The numbers of the requests with the same condition."""
+    together: dict[tuple[str | None, str | None, bool], list[int]] = {}
+    for number, (_, asked) in enumerate(requests):
+        together.setdefault((asked.where, asked.inside, asked.exact), []).append(number)
+    return together
+
+
+def _found(
+    store: Store, device: str, requests: Sequence[Request], plans: Sequence[Plan], vectors: Mapping[int, np.ndarray],
+    numbers: Sequence[int], condition: Condition | None, exact: bool,
+) -> Iterator[tuple[int, Found]]:  # fmt: skip
+    """What answers each of some requests, with its number."""
+    near = [number for number in numbers if number in vectors]
+    if near:
+        wide = [_wide(store, *requests[number], plans[number]) for number in near]
+        nearest = store.search(
+            np.stack([vectors[one] for one in near]), max(wide), device, condition, 1 if exact else None
+        )
+        for number, rows, scores, most in zip(near, nearest.rows, nearest.scores, wide, strict=True):
+            there = rows[:most] >= 0
+            found = Found(rows[:most][there], scores[:most][there])
+            yield number, hybrid.beside(store, plans[number], vectors[number], found, condition)
+    for number in numbers:
+        if (words := plans[number].words) is not None and number not in vectors:
+            yield number, hybrid.by_words(store, words, _wide(store, *requests[number], plans[number]), condition)
+
+
+def _wide(store: Store, parts: Sequence[query.Part], asked: Asked, plan: Plan) -> int:
     """How many rows are looked at for an answer of k."""
     wide = max(_CANDIDATES * asked.k, _LEAST_CANDIDATES) if asked.diversity else asked.k
+    if plan.by == "both":
+        wide = max(2 * wide, fusing.DEPTH)
     return max(1, min(wide + len(parts), len(store)))
 
 
@@ -137,33 +166,9 @@ def _judge(encoder: Encoder, device: str, store: Store) -> confidence.Background
     return confidence.background(store, encoder, device)
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Neighbors of one query, best first: rows int64 (n,), scores float32 (n,)."""
-
-    rows: np.ndarray
-    scores: np.ndarray
-
-    def at(self, kept: np.ndarray) -> "_Found":
-        return _Found(self.rows[kept], self.scores[kept])
-
-    def without(self, store: Store, parts: Sequence[query.Part]) -> "_Found":
-        """The neighbors without the items and pictures that the query itself is made of."""
-        own = set(stored.named(store, [part.text for part in parts if part.kind == "item"]))
-        files = {os.path.realpath(file) for file in query.files(parts)}
-        if not own and not files:
-            return self
-        kept = [row not in own and not (files and _real_path(store, row) in files) for row in self.rows.tolist()]
-        return self.at(np.array(kept, bool))
-
-    def diverse(self, store: Store, k: int, diversity: float) -> "_Found":
-        """The best k, chosen to differ from each other as far as that is wanted."""
-        if not diversity:
-            return self.at(np.arange(min(k, len(self.rows))))
-        return self.at(pick(self.scores, store.vectors(self.rows), k, diversity))
-
-
-def _hits(store: Store, found: _Found, asked: Asked, judge: confidence.Background | None) -> list[Hit]:
+def _hits(
+    store: Store, found: Found, asked: Asked, judge: confidence.Background | None, plan: Plan
+) -> list[Hit]:  # fmt: skip
     if asked.min_score is not None:
         found = found.at(found.scores >= asked.min_score)
     if judge is not None and asked.min_confidence is not None:
@@ -174,7 +179,19 @@ def _hits(store: Store, found: _Found, asked: Asked, judge: confidence.Backgroun
         sure = judge.confidence(found.scores).tolist()
     lines = zip(store.records(found.rows), found.scores.tolist(), sure, strict=True)
     root = root_of(store)
-    return [_below(root, rank, *line) for rank, line in enumerate(lines, 1)]
+    hits = [_below(root, rank, *line) for rank, line in enumerate(lines, 1)]
+    return [replace(hit, by=by) for hit, by in zip(hits, _why(store, found, plan), strict=True)]
+
+
+def _why(store: Store, found: Found, plan: Plan) -> Sequence[By | None]:
+    """Why each of them answers; None where only meaning was asked."""
+    if found.places is None or plan.words is None:
+        return [None] * len(found.rows)
+    matched = store.words_in(plan.words, found.rows)
+    return [
+        By(meaning or None, words or None, has)
+        for (meaning, words), has in zip(found.places.tolist(), matched, strict=True)
+    ]
 
 
 def hit(store: Store, rank: int, record: Record, score: float, sure: float | None = None) -> Hit:
@@ -192,12 +209,6 @@ def _below(root: str | None, rank: int, record: Record, score: float, sure: floa
 
 def _vector_of(store: Store, uri: str) -> np.ndarray:
     return store.vectors(stored.named(store, [uri]))[0]
-
-
-def _real_path(store: Store, row: int) -> str | None:
-    (record,) = store.records([row])
-    path = Card.of(record).path(store)
-    return None if path is None else os.path.realpath(path)
 
 
 # ---------------------------------------------------------------- captions

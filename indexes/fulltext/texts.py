@@ -1,0 +1,75 @@
+"""What of a record is searched by words, and how texts are made ready for SQLite's tokenizer.
+
+    said    its `caption`: all texts that its source says of it
+    named   its `uri`: folders and the file's name, without its ending
+    told    whatever else is said of it in `meta`, `file` and `labels`
+    read    the text in the picture, which is called `text` there (OCR)
+
+SQLite's `unicode61` ends words at spaces and signs. Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese are written
+without spaces: there each letter is made a word of its own, so that any part of a text, from one letter on, is found as
+a phrase. A picture sign (an emoji) is a word too.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+COLUMNS = ("said", "named", "told", "read")
+_SAID, _NAMED, _TOLD, _SOURCE, _READ = "caption", "uri", ("file", "labels"), "meta", "text"
+_LONGEST = 1 << 16  # letters of a column: what a page of text holds many times over
+_DEEPEST = 8  # lists in lists
+_MARKS = "".join(
+    chr(code) for code in range(0x0E00, 0x1800) if unicodedata.category(chr(code)).startswith("M")
+)  # fmt: skip
+# Scripts without spaces between words, a letter with its marks; then signs that are pictures.
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f"
+    f"\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff][{_MARKS}\u3099\u309a]*"
+    "|[\u2190-\u2bff\U0001f000-\U0001faff]"
+)
+_SILENT = re.compile("[\u00ad\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff\0]")  # within a word, and no part of it
+_PARTS_OF_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")  # goldenRetriever2
+
+
+def of(fields: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """The texts of a record's fields, one of COLUMNS each, ready to be tokenized. Of other types there are none."""
+    source = fields.get(_SOURCE)
+    meta = source if isinstance(source, dict) else {}
+    others = {name: value for name, value in meta.items() if name != _READ}
+    told = [*_texts(others, numbers=True), *(text for name in _TOLD for text in _texts(fields.get(name)))]
+    uri = fields.get(_NAMED)
+    return (
+        _joined(_texts(fields.get(_SAID))), ready(_name(uri)) if isinstance(uri, str) else "", _joined(told),
+        _joined(_texts(meta.get(_READ))),
+    )  # fmt: skip
+
+
+def ready(text: str) -> str:
+    """A text as it is tokenized: what looks alike is alike (NFKC), and letters of unspaced scripts stand apart."""
+    if text.isascii():
+        return text.replace("\0", " ")
+    plain = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode())
+    return UNSPACED.sub(r" \g<0> ", _SILENT.sub("", plain))
+
+
+def _joined(texts: "Iterator[str] | list[str]") -> str:
+    return ready("\n".join(texts)[:_LONGEST])
+
+
+def _texts(value: Any, numbers: bool = False, depth: int = 0) -> Iterator[str]:
+    """All texts in a JSON value. numbers: whole ones as well, such as a year."""
+    if isinstance(value, str):
+        yield value
+    elif numbers and isinstance(value, int) and not isinstance(value, bool):
+        yield str(value)
+    elif isinstance(value, (dict, list)) and depth < _DEEPEST:
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one, numbers, depth + 1)
+
+
+def _name(uri: str) -> str:
+    """A path without the ending of its file, words that were written together apart."""
+    folder, _, file = uri.rpartition("/")
+    stem = file.rpartition(".")[0] or file
+    return _PARTS_OF_NAME.sub(" ", f"{folder} {stem}"[-_LONGEST:])

@@ -1,0 +1,79 @@
+"""Two rankings of rows as one: the nearest vectors, and the rows whose texts have the most of the words.
+
+reciprocal   (1 - w) / (60 + place by meaning) + w / (60 + place by words); a row of one ranking gets one term
+             (reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009)
+relative     (1 - w) * (cosine - low) / (best - low) + w * BM25 / best BM25, with the cosine of place DEPTH as low
+             (scores brought to one scale, as Weaviate's relativeScoreFusion)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+DEPTH = 100  # of each ranking, at least
+_AFTER = 60  # the constant of reciprocal ranks
+
+
+@dataclass(frozen=True, slots=True)
+class Fusion:
+    """How two rankings become one. weight: of the words, 0 to 1."""
+
+    kind: Literal["reciprocal", "relative"] = "reciprocal"
+    weight: float = 0.5
+
+
+class Ranking(NamedTuple):
+    """Rows int64 (n,) and their scores float32 (n,), the best first."""
+
+    rows: np.ndarray
+    scores: np.ndarray
+
+
+class Fused(NamedTuple):
+    """Rows int64 (n,), the best first; their cosines float32 (n,); places int64 (n, 2) by meaning and by words, from 1,
+    0 where a ranking has not got it."""
+
+    rows: np.ndarray
+    cosines: np.ndarray
+    places: np.ndarray
+
+
+def fuse(
+    fusion: Fusion, meaning: Ranking, words: Ranking, cosines_of: Callable[[np.ndarray], np.ndarray]
+) -> Fused:  # fmt: skip
+    """The rows of both rankings as one ranking.
+
+    Args:
+        fusion: How.
+        meaning: By cosine.
+        words: By BM25, above 0.
+        cosines_of: Given rows (m,) that only the words found, their cosines (m,).
+
+    Returns:
+        Each row once; ties go to the lower row.
+    """
+    new = words.rows[~np.isin(words.rows, meaning.rows)]
+    rows = np.concatenate([meaning.rows, new])
+    cosines = np.concatenate([meaning.scores, cosines_of(new) if len(new) else np.empty(0)]).astype(np.float32)
+    places, said = np.zeros((len(rows), 2), np.int64), np.zeros(len(rows))
+    places[: len(meaning.rows), 0] = np.arange(1, len(meaning.rows) + 1)
+    order = np.argsort(rows, kind="stable")
+    here = order[np.searchsorted(rows, words.rows, sorter=order)]
+    places[here, 1], said[here] = np.arange(1, len(words.rows) + 1), words.scores
+    scores = _reciprocal(fusion, places) if fusion.kind == "reciprocal" else _relative(fusion, meaning, cosines, said)
+    best = np.lexsort((rows, -scores))
+    return Fused(rows[best], cosines[best], places[best])
+
+
+def _reciprocal(fusion: Fusion, places: np.ndarray) -> np.ndarray:
+    shares = np.where(places > 0, 1 / (_AFTER + places), 0.0)
+    return shares @ np.array([1 - fusion.weight, fusion.weight])
+
+
+def _relative(fusion: Fusion, meaning: Ranking, cosines: np.ndarray, said: np.ndarray) -> np.ndarray:
+    window = meaning.scores[:DEPTH].astype(np.float64)
+    low, best = (window[-1], window[0]) if len(window) else (0.0, 1.0)
+    near = np.maximum((cosines.astype(np.float64) - low) / max(best - low, 1e-9), 0)
+    return (1 - fusion.weight) * near + fusion.weight * said / max(said.max(initial=0.0), 1e-9)

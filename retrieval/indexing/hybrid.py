@@ -1,0 +1,203 @@
+"""Do words beside meaning find more in this index? Measured on captions that are held out, and recorded with it.
+
+A caption of some items is taken out of what is searched, and asked for: by meaning, by words, and by both with each way
+and weight of fusing (indexes/fusing.py). What is best on one half of the captions is judged on the other, both ways
+round, so that the figure is of captions that chose nothing.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from indexes import BadWords, Store, Words, fusing
+from indexes.fulltext import table
+from indexes.fusing import Fusion, Ranking
+from retrieval.callbacks import OnMessage, no_message
+from retrieval.encoders.protocol import Encoder
+from retrieval.indexing.cards import Card
+
+KEY = "hybrid"  # of the manifest
+QUERIES, POOL = 300, 10_000  # captions that are asked for, items among which they are
+LEAST = 100  # captions, below which nothing is measured
+_AGAIN = 1.5  # times as many items, or so many times fewer: measured again
+_LOOKED_AT = 500  # items, to see whether there are captions at all
+_K = 10
+_SURE = 1.96  # standard errors of the mean of paired differences
+_WAYS = (
+    *(Fusion("reciprocal", weight) for weight in (0.3, 0.5, 0.7)),
+    *(Fusion("relative", round(weight, 2)) for weight in np.arange(0.05, 1.0, 0.05).tolist()),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """What was measured of an index.
+
+    Attributes:
+        kind, weight: The best way to fuse (indexes/fusing.py).
+        better: Do both find more than meaning alone, surely? Then they are what is asked.
+        meaning, words, both: The share of captions whose item is among the first ten, 0 to 1.
+        queries: How many captions.
+        rows: How many items the index had.
+    """
+
+    kind: Literal["reciprocal", "relative"]
+    weight: float
+    better: bool
+    meaning: float
+    words: float
+    both: float
+    queries: int
+    rows: int
+
+    @classmethod
+    def recorded(cls, store: Store) -> "Measured | None":
+        """What an index remembers; None where nothing was measured, or it cannot be read."""
+        said = store.manifest.get(KEY)
+        try:
+            found = cls(**said) if isinstance(said, dict) else None
+        except TypeError:
+            return None
+        sensible = found and found.kind in ("reciprocal", "relative") and isinstance(found.weight, int | float)
+        return found if sensible else None
+
+    @property
+    def fusion(self) -> Fusion:
+        """The best way to fuse."""
+        return Fusion(self.kind, self.weight)
+
+    def __str__(self) -> str:
+        if self.better:
+            so = "asked together unless --no-hybrid is given"
+        else:
+            so = "not surely more together: --hybrid asks both"
+        return (
+            f"{self.both:.1%} of {self.queries} captions held out among the first {_K}, {self.meaning:.1%} by meaning "
+            f"and {self.words:.1%} by words alone: {so}"
+        )
+
+
+def keep(store: Store, encoder: Encoder, say: OnMessage = no_message) -> None:
+    """Record whether words help, where that is not known of the index as it is.
+
+    Args:
+        store: Open for writing.
+        encoder: Its encoder.
+        say: Called with a line for a person, where something was measured.
+    """
+    known = Measured.recorded(store)
+    if known and known.rows / _AGAIN <= len(store) <= known.rows * _AGAIN:
+        return
+    found = measure(store, encoder) if len(store) >= LEAST and _has_captions(store) else None
+    if found is None and store.manifest.get(KEY) is None:
+        return
+    store.set_manifest(**{KEY: found and asdict(found)})
+    if found:
+        say(f"words beside meaning: {found}")
+
+
+def _has_captions(store: Store) -> bool:
+    rows = store.rows()
+    drawn = np.random.default_rng(0).choice(rows, min(len(rows), _LOOKED_AT), replace=False)
+    return any(Card.of(record).captions for record in store.records(np.sort(drawn)))
+
+
+def measure(store: Store, encoder: Encoder) -> Measured | None:
+    """Measure it; None where fewer than LEAST items have a caption."""
+    drawn = np.random.default_rng(0).permutation(store.rows())[:POOL]
+    records = store.records(drawn)
+    asked = [(place, Card.of(record).captions[-1]) for place, record in enumerate(records) if Card.of(record).captions]
+    asked = [(place, text) for place, text in asked if text.strip()][:QUERIES]
+    if len(asked) < LEAST:
+        return None
+    held_out = dict(asked)
+    lines = [
+        (place, _without(record.text, held_out.get(place), dict(record.fields))) for place, record in enumerate(records)
+    ]
+    vectors, queries = store.vectors(drawn), encoder.encode_texts([text for _, text in asked])
+    with table.in_memory(lines) as database:
+        trials = [
+            _Trial.of(partial(_worded, database), place, text, vectors, query)
+            for (place, text), query in zip(asked, queries, strict=True)
+        ]
+    return _judged(trials, len(store))
+
+
+def _without(text: str, caption: str | None, fields: dict[str, Any]) -> str:
+    """The fields of a record without a caption that is asked for, wherever it stands among them."""
+    if caption is None:
+        return text
+
+    def taken_out(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: taken_out(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [taken_out(one) for one in value if one != caption]
+        return "" if value == caption else value
+
+    return json.dumps(taken_out(fields))
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A caption that was asked for. places: of its item by meaning, by words, and by each of _WAYS; 0 for none."""
+
+    places: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls, worded: "Callable[[str], Ranking]", place: int, text: str, vectors: np.ndarray, query: np.ndarray
+    ) -> "_Trial":  # fmt: skip
+        cosines = vectors @ query
+        depth = min(fusing.DEPTH, len(cosines))
+        best = np.argpartition(-cosines, depth - 1)[:depth]
+        near = best[np.lexsort((best, -cosines[best]))]
+        meaning = Ranking(near, cosines[near])
+        words = worded(text)
+        fused = (fusing.fuse(way, meaning, words, lambda rows: cosines[rows]).rows for way in _WAYS)
+        return cls(tuple(_place(rows, place) for rows in (near, words.rows, *fused)))
+
+
+def _worded(database: table.Database, text: str) -> Ranking:
+    try:
+        words = Words.parse(text, strict=False)
+    except BadWords:
+        return Ranking(np.empty(0, np.int64), np.empty(0, np.float32))
+    return Ranking(*table.nearest(database, words, fusing.DEPTH, lambda rows: np.ones(len(rows), bool)))
+
+
+def _place(rows: np.ndarray, wanted: int) -> int:
+    found = np.flatnonzero(rows == wanted)
+    return int(found[0]) + 1 if len(found) else 0
+
+
+def _judged(trials: Sequence[_Trial], rows: int) -> Measured:
+    places = np.array([trial.places for trial in trials])
+    gains = np.where(
+        (places > 0) & (places <= _K), 1 / np.log2(places + 1, where=places > 0, out=np.ones(places.shape)), 0
+    )
+    hits = (places > 0) & (places <= _K)
+    first = np.arange(len(places)) % 2 == 0
+    chosen = np.where(first, 2 + _best(gains, hits, ~first), 2 + _best(gains, hits, first))  # by the other half
+    both = np.arange(len(places)), chosen
+    gained = _worth(gains, hits)[both] - _worth(gains, hits)[:, 0]
+    error = gained.std(ddof=1) / np.sqrt(len(gained))
+    way = _WAYS[int(_best(gains, hits, np.ones(len(places), bool)))]
+    return Measured(
+        kind=way.kind, weight=way.weight, better=bool(gained.mean() > _SURE * error), meaning=float(hits[:, 0].mean()),
+        words=float(hits[:, 1].mean()), both=float(hits[both].mean()), queries=len(trials), rows=rows,
+    )  # fmt: skip
+
+
+def _worth(gains: np.ndarray, hits: np.ndarray) -> np.ndarray:
+    """What is looked for: the mean of nDCG@10 and recall@10, (captions, ways)."""
+    return (gains + hits) / 2
+
+
+def _best(gains: np.ndarray, hits: np.ndarray, those: np.ndarray) -> int:
+    """The number of the best of _WAYS on some captions; of equals the first."""
+    return int(np.argmax(_worth(gains, hits)[those, 2:].mean(axis=0)))

@@ -1,0 +1,83 @@
+"""Words beside meaning: what of a query is looked for by words, and how both rankings answer it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from indexes import BadWords, Condition, Store, Words, fusing
+from indexes.fusing import Fusion, Ranking
+from retrieval.errors import BadRequest
+from retrieval.indexing.hybrid import Measured
+from retrieval.search.found import Found
+from retrieval.search.query import Part
+
+if TYPE_CHECKING:
+    from retrieval.search.answers import Asked
+
+By = Literal["meaning", "words", "both"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How one query is answered. words: what is looked for by words; None where nothing is."""
+
+    words: Words | None = None
+    fusion: Fusion | None = None
+
+    @property
+    def by(self) -> By:
+        """By what."""
+        return "meaning" if self.words is None else "words" if self.fusion is None else "both"
+
+
+def plan(store: Store, parts: Sequence[Part], asked: "Asked") -> Plan:
+    """How a query is answered by an index; where that is not said, as was measured of it (indexing/hybrid.py).
+
+    Raises BadRequest, BadWords where words alone are asked for and there are none.
+    """
+    measured = None if asked.by in ("meaning", "words") else Measured.recorded(store)
+    by = asked.by or ("both" if measured and measured.better else "meaning")
+    if by == "meaning":
+        return Plan()
+    texts = [part.text for part in parts if part.kind == "words" and part.weight > 0]
+    without = [part.text for part in parts if part.kind == "words" and part.weight < 0]
+    if by == "words":
+        _check(parts, asked)
+        return Plan(Words.parse(" ".join(texts), " ".join(without)))
+    try:
+        words = Words.parse(" ".join(texts), " ".join(without), strict=False)
+    except BadWords:  # a picture, or signs
+        return Plan()
+    return Plan(words, measured.fusion if measured else Fusion())
+
+
+def _check(parts: Sequence[Part], asked: "Asked") -> None:
+    other = next((part for part in parts if part.kind != "words"), None)
+    if other is not None:
+        raise BadRequest(
+            f"{other.text[:60]} is no words, which --words-only looks for: leave it out, or write text:..."
+        )
+    if asked.min_score is not None or asked.min_confidence is not None:
+        raise BadRequest("words alone have no cosine: leave out --min-score and --min-confidence, or --words-only")
+
+
+def by_words(store: Store, words: Words, count: int, condition: Condition | None) -> Found:
+    """The answers by words alone."""
+    found = store.search_words(words, count, condition)
+    places = np.zeros((found.rows.shape[1], 2), np.int64)
+    places[:, 1] = np.arange(1, len(places) + 1)
+    return Found(found.rows[0], found.scores[0], places)
+
+
+def beside(store: Store, plan: Plan, vector: np.ndarray, near: Found, condition: Condition | None) -> Found:
+    """The answers by both. vector: of the query, float32 (d,). near: its answers by meaning, at least fusing.DEPTH."""
+    if plan.words is None or plan.fusion is None:
+        return near
+    worded = store.search_words(plan.words, max(len(near.rows), fusing.DEPTH), condition)
+    fused = fusing.fuse(
+        plan.fusion, Ranking(near.rows, near.scores), Ranking(worded.rows[0], worded.scores[0]),
+        lambda rows: store.vectors(rows) @ vector,
+    )  # fmt: skip
+    return Found(fused.rows, fused.cosines, fused.places)
