@@ -73,7 +73,9 @@ def _reciprocal(fusion: Fusion, places: np.ndarray) -> np.ndarray:
 
 
 def _relative(fusion: Fusion, meaning: Ranking, cosines: np.ndarray, said: np.ndarray) -> np.ndarray:
+    if not len(meaning.rows):
+        return said
     window = meaning.scores[:DEPTH].astype(np.float64)
-    low, best = (window[-1], window[0]) if len(window) else (0.0, 1.0)
+    low, best = window[-1], window[0]
     near = np.maximum((cosines.astype(np.float64) - low) / max(best - low, 1e-9), 0)
     return (1 - fusion.weight) * near + fusion.weight * said / max(said.max(initial=0.0), 1e-9)

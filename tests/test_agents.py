@@ -121,7 +121,7 @@ def test_search_says_the_same_as_text_and_as_data(agent, photos):
     assert shown is None
     assert data["hits"][0] == {
         "rank": 1, "id": GREEN, "path": str(photos / GREEN), "captions": ["a green field"], "kind": "picture",
-        "score": 1.0, "confidence": 1.0, "gone": False,
+        "score": 1.0, "confidence": 1.0, "gone": False, "by": None,
     }  # fmt: skip
     assert data["notes"] == []
     assert text.splitlines()[0] == (

@@ -4,13 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli.output import plain
-from cli.output.hits import is_gone
+from cli.output.hits import is_gone, why
 from retrieval.datatypes import Hit
 
 
 @dataclass(frozen=True)
 class Found:
-    """A picture of the index. gone: its file is not there any more. The scores are None where nothing was asked."""
+    """A picture of the index. gone: its file is not there any more. The scores are None where nothing was asked.
+
+    by: why it answers, where words were asked beside meaning: the order is that of both then.
+    """
 
     rank: int
     id: str
@@ -20,6 +23,7 @@ class Found:
     score: float | None
     confidence: float | None
     gone: bool
+    by: str | None = None
 
     @classmethod
     def of(cls, hit: Hit, asked: bool = True) -> "Found":
@@ -27,6 +31,7 @@ class Found:
         return cls(
             hit.rank, hit.id, hit.path, list(hit.captions), hit.kind, round(hit.score, 4) + 0.0 if asked else None,
             None if hit.confidence is None else round(hit.confidence, 3), is_gone(hit.path),
+            None if hit.by is None else why(hit.by),
         )  # fmt: skip
 
     def line(self) -> str:
@@ -37,6 +42,7 @@ class Found:
         """The same without its rank."""
         score = "" if self.score is None else f"  score {self.score:.3f}"
         sure = "" if self.confidence is None else f"  confidence {self.confidence:.0%}"
+        sure += f"  by {self.by}" if self.by else ""
         kind = "" if self.kind == "picture" else f"  ({self.kind})"
         gone = "  (its file is gone)" if self.gone else ""
         captions = "".join(f'  "{plain.line(caption)}"' for caption in self.captions)

@@ -79,6 +79,10 @@ def _why_none(queries: bool, asked: Asked) -> str:
     """Where there are items to answer with."""
     if not queries:
         return "there is no query: write one a line into the file of --queries"
+    if asked.by == "words":
+        return (
+            "no item has any of these words: give the beginning of one and a star, as in retriev*, or no --words-only"
+        )
     if asked.min_confidence is not None or asked.min_score is not None:
         return "no good match"
     return "nothing but what was asked with"

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from cli.output import target
+from cli.output.hits import why
 from indexes import durable
 from retrieval.datatypes import Hit
 from retrieval.errors import ImageError
@@ -100,9 +101,10 @@ def _figure(hit: Hit, allowed: Allowed, left: list[tuple[str, str]]) -> str:
         picture = f'<div class="none">{html.escape(str(error))}</div>'
     sure = "" if hit.confidence is None else f" · {hit.confidence:.0%}"
     caption = f" {html.escape(hit.caption)}" if hit.caption else ""
+    by = f'<span class="path">by: {html.escape(why(hit.by))}</span>' if hit.by else ""
     return (
         f'<figure>{picture}<figcaption><span class="score">{hit.rank} · {hit.score:.3f}{sure}</span>{caption}'
-        f'<span class="path">{uri}</span></figcaption></figure>'
+        f'<span class="path">{uri}</span>{by}</figcaption></figure>'
     )
 
 

@@ -49,13 +49,16 @@ class Wanted(BaseModel):
     sort: Literal["relevance", "date", "-date"] = Field("relevance", description="By date: the most relevant ones.")
     fold: bool = Field(False, description="Near-duplicates behind the best of them.")
     exact: bool = Field(False, description="Go round an approximate index.")
+    by: Literal["meaning", "words", "both"] | None = Field(
+        None, description="By vectors, by the words of captions, names and fields, or both; else what finds more here."
+    )
     index: str | None = Field(None, max_length=200, description="Which index; the first if not given.")
 
     def asked(self, k: int) -> Asked:
         """As the library is asked."""
         return Asked(
             k=k, where=self.where or None, inside=self.inside or None, exact=self.exact, min_score=self.min_score,
-            min_confidence=self.min_confidence, diversity=self.diverse,
+            min_confidence=self.min_confidence, diversity=self.diverse, by=self.by,
         )  # fmt: skip
 
 

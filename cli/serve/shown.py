@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 from urllib.parse import quote
 
+from cli.output.hits import why
 from cli.serve.shelf import Shelf
 from indexes import Record, Store
 from retrieval.datatypes import Hit
@@ -55,6 +56,7 @@ def as_json(hit: Hit, shelf: Shelf, score: bool = True) -> dict[str, Any]:
     return {
         "id": name, "uri": text(hit.uri), "kind": hit.kind, "score": round(hit.score, 4) if score else None,
         "confidence": None if hit.confidence is None else round(hit.confidence, 4),
+        "by": None if hit.by is None else why(hit.by),
         "caption": _short(hit.caption), "fields": fields, "width": hit.meta.get("width"),
         "height": hit.meta.get("height"), "folded": 0,
         "thumb": f"/api/items/{name}/thumb?s={THUMB}&index={quote(shelf.name)}{_version(hit)}",

@@ -94,6 +94,7 @@ function why(item, hit, search) {
   const row = (name, value) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value.toFixed(3), meter(value)));
   const sure = hit?.confidence ?? item.why.confidence;
   const rows = [row("Score", item.why.score), ...(sure === null || sure === undefined ? [] : [row("Confidence", sure)])];
+  if (hit?.by) rows.unshift(make("tr", {}, make("th", { scope: "row" }, "By"), make("td", { "data-test": "by" }, hit.by)));
   const sign = (at) => (search.terms[at]?.sign < 0 ? "\u2212 " : "+ ");
   const named = (one, at) => sign(at) + (search.terms[at]?.kind === "picture" ? "the picture" : nameOf(one.term));
   const terms = item.why.terms.length > 1 ? item.why.terms.map((one, at) => row(named(one, at), one.score)) : [];

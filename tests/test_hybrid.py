@@ -1,0 +1,268 @@
+"""Words beside meaning: two rankings as one, what is asked by default, and why each answer is one."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli.output import hits
+from indexes import BadWords, Record, Store
+from indexes.fusing import Fused, Fusion, Ranking, fuse
+from retrieval import Retriever
+from retrieval.datatypes import By
+from retrieval.errors import BadRequest
+from retrieval.indexing import hybrid
+from retrieval.indexing.hybrid import Measured
+from rows import unit
+from terminal import mmr
+
+COSINES = np.array([0.9, 0.8, 0.5, 0.1, 0.0], np.float32)  # of rows 0 to 4
+
+
+def ranked(rows, scores=None):
+    return Ranking(np.array(rows, np.int64), np.array(COSINES[rows] if scores is None else scores, np.float32))
+
+
+def fused(fusion, meaning, words, bm25):
+    return fuse(fusion, ranked(meaning), ranked(words, bm25), lambda rows: COSINES[rows])
+
+
+def test_reciprocal_ranks_by_hand():
+    found = fused(Fusion(), [0, 1, 2], [2, 3], [5.0, 4.0])
+    # 2: 1/63 + 1/61; 0: 1/61; 1 and 3: 1/62 each, the lower row first
+    assert found.rows.tolist() == [2, 0, 1, 3]
+    assert found.places.tolist() == [[3, 1], [1, 0], [2, 0], [0, 2]]
+    np.testing.assert_array_equal(found.cosines, COSINES[[2, 0, 1, 3]])
+
+
+def test_relative_scores_by_hand():
+    found = fused(Fusion("relative", 0.25), [0, 1, 2], [2, 4], [10.0, 8.0])
+    # near: 1, 0.75, 0; row 4 is below the window, so 0. Words: row 2 has 1, row 4 0.8.
+    assert found.rows.tolist() == [0, 1, 2, 4]  # 0.75, 0.5625, 0.25, 0.2
+    assert fused(Fusion("relative", 0.6), [0, 1, 2], [2, 4], [10.0, 8.0]).rows.tolist() == [2, 4, 0, 1]
+
+
+@pytest.mark.parametrize("kind", ["reciprocal", "relative"])
+def test_one_ranking_alone_stays_as_it_is(kind):
+    nothing = ranked([], [])
+    assert fuse(Fusion(kind), ranked([2, 0, 1], [0.9, 0.8, 0.7]), nothing, lambda rows: rows).rows.tolist() == [2, 0, 1]
+    assert fuse(Fusion(kind), nothing, ranked([3, 1], [2.0, 1.0]), lambda rows: COSINES[rows]).rows.tolist() == [3, 1]
+
+
+def test_weights_of_nothing_and_all_are_the_rankings():
+    meaning, words = [0, 1, 2], [2, 1, 0]
+    for kind in ("reciprocal", "relative"):
+        assert fused(Fusion(kind, 0.0), meaning, words, [3, 2, 1]).rows.tolist() == meaning
+        assert fused(Fusion(kind, 1.0), meaning, words, [3, 2, 1]).rows.tolist() == words
+
+
+def test_the_depth_of_pages_changes_no_order():
+    rng = np.random.default_rng(0)
+    cosines = np.sort(rng.random(400).astype(np.float32))[::-1]
+    words = Ranking(rng.permutation(400)[:120].astype(np.int64), np.linspace(9, 1, 120, dtype=np.float32))
+
+    def first(depth, kind) -> Fused:
+        return fuse(Fusion(kind), Ranking(np.arange(depth), cosines[:depth]), words, lambda rows: cosines[rows])
+
+    assert first(200, "relative").rows[:20].tolist() == first(300, "relative").rows[:20].tolist()
+
+
+# ---------------------------------------------------------------- an index
+
+
+class Colors:
+    """Pictures by their mean color; of texts it knows colors, everything else is gray."""
+
+    name, fingerprint, dim = "colors", "0" * 16, 3
+    KNOWN = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
+
+    def encode_texts(self, texts):
+        return unit([self.KNOWN.get(text.split()[0], (1, 1, 1)) for text in texts])
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """Search an index of six pictures, of which `words` are the captions."""
+    with Store.create(tmp_path / "index", 3, encoder={"name": "colors", "fingerprint": "0" * 16}) as store:
+        colors = unit([(1, 0, 0), (0.9, 0.2, 0), (0, 1, 0), (0, 0, 1), (0.1, 0, 1), (0.5, 0.5, 0)])
+        said = ["a fox", "red fox runs", "grass", "red sea, a fox", "sky", ""]
+        store.add(
+            colors, [Record(f"{n}.jpg", fields={"uri": f"{n}.jpg", "caption": one}) for n, one in enumerate(said)]
+        )
+        retriever = Retriever(store, Colors())
+        yield lambda text, **wanted: retriever.search(text, **wanted)
+
+
+def uris(found):
+    return [hit.uri[0] for hit in found]
+
+
+def test_by_meaning_by_words_and_by_both(asked):
+    assert uris(asked("red fox", k=3)) == ["0", "1", "5"]
+    assert uris(asked("red fox", k=9, by="words")) == ["1", "3", "0"]
+    both = asked("red fox", k=3, by="both")
+    assert uris(both) == ["1", "0", "3"]
+    assert [hit.by for hit in both] == [By(2, 1, ("red fox",)), By(1, 3, ("fox",)), By(6, 2, ("red fox",))]
+    assert [round(hit.score, 2) for hit in both] == [0.98, 1.0, 0.0]  # cosines still
+
+
+def test_what_is_taken_away_is_not_found_by_words(asked):
+    assert uris(asked(["fox", "-", "sea"], by="words")) == ["0", "1"]
+
+
+def test_the_order_of_limits(asked):
+    assert uris(asked("red fox", by="both", min_score=0.5)) == ["1", "0", "5"]
+    assert uris(asked("red fox", by="words", where="uri != '1.jpg'")) == ["3", "0"]
+    assert len(asked("red fox", by="both", diversity=0.5, k=4)) == 4
+    assert set(uris(asked("red fox", by="words", diversity=0.5, k=2))) <= set("013")
+
+
+def test_phrases_and_beginnings(asked):
+    assert uris(asked('"red fox"', by="words")) == ["1"]
+    assert uris(asked("gras*", by="words")) == ["2"]
+    assert asked("nothing", by="words") == []
+
+
+def test_an_item_of_the_query_is_no_answer_by_both(asked):
+    assert "1" not in uris(asked(["red fox", "+", "id:1.jpg"], by="both"))
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted", "error", "message"),
+    [
+        ('"red', {}, BadWords, "not closed"), ("id:1.jpg", {}, BadRequest, "--words-only looks for"),
+        ("red", {"min_score": 0.1}, BadRequest, "--min-score"), ("?!", {}, BadWords, "no word"),
+        ("red", {"by": "luck"}, BadRequest, "meaning, words or both"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_by_words(asked, query, wanted, error, message):
+    with pytest.raises(error, match=message):
+        asked(query, **{"by": "words", **wanted})
+
+
+def test_by_both_signs_and_pictures_are_asked_by_meaning(asked):
+    assert [hit.by for hit in asked("?!", by="both")] == [None] * 6
+    assert asked("id:1.jpg", by="both")[0].by is None
+
+
+# ---------------------------------------------------------------- measured
+
+
+class Mute(Colors):
+    """Hears nothing in a text."""
+
+    def encode_texts(self, texts):
+        return unit(np.ones((len(texts), 3)))
+
+
+NAMES = [
+    "".join(letter * 3 for letter in f"{n:03d}".translate(str.maketrans("0123456789", "abcdefghij")))
+    for n in range(120)
+]
+
+
+def filled(path, said, encoder):
+    store = Store.create(path, 3, encoder={"name": "colors", "fingerprint": "0" * 16})
+    vectors = unit(np.random.default_rng(1).random((len(said), 3)) + 0.1)
+    store.add(vectors, [Record(f"{n}", fields={"uri": f"{n}.jpg", "caption": one}) for n, one in enumerate(said)])
+    hybrid.keep(store, encoder)
+    return store
+
+
+def test_words_are_asked_where_they_find_more(tmp_path):
+    with filled(tmp_path / "index", [[f"one {name}", f"again {name}"] for name in NAMES], Mute()) as store:
+        found = Measured.recorded(store)
+        assert (found.queries, found.rows, found.words, found.both) == (120, 120, 1.0, 1.0)
+        assert found.better and found.meaning < 0.2
+        assert Retriever(store, Mute()).search(f"the {NAMES[7]}", k=1)[0].id == "7"
+        assert "asked together unless --no-hybrid" in str(found)
+
+
+def test_a_caption_that_is_asked_for_is_not_looked_in(tmp_path):
+    """One caption an item, and nothing else of it: held out, words find nothing."""
+    with filled(tmp_path / "index", list(NAMES), Mute()) as store:
+        assert (Measured.recorded(store).words, Measured.recorded(store).better) == (0.0, False)
+        assert Retriever(store, Mute()).search(NAMES[7], k=1)[0].by is None
+
+
+def test_captions_that_say_nothing_of_their_item_are_not_asked(tmp_path):
+    """Words find none; whatever way chance prefers, they are not said to be better."""
+    said = [[f"a{n}", f"b{n}"] for n in range(120)]
+    with filled(tmp_path / "index", said, Mute()) as store:
+        assert not Measured.recorded(store).better
+
+
+def test_few_captions_are_not_measured_and_it_is_forgotten_with_them(tmp_path):
+    said = [[f"one {name}", f"again {name}"] for name in NAMES]
+    with filled(tmp_path / "index", said[:99], Mute()) as store:
+        assert Measured.recorded(store) is None
+    with filled(tmp_path / "other", said, Mute()) as store:
+        measured = store.generation
+        hybrid.keep(store, Mute())
+        assert store.generation == measured  # known already
+        store.delete([str(n) for n in range(60)])
+        hybrid.keep(store, Mute())
+        assert Measured.recorded(store) is None
+
+
+@pytest.mark.parametrize("said", [3, "x", {}, {"kind": "relative"}, {"kind": "x", "weight": 1}])
+def test_what_is_recorded_by_other_hands_is_not_believed(tmp_path, said):
+    with Store.create(tmp_path / "index", 3, hybrid=said) as store:
+        assert Measured.recorded(store) is None
+
+
+# ---------------------------------------------------------------- as it is shown
+
+
+@pytest.mark.parametrize(
+    ("by", "shown"),
+    [
+        (By(3, 1, ("golden retriever",)), 'meaning 3rd, words 1st "golden retriever"'),
+        (By(None, 12, ("a", "b")), 'words 12th "a" "b"'), (By(111, None), "meaning 111th"),
+        (By(22, None), "meaning 22nd"),
+    ],
+)  # fmt: skip
+def test_why_in_words(by, shown):
+    assert hits.why(by) == shown
+
+
+@pytest.fixture
+def captioned(tmp_path):
+    """A csv of twelve gray pictures with captions."""
+    names = ["red fox", "brown bear", "blue whale", *(f"thing {n}" for n in range(9))]
+    with (tmp_path / "pairs.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "caption"])
+        for n, name in enumerate(names):
+            Image.new("RGB", (16, 16), (n, n, n)).save(tmp_path / f"{n}.png")
+            writer.writerow([f"{n}.png", f"the {name}"])
+    return tmp_path
+
+
+def test_the_command(captioned, trained):
+    index = str(captioned / "index")
+    assert mmr("index", f"csv:{captioned / 'pairs.csv'}", "--model", str(trained), "--index", index).exit_code == 0
+    found = mmr("search", "--words-only", '"brown bear"', "--index", index, "--json")
+    (line,) = [json.loads(one) for one in found.stdout.splitlines()]
+    assert line["uri"] == "1.png" and line["by"] == {"meaning": None, "words": 1, "matched": ["brown bear"]}
+    both = mmr("search", "--hybrid", "brown bear", "--index", index, "-k", "3")
+    assert 'words 1st "brown bear"' in both.stdout
+    assert mmr("search", "brown bear", "--index", index, "-k", "3", "--no-hybrid").stdout.count("by:") == 0
+    none = mmr("search", "--words-only", "zebra", "--index", index)
+    assert none.exit_code == 1 and "no --words-only" in none.stderr
+    wrong = mmr("search", "--words-only", "--hybrid", "zebra", "--index", index)
+    assert wrong.exit_code == 2 and wrong.stderr.count("\n") == 1
+
+
+def test_words_alone_load_no_encoder(captioned, trained, monkeypatch):
+    index = str(captioned / "index")
+    mmr("index", f"csv:{captioned / 'pairs.csv'}", "--model", str(trained), "--index", index)
+    import retrieval.retriever
+
+    def load(*given):
+        raise AssertionError("it was loaded")
+
+    monkeypatch.setattr(retrieval.retriever, "_remembered", load)
+    assert mmr("search", "--words-only", "whale", "--index", index, "--paths").exit_code == 0
