@@ -207,6 +207,15 @@ def test_few_captions_are_not_measured_and_it_is_forgotten_with_them(tmp_path):
         assert Measured.recorded(store) is None
 
 
+def test_another_encoder_is_measured_anew(tmp_path):
+    said = [[f"one {name}", f"again {name}"] for name in NAMES]
+    with filled(tmp_path / "index", said, Mute()) as store:
+        other = Mute()
+        other.fingerprint = "1" * 16
+        hybrid.keep(store, other)
+        assert Measured.recorded(store).fingerprint == "1" * 16
+
+
 @pytest.mark.parametrize("said", [3, "x", {}, {"kind": "relative"}, {"kind": "x", "weight": 1}])
 def test_what_is_recorded_by_other_hands_is_not_believed(tmp_path, said):
     with Store.create(tmp_path / "index", 3, hybrid=said) as store:

@@ -43,6 +43,7 @@ class Measured:
         meaning, words, both: The share of captions whose item is among the first ten, 0 to 1.
         queries: How many captions.
         rows: How many items the index had.
+        fingerprint: Of its encoder.
     """
 
     kind: Literal["reciprocal", "relative"]
@@ -53,6 +54,7 @@ class Measured:
     both: float
     queries: int
     rows: int
+    fingerprint: str
 
     @classmethod
     def recorded(cls, store: Store) -> "Measured | None":
@@ -90,7 +92,8 @@ def keep(store: Store, encoder: Encoder, say: OnMessage = no_message) -> None:
         say: Called with a line for a person, where something was measured.
     """
     known = Measured.recorded(store)
-    if known and known.rows / _AGAIN <= len(store) <= known.rows * _AGAIN:
+    is_known = known is not None and known.fingerprint == encoder.fingerprint
+    if known and is_known and known.rows / _AGAIN <= len(store) <= known.rows * _AGAIN:
         return
     found = measure(store, encoder) if len(store) >= LEAST and _has_captions(store) else None
     if found is None and store.manifest.get(KEY) is None:
@@ -124,7 +127,7 @@ def measure(store: Store, encoder: Encoder) -> Measured | None:
             _Trial.of(partial(_worded, database), place, text, vectors, query)
             for (place, text), query in zip(asked, queries, strict=True)
         ]
-    return _judged(trials, len(store))
+    return _judged(trials, len(store), encoder.fingerprint)
 
 
 def _without(text: str, caption: str | None, fields: dict[str, Any]) -> str:
@@ -175,7 +178,7 @@ def _place(rows: np.ndarray, wanted: int) -> int:
     return int(found[0]) + 1 if len(found) else 0
 
 
-def _judged(trials: Sequence[_Trial], rows: int) -> Measured:
+def _judged(trials: Sequence[_Trial], rows: int, fingerprint: str) -> Measured:
     places = np.array([trial.places for trial in trials])
     gains = np.where(
         (places > 0) & (places <= _K), 1 / np.log2(places + 1, where=places > 0, out=np.ones(places.shape)), 0
@@ -189,7 +192,7 @@ def _judged(trials: Sequence[_Trial], rows: int) -> Measured:
     way = _WAYS[int(_best(gains, hits, np.ones(len(places), bool)))]
     return Measured(
         kind=way.kind, weight=way.weight, better=bool(gained.mean() > _SURE * error), meaning=float(hits[:, 0].mean()),
-        words=float(hits[:, 1].mean()), both=float(hits[both].mean()), queries=len(trials), rows=rows,
+        words=float(hits[:, 1].mean()), both=float(hits[both].mean()), queries=len(trials), rows=rows, fingerprint=fingerprint,
     )  # fmt: skip
 
 
