@@ -180,27 +180,20 @@ def _place(rows: np.ndarray, wanted: int) -> int:
 
 def _judged(trials: Sequence[_Trial], rows: int, fingerprint: str) -> Measured:
     places = np.array([trial.places for trial in trials])
-    gains = np.where(
-        (places > 0) & (places <= _K), 1 / np.log2(places + 1, where=places > 0, out=np.ones(places.shape)), 0
-    )
     hits = (places > 0) & (places <= _K)
+    worth = (hits + hits / np.log2(np.maximum(places, 1) + 1)) / 2  # the mean of recall@10 and nDCG@10
     first = np.arange(len(places)) % 2 == 0
-    chosen = np.where(first, 2 + _best(gains, hits, ~first), 2 + _best(gains, hits, first))  # by the other half
-    both = np.arange(len(places)), chosen
-    gained = _worth(gains, hits)[both] - _worth(gains, hits)[:, 0]
-    error = gained.std(ddof=1) / np.sqrt(len(gained))
-    way = _WAYS[int(_best(gains, hits, np.ones(len(places), bool)))]
+    chosen = np.where(first, _best(worth[~first]), _best(worth[first]))  # by the other half
+    both = np.arange(len(places)), 2 + chosen
+    gained = worth[both] - worth[:, 0]
+    way = _WAYS[_best(worth)]
     return Measured(
-        kind=way.kind, weight=way.weight, better=bool(gained.mean() > _SURE * error), meaning=float(hits[:, 0].mean()),
-        words=float(hits[:, 1].mean()), both=float(hits[both].mean()), queries=len(trials), rows=rows, fingerprint=fingerprint,
+        kind=way.kind, weight=way.weight, better=bool(gained.mean() > _SURE * gained.std(ddof=1) / len(gained) ** 0.5),
+        meaning=float(hits[:, 0].mean()), words=float(hits[:, 1].mean()), both=float(hits[both].mean()),
+        queries=len(trials), rows=rows, fingerprint=fingerprint,
     )  # fmt: skip
 
 
-def _worth(gains: np.ndarray, hits: np.ndarray) -> np.ndarray:
-    """What is looked for: the mean of nDCG@10 and recall@10, (captions, ways)."""
-    return (gains + hits) / 2
-
-
-def _best(gains: np.ndarray, hits: np.ndarray, those: np.ndarray) -> int:
-    """The number of the best of _WAYS on some captions; of equals the first."""
-    return int(np.argmax(_worth(gains, hits)[those, 2:].mean(axis=0)))
+def _best(worth: np.ndarray) -> int:
+    """The number of the best of _WAYS for these captions (n, 2 + ways); of equals the first."""
+    return int(np.argmax(worth[:, 2:].mean(axis=0)))
