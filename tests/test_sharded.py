@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sharding import MADE, cut, filled
 
-from indexes import Damaged, NewerFormat, NotAnIndex, Record, ShardAway, StoreError, WrongEncoder, filters
+from indexes import Damaged, NewerFormat, NotAnIndex, Record, ShardAway, StoreError, Words, WrongEncoder, filters
 from indexes.reader import StoreReader
 from indexes.segments import Neighbors
 from indexes.sharded import local, manifest, merge
@@ -114,6 +114,23 @@ def test_all_that_a_reader_is_asked_is_answered_over_shards_too(tmp_path):
         assert sharded.approximate is None and len(sharded.marks()) == 3
         with pytest.raises(KeyError, match="is not in"):
             sharded.records([5 * merge.ROWS])
+
+
+def test_words_are_found_in_all_shards(tmp_path):
+    said = [Record(f"{n}", fields={"uri": f"{n}", "caption": "a dog" + " on grass" * (n % 3)}) for n in range(20)]
+    whole, sharded, _ = cut(numbered(*range(20)), said, 4, tmp_path)
+    with whole, sharded:
+        for text, where in (("dog", None), ("grass", filters.parse("uri != '5'")), ("zebra", None), ("17", None)):
+            words = Words.parse(text)
+            found, right = sharded.search_words(words, 50, where), whole.search_words(words, 50, where)
+            ids = {record.id for record in sharded.records(found.rows[0])}
+            assert ids == {record.id for record in whole.records(right.rows[0])}
+            assert (np.diff(found.scores[0]) <= 0).all()
+            assert sharded.words_in(words, found.rows[0]) == [(text,)] * len(ids)
+        both = Words.parse("dog grass")
+        rows = sharded.search_words(both, 50).rows[0][::-1]
+        wanted = [("dog grass",) if int(record.id) % 3 else ("dog",) for record in sharded.records(rows)]
+        assert sharded.words_in(both, rows) == wanted
 
 
 def test_shards_have_every_member_that_a_reader_has():

@@ -146,7 +146,9 @@ class Sharded:
     def search_words(self, asked: Words, k: int, where: Condition | None = None) -> Neighbors:
         """The k rows of all shards whose texts have the most of some words; each shard counts how rare a word is among
         its own rows."""
-        return merge.best(self._everyone("search_words", asked, k, where), k)
+        found = merge.best(self._everyone("search_words", asked, k, where), k)
+        there = found.rows[0] >= 0
+        return Neighbors(found.rows[:, there], found.scores[:, there])
 
     def words_in(self, asked: Words, rows: Iterable[int]) -> list[tuple[str, ...]]:
         """Which of some words some rows have."""
