@@ -20,7 +20,7 @@ GOLDEN = ["A golden retriever runs", "ein Hund läuft"]
 RECORDS = [
     Record("golden", fields={"uri": "dogs/goldenRetriever2.jpg", "caption": GOLDEN}),
     Record("chinese", fields={"uri": "c.jpg", "caption": "一只金毛犬在草地上跑 🐶❤️"}),
-    Record("hindi", fields={"uri": "h.jpg", "caption": "कुत्ता घास पर दौड़ रहा है", "meta": {"text": "INVOICE No 123"}}),
+    Record("hindi", fields={"uri": "h.jpg", "caption": "कुत्ता घास पर दौड़ रहा है", "file": {"text": "INVOICE No 123"}}),
     Record("shirt", fields={"uri": "s.png", "meta": {"year": 2011, "tags": ["t-shirt", {"of": "Café"}], "ok": True}}),
     Record("thai", fields={"uri": "t.jpg", "caption": "หมาวิ่งบนสนามหญ้า", "labels": {"of": "dog"}, "key": "abc"}),
     Record("odd", fields={"uri": 3, "caption": {"a": "retriever of golden things"}, "meta": "x", "file": {"w": 77}}),
@@ -230,8 +230,8 @@ def test_an_index_without_words_says_so_until_its_next_commit(store):
 def test_the_texts_of_a_record():
     fields = {
         "uri": "beach trip/IMG_2041goldenRetriever.JPG", "caption": ["a", "b"], "key": "k", "kind": "picture",
-        "meta": {"text": "STOP", "year": 1999, "price": 2.5, "yes": True, "n": None},
-        "file": {"camera": "Canon", "width": 9}, "labels": {"predicted": "dog"},
+        "meta": {"year": 1999, "price": 2.5, "yes": True, "n": None},
+        "file": {"camera": "Canon", "width": 9, "text": "STOP"}, "labels": {"predicted": "dog"},
     }  # fmt: skip
     assert [re.sub(r"\s+", " ", one) for one in texts.of(fields)] == [
         "a b", "beach trip IMG_2041 golden Retriever", "1999 Canon dog", "STOP",

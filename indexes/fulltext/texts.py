@@ -3,7 +3,7 @@
     said    its `caption`: all texts that its source says of it
     named   its `uri`: folders and the file's name, without its ending
     told    whatever else is said of it in `meta`, `file` and `labels`
-    read    the text in the picture, which is called `text` there (OCR)
+    read    the text in the picture: what `file` has as `text` (OCR)
 
 SQLite's `unicode61` ends words at spaces and signs. Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese are written
 without spaces: there each letter is made a word of its own, so that any part of a text, from one letter on, is found as
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 COLUMNS = ("said", "named", "told", "read")
-_SAID, _NAMED, _TOLD, _SOURCE, _READ = "caption", "uri", ("file", "labels"), "meta", "text"
+_SAID, _NAMED, _TOLD, _FILE, _LABELS, _READ = "caption", "uri", "meta", "file", "labels", "text"
 _LONGEST = 1 << 16  # letters of a column: what a page of text holds many times over
 _DEEPEST = 8  # lists in lists
 _MARKS = "".join(
@@ -34,14 +34,14 @@ _PARTS_OF_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=
 
 def of(fields: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """The texts of a record's fields, one of COLUMNS each, ready to be tokenized. Of other types there are none."""
-    source = fields.get(_SOURCE)
-    meta = source if isinstance(source, dict) else {}
-    others = {name: value for name, value in meta.items() if name != _READ}
-    told = [*_texts(others, numbers=True), *(text for name in _TOLD for text in _texts(fields.get(name)))]
+    file = fields.get(_FILE)
+    read = file.get(_READ) if isinstance(file, dict) else None
+    others = {name: value for name, value in file.items() if name != _READ} if isinstance(file, dict) else file
+    told = [*_texts(fields.get(_TOLD), numbers=True), *_texts(others), *_texts(fields.get(_LABELS))]
     uri = fields.get(_NAMED)
     return (
         _joined(_texts(fields.get(_SAID))), ready(_name(uri)) if isinstance(uri, str) else "", _joined(told),
-        _joined(_texts(meta.get(_READ))),
+        _joined(_texts(read)),
     )  # fmt: skip
 
 
