@@ -28,6 +28,24 @@ def named(store: Store, names: Iterable[str]) -> list[int]:
     return rows
 
 
+def found(store: Store, names: Iterable[str]) -> dict[str, int]:
+    """The rows of items by id or uri, in one look at the index; names that it does not hold are left out.
+
+    Where one name is of several items, the row is the first, as `named` gives it.
+    """
+    names = set(names)
+    readable = {name: name.encode("utf-8", "backslashreplace").decode() for name in names}  # as ids are
+    asked = json.dumps(sorted({*names, *readable.values()}))
+    several = "(SELECT value FROM json_each(?))"
+    rows = store.rows(Condition(f"(id IN {several} OR {URI_SQL} IN {several})", (asked, asked)))
+    places: dict[str, int] = {}
+    for row, record in zip(rows.tolist(), store.records(rows), strict=True):
+        places.setdefault(record.id, row)
+        places.setdefault(str(record.fields.get(URI)), row)
+    there = {name: [places[one] for one in {name, readable[name]} if one in places] for name in names}
+    return {name: min(several) for name, several in there.items() if several}
+
+
 def partial(store: Store) -> str:
     """ "7 of 8 shards", where some of an index's shards did not answer; "" where all did."""
     answered, of = store.answered

@@ -15,8 +15,10 @@ from retrieval.errors import BadRequest, NoCaptions
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import root_of
-from retrieval.search import confidence, filters, query
+from retrieval.search import confidence, feedback, filters, query
 from retrieval.search.diversity import pick
+from retrieval.search.feedback import Judged
+from retrieval.search.picks import Pick
 
 _CANDIDATES, _LEAST_CANDIDATES = 5, 100  # times k, for diverse answers
 _TOGETHER = 256  # captions that are encoded at once
@@ -37,9 +39,14 @@ class Asked:
         min_confidence: The least confidence of an answer, 0 to 1; it is measured only where this is asked for
             (confidence.py).
         diversity: How much answers should differ from each other: 0 not at all, 1 as much as they can (diversity.py).
+        like: Items of which more is wanted, by id, uri or path, or picture files: the query is moved towards them
+            (feedback.py). Where something is liked, the query may be empty.
+        unlike: Items of which less is wanted.
+        train_on: Judgements of which a linear head is fitted, beside `like` and `unlike` (picks.read reads a table).
+        with_judged: What was judged may be an answer again; else it is left out.
 
     Raises:
-        BadRequest: A number is out of its range.
+        BadRequest: A number is out of its range, or `like`, `unlike` is one text.
 
     Examples:
         >>> Asked(k=5, where="width > 1000").k
@@ -54,8 +61,14 @@ class Asked:
     min_score: float | None = None
     min_confidence: float | None = None
     diversity: float = 0.0
+    like: Sequence[str] = ()
+    unlike: Sequence[str] = ()
+    train_on: Sequence[Pick] = ()
+    with_judged: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.like, str) or isinstance(self.unlike, str):
+            raise BadRequest("like and unlike are lists: give like=[ITEM]")
         if not self.k >= 1:
             raise BadRequest("k must be at least 1: give -k 10")
         if self.min_score is not None and not math.isfinite(self.min_score):
@@ -64,6 +77,24 @@ class Asked:
             raise BadRequest(f"--diverse {self.diversity:g} is not between 0 and 1: give --diverse 0.5")
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise BadRequest(f"--min-confidence {self.min_confidence:g} is not between 0 and 1: give, say, 0.9")
+        if self.min_confidence is not None and self.picks:
+            raise BadRequest(
+                "--min-confidence is measured for words alone: leave out what was judged, or ask with --min-score"
+            )
+
+    @property
+    def picks(self) -> tuple[Pick, ...]:
+        """All that was judged."""
+        liked = (Pick(name, True, "--like") for name in self.like)
+        return *self.train_on, *liked, *(Pick(name, False, "--unlike") for name in self.unlike)
+
+    def parts(self, asked: str | Sequence[str]) -> tuple[query.Part, ...]:
+        """The parts of a query, none where it is empty and something was judged. Raises BadRequest."""
+        return () if self.picks and not asked else query.parse(asked)
+
+    def judged(self, store: Store) -> Judged:
+        """What was judged, in an index. Raises BadRequest."""
+        return Judged.of(store, self.picks, bool(self.train_on)) if self.picks else Judged()
 
 
 Request = tuple[Sequence[query.Part], Asked]
@@ -77,7 +108,7 @@ def items(
     judge: Judge | None = None,
 ) -> list[list[Hit]]:  # fmt: skip
     """The items nearest to each query. Raises BadRequest, BadFilter."""
-    return each(store, encoder, device, [(query.parse(one), asked) for one in queries], judge=judge)
+    return each(store, encoder, device, [(asked.parts(one), asked) for one in queries], judge=judge)
 
 
 def each(
@@ -95,16 +126,17 @@ def each(
         if asked.min_confidence is not None:
             confidence.check([parts])
     urls = any(asked.urls for _, asked in requests)
-    vectors = query.encode(
-        [parts for parts, _ in requests], encoder, lambda uri: _vector_of(store, uri), urls, sent
-    )  # fmt: skip
+    judged = [asked.judged(store) for _, asked in requests]
+    vectors = _vectors(store, encoder, [parts for parts, _ in requests], judged, urls, sent)
     together: dict[tuple[str | None, str | None, bool], list[int]] = {}
     for number, (_, asked) in enumerate(requests):
         together.setdefault((asked.where, asked.inside, asked.exact), []).append(number)
     answers: list[list[Hit]] = [[] for _ in requests]
     for (where, inside, exact), numbers in together.items():
         condition = filters.condition(store, where, inside)
-        found = _nearest(store, device, [requests[number] for number in numbers], vectors[numbers], condition, exact)
+        own = [Judged() if requests[number][1].with_judged else judged[number] for number in numbers]
+        asked_so = [requests[number] for number in numbers]
+        found = _nearest(store, device, asked_so, own, vectors[numbers], condition, exact)
         for number, neighbors in zip(numbers, found, strict=True):
             measured = requests[number][1].min_confidence is not None
             background = (judge or partial(_judge, encoder, device))(store) if measured else None
@@ -112,25 +144,35 @@ def each(
     return answers
 
 
+def _vectors(
+    store: Store, encoder: Encoder, queries: Sequence[Sequence[query.Part]], judged: Sequence[Judged], urls: bool,
+    sent: Mapping[str, np.ndarray] | None,
+) -> np.ndarray:  # fmt: skip
+    """Of each query, moved by what was judged of it: float32 (n, d), unit length."""
+    look = partial(query.encode, encoder=encoder, vector_of=lambda uri: _vector_of(store, uri), urls=urls, sent=sent)
+    return feedback.moved(store, queries, judged, look)
+
+
 def _nearest(
     store: Store,
     device: str,
     requests: Sequence[Request],
+    judged: Sequence[Judged],
     vectors: np.ndarray,
     condition: Condition | None,
     exact: bool,
 ) -> Iterator["_Found"]:
-    wide = [_wide(store, parts, asked) for parts, asked in requests]
+    wide = [_wide(store, parts, asked, own) for (parts, asked), own in zip(requests, judged, strict=True)]
     found = store.search(vectors, max(wide), device, condition, 1 if exact else None)
-    for rows, scores, (parts, _), most in zip(found.rows, found.scores, requests, wide, strict=True):
+    for rows, scores, (parts, _), own, most in zip(found.rows, found.scores, requests, judged, wide, strict=True):
         there = rows[:most] >= 0
-        yield _Found(rows[:most][there], scores[:most][there]).without(store, parts)
+        yield _Found(rows[:most][there], scores[:most][there]).without(store, parts, own)
 
 
-def _wide(store: Store, parts: Sequence[query.Part], asked: Asked) -> int:
+def _wide(store: Store, parts: Sequence[query.Part], asked: Asked, judged: Judged) -> int:
     """How many rows are looked at for an answer of k."""
     wide = max(_CANDIDATES * asked.k, _LEAST_CANDIDATES) if asked.diversity else asked.k
-    return max(1, min(wide + len(parts), len(store)))
+    return max(1, min(wide + len(parts) + len(judged), len(store)))
 
 
 def _judge(encoder: Encoder, device: str, store: Store) -> confidence.Background:
@@ -147,10 +189,10 @@ class _Found:
     def at(self, kept: np.ndarray) -> "_Found":
         return _Found(self.rows[kept], self.scores[kept])
 
-    def without(self, store: Store, parts: Sequence[query.Part]) -> "_Found":
-        """The neighbors without the items and pictures that the query itself is made of."""
-        own = set(stored.named(store, [part.text for part in parts if part.kind == "item"]))
-        files = {os.path.realpath(file) for file in query.files(parts)}
+    def without(self, store: Store, parts: Sequence[query.Part], judged: Judged) -> "_Found":
+        """The neighbors without the items and pictures that the query is made of, and without what was judged."""
+        own = {*stored.named(store, [part.text for part in parts if part.kind == "item"]), *judged.rows}
+        files = {os.path.realpath(file) for file in query.files([*parts, *judged.pictures])}
         if not own and not files:
             return self
         kept = [row not in own and not (files and _real_path(store, row) in files) for row in self.rows.tolist()]
@@ -234,7 +276,7 @@ def captions(
 ) -> list[Hit]:
     """The captions nearest to a query. An item's own caption is an answer to its picture. Raises BadRequest."""
     parts, asked = request
-    (vector,) = query.encode([parts], encoder, lambda uri: _vector_of(store, uri), asked.urls, sent)
+    (vector,) = _vectors(store, encoder, [parts], [asked.judged(store)], asked.urls, sent)
     scores = known.vectors @ vector
     order = np.argsort(-scores, kind="stable")[: asked.k]
     if asked.min_score is not None:
