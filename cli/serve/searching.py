@@ -26,6 +26,7 @@ DEEPEST = 10_000  # answers to a query that may be paged through
 MOST = 1000  # in one page
 BY_DATE = 200  # of the most relevant, which are put in the order of their dates
 ALIKE = 0.97  # cosine of near-duplicates
+JUDGED = 256  # items that a client likes, and as many that it does not
 
 router = APIRouter(tags=["search"])
 
@@ -49,14 +50,34 @@ class Wanted(BaseModel):
     sort: Literal["relevance", "date", "-date"] = Field("relevance", description="By date: the most relevant ones.")
     fold: bool = Field(False, description="Near-duplicates behind the best of them.")
     exact: bool = Field(False, description="Go round an approximate index.")
+    like: list[str] = Field(
+        [], max_length=JUDGED, description="Items of which more is wanted, by id or uri, and picture:NAME; no answers."
+    )  # fmt: skip
+    unlike: list[str] = Field([], max_length=JUDGED, description="Items of which less is wanted.")
+    with_judged: bool = Field(False, description="What is liked and unliked may be an answer.")
     index: str | None = Field(None, max_length=200, description="Which index; the first if not given.")
 
     def asked(self, k: int) -> Asked:
         """As the library is asked."""
         return Asked(
             k=k, where=self.where or None, inside=self.inside or None, exact=self.exact, min_score=self.min_score,
-            min_confidence=self.min_confidence, diversity=self.diverse,
+            min_confidence=None if self.judged else self.min_confidence, diversity=self.diverse,
+            like=tuple(map(_item, self.like)), unlike=tuple(map(_item, self.unlike)), with_judged=self.with_judged,
         )  # fmt: skip
+
+    @property
+    def judged(self) -> bool:
+        """Was anything?"""
+        return bool(self.like or self.unlike)
+
+    def parts(self, words: list[str]) -> tuple[query.Part, ...]:
+        """Those of a query, which may be empty where something was judged. Raises BadRequest."""
+        return query.parse_sent(words) if words or not self.judged else ()
+
+
+def _item(name: str) -> str:
+    """What a client judges is of the index, or was sent: no file of this machine."""
+    return name if name.startswith(("id:", "picture:")) else f"id:{name}"
 
 
 @router.get("/api/search")
@@ -94,7 +115,7 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
     shelf = server.shelves.get(wanted.index)
     words = [*wanted.q, *more]
     notes: list[str] = []
-    if words:
+    if words or wanted.judged:
         one, asked = _asked(shelf, wanted, words, notes.append)
         if asked.min_confidence is not None:  # the first asks hundreds of prompts: not where others wait for answers
             retriever = shelf.retriever
@@ -105,7 +126,7 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
         )  # fmt: skip
     else:
         page = await run_in_threadpool(_newest, server, shelf, wanted)
-    end, deepest = wanted.offset + wanted.k, DEEPEST if words else None
+    end, deepest = wanted.offset + wanted.k, DEEPEST if words or wanted.judged else None
     if page.missing:
         notes.append(f"answered by {page.shards} shards: what the others hold is not among the answers")
     return {
@@ -143,7 +164,7 @@ def _asked(
     deep = wanted.offset + wanted.k
     if deep > DEEPEST:
         raise BadRequest(f"{deep} answers are more than {DEEPEST}: ask more narrowly")
-    one = tuple(query.parse_sent(words))
+    one = wanted.parts(words)
     languages.say_of((part.text for part in one if part.kind == "words"), shelf.retriever.encoder, say)
     asked = wanted.asked(max(deep, BY_DATE) if wanted.sort != "relevance" else deep)
     if asked.min_confidence is not None and any(part.kind != "words" for part in one):
@@ -221,7 +242,7 @@ async def captions_of_picture(
 
 async def _captions(server: Parts, wanted: Wanted, words: list[str]) -> dict[str, Any]:
     shelf = server.shelves.get(wanted.index)
-    one, asked = query.parse_sent(words), wanted.asked(min(wanted.k, 100))
+    one, asked = wanted.parts(words), wanted.asked(min(wanted.k, 100))
     retriever = shelf.retriever
     sent_ones = server.sent.vectors(retriever.encoder)
     try:
