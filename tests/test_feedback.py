@@ -1,6 +1,7 @@
 """Judged answers move the query: by hand and by an oracle, what contradicts, sessions, tables, shards, the server."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from sharding import cut
 from indexes import Record, Store
 from retrieval import Retriever
 from retrieval.errors import BadRequest
-from retrieval.indexing import called, stored
+from retrieval.indexing import approximate, called, stored
 from retrieval.search import feedback, picks
 from retrieval.search.answers import Asked
 from retrieval.search.feedback import Judged, Space
@@ -181,15 +182,25 @@ def test_shards_answer_as_one_index_of_all_does(tmp_path):
         assert sharded.key not in feedback._spaces or feedback.space(sharded.view()) is feedback._spaces[sharded.key]
 
 
-def test_approximate_search_takes_the_moved_query(tmp_path):
+def test_approximate_search_finds_what_exact_search_does(tmp_path, monkeypatch):
+    """For moved queries as for those of text that it was tuned with."""
+    monkeypatch.setattr(approximate, "LEAST_ROWS", 500)
     rng = np.random.default_rng(1)
-    centers = unit_rows(rng, 30, 24)
-    vectors = unit(centers[rng.integers(0, 30, 3000)] + 0.3 * unit_rows(rng, 3000, 24))
-    with Store.create(tmp_path / "i", 24) as store:
-        store.add(vectors, [Record(f"{n}", "", {"uri": f"{n}"}) for n in range(3000)])
-        space = feedback.space(store)
-        moved = unit(feedback.head(vectors[0].astype(float), vectors[[5, 9]], vectors[[30]], space)[None])
-        store.search(moved, 5)  # a unit row, as any query
+    centers = unit_rows(rng, 30, 16)
+    vectors = unit(centers[rng.integers(0, 30, 3000)] + 0.3 * unit_rows(rng, 3000, 16))
+
+    class Words:
+        def encode_texts(self, texts):
+            return unit(centers[[len(text) * 7 % 30 for text in texts]] + 0.2 * unit_rows(rng, len(texts), 16))
+
+    with Store.create(tmp_path / "i", 16) as store:
+        store.add(vectors, [Record(f"{n}", "", {"uri": f"{n}", "caption": "x" * (n % 90)}) for n in range(3000)])
+        approximate.keep(store, Words(), 0.95, 1e9)
+        assert store.approximate is not None
+        judged = [Judged((n, n + 1), (n + 2,), head=n % 2 == 0) for n in range(0, 300, 6)]
+        moved = feedback.moved(store, [(n,) for n in range(50)], judged, lambda asked: vectors[: len(asked)])
+        near, exact = store.search(moved, 10).rows, store.search(moved, 10, recall=1).rows
+        assert np.mean([len({*a} & {*b}) / 10 for a, b in zip(near.tolist(), exact.tolist(), strict=True)]) > 0.85
 
 
 # ---------------------------------------------------------------- what makes no sense
@@ -208,7 +219,7 @@ def test_approximate_search_takes_the_moved_query(tmp_path):
         ("", {"unlike": ["b1.png"]}, 'as in mmr search "a dog" --unlike'),
         ("", {}, "the query is empty"),
         ("red", {"like": "b1.png"}, "give like="),
-        ("red", {"like": ["b1.png"], "min_confidence": 0.9}, "leave out what was judged"),
+        ("red", {"like": ["b1.png"], "min_confidence": 0.9}, "leave it out where something is judged"),
         ("red", {"like": ["picture:abc"]}, "no picture abc is kept"),
         ("red", {"like": ["https://example.org/a.jpg"]}, "add --urls"),
         ("red", {"like": ["a\0b"]}, "see `mmr ls`"),
@@ -240,10 +251,24 @@ def test_many_names_are_found_in_one_look(folder, retriever, monkeypatch):
     asked, rows = [], Store.rows
     monkeypatch.setattr(Store, "rows", lambda self, where=None: asked.append(where) or rows(self, where))
     found = called.rows_there(retriever.store, names[:4])
-    assert len(asked) == 1
+    assert len(asked) == 2  # by id, and those that are left by uri
     one, two, three = stored.named(retriever.store, ["b1.png", "b2.png", "b3.png"])
     assert found == [one, two, three, one]
     assert called.rows_there(retriever.store, names[4:]) == [None, None]
+
+
+def test_names_that_are_no_text_are_found(tmp_path):
+    name = os.fsdecode(b"b\xff.jpg")
+    with Store.create(tmp_path / "i", 2) as store:
+        store.add(
+            unit([[1, 0], [0, 1]]), [Record("b\\udcff.jpg", fields={"uri": name}), Record("x", fields={"uri": "y"})]
+        )
+        assert stored.found(store, [name, "y", "x", "b\\udcff.jpg", "none"]) == {
+            name: 0,
+            "y": 1,
+            "x": 1,
+            "b\\udcff.jpg": 0,
+        }
 
 
 # ---------------------------------------------------------------- tables

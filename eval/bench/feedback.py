@@ -12,8 +12,8 @@ three seeds, which draw halves of the pictures and the picture that is asked wit
 
 One JSON line for each after 5 and 20 judgements: ours what `mmr search` takes for so many, the peer the query alone,
 with both of ours and textbook weights of Rocchio (1, 0.75, 0.15; Manning, Raghavan and Schuetze 2008) beside. Ways are
-compared on the other half alone: each leaves a residual of its own. The intervals of 95 % are of the differences, by the
-bootstrap over classes, as the queries of one are not independent of each other.
+compared on the other half alone: each leaves a residual of its own. The intervals of 95 % are of the differences, by
+the bootstrap over classes, as the queries of one are not independent of each other.
 """
 
 import argparse

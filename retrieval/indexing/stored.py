@@ -1,7 +1,7 @@
 """Rows of an index, by the names of their items."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from indexes import Condition, Record, Store, StoreError
 from retrieval.errors import BadRequest
@@ -29,21 +29,25 @@ def named(store: Store, names: Iterable[str]) -> list[int]:
 
 
 def found(store: Store, names: Iterable[str]) -> dict[str, int]:
-    """The rows of items by id or uri, in one look at the index; names that it does not hold are left out.
-
-    Where one name is of several items, the row is the first, as `named` gives it.
-    """
-    names = set(names)
+    """The rows of items by id, else by uri, all looked up at once; names that the index does not hold are left out."""
     readable = {name: name.encode("utf-8", "backslashreplace").decode() for name in names}  # as ids are
-    asked = json.dumps(sorted({*names, *readable.values()}))
-    several = "(SELECT value FROM json_each(?))"
-    rows = store.rows(Condition(f"(id IN {several} OR {URI_SQL} IN {several})", (asked, asked)))
+    by_id = _first(store, "id", readable.values(), lambda record: record.id)
+    rows = {name: by_id[id] for name, id in readable.items() if id in by_id}
+    missing = [name for name in readable if name not in rows]  # by uri takes three times as long
+    return rows | _first(store, URI_SQL, missing, lambda record: record.fields.get(URI))
+
+
+def _first(
+    store: Store, sql: str, names: Iterable[str], name_of: Callable[[Record], str | None]
+) -> dict[str, int]:  # fmt: skip
+    """The first row of each name that some item has, by an expression of SQL and what that is of a record."""
+    if not (asked := sorted(set(names))):
+        return {}
+    rows = store.rows(Condition(f"{sql} IN (SELECT value FROM json_each(?))", (json.dumps(asked),)))
     places: dict[str, int] = {}
     for row, record in zip(rows.tolist(), store.records(rows), strict=True):
-        places.setdefault(record.id, row)
-        places.setdefault(str(record.fields.get(URI)), row)
-    there = {name: [places[one] for one in {name, readable[name]} if one in places] for name in names}
-    return {name: min(several) for name, several in there.items() if several}
+        places.setdefault(str(name_of(record)), row)
+    return places
 
 
 def partial(store: Store) -> str:

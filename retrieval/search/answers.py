@@ -78,9 +78,7 @@ class Asked:
         if self.min_confidence is not None and not 0 <= self.min_confidence <= 1:
             raise BadRequest(f"--min-confidence {self.min_confidence:g} is not between 0 and 1: give, say, 0.9")
         if self.min_confidence is not None and self.picks:
-            raise BadRequest(
-                "--min-confidence is measured for words alone: leave out what was judged, or ask with --min-score"
-            )
+            raise BadRequest("--min-confidence is measured for words alone: leave it out where something is judged")
 
     @property
     def picks(self) -> tuple[Pick, ...]:

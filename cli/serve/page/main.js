@@ -147,8 +147,10 @@ function typing(keep) {
   clearTimeout(timer);
   const next = { ...search, terms: [...typed(byId("words").value), ...chips], view: "", item: "" };
   if (same(next, search) && !keep) return;
-  const now = { like: [], unlike: [] };
-  search = same({ ...next, ...now }, { ...search, ...now }) ? next : { ...next, ...now }; // of other words nothing was judged
+  const none = { like: [], unlike: [] };
+  const others = !same({ ...next, ...none }, { ...search, ...none }); // of which nothing was judged
+  search = others ? { ...next, ...none } : next;
+  if (others && byId("terms").querySelector("[data-test=judged]")) drawChips(chips, () => search, change, crop);
   history[typing.begun ? "replaceState" : "pushState"](null, "", address(search));
   typing.begun = !keep;
   apply(!keep);
