@@ -10,6 +10,7 @@ from serving import bytes_of, served
 from serving import uris as answered
 from sharding import cut
 
+from cli.commands.judging import Judging
 from indexes import Record, Store
 from retrieval import Retriever
 from retrieval.errors import BadRequest
@@ -380,6 +381,25 @@ def test_a_session_that_thinks_better_of_it(run, tmp_path):
     assert lines(run("--session", "s.json", "--unlike", first)) == lines(run("a red car", "--unlike", first))
     kept = json.loads((tmp_path / "s.json").read_text("utf-8"))
     assert (kept["like"], kept["unlike"], kept["query"]) == ([], [f"id:{first}"], ["a red car"])
+
+
+def test_a_session_goes_on_without_what_is_gone(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kept = {
+        "kind": "mmr search session",
+        "format": 1,
+        "query": ["red"],
+        "like": ["id:g5.png", "id:gone.png"],
+        "unlike": [],
+    }
+    judging = Judging(session=tmp_path / "s.json")
+    table(tmp_path, json.dumps(kept), "s.json")
+    with Store.open(folder / ".mmr") as store:
+        words, asked = judging.begun([], Asked(), False)
+        asked = judging.over(store, asked)
+        judging.keep(store, words, asked)
+    assert (list(words), list(asked.like)) == (["red"], ["id:g5.png"])
+    assert json.loads((tmp_path / "s.json").read_text("utf-8"))["like"] == ["id:g5.png"]
 
 
 def test_a_session_that_cannot_be(run, tmp_path):

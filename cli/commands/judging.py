@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cli.output import show, target
+from cli.output import plain, show, target
 from indexes import Store
 from retrieval.errors import BadRequest
+from retrieval.indexing import stored
 from retrieval.search import feedback, picks
 from retrieval.search.answers import Asked
 from retrieval.search.picks import Pick, Session
@@ -39,15 +40,27 @@ class Judging:
         return words, asked
 
     def over(self, store: Store, asked: Asked) -> Asked:
-        """The same; of an item that the session has judged before, what is said now counts. Raises BadRequest."""
-        now = replace(asked, train_on=()).picks
-        now = tuple(pick for pick in now if pick not in self._said_so())
-        if not now or not self._before:
+        """The same; of an item that the session has judged before, what is said now counts. Raises BadRequest.
+
+        What the index holds no more is left out of the session, and said.
+        """
+        if not self._before:
             return asked
-        keys = feedback.keys_of(store, [pick.name for pick in (*self._before, *now)])
-        anew = set(keys[len(self._before) :])
-        kept = [pick for pick, key in zip(self._before, keys, strict=False) if key not in anew]
+        now = [pick for pick in replace(asked, train_on=()).picks if pick not in self._said_so()]
+        there = self._still_there(store)
+        keys = feedback.keys_of(store, [pick.name for pick in (*there, *now)])
+        anew = set(keys[len(there) :])
+        kept = [pick for pick, key in zip(there, keys, strict=False) if key not in anew]
         return _with(replace(asked, like=_names(now, True), unlike=_names(now, False)), kept)
+
+    def _still_there(self, store: Store) -> list[Pick]:
+        """What the session judges, less items that are gone; where shards are away, nobody knows."""
+        ids = [pick.name[3:] for pick in self._before if pick.name.startswith("id:")]
+        gone = {*ids} - stored.found(store, ids).keys() if stored.are_all(store) else set()
+        if gone:
+            show.note(f"{self.session} judges what the index holds no more, which is left out: {plain.line(min(gone))}"
+                      + (f" and {len(gone) - 1} others" if len(gone) > 1 else ""))  # fmt: skip
+        return [pick for pick in self._before if pick.name[3:] not in gone]
 
     def _said_so(self) -> set[Pick]:
         """What the session says, as options would."""
