@@ -21,6 +21,7 @@ class Judging:
     session: Path | None = None
     train_on: Path | None = None
     _before: tuple[Pick, ...] = field(default=(), init=False)
+    _gone: tuple[Pick, ...] = field(default=(), init=False)
 
     def begun(self, words: Sequence[str], asked: Asked, many: bool) -> tuple[Sequence[str], Asked]:
         """What is searched for and wanted, with what the files say. many: there are queries of a file.
@@ -42,25 +43,27 @@ class Judging:
     def over(self, store: Store, asked: Asked) -> Asked:
         """The same; of an item that the session has judged before, what is said now counts. Raises BadRequest.
 
-        What the index holds no more is left out of the session, and said.
+        What this index does not hold is left out, and said; the session keeps it, as another index may.
         """
         if not self._before:
             return asked
         now = [pick for pick in replace(asked, train_on=()).picks if pick not in self._said_so()]
-        there = self._still_there(store)
+        there = self._there(store)
         keys = feedback.keys_of(store, [pick.name for pick in (*there, *now)])
         anew = set(keys[len(there) :])
         kept = [pick for pick, key in zip(there, keys, strict=False) if key not in anew]
         return _with(replace(asked, like=_names(now, True), unlike=_names(now, False)), kept)
 
-    def _still_there(self, store: Store) -> list[Pick]:
-        """What the session judges, less items that are gone; where shards are away, nobody knows."""
-        ids = [pick.name[3:] for pick in self._before if pick.name.startswith("id:")]
-        gone = {*ids} - stored.found(store, ids).keys() if stored.are_all(store) else set()
+    def _there(self, store: Store) -> list[Pick]:
+        """What the session judges, less items that the index does not hold; where shards are away, nobody knows."""
+        ids = [pick.name.removeprefix("id:") for pick in self._before if pick.name.startswith("id:")]
+        there = stored.found(store, ids).keys() if stored.are_all(store) else {*ids}
+        gone = {f"id:{id}" for id in ids if id not in there}
+        self._gone = tuple(pick for pick in self._before if pick.name in gone)
         if gone:
-            show.note(f"{self.session} judges what the index holds no more, which is left out: {plain.line(min(gone))}"
-                      + (f" and {len(gone) - 1} others" if len(gone) > 1 else ""))  # fmt: skip
-        return [pick for pick in self._before if pick.name[3:] not in gone]
+            more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+            show.note(f"not in {store.path}, and left out of this search: {plain.line(min(gone))}{more}")
+        return [pick for pick in self._before if pick.name not in gone]
 
     def _said_so(self) -> set[Pick]:
         """What the session says, as options would."""
@@ -74,7 +77,8 @@ class Judging:
         keys = feedback.keys_of(store, [pick.name for pick in now])
         ids = iter(store.records([key for key in keys if isinstance(key, int)]))
         names = [f"id:{next(ids).id}" if isinstance(key, int) else key.text for key in keys]
-        each = {name: replace(pick, name=name) for pick, name in zip(now, names, strict=True)}
+        each = {pick.name: pick for pick in self._gone}
+        each |= {name: replace(pick, name=name) for pick, name in zip(now, names, strict=True)}
         picks.write(self.session, Session(tuple(words), tuple(each.values())))
         count = f"{len(each)} {'judgement' if len(each) == 1 else 'judgements'}"
         show.note(f"{count} in {self.session}: go on with mmr search --session {shlex.quote(str(self.session))}")

@@ -1,6 +1,6 @@
 """Judgements of answers as files keep them: which items were liked and which were not, and of which query.
 
-    item,judgement          a table (csv, tsv, jsonl): 1 or 0, like or unlike, yes or no; other columns are no matter
+    item,judgement          a table (csv, tsv, jsonl): 1 or 0, like or unlike, yes or no; other columns do not matter
     query,item,judgement    of several queries, or of one that need not be typed again
     picks.json              a session that `mmr search --session` writes and goes on from; a .csv can be one too
 
