@@ -306,6 +306,11 @@ def search(
     hybrid: options.Hybrid = None,
     words_only: options.WordsOnly = False,
     update: options.Update = False,
+    like: options.Like = None,
+    unlike: options.Unlike = None,
+    session: options.Session = None,
+    train_on: options.TrainOn = None,
+    with_judged: options.WithJudged = False,
     quiet: options.Quiet = False,
     as_json: AsJson = False,
     as_csv: options.AsCsv = False,
@@ -327,21 +332,24 @@ def search(
     mmr search ./dog.jpg --captions
     mmr search "2:golden retriever" + ./pool.jpg - people --json
     mmr search shirt --where "year >= 2011 and baseColour == 'Red'"
+    mmr search shirt --like a.jpg --unlike b.jpg
     """
-    from cli.commands import handing, searching
+    from cli.commands import handing, judging, searching
     from cli.output import hits
     from retrieval.search.answers import Asked
 
     asked = Asked(
         k=k, where=where, inside=inside, exact=exact, urls=urls, min_score=min_score, min_confidence=min_confidence,
-        diversity=diverse, by=searching.way(hybrid, words_only),
+        diversity=diverse, by=searching.way(hybrid, words_only), like=like or (), unlike=unlike or (),
+        with_judged=with_judged,
     )  # fmt: skip
+    judged = judging.Judging(session=session, train_on=train_on)
     place = searching.Place(index_dir=index_dir, model=model, device=device, captions=captions, update=update)
     output = handing.Output(
         form=hits.form_of(as_json, as_csv, paths, null), html=html, force=force, open_best=open_best, preview=preview,
         copy_to=copy_to, link_to=link_to, allow=allow or (), quiet=quiet,
     )  # fmt: skip
-    raise typer.Exit(searching.run(query or [], queries, asked, place, output))
+    raise typer.Exit(searching.run(query or [], queries, asked, place, output, judged))
 
 
 @app.command()

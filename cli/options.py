@@ -103,6 +103,26 @@ MinConfidence = Annotated[
 Diverse = Annotated[float, typer.Option("--diverse", help="0 to 1: answers that differ from each other.")]
 Captions = Annotated[bool, typer.Option("--captions", help="Answer with the captions nearest to QUERY.")]
 
+# ---------------------------------------------------------------- search: what was judged
+
+Like = Annotated[
+    list[str] | None,
+    typer.Option("--like", help="More like this item, by id, uri or path, or picture; repeatable.", metavar="ITEM"),
+]  # fmt: skip
+Unlike = Annotated[list[str] | None, typer.Option("--unlike", help="Less like this; repeatable.", metavar="ITEM")]
+Session = Annotated[
+    Path | None,
+    typer.Option("--session", help="Go on from this .json or .csv; keep QUERY and judgements there.", metavar="FILE"),
+]  # fmt: skip
+TrainOn = Annotated[
+    Path | None,
+    typer.Option(
+        "--train-on", metavar="FILE",
+        help="Fit a head to the judgements of a table with columns item, judgement (1 or 0) and maybe query.",
+    ),
+]  # fmt: skip
+WithJudged = Annotated[bool, typer.Option("--with-judged", help="What was judged may be an answer again.")]
+
 # ---------------------------------------------------------------- search: what is shown
 
 Quiet = Annotated[

@@ -18,7 +18,6 @@ from retrieval.indexing import adoption, stored
 from retrieval.indexing.catalog import Identity
 from retrieval.search import answers, confidence, filters, languages
 from retrieval.search.answers import Asked
-from retrieval.search.query import parse
 
 if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
@@ -154,7 +153,7 @@ class Retriever:
             where: A condition on the items' fields, as "year >= 2011 and baseColour == 'Red'".
             exact: Go round an approximate index.
             on_message: Called with a line for a person: that the encoder does not read the query's language.
-            **limits: The other fields of search.answers.Asked.
+            **limits: The other fields of search.answers.Asked: `like=["a.jpg"], unlike=["b.jpg"]` move the query.
 
         Returns:
             Hits, the best first; `score` is the cosine, and `by` says why, where words are asked beside meaning.
@@ -188,7 +187,7 @@ class Retriever:
         """
         device, wanted = _search_device(self.device), asked or Asked()
         if wanted.by != "words":
-            languages.say_unread(queries, self.encoder, on_message)
+            languages.say_unread(filter(None, queries), self.encoder, on_message)
 
         def ask(store: Store) -> list[list[Hit]]:
             found = answers.items(store, self.encoder, device, queries, wanted, self.background)
@@ -253,8 +252,9 @@ class Retriever:
             BadRequest: The query makes no sense, or no item has a caption.
             BadFilter: The condition makes no sense.
         """
-        languages.say_unread([query], self.encoder, on_message)
-        return self.captions_of((parse(query), asked or Asked()), on_message=on_message)
+        languages.say_unread([query] if query else [], self.encoder, on_message)
+        wanted = asked or Asked()
+        return self.captions_of((wanted.parts(query), wanted), on_message=on_message)
 
     def captions_of(
         self, request: "answers.Request", sent: Mapping[str, np.ndarray] | None = None,

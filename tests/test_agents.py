@@ -148,6 +148,12 @@ def test_more_like_a_picture_leaves_it_out_and_what_is_not_wanted_behind(agent):
     assert ids(agent.call("more_like_this", id=RED, but_not="green")[1]) == [BLUE, GREEN]
 
 
+def test_what_was_right_and_wrong_moves_a_search(agent):
+    _, data, _ = agent.call("search", query="red", like=[RED], unlike=["id:blue é.png"])
+    assert [hit["id"] for hit in data["hits"]] == ["more/green.jpg"]
+    assert data["hits"][0]["confidence"] is None
+
+
 def test_where_nothing_fits_it_says_so(agent):
     text, data, _ = agent.call("search", query="an umbrella")
     assert data["notes"][0].startswith("nothing fits well: 100% of other questions")
@@ -321,6 +327,10 @@ def test_no_picture_is_heavier_than_clients_take():
         ("search", {"query": "id:none.png"}, ["holds no `none.png`", "take an id from the answers of search"]),
         ("search", {"query": "https://example.org/a.jpg"}, ["is an address, and none is fetched"]),
         ("search", {"query": ["red", "+", "2:http://127.0.0.1/a"]}, ["is an address", "ask with words, or with id:"]),
+        ("search", {"query": "red", "like": ["none.png"]}, ["holds no `none.png`", "take an id from the answers"]),
+        ("search", {"query": "red", "like": [RED], "unlike": [RED]}, ["is liked by like and unliked by unlike"]),
+        ("search", {"query": "red", "like": [RED], "min_confidence": 0.5}, ["min_confidence", "leave it out"]),
+        ("search", {"query": "red", "like": ["/etc/hostname"]}, ["holds no `/etc/hostname`"]),
         ("more_like_this", {"id": "none.png"}, ["holds no `none.png`"]),
         ("describe_item", {"id": "../red.png"}, ["holds no `../red.png`"]),
         ("show", {"id": "/etc/hostname"}, ["holds no `/etc/hostname`"]),

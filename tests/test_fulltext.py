@@ -23,7 +23,7 @@ RECORDS = [
     Record("hindi", fields={"uri": "h.jpg", "caption": "कुत्ता घास पर दौड़ रहा है", "file": {"text": "INVOICE No 123"}}),
     Record("shirt", fields={"uri": "s.png", "meta": {"year": 2011, "tags": ["t-shirt", {"of": "Café"}], "ok": True}}),
     Record("thai", fields={"uri": "t.jpg", "caption": "หมาวิ่งบนสนามหญ้า", "labels": {"of": "dog"}, "key": "abc"}),
-    Record("odd", fields={"uri": 3, "caption": {"a": "retriever of golden things"}, "meta": "x", "file": {"w": 77}}),
+    Record("odd", fields={"uri": 3, "caption": {"a": "retriever of golden things"}, "meta": True, "file": {"w": 77}}),
     Record("bare"),
 ]  # fmt: skip
 

@@ -275,3 +275,10 @@ def test_words_alone_load_no_encoder(captioned, trained, monkeypatch):
 
     monkeypatch.setattr(retrieval.retriever, "_remembered", load)
     assert mmr("search", "--words-only", "whale", "--index", index, "--paths").exit_code == 0
+
+
+def test_what_was_judged_is_of_meaning_and_no_answer_by_both(asked):
+    with pytest.raises(BadRequest, match="leave out the judgements"):
+        asked("red fox", by="words", like=["1.jpg"])
+    found = asked("red fox", by="both", like=["3.jpg"], unlike=["1.jpg"])
+    assert uris(found)[0] == "0" and not set(uris(found)) & {"3", "1"}

@@ -203,6 +203,7 @@ def test_an_address_holds_the_whole_search(run: Run) -> None:
       ["words", "id:x"], ["words", "12:30"], ["words", ".5:x", 1, 3], ["words", "text:a & b=c"]]
       .map((one) => state.term(...one));
     const search = { ...state.blank(), terms, where: ["a == 'x'", "b > 2 or c"], inside: "d/e",
+      like: ["b/c.jpg", "id:x"], unlike: ["d"],
       sort: "-date", fold: false, fit: true, diverse: true, index: "i", item: "j", view: "map" };
     const again = state.fromAddress(state.address(search));
     console.log(JSON.stringify(again) === JSON.stringify(search) ? "same" : JSON.stringify([again, search]));

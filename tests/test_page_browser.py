@@ -203,6 +203,28 @@ def test_captions_that_fit_are_searches(page, folder, tmp_path):
     api.expect(page.locator("#fitting")).to_be_hidden()
 
 
+def test_a_thumb_moves_the_query_until_other_words_are_asked_for(page, server):
+    page.goto(f"{server.address}?q=red&fold=0")
+    first_is(page, "a red wall")
+    first = page.locator("[role=gridcell]").first
+    first.hover()
+    first.locator("[data-test=up]").click()
+    page.wait_for_url("**like=00.png**")
+    first_is(page, "01.png")  # what is judged is no answer
+    api.expect(page.locator("[data-test=judged]")).to_contain_text("1 right, 0 wrong")
+    first.focus()
+    page.keyboard.press("d")
+    page.wait_for_url("**unlike=*")
+    api.expect(page.locator("[data-test=judged]")).to_contain_text("1 right, 1 wrong")
+    page.reload()
+    api.expect(page.locator("[data-test=judged]")).to_contain_text("1 right, 1 wrong")
+    ask(page, "green", "green")
+    api.expect(page.locator("[data-test=judged]")).to_have_count(0)
+    page.go_back()
+    page.locator("[data-test=forget]").click()
+    first_is(page, "a red wall")
+
+
 def test_only_a_screen_of_cells_is_there(page):
     page.set_viewport_size({"width": 500, "height": 300})
     api.expect(page.locator("[data-test=count]")).to_contain_text("41")

@@ -45,6 +45,8 @@ _WHERE = (
 )
 _ID = "The id of a picture, as the other tools give it, with id: before it or without."
 
+_JUDGED = "Ids of answers that were {}: {} such answers are given, and these not again."
+
 _Query = Annotated[str | list[str], Field(description=_QUERY)]
 _K = Annotated[int, Field(description=f"How many, at most {MOST_ANSWERS}.")]
 _Id = Annotated[str, Field(description=_ID)]
@@ -102,13 +104,15 @@ def _add_searches(server: MCPServer, indexes: Indexes) -> None:
         min_confidence: Annotated[
             float | None, Field(description="0 to 1, for words alone: only answers at least this sure; 0.9 is strict.")
         ] = None,
+        like: Annotated[list[str] | None, Field(description=_JUDGED.format("right", "more"))] = None,
+        unlike: Annotated[list[str] | None, Field(description=_JUDGED.format("wrong", "fewer"))] = None,
         index: Annotated[str | None, Field(description=which)] = None,
     ) -> Annotated[CallToolResult, told.Answers]:  # fmt: skip
         """Find the pictures nearest to a query by what they show, the best first, with id, path, captions and score.
 
         It always answers with the nearest there are: a note says so where nothing fits well, and contact_sheet shows
         whether they do. No answer at all means that nothing meets `where`, `folder` or `min_confidence`."""
-        return _sent(indexes.of(index).search(query, k, where, folder, min_confidence))
+        return _sent(indexes.of(index).search(query, k, where, folder, min_confidence, like or (), unlike or ()))
 
     @_add(server, "More like a picture")
     def more_like_this(

@@ -89,10 +89,12 @@ class Tools:
         self._collection = collection
 
     def search(
-        self, query: Query, k: int, where: str | None, folder: str | None, min_confidence: float | None
+        self, query: Query, k: int, where: str | None, folder: str | None, min_confidence: float | None,
+        like: Sequence[str] = (), unlike: Sequence[str] = (),
     ) -> Answer:  # fmt: skip
-        """The pictures nearest to a query."""
-        hits, notes = self._hits(query, k, where, folder, min_confidence)
+        """The pictures nearest to a query, moved by those that were judged right and wrong."""
+        liked, unliked = ([f"id:{words.bare(id)}" for id in ids] for ids in (like, unlike))
+        hits, notes = self._hits(query, k, where, folder, min_confidence, liked, unliked)
         return _answers(hits, notes)
 
     def more_like_this(self, id: str, k: int, but_not: str | None) -> Answer:
@@ -101,17 +103,21 @@ class Tools:
         return _answers(*self._hits(asked, k, None, None, None))
 
     def _hits(
-        self, query: Query, k: int, where: str | None, folder: str | None, min_confidence: float | None
+        self, query: Query, k: int, where: str | None, folder: str | None, min_confidence: float | None,
+        like: Sequence[str] = (), unlike: Sequence[str] = (),
     ) -> tuple[list[Hit], list[str]]:  # fmt: skip
         _check("k", k, 1, MOST_ANSWERS)
         parts, notes = words.parts(query), list[str]()
         texts = [part.text for part in parts if part.kind == "words"]
         if min_confidence is not None and len(texts) < len(parts):
             raise BadRequest("min_confidence is measured for words alone: leave it out where the query has id:")
-        measured = 0.0 if min_confidence is None and len(texts) == len(parts) == 1 else min_confidence
+        alone = len(texts) == len(parts) == 1 and not like and not unlike
+        measured = 0.0 if min_confidence is None and alone else min_confidence
         retriever = self._collection.now()
         languages.say_of(texts, retriever.encoder, notes.append)
-        wanted = Asked(k=k, where=where or None, inside=folder or None, min_confidence=measured)
+        wanted = Asked(
+            k=k, where=where or None, inside=folder or None, min_confidence=measured, like=like, unlike=unlike
+        )  # fmt: skip
         (hits,) = retriever.search_each([(parts, wanted)])
         if words.looks_like_a_sum(query):
             notes.append('searched for as words: a sum is a list, as in ["a dog", "-", "people"]')

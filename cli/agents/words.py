@@ -21,6 +21,8 @@ _NAMES = {
     'as in mmr search "a dog"': "as in a dog",
     "send the picture itself": "ask with words, or with id:ITEM",
     "--min-confidence": "min_confidence",
+    "--unlike": "unlike",
+    "--like": "like",
     "--where": "where",
     "--in ": "folder ",
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli.commands.handing import Handed, Output, index_again
+from cli.commands.judging import Judging
 from cli.output import show
 from indexes import Store
 from retrieval import Retriever, find_index
@@ -39,13 +40,18 @@ class Place:
     update: bool = False
 
 
-def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, output: Output) -> int:
-    """Search and show; the exit code. queries: a file of them, in place of words."""
+def run(
+    words: Sequence[str], queries: str | None, asked: Asked, place: Place, output: Output,
+    judging: Judging | None = None,
+) -> int:  # fmt: skip
+    """Search and show; the exit code. queries: a file of them, in place of words. judging: files of judgements."""
     if place.captions and asked.by == "words":
         raise BadRequest("captions are found by meaning: leave out --words-only, or --captions")
     if queries and words:
         raise BadRequest("a query and --queries are two: give one of them")
-    given = list(_asked(words, queries))
+    judging = judging or Judging()
+    words, asked = judging.begun(words, asked, bool(queries))
+    given = list(_asked(words, queries, asked))
     if hint := "" if queries else query.signs_inside(words):
         show.note(hint)
     output.check(many=bool(queries))
@@ -54,10 +60,12 @@ def run(words: Sequence[str], queries: str | None, asked: Asked, place: Place, o
         _update(path, place)
     given_encoder, asleep = _given(place.model, place.device), asked.by == "words"
     with Retriever.open(path, given_encoder, place.device, asleep=asleep) as retriever:
+        asked = judging.over(retriever.store, asked)
         handed = Handed(output, retriever.store, many=bool(queries))
         for title, one, found in _answers(retriever, iter(given), asked, place.captions):
-            handed.answer(title, found, query.files(query.parse(one)))
+            handed.answer(title, found, query.files(asked.parts(one)))
         handed.keep()
+        judging.keep(retriever.store, words, asked)
         speaks = not (place.update or output.quiet or queries or output.form != "table")
         handed.say_what_is_left(speaks and _say_what_is_new(retriever.store))
         if handed.found:
@@ -112,11 +120,11 @@ def _say_what_is_new(store: Store) -> bool:
     return bool(since)
 
 
-def _asked(words: Sequence[str], queries: str | None) -> Iterator[tuple[str, Sequence[str]]]:
+def _asked(words: Sequence[str], queries: str | None, asked: Asked) -> Iterator[tuple[str, Sequence[str]]]:
     """(title, arguments) of each query. In a file the arguments of a line stand between single spaces."""
     if queries is None:
-        query.parse(words)
-        yield " ".join(words), words
+        asked.parts(words)
+        yield " ".join(words) or "what was liked", words
         return
     for number, line in enumerate(_lines(queries), 1):
         if line.strip():

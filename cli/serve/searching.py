@@ -26,6 +26,7 @@ DEEPEST = 10_000  # answers to a query that may be paged through
 MOST = 1000  # in one page
 BY_DATE = 200  # of the most relevant, which are put in the order of their dates
 ALIKE = 0.97  # cosine of near-duplicates
+JUDGED = 256  # items that a client likes, and as many that it does not
 
 router = APIRouter(tags=["search"])
 
@@ -52,14 +53,34 @@ class Wanted(BaseModel):
     by: Literal["meaning", "words", "both"] | None = Field(
         None, description="By vectors, by the words of captions, names and fields, or both; else what finds more here."
     )
+    like: list[str] = Field(
+        [], max_length=JUDGED, description="Items of which more is wanted, by id or uri, and picture:NAME; no answers."
+    )  # fmt: skip
+    unlike: list[str] = Field([], max_length=JUDGED, description="Items of which less is wanted.")
+    with_judged: bool = Field(False, description="What is liked and unliked may be an answer.")
     index: str | None = Field(None, max_length=200, description="Which index; the first if not given.")
 
     def asked(self, k: int) -> Asked:
         """As the library is asked."""
         return Asked(
             k=k, where=self.where or None, inside=self.inside or None, exact=self.exact, min_score=self.min_score,
-            min_confidence=self.min_confidence, diversity=self.diverse, by=self.by,
+            min_confidence=None if self.judged else self.min_confidence, diversity=self.diverse, by=self.by,
+            like=tuple(map(_item, self.like)), unlike=tuple(map(_item, self.unlike)), with_judged=self.with_judged,
         )  # fmt: skip
+
+    @property
+    def judged(self) -> bool:
+        """Was anything?"""
+        return bool(self.like or self.unlike)
+
+    def parts(self, words: list[str]) -> tuple[query.Part, ...]:
+        """Those of a query, which may be empty where something was judged. Raises BadRequest."""
+        return query.parse_sent(words) if words or not self.judged else ()
+
+
+def _item(name: str) -> str:
+    """What a client judges is of the index, or was sent: no file of this machine."""
+    return name if name.startswith(("id:", "picture:")) else f"id:{name}"
 
 
 @router.get("/api/search")
@@ -97,7 +118,7 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
     shelf = server.shelves.get(wanted.index)
     words = [*wanted.q, *more]
     notes: list[str] = []
-    if words:
+    if words or wanted.judged:
         one, asked = _asked(shelf, wanted, words, notes.append)
         if asked.min_confidence is not None:  # the first asks hundreds of prompts: not where others wait for answers
             retriever = shelf.retriever
@@ -108,7 +129,7 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
         )  # fmt: skip
     else:
         page = await run_in_threadpool(_newest, server, shelf, wanted)
-    end, deepest = wanted.offset + wanted.k, DEEPEST if words else None
+    end, deepest = wanted.offset + wanted.k, DEEPEST if words or wanted.judged else None
     if page.missing:
         notes.append(f"answered by {page.shards} shards: what the others hold is not among the answers")
     return {
@@ -146,8 +167,9 @@ def _asked(
     deep = wanted.offset + wanted.k
     if deep > DEEPEST:
         raise BadRequest(f"{deep} answers are more than {DEEPEST}: ask more narrowly")
-    one = tuple(query.parse_sent(words))
-    languages.say_of((part.text for part in one if part.kind == "words"), shelf.retriever.encoder, say)
+    one = wanted.parts(words)
+    if wanted.by != "words":
+        languages.say_of((part.text for part in one if part.kind == "words"), shelf.retriever.encoder, say)
     asked = wanted.asked(max(deep, BY_DATE) if wanted.sort != "relevance" else deep)
     if asked.min_confidence is not None and any(part.kind != "words" for part in one):
         asked = replace(asked, min_confidence=None)  # it is measured of words alone
@@ -160,7 +182,7 @@ def _page(server: Parts, shelf: Shelf, wanted: Wanted, asked: Asked, found: Foun
         hits = sorted(hits, key=lambda hit: tables.date_of(hit.meta) or "", reverse=wanted.sort == "-date")
     whole = bool(asked.where or asked.inside)
     total = len(tables.rows(server, store, asked.where, asked.inside)) if whole else len(store)
-    if (asked.min_score is not None or asked.min_confidence) and len(hits) < asked.k:
+    if (asked.min_score is not None or asked.min_confidence or asked.by == "words") and len(hits) < asked.k:
         total = min(total, len(hits))
     page = hits[wanted.offset : wanted.offset + wanted.k]
     shown_hits = [shown.as_json(hit, shelf) for hit in page]
@@ -224,7 +246,7 @@ async def captions_of_picture(
 
 async def _captions(server: Parts, wanted: Wanted, words: list[str]) -> dict[str, Any]:
     shelf = server.shelves.get(wanted.index)
-    one, asked = query.parse_sent(words), wanted.asked(min(wanted.k, 100))
+    one, asked = wanted.parts(words), wanted.asked(min(wanted.k, 100))
     retriever = shelf.retriever
     sent_ones = server.sent.vectors(retriever.encoder)
     try:

@@ -15,47 +15,59 @@ _OF_A_PATH = ("/", "./", "../")
 
 def rows(store: Store, names: Iterable[str]) -> list[int]:
     """The rows of items by id, uri, absolute path or path from here. Raises BadRequest for a name of none or of two."""
-    by_path = _ByPath(store)
-    return [_row(store, name, by_path) for name in names]
+    names = list(names)
+    there = zip(names, rows_there(store, names), strict=True)
+    return [stored.named(store, [name])[0] if row is None else row for name, row in there]  # which says what is wrong
 
 
-def _row(store: Store, name: str, by_path: "_ByPath") -> int:
+def rows_there(store: Store, names: Iterable[str]) -> list[int | None]:
+    """As `rows`; None for a name of none."""
+    names = list(names)
+    known = _Known(store, names)
+    return [_row(store, name, known) for name in names]
+
+
+def _row(store: Store, name: str, known: "_Known") -> int | None:
+    row = known.by_name(name)
     if Path(name).is_absolute() or name.startswith(_OF_A_PATH):
-        row = by_path.find(name)
-        return stored.named(store, [name])[0] if row is None else row
-    try:
-        (row,) = stored.named(store, [name])
-    except BadRequest:
-        there = by_path.find(name)
-        if there is None:
-            raise
-        return there
-    other = by_path.find(name, thoroughly=False)
+        there = known.by_path(name)
+        return row if there is None else there
+    if row is None:
+        return known.by_path(name)
+    other = known.by_path(name, thoroughly=False)
     if other not in (None, row):
         one, two = (Card.of(record).path(store) for record in store.records([row, other]))
         raise BadRequest(f"`{name}` names one item, and another as seen from here: give {one} or {two}")
     return row
 
 
-class _ByPath:
-    """Rows by the paths of their files."""
+class _Known:
+    """Rows by the names that a person gives, and by the paths of their files: all looked up at once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, names: Iterable[str]) -> None:
         self._store, self._root = store, root_of(store)
+        self._uris = {name: self._seen_from_here(name) for name in names}
+        self._rows = stored.found(store, [*self._uris, *(uri for several in self._uris.values() for uri in several)])
         self._all: dict[str, int] | None = None
 
-    def find(self, name: str, thoroughly: bool = True) -> int | None:
+    def by_name(self, name: str) -> int | None:
+        """The row of the item with that id or uri."""
+        return self._rows.get(name)
+
+    def by_path(self, name: str, thoroughly: bool = True) -> int | None:
         """The row of the item whose file is called so from here. thoroughly: also where its source calls it oddly."""
-        if self._root is None:
-            return None
+        found = next((self._rows[uri] for uri in self._uris[name] if uri in self._rows), None)
+        if found is not None or not self._uris[name] or not thoroughly:
+            return found
+        return self._paths().get(os.path.normpath(Path.cwd() / name))
+
+    def _seen_from_here(self, name: str) -> list[str]:
+        """How the index may call the file that this names from here: from its root, or by the absolute path."""
+        if self._root is None or "\0" in name:  # the latter no path can hold
+            return []
         there = os.path.normpath(Path.cwd() / name)
-        for path, root in ((there, self._root), (os.path.realpath(there), os.path.realpath(self._root))):
-            for uri in (Path(os.path.relpath(path, root)).as_posix(), path):
-                try:
-                    return stored.named(self._store, [uri])[0]
-                except BadRequest:
-                    continue
-        return self._paths().get(there) if thoroughly else None
+        ways = ((there, self._root), (os.path.realpath(there), os.path.realpath(self._root)))
+        return [uri for path, root in ways for uri in (Path(os.path.relpath(path, root)).as_posix(), path)]
 
     def _paths(self) -> dict[str, int]:
         if self._all is None:

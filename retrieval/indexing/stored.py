@@ -1,7 +1,7 @@
 """Rows of an index, by the names of their items."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from indexes import Condition, Record, Store, StoreError
 from retrieval.errors import BadRequest
@@ -26,6 +26,28 @@ def named(store: Store, names: Iterable[str]) -> list[int]:
             raise BadRequest(f"{store.path} holds no `{readable}`: see `mmr ls` for what it holds")
         rows.append(int(found[0]))
     return rows
+
+
+def found(store: Store, names: Iterable[str]) -> dict[str, int]:
+    """The rows of items by id, else by uri, all looked up at once; names that the index does not hold are left out."""
+    readable = {name: name.encode("utf-8", "backslashreplace").decode() for name in names}  # as ids are
+    by_id = _first(store, "id", readable.values(), lambda record: record.id)
+    rows = {name: by_id[id] for name, id in readable.items() if id in by_id}
+    missing = [name for name in readable if name not in rows]  # by uri takes three times as long
+    return rows | _first(store, URI_SQL, missing, lambda record: record.fields.get(URI))
+
+
+def _first(
+    store: Store, sql: str, names: Iterable[str], name_of: Callable[[Record], str | None]
+) -> dict[str, int]:  # fmt: skip
+    """The first row of each name that some item has, by an expression of SQL and what that is of a record."""
+    if not (asked := sorted(set(names))):
+        return {}
+    rows = store.rows(Condition(f"{sql} IN (SELECT value FROM json_each(?))", (json.dumps(asked),)))
+    places: dict[str, int] = {}
+    for row, record in zip(rows.tolist(), store.records(rows), strict=True):
+        places.setdefault(str(name_of(record)), row)
+    return places
 
 
 def partial(store: Store) -> str:

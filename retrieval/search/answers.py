@@ -14,9 +14,11 @@ from retrieval.errors import BadRequest, NoCaptions
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import root_of
-from retrieval.search import confidence, filters, hybrid, query
+from retrieval.search import confidence, feedback, filters, hybrid, query
+from retrieval.search.feedback import Judged
 from retrieval.search.found import Found
 from retrieval.search.hybrid import Plan
+from retrieval.search.picks import Pick
 
 _CANDIDATES, _LEAST_CANDIDATES = 5, 100  # times k, for diverse answers
 _TOGETHER = 256  # captions that are encoded at once
@@ -39,9 +41,14 @@ class Asked:
         diversity: How much answers should differ from each other: 0 not at all, 1 as much as they can (diversity.py).
         by: "meaning", by the vectors; "words", by the texts of items (indexes/fulltext); "both" (hybrid.py); None for
             what was measured to find more in this index.
+        like: Items of which more is wanted, by id, uri or path, or picture files: the query is moved towards them
+            (feedback.py). Where something is liked, the query may be empty.
+        unlike: Items of which less is wanted.
+        train_on: Judgements of which a linear head is fitted, beside `like` and `unlike` (picks.read reads a table).
+        with_judged: What was judged may be an answer again; else it is left out.
 
     Raises:
-        BadRequest: A number is out of its range.
+        BadRequest: A number is out of its range, or `like`, `unlike` is one text.
 
     Examples:
         >>> Asked(k=5, where="width > 1000").k
@@ -57,8 +64,14 @@ class Asked:
     min_confidence: float | None = None
     diversity: float = 0.0
     by: hybrid.By | None = None
+    like: Sequence[str] = ()
+    unlike: Sequence[str] = ()
+    train_on: Sequence[Pick] = ()
+    with_judged: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.like, str) or isinstance(self.unlike, str):
+            raise BadRequest("like and unlike are lists: give like=[ITEM]")
         if not self.k >= 1:
             raise BadRequest("k must be at least 1: give -k 10")
         if self.min_score is not None and not math.isfinite(self.min_score):
@@ -69,6 +82,22 @@ class Asked:
             raise BadRequest(f"--min-confidence {self.min_confidence:g} is not between 0 and 1: give, say, 0.9")
         if self.by not in (None, "meaning", "words", "both"):
             raise BadRequest(f"`{self.by}` is no way to search: give meaning, words or both")
+        if self.min_confidence is not None and self.picks:
+            raise BadRequest("--min-confidence is measured for words alone: leave it out where something is judged")
+
+    @property
+    def picks(self) -> tuple[Pick, ...]:
+        """All that was judged."""
+        liked = (Pick(name, True, "--like") for name in self.like)
+        return *self.train_on, *liked, *(Pick(name, False, "--unlike") for name in self.unlike)
+
+    def parts(self, asked: str | Sequence[str]) -> tuple[query.Part, ...]:
+        """The parts of a query, none where it is empty and something was judged. Raises BadRequest."""
+        return () if self.picks and not asked else query.parse(asked)
+
+    def judged(self, store: Store) -> Judged:
+        """What was judged, in an index. Raises BadRequest."""
+        return Judged.of(store, self.picks, bool(self.train_on)) if self.picks else Judged()
 
 
 Request = tuple[Sequence[query.Part], Asked]
@@ -82,7 +111,7 @@ def items(
     judge: Judge | None = None,
 ) -> list[list[Hit]]:  # fmt: skip
     """The items nearest to each query. Raises BadRequest, BadFilter."""
-    return each(store, encoder, device, [(query.parse(one), asked) for one in queries], judge=judge)
+    return each(store, encoder, device, [(asked.parts(one), asked) for one in queries], judge=judge)
 
 
 def each(
@@ -96,70 +125,88 @@ def each(
     """
     if not requests:
         return []
+    given = _queries(store, encoder, requests, sent)
+    together: dict[tuple[str | None, str | None, bool], list[int]] = {}
+    for number, (_, asked) in enumerate(requests):
+        together.setdefault((asked.where, asked.inside, asked.exact), []).append(number)
+    answers: list[list[Hit]] = [[] for _ in requests]
+    for (where, inside, exact), numbers in together.items():
+        some, condition = [given[number] for number in numbers], filters.condition(store, where, inside)
+        nearest = _nearest(store, device, [one for one in some if one.vector is not None], condition, exact)
+        for number, one in zip(numbers, some, strict=True):
+            found = hybrid.answered(store, one.plan, one.vector, nearest, one.wide(store), condition)
+            background = None
+            if one.asked.min_confidence is not None:
+                background = (judge or partial(_judge, encoder, device))(store)
+            answers[number] = _hits(store, found.without(store, one.parts, one.own), one.asked, background, one.plan)
+    return answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """One of several. vector: float32 (d,) of unit length, moved by what was judged; None where words alone answer."""
+
+    parts: Sequence[query.Part]
+    asked: Asked
+    plan: Plan
+    judged: Judged
+    vector: np.ndarray | None
+
+    @property
+    def own(self) -> Judged:
+        """What was judged and is no answer."""
+        return Judged() if self.asked.with_judged else self.judged
+
+    def wide(self, store: Store) -> int:
+        """How many rows are looked at for an answer of k."""
+        k = self.asked.k
+        wide = max(_CANDIDATES * k, _LEAST_CANDIDATES) if self.asked.diversity else k
+        if self.plan.by == "both":
+            wide = max(2 * wide, fusing.DEPTH)
+        return max(1, min(wide + len(self.parts) + len(self.own), len(store)))
+
+
+def _queries(
+    store: Store, encoder: Encoder, requests: Sequence[Request], sent: Mapping[str, np.ndarray] | None
+) -> list[_Query]:
+    """The queries, those that ask for meaning encoded together. Raises BadRequest, BadWords."""
     for parts, asked in requests:
         if asked.min_confidence is not None:
             confidence.check([parts])
     plans = [hybrid.plan(store, *request) for request in requests]
-    vectors = _vectors(store, encoder, requests, plans, sent)
-    answers: list[list[Hit]] = [[] for _ in requests]
-    for (where, inside, exact), numbers in _together(requests).items():
-        condition = filters.condition(store, where, inside)
-        for number, found in _found(store, device, requests, plans, vectors, numbers, condition, exact):
-            parts, asked = requests[number]
-            background = None
-            if asked.min_confidence is not None:
-                background = (judge or partial(_judge, encoder, device))(store)
-            answers[number] = _hits(store, found.without(store, parts), asked, background, plans[number])
-    return answers
+    judged = [asked.judged(store) for _, asked in requests]
+    near = [number for number, plan in enumerate(plans) if plan.by != "words"]
+    urls = any(asked.urls for _, asked in requests)
+    encoded = _vectors(store, encoder, [requests[n][0] for n in near], [judged[n] for n in near], urls, sent)
+    vectors = dict(zip(near, encoded, strict=True))
+    return [
+        _Query(*request, plans[number], judged[number], vectors.get(number)) for number, request in enumerate(requests)
+    ]
 
 
 def _vectors(
-    store: Store, encoder: Encoder, requests: Sequence[Request], plans: Sequence[Plan],
+    store: Store, encoder: Encoder, queries: Sequence[Sequence[query.Part]], judged: Sequence[Judged], urls: bool,
     sent: Mapping[str, np.ndarray] | None,
-) -> dict[int, np.ndarray]:  # fmt: skip
-    """The vectors of the queries that ask for meaning, by their numbers."""
-    near = [number for number, plan in enumerate(plans) if plan.by != "words"]
-    if not near:
-        return {}
-    urls = any(requests[number][1].urls for number in near)
-    parts = [requests[number][0] for number in near]
-    return dict(zip(near, query.encode(parts, encoder, lambda uri: _vector_of(store, uri), urls, sent), strict=True))
+) -> np.ndarray:  # fmt: skip
+    """Of each query, moved by what was judged of it: float32 (n, d), unit length."""
+    if not queries:
+        return np.empty((0, store.dim), np.float32)
+    look = partial(query.encode, encoder=encoder, vector_of=lambda uri: _vector_of(store, uri), urls=urls, sent=sent)
+    return feedback.moved(store, queries, judged, look)
 
 
-def _together(requests: Sequence[Request]) -> dict[tuple[str | None, str | None, bool], list[int]]:
-    """The numbers of the requests with the same condition."""
-    together: dict[tuple[str | None, str | None, bool], list[int]] = {}
-    for number, (_, asked) in enumerate(requests):
-        together.setdefault((asked.where, asked.inside, asked.exact), []).append(number)
-    return together
-
-
-def _found(
-    store: Store, device: str, requests: Sequence[Request], plans: Sequence[Plan], vectors: Mapping[int, np.ndarray],
-    numbers: Sequence[int], condition: Condition | None, exact: bool,
-) -> Iterator[tuple[int, Found]]:  # fmt: skip
-    """What answers each of some requests, with its number."""
-    near = [number for number in numbers if number in vectors]
-    if near:
-        wide = [_wide(store, *requests[number], plans[number]) for number in near]
-        nearest = store.search(
-            np.stack([vectors[one] for one in near]), max(wide), device, condition, 1 if exact else None
-        )
-        for number, rows, scores, most in zip(near, nearest.rows, nearest.scores, wide, strict=True):
-            there = rows[:most] >= 0
-            found = Found(rows[:most][there], scores[:most][there])
-            yield number, hybrid.beside(store, plans[number], vectors[number], found, condition)
-    for number in numbers:
-        if (words := plans[number].words) is not None and number not in vectors:
-            yield number, hybrid.by_words(store, words, _wide(store, *requests[number], plans[number]), condition)
-
-
-def _wide(store: Store, parts: Sequence[query.Part], asked: Asked, plan: Plan) -> int:
-    """How many rows are looked at for an answer of k."""
-    wide = max(_CANDIDATES * asked.k, _LEAST_CANDIDATES) if asked.diversity else asked.k
-    if plan.by == "both":
-        wide = max(2 * wide, fusing.DEPTH)
-    return max(1, min(wide + len(parts), len(store)))
+def _nearest(
+    store: Store, device: str, queries: Sequence[_Query], condition: Condition | None, exact: bool
+) -> Iterator[Found]:
+    """The rows nearest to each query, in their order."""
+    if not queries:
+        return
+    vectors = np.stack([one.vector for one in queries if one.vector is not None])
+    wide = [one.wide(store) for one in queries]
+    nearest = store.search(vectors, max(wide), device, condition, 1 if exact else None)
+    for rows, scores, most in zip(nearest.rows, nearest.scores, wide, strict=True):
+        there = rows[:most] >= 0
+        yield Found(rows[:most][there], scores[:most][there])
 
 
 def _judge(encoder: Encoder, device: str, store: Store) -> confidence.Background:
@@ -245,7 +292,7 @@ def captions(
 ) -> list[Hit]:
     """The captions nearest to a query. An item's own caption is an answer to its picture. Raises BadRequest."""
     parts, asked = request
-    (vector,) = query.encode([parts], encoder, lambda uri: _vector_of(store, uri), asked.urls, sent)
+    (vector,) = _vectors(store, encoder, [parts], [asked.judged(store)], asked.urls, sent)
     scores = known.vectors @ vector
     order = np.argsort(-scores, kind="stable")[: asked.k]
     if asked.min_score is not None:

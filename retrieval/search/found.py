@@ -11,6 +11,7 @@ from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.search import query
 from retrieval.search.diversity import pick
+from retrieval.search.feedback import Judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,10 @@ class Found:
         """Those of them, by a mask (n,) or by their places (m,)."""
         return Found(self.rows[kept], self.scores[kept], None if self.places is None else self.places[kept])
 
-    def without(self, store: Store, parts: Sequence[query.Part]) -> "Found":
-        """The answers without the items and pictures that the query itself is made of."""
-        own = set(stored.named(store, [part.text for part in parts if part.kind == "item"]))
-        files = {os.path.realpath(file) for file in query.files(parts)}
+    def without(self, store: Store, parts: Sequence[query.Part], judged: Judged) -> "Found":
+        """The answers without the items and pictures that the query is made of, and without what was judged."""
+        own = {*stored.named(store, [part.text for part in parts if part.kind == "item"]), *judged.rows}
+        files = {os.path.realpath(file) for file in query.files([*parts, *judged.pictures])}
         if not own and not files:
             return self
         kept = [row not in own and not (files and _real_path(store, row) in files) for row in self.rows.tolist()]

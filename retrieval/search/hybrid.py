@@ -1,6 +1,6 @@
 """Words beside meaning: what of a query is looked for by words, and how both rankings answer it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -59,25 +59,36 @@ def _check(parts: Sequence[Part], asked: "Asked") -> None:
         raise BadRequest(
             f"{other.text[:60]} is no words, which --words-only looks for: leave it out, or write text:..."
         )
+    if asked.picks:
+        raise BadRequest("what was judged moves a query by its meaning: leave out the judgements, or --words-only")
     if asked.min_score is not None or asked.min_confidence is not None:
         raise BadRequest("words alone have no cosine: leave out --min-score and --min-confidence, or --words-only")
 
 
-def by_words(store: Store, words: Words, count: int, condition: Condition | None) -> Found:
-    """The answers by words alone."""
-    found = store.search_words(words, count, condition)
-    places = np.zeros((found.rows.shape[1], 2), np.int64)
-    places[:, 1] = np.arange(1, len(places) + 1)
-    return Found(found.rows[0], found.scores[0], places)
+def answered(
+    store: Store, plan: Plan, vector: np.ndarray | None, nearest: Iterator[Found], count: int,
+    condition: Condition | None,
+) -> Found:  # fmt: skip
+    """The answers to a query as planned. nearest: gives those by meaning, where there is a vector, float32 (d,).
 
-
-def beside(store: Store, plan: Plan, vector: np.ndarray, near: Found, condition: Condition | None) -> Found:
-    """The answers by both. vector: of the query, float32 (d,). near: its answers by meaning, at least fusing.DEPTH."""
+    count: how many rows are looked at.
+    """
+    if vector is None:
+        return _by_words(store, plan, count, condition)
+    near = next(nearest)
     if plan.words is None or plan.fusion is None:
         return near
-    worded = store.search_words(plan.words, max(len(near.rows), fusing.DEPTH), condition)
+    worded = store.search_words(plan.words, max(count, fusing.DEPTH), condition)
     fused = fusing.fuse(
         plan.fusion, Ranking(near.rows, near.scores), Ranking(worded.rows[0], worded.scores[0]),
         lambda rows: store.vectors(rows) @ vector,
     )  # fmt: skip
     return Found(fused.rows, fused.cosines, fused.places)
+
+
+def _by_words(store: Store, plan: Plan, count: int, condition: Condition | None) -> Found:
+    assert plan.words is not None  # what has no vector has words
+    found = store.search_words(plan.words, count, condition)
+    places = np.zeros((found.rows.shape[1], 2), np.int64)
+    places[:, 1] = np.arange(1, len(places) + 1)
+    return Found(found.rows[0], found.scores[0], places)

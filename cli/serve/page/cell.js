@@ -3,7 +3,7 @@
 import { button, iconButton, make, nameOf } from "./dom.js";
 import { show, thumb } from "./thumbs.js";
 
-/** A cell. hit: undefined while it is on its way. side: pixels. does: {open, alike, unlike, near, pick}. */
+/** A cell. hit: undefined while it is on its way. side: pixels. does: {open, alike, unlike, judge, near, pick}. */
 export function cellFor(hit, place, side, does) {
   const cell = make("div", { role: "gridcell", class: hit ? "cell" : "cell waiting", "data-place": place, tabindex: -1 });
   Object.assign(cell, { hit, place, side });
@@ -24,7 +24,7 @@ function fill(cell, hit, place, side, does) {
     cell.setAttribute("aria-label", [line, name, ...told].join(" "));
   });
   cell.append(image, ...marks(hit, does));
-  afterPaint(() => cell.insertBefore(tools(cell, hit, place, name, does), cell.children[1] ?? null));
+  afterPaint(() => (cell.insertBefore(tools(cell, hit, place, name, does), cell.children[1] ?? null), cell.append(thumbs(hit, does))));
   cell.addEventListener("click", (event) => clicked(event, hit, place, does));
   cell.addEventListener("keydown", (event) => pressed(event, hit, place, does));
 }
@@ -53,6 +53,12 @@ function tools(cell, hit, place, name, does) {
     iconButton("minus", "Less like this", (event) => (event.stopPropagation(), does.unlike(hit)), out));
 }
 
+/** What is thumbed moves the query, and is not shown again. */
+function thumbs(hit, does) {
+  const one = (icon, label, liked) => iconButton(icon, label, (event) => (event.stopPropagation(), does.judge(hit, liked)), { tabindex: -1, "data-test": icon });
+  return make("div", { class: "thumbs" }, one("up", "Right: more such answers", true), one("down", "Wrong: fewer such answers", false));
+}
+
 function clicked(event, hit, place, does) {
   if (event.ctrlKey || event.metaKey || event.shiftKey) does.pick(hit, place, event.shiftKey);
   else does.open(hit, place);
@@ -60,7 +66,7 @@ function clicked(event, hit, place, does) {
 
 function pressed(event, hit, place, does) {
   if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { Enter: does.open, x: does.pick, X: (one, at) => does.pick(one, at, true), m: does.alike, l: does.unlike, a: does.near }[event.key];
+  const act = { Enter: does.open, x: does.pick, X: (one, at) => does.pick(one, at, true), m: does.alike, l: does.unlike, a: does.near, u: (one) => does.judge(one, true), d: (one) => does.judge(one, false) }[event.key];
   if (!act) return;
   event.preventDefault();
   act(hit, place);

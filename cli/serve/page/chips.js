@@ -1,6 +1,6 @@
 // The terms of the query as chips: signs, weights and words that can be changed, and conditions beside them.
 
-import { button, byId, iconButton, make, nameOf } from "./dom.js";
+import { button, byId, icon, iconButton, make, nameOf } from "./dom.js";
 import { term } from "./state.js";
 import { preview } from "./picture.js";
 
@@ -13,14 +13,16 @@ export function drawChips(terms, search, change, crop) {
     place.insertBefore(chip(term("words", "", sign), (one) => one?.text && change({ terms: [...search().terms, one] }), crop), place.querySelector(".add"));
     [...place.querySelectorAll("[data-new] .text")].at(-1).focus();
   };
-  const any = terms.length || now.where.length || now.inside;
+  const count = now.like.length + now.unlike.length;
+  const any = terms.length || now.where.length || now.inside || count;
   place.replaceChildren(
     ...terms.map((one) => chip(one, (other) => change({ terms: swap(search().terms, one, other) }), crop)),
     ...now.where.map((clause) => condition(clause, (other) => change({ where: swap(search().where, clause, other) }))),
     ...(now.inside ? [condition(`in ${now.inside}`, () => change({ inside: "" }), true)] : []),
+    ...(count ? [thumbed(now, () => change({ like: [], unlike: [] }))] : []),
     button("+ term", () => add(1), { class: "add", "data-test": "add-plus" }),
     button("\u2212 term", () => add(-1), { class: "add", "data-test": "add-minus" }),
-    ...(any ? [button("Clear all", () => change({ terms: [], where: [], inside: "" }), { class: "add", "data-test": "clear" })] : []));
+    ...(any ? [button("Clear all", () => change({ terms: [], where: [], inside: "", like: [], unlike: [] }), { class: "add", "data-test": "clear" })] : []));
 }
 
 function chip(one, put, crop) {
@@ -59,4 +61,10 @@ function condition(text, put, fixed = false) {
   const label = fixed ? make("span", { class: "label" }, text) : words({ text }, (one) => put(one?.text ?? null));
   if (!fixed) label.setAttribute("aria-label", "Condition on fields");
   return make("div", { class: "chip where", role: "group", "aria-label": `Filter: ${text}`, "data-test": "where" }, label, iconButton("close", `Remove the filter ${text}`, () => put(null)));
+}
+
+/** How many answers were thumbed up and down. */
+function thumbed(now, forget) {
+  const label = `${now.like.length} right, ${now.unlike.length} wrong`;
+  return make("div", { class: "chip", role: "group", "aria-label": `Judged: ${label}`, "data-test": "judged" }, icon("up"), make("span", { class: "label", title: [...now.like, ...now.unlike.map((uri) => `not ${uri}`)].join("\n") }, label), iconButton("close", "Forget what was judged", forget, { "data-test": "forget" }));
 }

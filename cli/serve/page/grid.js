@@ -13,7 +13,7 @@ function choose(cell, picked) {
   if (box) box.checked = picked;
 }
 
-/** The grid. does: {open, alike, unlike, near, pick} of a hit and its place; picked: (hit) => bool. */
+/** The grid. does: {open, alike, unlike, judge, near, pick} of a hit and its place; picked: (hit) => bool. */
 export class Grid {
   constructor(does, picked) {
     this._does = does;

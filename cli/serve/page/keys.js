@@ -4,7 +4,7 @@ import { button, byId, make } from "./dom.js";
 
 const TOLD = [
   ["/", "to the words"], ["Enter", "in the words: keep the search; on a picture: open it"], ["Arrows, Page, Home, End", "move among the pictures"],
-  ["m", "more like this"], ["l", "less like this"], ["a", "show those that are folded behind it"], ["x", "select; with Shift: all since the last one"], ["Esc", "close, or select none"],
+  ["m", "more like this"], ["l", "less like this"], ["u, d", "right, wrong: a thumb up or down moves the query"], ["a", "show those that are folded behind it"], ["x", "select; with Shift: all since the last one"], ["Esc", "close, or select none"],
   ["Arrows, Enter", "on the map: the nearest picture in that direction; more like it"], ["Left, Right", "in a picture: the one before, the next"], ["+, -", "alone between words: add, take away"], ["f", "show or hide the filters"], ["?", "these keys"],
 ];
 

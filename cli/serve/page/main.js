@@ -12,7 +12,7 @@ import { Opened } from "./opened.js";
 import { PAGE, Pages } from "./pages.js";
 import * as pictures from "./picture.js";
 import { Selection } from "./selection.js";
-import { address, fromAddress, plain, request, same, term, typed } from "./state.js";
+import { address, fromAddress, judged, plain, request, same, term, typed } from "./state.js";
 import { countLine, listenLooks, sayNothing } from "./looks.js";
 import { markView, showView, tabs } from "./views.js";
 
@@ -26,7 +26,7 @@ let timer = 0;
 let chips = []; // the terms that are not in the field
 
 const selection = new Selection({ changed: () => (grid.redraw(), markView()), labelled: () => drawFacets(search, `labelled ${Date.now()}`, change), alike: (hits) => change({ terms: [...search.terms, ...hits.map((hit) => like(hit))] }) });
-const grid = new Grid({ open: (hit, at) => opened.open(hit, at), alike: more, unlike: (hit) => more(hit, -1), near: (hit) => change({ terms: [like(hit)], fold: false }), pick: (hit, at, through) => selection.pick(hit, at, through, pages) }, (hit) => selection.has(hit));
+const grid = new Grid({ open: (hit, at) => opened.open(hit, at), alike: more, unlike: (hit) => more(hit, -1), judge: (hit, liked) => change(judged(search, hit.uri, liked)), near: (hit) => change({ terms: [like(hit)], fold: false }), pick: (hit, at, through) => selection.pick(hit, at, through, pages) }, (hit) => selection.has(hit));
 const opened = new Opened({ change, more, now: () => ({ search, pages, info }), back: (place) => grid.focus(place) });
 
 /** Another search. keep: as a step that `back` goes to. */
@@ -147,7 +147,10 @@ function typing(keep) {
   clearTimeout(timer);
   const next = { ...search, terms: [...typed(byId("words").value), ...chips], view: "", item: "" };
   if (same(next, search) && !keep) return;
-  search = next;
+  const none = { like: [], unlike: [] };
+  const others = !same({ ...next, ...none }, { ...search, ...none }); // of which nothing was judged
+  search = others ? { ...next, ...none } : next;
+  if (others && byId("terms").querySelector("[data-test=judged]")) drawChips(chips, () => search, change, crop);
   history[typing.begun ? "replaceState" : "pushState"](null, "", address(search));
   typing.begun = !keep;
   apply(!keep);

@@ -5,9 +5,9 @@ const NAMED = /^(text|id|picture|file|http|https|query|caption):/i;
 const SURE = "0.9"; // the confidence of what fits
 const VARIED = "0.5";
 
-/** A search for everything. terms: {sign, weight, kind: words | id | picture, text}; where: conditions that all hold. */
+/** A search for everything. terms: {sign, weight, kind: words | id | picture, text}; where: conditions that all hold; like, unlike: uris of what was judged. */
 export function blank() {
-  return { terms: [], where: [], inside: "", sort: "relevance", fold: true, fit: false, diverse: false, index: "", item: "", view: "" };
+  return { terms: [], where: [], like: [], unlike: [], inside: "", sort: "relevance", fold: true, fit: false, diverse: false, index: "", item: "", view: "" };
 }
 
 /** A term. */
@@ -70,7 +70,8 @@ export function fromAddress(query) {
   const given = new URLSearchParams(query);
   const sort = given.get("sort");
   return {
-    terms: parsed(given.getAll("q")), where: given.getAll("where").filter(Boolean), inside: given.get("in") || "",
+    terms: parsed(given.getAll("q")), where: given.getAll("where").filter(Boolean),
+    like: given.getAll("like").filter(Boolean), unlike: given.getAll("unlike").filter(Boolean), inside: given.get("in") || "",
     sort: ["date", "-date"].includes(sort) ? sort : "relevance", fold: given.get("fold") !== "0",
     fit: given.has("fit"), diverse: given.has("varied"), index: given.get("index") || "", item: given.get("item") || "",
     view: given.get("view") || "",
@@ -82,6 +83,7 @@ export function address(search) {
   const query = new URLSearchParams();
   for (const word of args(search.terms)) query.append("q", word);
   for (const clause of search.where) query.append("where", clause);
+  for (const judged of ["like", "unlike"]) for (const uri of search[judged]) query.append(judged, uri);
   const rest = {
     in: search.inside, sort: search.sort === "relevance" ? "" : search.sort, fold: search.fold ? "" : "0",
     fit: search.fit ? "1" : "", varied: search.diverse ? "1" : "", index: search.index, item: search.item, view: search.view,
@@ -95,6 +97,7 @@ export function address(search) {
 export function request(search, more = {}) {
   const query = new URLSearchParams();
   for (const word of args(search.terms)) query.append("q", word);
+  if (search.terms.length || search.like.length) for (const judged of ["like", "unlike"]) for (const uri of search[judged]) query.append(judged, `id:${uri}`);
   for (const [name, value] of Object.entries({ ...narrowed(search), ...shaped(search), ...more })) {
     if (value !== "" && value !== null && value !== undefined) query.set(name, value);
   }
@@ -112,6 +115,12 @@ function shaped(search) {
     sort: search.sort === "relevance" ? "" : search.sort, fold: search.fold ? "1" : "",
     min_confidence: search.fit ? SURE : "", diverse: search.diverse ? VARIED : "",
   };
+}
+
+/** The judgements of a search with one more, or another one, of an item. */
+export function judged(search, uri, liked) {
+  const [like, unlike] = [search.like, search.unlike].map((uris) => uris.filter((one) => one !== uri));
+  return liked ? { like: [...like, uri], unlike } : { like, unlike: [...unlike, uri] };
 }
 
 /** Do two searches have the same answers? */

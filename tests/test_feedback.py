@@ -1,0 +1,482 @@
+"""Judged answers move the query: by hand and by an oracle, what contradicts, sessions, tables, shards, the server."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+from serving import bytes_of, served
+from serving import uris as answered
+from sharding import cut
+
+from cli.commands.judging import Judging
+from indexes import Record, Store
+from retrieval import Retriever
+from retrieval.errors import BadRequest
+from retrieval.indexing import approximate, called, stored
+from retrieval.search import feedback, picks
+from retrieval.search.answers import Asked
+from retrieval.search.feedback import Judged, Space
+from retrieval.search.picks import Pick
+from rows import unit, unit_rows
+from terminal import fails, lines, mmr
+from toy import ToyEncoder, picture
+
+FLAT = Space(np.zeros(3), np.eye(3))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten pictures from red to blue, five from red to green; their index."""
+    root = tmp_path / "photos"
+    for number in range(10):
+        picture(root / f"b{number}.png", (255 - 20 * number, 0, 20 * number))
+    for number in range(1, 6):
+        picture(root / f"g{number}.png", (255 - 20 * number, 20 * number, 0))
+    Retriever.build(str(root), root / ".mmr", ToyEncoder())[0].close()
+    return root
+
+
+@pytest.fixture
+def retriever(folder):
+    with Retriever.open(folder / ".mmr", ToyEncoder()) as made:
+        yield made
+
+
+def uris(hits):
+    return [hit.uri for hit in hits]
+
+
+def judged(liked=(), unliked=(), said="here"):
+    return [Pick(name, True, said) for name in liked] + [Pick(name, False, said) for name in unliked]
+
+
+# ---------------------------------------------------------------- the formulas
+
+
+def test_rocchio_by_hand():
+    asked, liked, unliked = np.array([1.0, 0, 0]), np.eye(3)[[1, 1]], np.eye(3)[[2]]
+    np.testing.assert_allclose(feedback.rocchio(asked, liked, unliked, FLAT), [1, 2, -1])
+    about = Space(np.array([0, 0.5, 0]), np.eye(3))
+    np.testing.assert_allclose(feedback.rocchio(asked, liked, unliked, about), [1, 1 + 0.5, -1])
+
+
+def test_the_head_by_hand():
+    """One liked vector e2, no spread: (1 + l) w = 1 along it, where l = 1, m = 1, and t of it is added to the query."""
+    flat = Space(np.zeros(3), np.zeros((3, 3)))
+    found = feedback.head(np.array([1.0, 0, 0]), np.eye(3)[[1]], np.empty((0, 3)), flat)
+    np.testing.assert_allclose(found, [1, feedback.HEAD / 2, 0])
+
+
+@pytest.mark.parametrize(("liked", "unliked"), [(1, 0), (3, 5), (40, 2), (0, 4)])
+def test_the_head_has_the_least_penalty_of_all(liked, unliked):
+    """By gradient: where a convex sum is the least, it is flat."""
+    rng = np.random.default_rng(liked)
+    x, known = unit_rows(rng, liked + unliked, 12).astype(float), Space.of(unit_rows(rng, 200, 12))
+    asked = unit_rows(rng, 1, 12)[0].astype(float)
+    prior = np.eye(12) + feedback.WEAK * known.spread
+    m = np.mean([(one - known.mean) @ np.linalg.inv(prior) @ (one - known.mean) for one in x])
+    w = (feedback.head(asked, x[:liked], x[liked:], known) - asked) / (feedback.HEAD * m)
+    half = (liked + unliked) / (2 if liked and unliked else 1)
+    share = [half / max(1, liked)] * liked + [half / max(1, unliked)] * unliked
+    y = [1.0] * liked + [-feedback.LOW] * unliked
+    slope = 2 * feedback.PENALTY * m * prior @ w
+    for c, one, right in zip(share, x - known.mean, y, strict=True):
+        slope += 2 * c * (one @ w - right) * one
+    np.testing.assert_allclose(slope, 0, atol=1e-9)
+
+
+def test_of_an_index_that_is_all_the_same_nothing_is_learned():
+    same = Space.of(np.repeat(np.eye(3)[:1], 4, 0))
+    assert not same.spread.any()
+    asked = np.array([0, 1.0, 0])
+    np.testing.assert_array_equal(feedback.head(asked, np.eye(3)[:1], np.empty((0, 3)), same), asked)
+
+
+# ---------------------------------------------------------------- answers
+
+
+def test_what_is_liked_comes_nearer_and_is_no_answer(retriever):
+    alone = uris(retriever.search("red", 15))
+    liked = uris(retriever.search("red", 15, like=["g5.png"]))
+    assert "g5.png" not in liked and sorted([*liked, "g5.png"]) == sorted(alone)
+    assert liked[:2] == ["g4.png", "g3.png"] and alone.index("g4.png") > 5
+    assert uris(retriever.search("red", 15, like=["g5.png"], unlike=["g1.png"], with_judged=True))[0] == "g5.png"
+
+
+def test_what_is_unliked_goes_away(retriever):
+    found = uris(retriever.search("red", 15, unlike=["b3.png"]))
+    alone = [uri for uri in uris(retriever.search("red", 15)) if uri != "b3.png"]
+    assert [found.index(uri) > alone.index(uri) for uri in ("b2.png", "b4.png")] == [True, True]
+    assert "b3.png" not in found and len(found) == 14
+
+
+def test_judged_ones_take_no_place(retriever):
+    assert len(retriever.search("red", 3, like=["b0.png", "b1.png", "b2.png"])) == 3
+    assert len(retriever.search("red", 100, like=["b0.png"])) == 14
+
+
+def test_without_words_what_is_liked_is_asked_for(retriever):
+    assert uris(retriever.search("", 2, like=["g5.png"])) == uris(retriever.search([], 2, like=["g5.png"]))
+    assert uris(retriever.search("", 2, like=["g5.png"]))[0] == "g4.png"
+    (found,) = retriever.search_many([""], Asked(k=1, like=["b9.png", "b7.png"]))
+    assert uris(found) == ["b8.png"]
+
+
+def test_a_picture_that_is_not_in_the_index_can_be_liked(retriever, tmp_path):
+    other = picture(tmp_path / "elsewhere" / "mine.png", (140, 110, 0))
+    assert uris(retriever.search("red", 1, like=[str(other)])) == ["g5.png"]
+
+
+def test_scores_are_cosines_with_the_moved_query(retriever):
+    vectors = retriever.store.vectors(stored.named(retriever.store, ["g5.png", "b5.png"])).astype(float)
+    space = Space.of(retriever.store.vectors(retriever.store.rows()))
+    words = ToyEncoder().encode_texts(["red"])[0].astype(float)
+    query = unit(words + 2 * (vectors[0] - space.mean) - (vectors[1] - space.mean)[None])[0]
+    found = retriever.search("red", 3, like=["g5.png"], unlike=["b5.png"])
+    rows = stored.named(retriever.store, uris(found))
+    expected = retriever.store.vectors(rows) @ query
+    np.testing.assert_allclose([hit.score for hit in found], expected, atol=5e-4)  # rows are stored in half precision
+
+
+def test_many_judgements_are_a_head(retriever, monkeypatch):
+    few = retriever.search("red", 3, like=["g5.png"], unlike=["b5.png"])
+    assert few == retriever.search("red", 3, train_on=[], like=["g5.png"], unlike=["b5.png"])
+    assert few != retriever.search("red", 3, train_on=judged(["g5.png"], ["b5.png"]))
+    monkeypatch.setattr(feedback, "FEW", 1)
+    assert retriever.search("red", 3, like=["g5.png"], unlike=["b5.png"]) == retriever.search(
+        "red", 3, train_on=judged(["g5.png"], ["b5.png"])
+    )
+
+
+def test_filters_diversity_limits_and_several_queries(retriever):
+    asked = Asked(k=4, like=["g5.png"], where="uri like 'b%'", diversity=0.3)
+    together = retriever.search_many(["red", "blue", ["red", "-", "blue"]], asked)
+    assert together == [retriever.search_many([one], asked)[0] for one in ("red", "blue", ["red", "-", "blue"])]
+    assert all(uri.startswith("b") for found in together for uri in uris(found))
+    best = retriever.search("red", 15, like=["g5.png"])
+    limit = best[4].score
+    assert uris(retriever.search("red", 15, like=["g5.png"], min_score=limit)) == uris(best[:5])
+
+
+def test_captions_are_answers_too(retriever, folder):
+    (folder / "g4.txt").write_text("a green wall\n", "utf-8")
+    (folder / "b0.txt").write_text("a red wall\n", "utf-8")
+    with Retriever.build(str(folder), folder / ".mmr", ToyEncoder())[0] as made:
+        assert made.captions("red", Asked(k=1))[0].caption == "a red wall"
+        assert made.captions("red", Asked(k=1, like=["g5.png"], unlike=["b1.png"]))[0].caption == "a green wall"
+
+
+def test_shards_answer_as_one_index_of_all_does(tmp_path):
+    rng = np.random.default_rng(0)
+    vectors = unit_rows(rng, 90, 4)
+    records = [Record(f"{n:02d}", "", {"uri": f"{n:02d}", "n": n}) for n in range(90)]
+    whole, sharded, clients = cut(vectors, records, 4, tmp_path)
+    wanted = {"like": ["03", "40"], "unlike": ["77"]}
+    with whole, sharded:
+        one, many = (Retriever(store, ToyEncoder()) for store in (whole, sharded))
+        for more in ({}, {"train_on": judged(["10"], ["20", "60"])}, {"diversity": 0.5}):
+            assert one.search("red", 12, **wanted, **more) == many.search("red", 12, **wanted, **more)
+        clients[3].away = True
+        feedback._spaces.clear()
+        assert len(many.search("red", 12, like=["03"])) == 12
+        assert not feedback._spaces  # how three of four shards lie is kept for nobody
+        clients[3].away = False
+        many.search("red", 12, like=["03"])
+        assert list(feedback._spaces) == [sharded.key]
+
+
+def test_approximate_search_finds_what_exact_search_does(tmp_path, monkeypatch):
+    """For moved queries as for those of text that it was tuned with."""
+    monkeypatch.setattr(approximate, "LEAST_ROWS", 500)
+    rng = np.random.default_rng(1)
+    centers = unit_rows(rng, 30, 16)
+    vectors = unit(centers[rng.integers(0, 30, 3000)] + 0.3 * unit_rows(rng, 3000, 16))
+
+    class Words:
+        def encode_texts(self, texts):
+            return unit(centers[[len(text) * 7 % 30 for text in texts]] + 0.2 * unit_rows(rng, len(texts), 16))
+
+    with Store.create(tmp_path / "i", 16) as store:
+        store.add(vectors, [Record(f"{n}", "", {"uri": f"{n}", "caption": "x" * (n % 90)}) for n in range(3000)])
+        approximate.keep(store, Words(), 0.95, 1e9)
+        assert store.approximate is not None
+        judged = [Judged((n, n + 1), (n + 2,), head=n % 2 == 0) for n in range(0, 300, 6)]
+        moved = feedback.moved(store, [(n,) for n in range(50)], judged, lambda asked: vectors[: len(asked)])
+        near, exact = store.search(moved, 10).rows, store.search(moved, 10, recall=1).rows
+        assert np.mean([len({*a} & {*b}) / 10 for a, b in zip(near.tolist(), exact.tolist(), strict=True)]) > 0.85
+
+
+# ---------------------------------------------------------------- what makes no sense
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted", "says"),
+    [
+        ("red", {"like": ["none.png"]}, "holds no `none.png`: see `mmr ls`"),
+        ("red", {"like": ["id:none.png"]}, "holds no `none.png`: see `mmr ls`"),
+        (
+            "red",
+            {"like": ["b1.png"], "unlike": ["id:b1.png"]},
+            "`b1.png` is liked by --like and unliked by --unlike, whe",
+        ),
+        ("", {"unlike": ["b1.png"]}, 'as in mmr search "a dog" --unlike'),
+        ("", {}, "the query is empty"),
+        ("red", {"like": "b1.png"}, "give like="),
+        ("red", {"like": ["b1.png"], "min_confidence": 0.9}, "leave it out where something is judged"),
+        ("red", {"like": ["picture:abc"]}, "no picture abc is kept"),
+        ("red", {"like": ["https://example.org/a.jpg"]}, "add --urls"),
+        ("red", {"like": ["a\0b"]}, "see `mmr ls`"),
+    ],
+)
+def test_one_line_each(retriever, asked, wanted, says):
+    with pytest.raises(BadRequest) as error:
+        retriever.search(asked, **wanted)
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_cancels_out_is_said(tmp_path):
+    """Seen from the mean of two opposite pictures, which is nothing, a query less what it is has nothing left."""
+    rows = unit([[1, 0, 0, 0], [-1, 0, 0, 0]])
+    with Store.create(tmp_path / "i", 4) as store:
+        store.add(rows, [Record("a"), Record("b")])
+        with pytest.raises(BadRequest, match="cancel out"):
+            feedback.moved(store, [(1,)], [Judged((), (0,))], lambda asked: rows[:1])
+        with pytest.raises(BadRequest, match="cancel out"):
+            feedback.moved(store, [()], [Judged((0, 1))], lambda asked: rows[:0])
+
+
+# ---------------------------------------------------------------- names
+
+
+def test_many_names_are_found_in_one_look(folder, retriever, monkeypatch):
+    names = ["b1.png", str(folder / "b2.png"), "./b3.png", "b1.png", "none", "\0"]
+    monkeypatch.chdir(folder)
+    asked, rows = [], Store.rows
+    monkeypatch.setattr(Store, "rows", lambda self, where=None: asked.append(where) or rows(self, where))
+    found = called.rows_there(retriever.store, names[:4])
+    assert len(asked) == 2  # by id, and those that are left by uri
+    one, two, three = stored.named(retriever.store, ["b1.png", "b2.png", "b3.png"])
+    assert found == [one, two, three, one]
+    assert called.rows_there(retriever.store, names[4:]) == [None, None]
+
+
+def test_names_that_are_no_text_are_found(tmp_path):
+    name = os.fsdecode(b"b\xff.jpg")
+    with Store.create(tmp_path / "i", 2) as store:
+        store.add(
+            unit([[1, 0], [0, 1]]), [Record("b\\udcff.jpg", fields={"uri": name}), Record("x", fields={"uri": "y"})]
+        )
+        assert stored.found(store, [name, "y", "x", "b\\udcff.jpg", "none"]) == {
+            name: 0,
+            "y": 1,
+            "x": 1,
+            "b\\udcff.jpg": 0,
+        }
+
+
+# ---------------------------------------------------------------- tables
+
+
+def table(tmp_path, text, name="picks.csv"):
+    (tmp_path / name).write_text(text, "utf-8")
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("words", ["item,judgement", "uri,label", "id,like", "image,clicked", "path,relevance"])
+def test_a_table_by_any_usual_name(tmp_path, words):
+    file = table(tmp_path, f"{words},note\nb1.png,1,x\ng1.png,0,\n\ng2.png,unlike,\nb2.png, Like ,\nb3.png,,later\n")
+    found = picks.read(file)
+    assert (found.names(True), found.names(False), found.query) == (["b1.png", "b2.png"], ["g1.png", "g2.png"], ())
+    assert found.picks[0].said == f"row 2 of {file}"
+
+
+def test_lines_of_json(tmp_path):
+    file = table(tmp_path, '{"item": 7, "judgement": true}\n{"item": "b", "judgement": 0, "x": []}\n', "p.jsonl")
+    assert picks.read(file) == picks.Session(
+        (), (Pick("7", True, f"row 1 of {file}"), Pick("b", False, f"row 2 of {file}"))
+    )
+
+
+def test_of_several_queries_those_of_one_count(tmp_path):
+    file = table(tmp_path, "query,item,judgement\na red wall,b1,1\na dog,b2,1\n,b3,0\n")
+    assert picks.read(file, ("a", "dog")).names(True) == ["b2"]
+    assert picks.read(file, ("a dog",)).names(False) == ["b3"]
+    with pytest.raises(BadRequest, match=r"is of 2 queries: say which, as in mmr search 'a red wall' --train-on"):
+        picks.read(file)
+    with pytest.raises(BadRequest, match="judges nothing of 'a cat'"):
+        picks.read(table(tmp_path, "query,item,judgement\na dog,b2,1\n"), ("a cat",))
+    assert picks.read(table(tmp_path, "query,item,judgement\na dog,b2,1\n")).query == ("a", "dog")
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "says"),
+    [
+        ("file,judgement\na,1\n", "p.csv", "has no column `item`, only file, judgement: name one of them item"),
+        ("item,grade\na,1\n", "p.csv", "has no column `judgement`, only item, grade"),
+        ("item,judgement\na,maybe\n", "p.csv", "row 2 of p.csv says 'maybe', which is no judgement: write 1 or 0"),
+        ("item,judgement\na,2\n", "p.csv", "says '2', which is no judgement"),
+        ("item,judgement\n,1\n", "p.csv", "row 2 of p.csv judges no item"),
+        ("item,judgement\na,\n", "p.csv", "judges nothing of 'red': write a row an item"),
+        ("", "p.csv", "is empty"),
+        ('{"item": "a"}\n', "p.jsonl", "has no column `judgement`, only item"),
+        ("x", "p.txt", "is no table of judgements: give a .csv"),
+        ("[", "p.json", "is no session of mmr search"),
+        ('{"kind": "other", "format": 1, "query": [], "like": [], "unlike": []}', "p.json", "is no session"),
+        ('{"kind": "mmr search session", "format": 2, "query": [], "like": [], "unlike": []}', "p.json", "newer mmr"),
+        ('{"kind": "mmr search session", "format": 1, "query": [], "like": [1], "unlike": []}', "p.json", "no session"),
+        ('{"kind": "mmr search session", "format": 1, "query": [], "like": [], "unlike": []}', "p.json", "nothing"),
+    ],
+)
+def test_tables_that_make_no_sense(tmp_path, monkeypatch, folder, text, name, says):
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path, text, name)
+    fails(mmr("search", "red", "--train-on", name, "--index", folder / ".mmr"), 2, says)
+
+
+def test_a_table_that_is_not_there(folder):
+    fails(mmr("search", "red", "--train-on", "nothing.csv", "--index", folder / ".mmr"), 2, "no such file: nothing.csv")
+
+
+def test_rows_that_contradict_are_named(folder, tmp_path, retriever):
+    file = table(tmp_path, "item,judgement\nb1.png,1\ng1.png,0\nb1.png,0\n")
+    with pytest.raises(BadRequest, match=f"`b1.png` is liked by row 2 of {file} and unliked by row 4 of {file}: take"):
+        retriever.search("red", train_on=picks.read(file).picks)
+    with pytest.raises(BadRequest, match=f"unliked by row 3 of {file}, where it is called `g1.png`"):
+        retriever.search("red", train_on=picks.read(file).picks[:2], like=[str(folder / "g1.png")])
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def run(indexed, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    return lambda *words: mmr("search", *words, "--index", indexed, "--json", "-k", 4)
+
+
+def test_a_head_of_a_table(run, tmp_path):
+    alone = lines(run("a red car"))
+    first, second = (hit["uri"] for hit in alone[:2])
+    table(tmp_path, f"item,judgement\n{first},0\n{second},1\n")
+    found = [hit["uri"] for hit in lines(run("a red car", "--train-on", "picks.csv"))]
+    assert not {first, second} & set(found)
+    assert second in [hit["uri"] for hit in lines(run("a red car", "--train-on", "picks.csv", "--with-judged"))]
+
+
+@pytest.mark.parametrize("name", ["picks.json", "picks.csv"])
+def test_a_session_goes_on(run, tmp_path, name):
+    one = lines(run("a", "red", "car"))
+    first, second = one[0]["uri"], one[1]["uri"]
+    two = run("a", "red", "car", "--like", first, "--session", name)
+    assert f"1 judgement in {name}: go on with mmr search --session {name}" in two.stderr
+    assert lines(two) == lines(run("a red car", "--like", first))
+    three = lines(run("--session", name, "--unlike", second))
+    assert three == lines(run("a red car", "--like", first, "--unlike", second))
+    assert lines(run("--session", name)) == three
+    assert picks.read(tmp_path / name).names(True) == [f"id:{first}"]
+    assert lines(run("--train-on", name))[0]["rank"] == 1  # it is a table of judgements too
+
+
+def test_a_session_that_thinks_better_of_it(run, tmp_path):
+    first = lines(run("a red car"))[0]["uri"]
+    run("a red car", "--like", first, "--session", "s.json")
+    assert lines(run("--session", "s.json", "--unlike", first)) == lines(run("a red car", "--unlike", first))
+    kept = json.loads((tmp_path / "s.json").read_text("utf-8"))
+    assert (kept["like"], kept["unlike"], kept["query"]) == ([], [f"id:{first}"], ["a red car"])
+
+
+def test_a_session_goes_on_without_what_is_gone_and_keeps_it(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    kept = {
+        "kind": "mmr search session",
+        "format": 1,
+        "query": ["red"],
+        "like": ["id:g5.png", "id:gone.png"],
+        "unlike": [],
+    }
+    judging = Judging(session=tmp_path / "s.json")
+    table(tmp_path, json.dumps(kept), "s.json")
+    with Store.open(folder / ".mmr") as store:
+        words, asked = judging.begun([], Asked(), False)
+        asked = judging.over(store, asked)
+        judging.keep(store, words, asked)
+    assert (list(words), list(asked.like)) == (["red"], ["id:g5.png"])
+    again = json.loads((tmp_path / "s.json").read_text("utf-8"))
+    assert sorted(again["like"]) == ["id:g5.png", "id:gone.png"]
+
+
+def test_a_session_that_cannot_be(run, tmp_path):
+    first = lines(run("a red car"))[0]["uri"]
+    lines(run("a red car", "--like", first, "--session", "s.json"))
+    kept = (tmp_path / "s.json").read_bytes()
+    fails(run("a dog", "--session", "s.json"), 2, "is of the query 'a red car': leave QUERY out to go on")
+    fails(run("a red car", "--session", "s.json", "--like", "none.png"), 2, "holds no `none.png`")
+    fails(
+        run("--session", "s.json", "--like", first, "--unlike", first), 2, "is liked by --like and unliked by --unlike"
+    )
+    fails(run("--session", "s.txt"), 2, "ends neither in .json nor in .csv: give --session s.txt.json")
+    fails(run("--session", "new.json"), 2, "the query is empty")
+    fails(run("--session", "s.json", "--queries", "q.txt"), 2, "--session is of one query")
+    table(tmp_path, "item,judgement,mine\na,1,2\n", "t.csv")
+    fails(
+        run("--session", "t.csv"), 2, "has a column `mine`, which a session would lose: read it with --train-on t.csv"
+    )
+    table(tmp_path, "{}", "other.json")
+    fails(run("a red car", "--session", "other.json"), 2, "is no session of mmr search")
+    assert (tmp_path / "s.json").read_bytes() == kept and not (tmp_path / "new.json").exists()
+    assert (tmp_path / "other.json").read_text("utf-8") == "{}"
+
+
+def test_a_session_that_cannot_be_written_is_as_it_was(run, tmp_path, monkeypatch):
+    first = lines(run("a red car"))[0]["uri"]
+    lines(run("a red car", "--like", first, "--session", "s.json"))
+    kept = (tmp_path / "s.json").read_bytes()
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert run("--session", "s.json", "--unlike", lines(run("a red car"))[1]["uri"]).exit_code == 5
+    assert (tmp_path / "s.json").read_bytes() == kept and [one.name for one in tmp_path.glob("s.*")] == ["s.json"]
+
+
+# ---------------------------------------------------------------- the server
+
+
+def test_a_server_takes_judgements(folder):
+    with served(folder / ".mmr") as client:
+        alone = answered(client.get("/api/search?q=red"))
+        moved = answered(client.get("/api/search?q=red&like=g5.png&unlike=id:b1.png&min_confidence=0.9"))
+        assert moved[:2] == ["g4.png", "g3.png"] and not {"g5.png", "b1.png"} & set(moved)
+        assert answered(client.get("/api/search?q=red&like=g5.png&with_judged=1"))[0] == "g5.png"
+        assert answered(client.get("/api/search?like=g5.png"))[0] == "g4.png"
+        assert set(alone) == {*moved, "g5.png", "b1.png"}
+        name = client.post("/api/search?k=1", content=bytes_of((140, 110, 0))).json()["picture"]
+        assert answered(client.get(f"/api/search?q=red&like={name}"))[0] == "g5.png"
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ("q=red&like=none", "holds no `none`"),
+        ("q=red&like=b1.png&unlike=b1.png", "is liked by --like and unliked by --unlike"),
+        ("unlike=b1.png", "nothing says what you look for"),
+        ("q=red&like=picture:gone", "no picture gone is kept any more: send it again"),
+    ],
+)
+def test_a_server_says_what_makes_no_sense(folder, asked, says):
+    with served(folder / ".mmr") as client:
+        answer = client.get(f"/api/search?{asked}")
+        assert answer.status_code == 400 and says in answer.json()["error"]
+
+
+def test_a_server_opens_no_file_that_is_judged(folder, tmp_path):
+    other = tmp_path / "secret.png"
+    Image.new("RGB", (8, 8), (0, 255, 0)).save(other)
+    with served(folder / ".mmr") as client:
+        assert client.get(f"/api/search?q=red&like={other}").status_code == 400
+        assert (
+            client.get(f"/api/search?q=red&like={folder / 'g5.png'}").status_code == 400
+        )  # an item by its file's path
