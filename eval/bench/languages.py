@@ -163,8 +163,8 @@ def compare(named: Named) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 encoder = fitted(named, fit, languages, Path(folder), seed)
             looks = looks or Looks.of(encoder, named)
-            shown, texts = looks.vectors(encoder, asked)
-            for language, rows in texts.items():
+            shown, asking = looks.vectors(encoder, asked)
+            for language, rows in asking.items():
                 values[language].append(found(shown, rows))
             note(
                 f"{name}, seed {seed}: {statistics.mean(one[-1][1] for one in values.values()):.1%} @10 over languages"

@@ -90,7 +90,8 @@ class Worker:
         # -P: a picture folder that one is in may hold a numpy.py.
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "retrieval.images.worker", *filter(None, [job])],
-            env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert self.process.stdin and self.process.stdout, "both are pipes"
         self._requests, self._answers = self.process.stdin, self.process.stdout

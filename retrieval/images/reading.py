@@ -5,7 +5,7 @@ they should be before they are read: nothing is ever fetched.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -60,9 +60,10 @@ class Reader:
 
     def __call__(self, image: Image.Image) -> str:
         """The text of an upright RGB picture, its lines from the top down; "" where there is none."""
-        found = self._ask(np.ascontiguousarray(np.asarray(image)[:, :, ::-1]))
-        texts = getattr(found, "txts", None) or ()
-        return in_order([_box(text, corners) for text, corners in zip(texts, found.boxes, strict=True)] if texts else [])
+        found: Any = self._ask(np.ascontiguousarray(np.asarray(image)[:, :, ::-1]))
+        if found.txts is None:
+            return ""
+        return in_order([_box(text, corners) for text, corners in zip(found.txts, found.boxes, strict=True)])
 
 
 def _box(text: str, corners: np.ndarray) -> Box:
