@@ -6,11 +6,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cli.output import plain, show
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest
+from retrieval.indexing.fields import TEXT
 
 Form = Literal["table", "json", "csv", "paths", "null"]
 
@@ -25,17 +26,21 @@ def form_of(as_json: bool, as_csv: bool, paths: bool, null: bool) -> Form:
 
 
 def fields(hit: Hit) -> dict:
-    """What a program is told of a hit: the first of its captions and all, and confidence where it was asked for."""
-    told = {
+    """What a program is told of a hit: the first of its captions and all, the text that was read in it, where there is
+    some, and confidence where it was asked for.
+    """
+    told: dict[str, Any] = {
         "rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption,
         "captions": hit.captions,
     }  # fmt: skip
+    if hit.meta.get(TEXT):
+        told[TEXT] = hit.meta[TEXT]
     return told if hit.confidence is None else told | {"confidence": hit.confidence}
 
 
 def _without_lists(told: dict) -> dict:
-    """What stands in the cells of a csv: one text of each picture."""
-    return {name: value for name, value in told.items() if name != "captions"}
+    """What stands in the cells of a csv: one text of each picture, in the same columns."""
+    return {name: value for name, value in told.items() if name not in ("captions", TEXT)}
 
 
 def is_gone(path: str | None) -> bool:
