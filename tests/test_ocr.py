@@ -1,5 +1,6 @@
 """The text in pictures: read once and kept, asked for once and remembered, and no picture's fault is another's."""
 
+import io
 import shutil
 import threading
 import time
@@ -338,14 +339,14 @@ def sign(*texts, size=(700, 300), height=32, gap=80):
     return image
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def none_left():
     yield
     guard.end_all()
 
 
 def read(path_or_image):
-    content = path_or_image if isinstance(path_or_image, Path) else lambda: path_or_image
+    content = path_or_image if isinstance(path_or_image, Path) or callable(path_or_image) else lambda: path_or_image
     return load.text(Item("a", "a", content))
 
 
@@ -363,7 +364,6 @@ def test_words_and_numbers_are_read_upright_whatever_the_file_is(tmp_path, none_
     assert load.text(Item("a", "a", lambda: (tmp_path / "a.jpg").read_bytes())) == expected
     assert read(image) == expected
     assert read(np.asarray(image)) == expected
-    image.save(tmp_path / "large.jpg")
     sign("Invoice 2026-1187", "Total 94.20 EUR", size=(4200, 1800), height=192, gap=480).save(tmp_path / "large.jpg")
     assert read(tmp_path / "large.jpg") == expected
 
@@ -398,6 +398,25 @@ def test_a_fault_while_one_is_read_costs_that_one(monkeypatch, none_left):
             read(sign("Two"))
     assert guard.readers.idle == []
     assert read(sign("Three")) == "Three"
+
+
+@real
+def test_what_takes_too_long_or_too_much_is_ended(monkeypatch, none_left):
+    monkeypatch.setattr(guard, "SECONDS_TO_READ", 0.5)
+    with monkeypatch.context() as patch, pytest.raises(ImageError, match="took longer than 0.5 s"):
+        patch.setattr(guard.Worker, "send", lambda *args: None)  # the worker waits, as one that hangs would
+        read(sign("Two"))
+    monkeypatch.setattr(guard, "SECONDS_TO_READ", 60)
+    with pytest.raises(ImageError, match="pixels|memory|decompression bomb"):
+        read(bomb)
+    assert read(sign("Three")) == "Three"
+
+
+def bomb():
+    """A small file of more pixels than memory has room for."""
+    buffer = io.BytesIO()
+    Image.new("L", (14_000, 14_000)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 @real

@@ -24,7 +24,7 @@ SECONDS, SECONDS_TO_READ = 20.0, 60.0  # for one file
 # Bytes that a worker may take beside what it has when it starts (on Linux).
 MEMORY, MEMORY_TO_READ = 900_000_000, 2_500_000_000
 WORKERS = max(2, min(4, os.cpu_count() or 2))
-MOST_READERS = 16  # some 400 MB each
+MOST_READERS = 8  # up to 900 MB each, for a large page
 TEXT = "text"  # the kind of a request, and what a worker is told to be there for
 
 Answer = tuple[list[Image.Image], Fields]

@@ -125,8 +125,8 @@ def text(item: Item) -> str:
 
     Raises ImageError with the reason; of a clip too, of which no text is read.
     """
-    if item.kind == "clip":
-        raise ImageError("a clip, of which no text is read")
+    if item.kind != "picture":
+        raise ImageError(f"a {item.kind}, of which no text is read")
     content = content_of(item)
     named = Path(item.uri if isinstance(content, bytes) else content) if isinstance(content, Path | bytes) else None
     if isinstance(content, Path | bytes) and not (named and named.suffix.lower() in kinds.RAW):

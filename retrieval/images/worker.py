@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from PIL import Image
 
-from retrieval.errors import ImageError, first_line
+from retrieval.errors import ImageError
 from retrieval.images import clips
 from retrieval.images.guard import MEMORY, MEMORY_TO_READ, TEXT, Answer, write_message
 from retrieval.images.pixels import decode_here, formats, is_heif, unread
@@ -59,7 +59,8 @@ def _read(image: Image.Image, reader: "Reader") -> str:
     except MemoryError:
         raise
     except Exception as error:  # OpenCV's and ONNX Runtime's own, whatever a picture made of them
-        raise ImageError(first_line(error)) from error
+        told = str(error).strip() or type(error).__name__
+        raise ImageError(told.splitlines()[-1][:120]) from error  # some hold a whole traceback
 
 
 def _picture(content: Path | bytes, request: dict[str, Any]) -> Answer:

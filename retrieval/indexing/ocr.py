@@ -24,7 +24,9 @@ from retrieval.indexing.fields import KIND, READ, TEXT
 
 _LOOKED_UP = 500  # items whose records are asked at once
 _COMMIT_SECONDS = 5.0  # about this much work is lost when the process is killed
-_LACKING = f"json_extract(fields, '$.{READ}') IS NULL AND ifnull(json_extract(fields, '$.{KIND}'), '') != 'clip'"
+_LACKING = (
+    f"json_extract(fields, '$.{READ}') IS NULL AND ifnull(json_extract(fields, '$.{KIND}'), 'picture') = 'picture'"
+)
 
 Unread = list[tuple[str, str]]  # (uri, reason)
 
@@ -32,7 +34,7 @@ Unread = list[tuple[str, str]]  # (uri, reason)
 def record(item: Item, numbers: str) -> tuple[Record, str]:
     """What a store keeps of an item, with the text in it; and why that could not be read, "" where it was."""
     kept = record_of(item, numbers)
-    if item.kind == "clip":
+    if item.kind != "picture":
         return kept, ""
     try:
         return with_text(kept, load.text(item)), ""
@@ -91,7 +93,7 @@ def lacking(store: Store, items: Iterable[Item]) -> list[Item]:
 
 
 def _is_lacking(item: Item, text: str) -> bool:
-    return item.kind != "clip" and not Record.read(item.id, item.stamp, text).fields.get(READ)
+    return item.kind == "picture" and not Record.read(item.id, item.stamp, text).fields.get(READ)
 
 
 def read(store: Store, items: Sequence[Item], on_progress: OnProgress = no_progress) -> tuple[int, Unread]:
