@@ -138,6 +138,14 @@ def test_other_captions_and_other_names_keep_what_was_read(photos, fake):
     assert texts(photos) == {"stop.png": "STOP\nhere", "more/green.jpg": "Straße 7", "blue é.png": None}
 
 
+def test_what_has_moved_when_it_is_first_asked_for_is_read(photos, fake):
+    made(photos)
+    (photos / "red.png").rename(photos / "stop.png")
+    report, seen = made(photos, ocr=True)
+    assert (report.moved, report.read, seen) == (1, 3, 0)
+    assert texts(photos)["stop.png"] == "STOP\nhere"
+
+
 def test_another_content_is_read_again(photos, fake):
     made(photos, ocr=True)
     fake.taken()
@@ -317,7 +325,7 @@ def test_models_that_are_not_what_they_should_be_are_not_read(tmp_path, monkeypa
 
 def test_boxes_are_told_as_a_person_reads_them():
     boxes = [
-        reading.Box("right", 12, 300, 20), reading.Box("below", 50, 10, 20), reading.Box("left", 8, 10, 20),
+        reading.Box("right", 8, 300, 20), reading.Box("below", 50, 10, 20), reading.Box("left", 12, 10, 20),
         reading.Box("third", 71, 40, 20),
     ]  # fmt: skip
     assert reading.in_order(boxes) == "left right\nbelow\nthird"
@@ -402,6 +410,7 @@ def test_a_fault_while_one_is_read_costs_that_one(monkeypatch, none_left):
 
 @real
 def test_what_takes_too_long_or_too_much_is_ended(monkeypatch, none_left):
+    guard.end_all()  # a new one is told how long it may take
     monkeypatch.setattr(guard, "SECONDS_TO_READ", 0.5)
     with monkeypatch.context() as patch, pytest.raises(ImageError, match="took longer than 0.5 s"):
         patch.setattr(guard.Worker, "send", lambda *args: None)  # the worker waits, as one that hangs would
