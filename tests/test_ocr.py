@@ -284,6 +284,7 @@ def test_the_command_says_what_it_did(book, trained, tmp_path, fake):
     fake.fails = set()
     assert "1 read" in mmr(*asked).stdout
     assert "0 new, 0 changed, 0 moved, 0 removed, 2 as before, 0 skipped)" in mmr("index", root).stdout
+    assert "read in pictures (--ocr)" in mmr("info", "--index", root / ".mmr").stdout
     hits = lines(mmr("search", "a circle", "--index", root / ".mmr", "--json"))
     assert {hit["uri"] for hit in hits} == {"000.png", "001.png"}
     assert mmr("index", root, "--no-ocr").exit_code == 0
