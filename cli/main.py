@@ -9,7 +9,7 @@ import typer
 
 from cli import options, usage
 from cli.commands import configuring, evaluations, exchange, heads, sharding
-from cli.options import AsJson, Device, Engine, IndexDir, Model, Ray
+from cli.options import AsJson, Device, Engine, IndexDir, Model, Ocr, Ray
 from cli.output import show, streams
 
 app = typer.Typer(
@@ -177,6 +177,7 @@ def index(
     local_urls: Annotated[
         bool, typer.Option("--local-urls", help="Also from this machine and private networks.")
     ] = False,
+    ocr: Ocr = None,
     ray: Ray = None,
     device: Device = "auto",
     engine: Engine = "auto",
@@ -184,7 +185,7 @@ def index(
     """Index pictures: new and changed ones only; those that are gone disappear. Bare: this folder into ./.mmr.
 
     mmr index ~/Pictures ~/Camera --index photos.mmr
-    --exclude, --include-hidden and --follow are remembered. Another --model than before encodes everything again.
+    --exclude, --include-hidden, --follow, --ocr are remembered. Another --model than before encodes everything again.
     From 100,000 pictures on, an approximate index is made beside the exact one and tuned on text; --recall asks for it.
     A file .mmrignore in a folder leaves out what its globs name, as a .gitignore does.
     """
@@ -192,7 +193,7 @@ def index(
 
     asked = indexing.IndexRequest(
         sources=tuple(sources or ()), only=only, exclude=exclude, include_hidden=include_hidden, follow=follow,
-        let_go=let_go, readmit=readmit, urls=urls or local_urls, local_urls=local_urls,
+        let_go=let_go, readmit=readmit, urls=urls or local_urls, local_urls=local_urls, ocr=ocr,
     )  # fmt: skip
     how = indexing.How(device=device, engine=engine, ray=ray, recall=recall, memory=memory)
     raise typer.Exit(indexing.run(asked, index_dir, model, how))

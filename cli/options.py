@@ -59,6 +59,10 @@ Ray = Annotated[
         help="Over the machines of a Ray cluster: auto, HOST:PORT, or local for this one.",
     ),
 ]  # fmt: skip
+Ocr = Annotated[
+    bool | None,
+    typer.Option("--ocr/--no-ocr", help="Also read the text in the pictures, into the field `text`; remembered."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that mmr did not write.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
 

@@ -66,7 +66,7 @@ class Retriever:
         cls, source: "str | Sequence[str] | Uri", path: Path | str, encoder: Encoder, device: str = "cpu",
         on_progress: OnProgress = no_progress, *, recall: float | None = None,
         memory: float | None = None, on_message: OnMessage = no_message, line: "Line | None" = None,
-        only: bool = False, another_encoder: bool = False, readmit: bool = False,
+        only: bool = False, another_encoder: bool = False, readmit: bool = False, ocr: bool | None = None,
     ) -> "tuple[Retriever, IndexReport]":  # fmt: skip
         """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
@@ -84,12 +84,14 @@ class Retriever:
             only: Let go of the folders of the index that are not named.
             another_encoder: Encode an index of another encoder again.
             readmit: Take again what was removed from the index.
+            ocr: Read the text in the pictures into the field `text`, from now on; None is what the index does.
 
         Returns:
             The retriever, open for writing, and what was done.
 
         Raises:
             BadRequest: The source cannot be read, or is another than the index has. Nothing is changed then.
+            MissingModel: Text is to be read, and what reads it is not installed.
             StoreError: The index cannot be written, or has another encoder.
 
         Examples:
@@ -100,6 +102,7 @@ class Retriever:
         store, report = build(
             source, path, encoder, _search_device(device), on_progress, recall=recall, memory=memory,
             on_message=on_message, line=line, only=only, another_encoder=another_encoder, readmit=readmit,
+            ocr=ocr,
         )  # fmt: skip
         return cls(store, encoder, device), report
 

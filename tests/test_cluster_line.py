@@ -178,3 +178,19 @@ def test_what_ray_says_becomes_one_line_with_the_next_thing_to_type(error, says)
     with pytest.raises(BadRequest, match=says) as told:
         raise connection._explained("auto", error)
     assert "\n" not in str(told.value)
+
+
+def test_that_text_is_to_be_read_reaches_every_block():
+    """Also the halves of one that killed workers."""
+    asked = []
+
+    class Noting(FakeStaff):
+        def give(self, block):
+            asked.append(block.ocr)
+            return super().give(block)
+
+    for wanted in (True, False):
+        asked.clear()
+        list(Everywhere(Noting(2, deque(), {"0003"}), 4)([item(number) for number in range(20)], wanted))
+        assert set(asked) == {wanted}
+        assert len(asked) > 5

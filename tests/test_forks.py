@@ -106,12 +106,12 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_child_decodes_though_other_threads_were_decoding():
-    slots = [guard._slots.acquire(timeout=10) for _ in range(guard.WORKERS)]
+    slots = [guard.decoders.slots.acquire(timeout=10) for _ in range(guard.WORKERS)]
     try:
-        assert in_child(lambda: guard._slots.acquire(timeout=1)) == "True"
+        assert in_child(lambda: guard.decoders.slots.acquire(timeout=1)) == "True"
     finally:
         for _ in slots:
-            guard._slots.release()
+            guard.decoders.slots.release()
 
 
 def test_a_lock_made_while_others_fork_is_no_trouble():

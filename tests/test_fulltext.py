@@ -243,7 +243,7 @@ def test_names_of_odd_bytes_and_zeros_are_texts_too():
     assert texts.of({"caption": "a\0b"})[0] == "a b"
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=40), without=st.text(max_size=10))
 def test_any_text_is_asked_or_told_in_one_line(text, without):
     with closing(sqlite3.connect(":memory:")) as database:

@@ -41,7 +41,7 @@ def test_threads_get_each_their_own_picture(fresh):
     with ThreadPoolExecutor(6) as pool:
         got = list(pool.map(lambda colour: load.decode(tiff(colour)).getpixel((0, 0)), colours))
     assert got == colours
-    assert 1 <= len(guard.idle) <= guard.WORKERS
+    assert 1 <= len(guard.decoders.idle) <= guard.WORKERS
 
 
 def test_a_decoder_that_crashes_costs_one_file(fresh, monkeypatch):
@@ -57,7 +57,7 @@ def test_a_decoder_that_crashes_costs_one_file(fresh, monkeypatch):
         patch.setattr(guard.Worker, "send", dies)
         with pytest.raises(ImageError, match="crashes its decoder"):
             load.decode(tiff())
-    assert guard.idle == []
+    assert guard.decoders.idle == []
     assert load.decode(tiff("blue")).getpixel((0, 0)) == (0, 0, 255)
 
 
@@ -82,7 +82,7 @@ def test_memory_is_limited(fresh):
 
 def test_workers_end_with_their_process(fresh):
     load.decode(tiff())
-    worker = guard.idle[0].process
+    worker = guard.decoders.idle[0].process
     worker.stdin.close()
     assert worker.wait(10) == 0
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from retrieval import Retriever
 from retrieval.encoders import bulk, default, encoding, presets
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
-from retrieval.indexing import build, prefetch, roots, skipped
+from retrieval.images import load
+from retrieval.indexing import build, catalog, prefetch, roots, skipped
 from retrieval.indexing.catalog import Identity
 from retrieval.indexing.find import FOLDER
 from retrieval.indexing.line import Here, Line
@@ -38,6 +39,7 @@ class IndexRequest:
     readmit: bool = False
     urls: bool = False
     local_urls: bool = False
+    ocr: bool | None = None
 
     def uri(self, recorded: Uri | None, whole: bool) -> Uri:
         """The source. recorded: what the index that is there is of, as far as it says. Raises BadRequest.
@@ -56,13 +58,17 @@ class IndexRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class How:
-    """How it is done. ray: the address of a cluster. recall, memory: of approximate search; None: as the index has."""
+    """How it is done. ray: the address of a cluster. recall, memory: of approximate search; None: as the index has.
+
+    ocr: the text in pictures is read.
+    """
 
     device: str = "auto"
     engine: str = "auto"
     ray: str | None = None
     recall: float | None = None
     memory: str | None = None
+    ocr: bool = False
 
     @property
     def budget(self) -> float | None:
@@ -72,11 +78,15 @@ class How:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What an index that is there remembers: the name of its encoder, and its source. silent: it does not say which."""
+    """What an index that is there remembers: the name of its encoder, and its source. silent: it does not say which.
+
+    ocr: the text in its pictures is read.
+    """
 
     encoder: str | None = None
     uri: Uri | None = None
     silent: bool = False
+    ocr: bool = False
 
 
 def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How) -> int:
@@ -97,7 +107,10 @@ def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How
         show.note(f"left out as before: {', '.join(uri.options.exclude)} (--exclude '' takes everything)")
     if uri.options.urls and not asked.urls:
         show.note("pictures are fetched from their URLs as before (--urls)")
-    bare = not (model or how.recall or budget or asked.only or asked.readmit)
+    how = replace(how, ocr=before.ocr if asked.ocr is None else asked.ocr)
+    if how.ocr:
+        load.require_reader()
+    bare = how.ocr == before.ocr and not (model or how.recall or budget or asked.only or asked.readmit)
     if bare and before.uri and (same := build.unchanged(uri, path)):
         _remark(uri, same)
         show.out(_told(path, same.unchanged, same))
@@ -106,9 +119,10 @@ def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How
     line, report = _build(
         uri, path, name, how, recall=how.recall, memory=budget, only=asked.only,
         another_encoder=model is not None, readmit=asked.readmit,
+        ocr=asked.ocr,
     )  # fmt: skip
     show.out(line)
-    return show.SKIPPED if report.skipped else show.OK
+    return show.SKIPPED if report.listed else show.OK
 
 
 def refresh(path: Path, uri: Uri, model: str | None, device: str) -> None:
@@ -130,7 +144,7 @@ def _build(uri: Uri, path: Path, name: str, how: How, **wanted: Any) -> tuple[st
                 uri, path, encoder, how.device, meter, on_message=meter.say, line=line, **wanted
             )
         with retriever:
-            show.skipped(report.skipped, skipped.write(path, report.skipped, report.starts))
+            show.skipped(report.listed, skipped.write(path, report.listed, report.starts))
             _remark(uri, report)
             return _told(path, len(retriever.store), report), report
 
@@ -152,7 +166,7 @@ def _everywhere(uri: Uri, path: Path, name: str, how: How) -> Iterator[tuple[Enc
 
     with machines_of(how.ray or "", how.device, show.note) as machines:
         encoder = bulk.load_for_bulk(name, "cpu", show.note, how.engine)
-        line = machines.line(encoder, how.engine, uri, prefetch.new_items(uri, path))
+        line = machines.line(encoder, how.engine, uri, prefetch.new_items(uri, path), how.ocr)
         yield encoder, line, machines.reading(uri)
 
 
@@ -172,11 +186,13 @@ def _remark(uri: Uri, report: IndexReport) -> None:
 
 def _told(path: Path, pictures: int, report: IndexReport) -> str:
     renewed = f"{report.renewed} renewed, " if report.renewed else ""  # other words of the same pictures: seldom any
+    read = f"{report.read} read, " if report.read else ""  # those that it had without the text in them
+    unread = f", {len(report.unread)} unread" if report.unread else ""
     unseen = f"{report.unseen} kept unseen, " if report.unseen else ""
     return (
-        f"{path}: {pictures} pictures ({report.added} new, {report.changed} changed, {renewed}"
+        f"{path}: {pictures} pictures ({report.added} new, {report.changed} changed, {renewed}{read}"
         f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, {unseen}"
-        f"{len(report.skipped or ())} skipped)"
+        f"{len(report.skipped or ())} skipped{unread})"
     )
 
 
@@ -210,6 +226,7 @@ def known(path: Path, model: str | None) -> Known:
     try:
         with Store.open(path) as store:
             uri = roots.source(store)
-            return Known(model or Identity.required(store).where(path), uri, silent=uri is None)
+            name = model or Identity.required(store).where(path)
+            return Known(name, uri, silent=uri is None, ocr=catalog.reads_text(store))
     except NotAnIndex:
         return Known()  # Retriever.build says what is wrong

@@ -11,7 +11,7 @@ from indexes.sharded.opening import open_reader
 from indexes.verify import WORDS
 from retrieval import find_index
 from retrieval.errors import BadRequest
-from retrieval.indexing import changes, field_table, fields, hybrid, roots, snapshot, stored
+from retrieval.indexing import catalog, changes, field_table, fields, hybrid, roots, snapshot, stored
 from retrieval.indexing.catalog import Identity, Imported, Origin
 from retrieval.indexing.removed import Removed
 
@@ -25,8 +25,8 @@ def info(index_dir: Path | None, as_json: bool, check: bool = False) -> int:
         encoder = Identity.recorded(store)
         held = {
             "index": str(path), **store.describe(), "dim": store.dim, "encoder": encoder and encoder.name,
-            "fingerprint": encoder and encoder.fingerprint, **_source(store), "generation": store.generation,
-            **_imported(store), **_approximate(store), **_hybrid(store, as_json),
+            "fingerprint": encoder and encoder.fingerprint, **_source(store), **_read(store),
+            "generation": store.generation, **_imported(store), **_approximate(store), **_hybrid(store, as_json),
             "fields": {one.name: one.examples for one in field_table.table(store, _LOOKED_AT)},
         }  # fmt: skip
         beside = _beside(store) if check else changes.Changes()
@@ -59,6 +59,11 @@ def _source(store: Store) -> dict:
         return {"source": origin.root or origin.scheme}
     left_out = {"left out": ", ".join(uri.options.exclude)} if uri.options.exclude else {}
     return {"source": uri.text if uri.roots or uri.files else origin.root, **left_out}
+
+
+def _read(store: Store) -> dict:
+    """Is the text in its pictures read?"""
+    return {"text": "read in pictures (--ocr)"} if catalog.reads_text(store) else {}
 
 
 def _beside(store: Store) -> changes.Changes:

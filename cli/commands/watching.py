@@ -126,7 +126,7 @@ def _follow(path: Path, uri: Uri, name: str, how: Watched, stop: threading.Event
     polled = how.poll is not None
 
     def done(report: "IndexReport", seconds: float) -> None:
-        show.skipped(report.skipped, path / skipped.FILE)
+        show.skipped(report.listed, path / skipped.FILE)
         if line := watching.told(report, seconds):
             say(line)
 

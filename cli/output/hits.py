@@ -7,11 +7,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cli.output import plain, show
 from retrieval.datatypes import By, Hit
 from retrieval.errors import BadRequest
+from retrieval.indexing.fields import TEXT
 
 Form = Literal["table", "json", "csv", "paths", "null"]
 
@@ -26,11 +27,15 @@ def form_of(as_json: bool, as_csv: bool, paths: bool, null: bool) -> Form:
 
 
 def fields(hit: Hit) -> dict:
-    """What a program is told of a hit: the first of its captions and all, and confidence where it was asked for."""
-    told = {
+    """What a program is told of a hit: the first of its captions and all, the text that was read in it, where there is
+    some, and confidence where it was asked for.
+    """
+    told: dict[str, Any] = {
         "rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption,
         "captions": hit.captions,
     }  # fmt: skip
+    if hit.meta.get(TEXT):
+        told[TEXT] = hit.meta[TEXT]
     told |= {} if hit.confidence is None else {"confidence": hit.confidence}
     return told if hit.by is None else told | {"by": asdict(hit.by)}
 
@@ -48,8 +53,8 @@ def _ordinal(place: int) -> str:
 
 
 def _without_lists(told: dict) -> dict:
-    """What stands in the cells of a csv: one text of each picture."""
-    cells = {name: value for name, value in told.items() if name not in ("captions", "by")}
+    """What stands in the cells of a csv: one text of each picture, in the same columns."""
+    cells = {name: value for name, value in told.items() if name not in ("captions", "by", TEXT)}
     return cells | ({"by": why(By(**told["by"]))} if "by" in told else {})
 
 

@@ -137,7 +137,7 @@ class _Line:
 
     together = 32
 
-    def __call__(self, items: Sequence[Item]) -> Iterator[Made]:
+    def __call__(self, items: Sequence[Item], ocr: bool = False) -> Iterator[Made]:
         """End the benchmark."""
         raise _Listed
 

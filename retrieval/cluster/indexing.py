@@ -42,7 +42,10 @@ class Machines:
     def __init__(self, ray: ModuleType, staff: Staff) -> None:
         self._ray, self._staff = ray, staff
 
-    def line(self, encoder: Encoder, engine: str = AUTO, uri: Uri | None = None, items: Iterable[Item] = ()) -> Line:
+    def line(
+        self, encoder: Encoder, engine: str = AUTO, uri: Uri | None = None, items: Iterable[Item] = (),
+        ocr: bool = False,
+    ) -> Line:  # fmt: skip
         """The line for an encoder.
 
         Args:
@@ -50,6 +53,7 @@ class Machines:
             engine: As `bulk.load_for_bulk` takes it.
             uri: The source.
             items: Some of it: a worker that cannot see the first whose file can be read here is an error.
+            ocr: The text in the pictures is read: a machine that cannot is an error.
 
         Returns:
             What `Retriever.build` takes.
@@ -59,8 +63,9 @@ class Machines:
         """
         seen = next((file.absolute() for file in _files(items, uri.root if uri else None) if file.is_file()), None)
         work = Work(
-            encoder=encoder.name, fingerprint=encoder.fingerprint, together=encoder.bulk, engine=engine, seen=seen
-        )
+            encoder=encoder.name, fingerprint=encoder.fingerprint, together=encoder.bulk, engine=engine, seen=seen,
+            ocr=ocr,
+        )  # fmt: skip
         self._staff.load(work)
         return Everywhere(self._staff, encoder.bulk)
 

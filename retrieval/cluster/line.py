@@ -31,14 +31,14 @@ class Everywhere:
     def __init__(self, staff: Staff, together: int) -> None:
         self._staff, self.together = staff, together
 
-    def __call__(self, items: Sequence[Item]) -> Iterator[Made]:
+    def __call__(self, items: Sequence[Item], ocr: bool = False) -> Iterator[Made]:
         """Rows of the items, a block at a time, in their order.
 
         Raises:
             BadRequest: No machine was left to work for two minutes.
         """
         size = self._size(len(items))
-        rest = (Block(items[start : start + size]) for start in range(0, len(items), size))
+        rest = (Block(items[start : start + size], ocr=ocr) for start in range(0, len(items), size))
         order: deque[Block] = deque()  # begun, and not yet given
         waiting: deque[Block] = deque()  # for a worker
         following = next(rest, None)
@@ -75,7 +75,7 @@ def _again(block: Block, order: deque[Block]) -> list[Block]:
         block.made = Made([], np.empty((0, 0), np.float32), [], [(block.items[0].uri, FATAL)])
         return []
     half = len(block.items) // 2
-    parts = [Block(part, DEATHS - 1) for part in (block.items[:half], block.items[half:])]
+    parts = [Block(part, DEATHS - 1, ocr=block.ocr) for part in (block.items[:half], block.items[half:])]
     at = order.index(block)
     del order[at]
     for part in reversed(parts):

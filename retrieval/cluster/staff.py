@@ -23,11 +23,15 @@ TRIES = 3  # of a place where workers die before they are ready
 
 @dataclass(slots=True, eq=False)
 class Block:
-    """Items whose rows are made together. deaths: of workers that held it. made: its rows, once they are there."""
+    """Items whose rows are made together. deaths: of workers that held it. made: its rows, once they are there.
+
+    ocr: with the text in them.
+    """
 
     items: Sequence[Item]
     deaths: int = 0
     made: Made | None = None
+    ocr: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -102,10 +106,10 @@ class Staff:
             return False
         one = min(free, key=lambda one: len(one.held))
         try:
-            ref = one.actor.make.remote(block.items)
+            ref = one.actor.make.remote(block.items, block.ocr)
         except TypeError:  # they are of what does not leave the process that opened it
             block.items = carried(block.items)
-            ref = one.actor.make.remote(block.items)
+            ref = one.actor.make.remote(block.items, block.ocr)
         one.held[ref] = block
         return True
 

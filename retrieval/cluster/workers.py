@@ -14,6 +14,7 @@ from retrieval.encoders import bulk
 from retrieval.encoders.engines import AUTO
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, RetrievalError
+from retrieval.images import load
 from retrieval.indexing.line import Here, Made
 
 
@@ -24,7 +25,7 @@ class Work:
     encoder, engine: as `bulk.load_for_bulk` takes them. fingerprint: of that encoder, where it was loaded first.
     together: pictures that processors encode together, there as here, so that the vectors are the same to the last bit.
     seen: a picture that can be read where the command runs. version: of this project. here: the working folder of the
-    command, from which paths are seen.
+    command, from which paths are seen. ocr: the text in the pictures is read.
     """
 
     encoder: str
@@ -32,6 +33,7 @@ class Work:
     together: int
     engine: str = AUTO
     seen: Path | None = None
+    ocr: bool = False
     version: str = field(default_factory=distribution.version)
     here: Path = field(default_factory=Path.cwd)
 
@@ -58,18 +60,30 @@ class Worker:
                 f"{_machine()} cannot see {work.seen}: put the pictures where all machines see them under one path"
             )
         self._encoder = _loaded(work, device)
-        self._line = Here(self._encoder, batch_size=work.together if device == "cpu" else None)
+        if work.ocr:
+            _require_reader()
+        # One core is what a worker has most often: one picture is read at a time.
+        self._line = Here(self._encoder, batch_size=work.together if device == "cpu" else None, readers=1)
 
-    def make(self, items: Sequence[Item]) -> Made:
-        """The rows of a block, in its order."""
-        parts = [part._replace(records=list(part.records)) for part in self._line(items)]
+    def make(self, items: Sequence[Item], ocr: bool = False) -> Made:
+        """The rows of a block, in its order. ocr: with the text in the pictures."""
+        parts = [part._replace(records=list(part.records)) for part in self._line(items, ocr)]
         rows = [part.vectors for part in parts if len(part.vectors)]
         return Made(
             [name for part in parts for name in part.ids],
             np.concatenate(rows) if rows else np.empty((0, self._encoder.dim), np.float32),
             [record for part in parts for record in part.records],
             [one for part in parts for one in part.skipped],
+            [one for part in parts for one in part.unread],
         )
+
+
+def _require_reader() -> None:
+    """Raise BadRequest where this machine has not what reads the text in pictures."""
+    try:
+        load.require_reader()
+    except RetrievalError as error:
+        raise BadRequest(f"on {_machine()}: {error}") from error
 
 
 def _loaded(work: Work, device: str) -> Encoder:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from retrieval.images import load
 
 DECODERS = 4  # threads, where one encoder takes all pictures
 FRAMES = 8  # of a clip, whose vectors are pooled
+
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 
 
 class Encoded(NamedTuple):
@@ -73,7 +76,7 @@ def encode(
 
     if lanes > 1:
         with _lanes(lanes) as pool:
-            yield from _in_order(pool, whole, _batches(items, size), lanes + 1)
+            yield from in_order(pool, whole, _batches(items, size), lanes + 1)
     else:
         with ThreadPoolExecutor(DECODERS) as decoders:
             waiting: deque[tuple[list[Item], Iterator[Prepared | ImageError]]] = deque()
@@ -108,13 +111,13 @@ def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield batch
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[list[Item]], Encoded], batches: Iterator[list[Item]], depth: int
-) -> Iterator[Encoded]:
-    """work(batch) of each batch, at most `depth` of them under way."""
-    running: deque[Future[Encoded]] = deque()
-    for batch in batches:
-        running.append(pool.submit(work, batch))
+def in_order(
+    pool: ThreadPoolExecutor, work: Callable[[_Given], _Made], given: Iterator[_Given], depth: int
+) -> Iterator[_Made]:
+    """work(one) of each, in their order, at most `depth` of them under way."""
+    running: deque[Future[_Made]] = deque()
+    for one in given:
+        running.append(pool.submit(work, one))
         if len(running) == depth:
             yield running.popleft().result()
     while running:

@@ -2,6 +2,7 @@
 
 A worker (worker.py) reads requests on stdin and answers on stdout, a line of JSON and the bytes behind it each way.
 Workers are started when first needed and used again; they end with the process that started them. Nothing is pickled.
+There are two crews of them: one decodes, the other reads the text in pictures, which takes more time and memory.
 """
 
 import atexit
@@ -19,14 +20,14 @@ from retrieval.errors import ImageError
 from retrieval.images.exif import Fields
 from retrieval.images.pixels import Decoded
 
-SECONDS = 20.0  # for one file
-MEMORY = 900_000_000  # bytes that a worker may take beside what it has when it starts (on Linux)
+SECONDS, SECONDS_TO_READ = 20.0, 60.0  # for one file
+# Bytes that a worker may take beside what it has when it starts (on Linux).
+MEMORY, MEMORY_TO_READ = 900_000_000, 2_500_000_000
 WORKERS = max(2, min(4, os.cpu_count() or 2))
+MOST_READERS = 8  # up to 900 MB each, for a large page
+TEXT = "text"  # the kind of a request, and what a worker is told to be there for
 
 Answer = tuple[list[Image.Image], Fields]
-
-_slots = threading.BoundedSemaphore(WORKERS)
-idle: "list[Worker]" = []  # those that wait for a file
 
 
 def decode_guarded(content: Path | bytes, at_least: int | None = None) -> Decoded:
@@ -37,31 +38,59 @@ def decode_guarded(content: Path | bytes, at_least: int | None = None) -> Decode
 
 def ask(request: dict[str, Any], content: Path | bytes) -> Answer:
     """The pictures and fields that a worker gives for a request. Raises ImageError with the reason."""
-    with _slots:
-        try:
-            worker = idle.pop()
-        except IndexError:
-            worker = Worker()
-        try:
-            answer = worker.ask(request, content)
-        except BaseException:
-            worker.end()
-            raise
-        idle.append(worker)
-    if isinstance(answer, str):
-        raise ImageError(answer)
-    return answer
+    return decoders.ask(request, content)
+
+
+def read_guarded(content: Path | bytes | Image.Image) -> str:
+    """The text in a picture, read in another process: of a file, its bytes, or RGB pixels. Raises ImageError."""
+    request: dict[str, Any] = {"kind": TEXT}
+    if isinstance(content, Image.Image):
+        request, content = request | {"size": content.size}, content.tobytes()
+    return readers.ask(request, content)[1]["text"]
+
+
+class Crew:
+    """Workers for one kind of work. count: how many there may be. job: what a worker is told to be there for."""
+
+    def __init__(self, count: int, job: str = "") -> None:
+        self.count, self.job = count, job
+        self.idle: list[Worker] = []  # those that wait for a file
+        self.slots = threading.BoundedSemaphore(count)
+
+    def ask(self, request: dict[str, Any], content: Path | bytes) -> Answer:
+        """What a worker gives for a request. Raises ImageError with the reason."""
+        with self.slots:
+            try:
+                worker = self.idle.pop()
+            except IndexError:
+                worker = Worker(self.job)
+            try:
+                answer = worker.ask(request, content)
+            except BaseException:
+                worker.end()
+                raise
+            self.idle.append(worker)
+        if isinstance(answer, str):
+            raise ImageError(answer)
+        return answer
+
+    def forget(self) -> None:
+        """In a forked child: the pipes are the parent's, and threads that held slots are not here."""
+        self.idle.clear()
+        self.slots = threading.BoundedSemaphore(self.count)
 
 
 class Worker:
-    """One decoding process, started when the object is made."""
+    """One process, started when the object is made. job: as a Crew says it."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: str = "") -> None:
+        self._seconds = SECONDS_TO_READ if job == TEXT else SECONDS
         here = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (here, *sys.path)))
         # -P: a picture folder that one is in may hold a numpy.py.
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "retrieval.images.worker"], env={**os.environ, "PYTHONPATH": path},
+            [sys.executable, "-P", "-m", "retrieval.images.worker", *filter(None, [job])],
+            env={**os.environ, "PYTHONPATH": path},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         assert self.process.stdin and self.process.stdout, "both are pipes"
@@ -75,14 +104,14 @@ class Worker:
             overdue.set()
             self.process.kill()
 
-        timer = threading.Timer(SECONDS, stop)
+        timer = threading.Timer(self._seconds, stop)
         timer.daemon = True
         timer.start()
         try:
             self.send(request, content)
             return self._receive()
         except (OSError, ValueError, EOFError) as error:
-            reason = f"took longer than {SECONDS:g} s" if overdue.is_set() else "crashes its decoder"
+            reason = f"took longer than {self._seconds:g} s" if overdue.is_set() else "crashes its decoder"
             raise ImageError(reason) from error
         finally:
             timer.cancel()
@@ -115,17 +144,20 @@ class Worker:
         self.process.wait()
 
 
+decoders, readers = Crew(WORKERS), Crew(min(MOST_READERS, max(2, os.cpu_count() or 2)), TEXT)
+
+
 @atexit.register
 def end_all() -> None:
     """Stop the workers that have nothing to do; the next picture starts a new one."""
-    while idle:
-        idle.pop().end()
+    for crew in (decoders, readers):
+        while crew.idle:
+            crew.idle.pop().end()
 
 
 def _in_child() -> None:
-    global _slots
-    idle.clear()  # the pipes are the parent's
-    _slots = threading.BoundedSemaphore(WORKERS)  # threads that held some are not here
+    for crew in (decoders, readers):
+        crew.forget()
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,7 +2,8 @@
 
 Common formats are decoded in the caller's thread (pixels.py). What is rare and read by large C libraries (TIFF,
 JPEG 2000, AVIF, HEIC) or by slow Python (packed BMP, plain PPM), clips, and whatever is large or suspicious, goes to a
-process of its own (guard.py), which may crash, hang or run out of memory at the cost of that one file.
+process of its own (guard.py), which may crash, hang or run out of memory at the cost of that one file. So does all
+reading of the text in pictures.
 """
 
 import io
@@ -15,9 +16,10 @@ from typing import BinaryIO, NamedTuple
 from PIL import Image
 
 from indexes import distribution
+from retrieval import packages
 from retrieval.datatypes import Item, Picture
 from retrieval.errors import ImageError, NeedsLibrary
-from retrieval.images import guard, kinds, raw
+from retrieval.images import guard, kinds, raw, reading
 from retrieval.images.clips import HEAD, Clip, is_clip
 from retrieval.images.exif import Fields
 from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, unread
@@ -116,6 +118,30 @@ def load_with_fields(item: Item, at_least: int | None = None) -> Loaded:
         pictures, fields = clip(content, 1, at_least)
         return Loaded(pictures[0], fields)
     return Loaded(*decode_with_fields(content, at_least, item.uri))
+
+
+def text(item: Item) -> str:
+    """The text in the picture of an item, its lines from the top down (reading.py); "" where there is none.
+
+    Raises ImageError with the reason; of a clip too, of which no text is read.
+    """
+    if item.kind != "picture":
+        raise ImageError(f"a {item.kind}, of which no text is read")
+    content = content_of(item)
+    named = Path(item.uri if isinstance(content, bytes) else content) if isinstance(content, Path | bytes) else None
+    if isinstance(content, Path | bytes) and not (named and named.suffix.lower() in kinds.RAW):
+        return guard.read_guarded(content)
+    picture = decode(content, reading.AT_LEAST, item.uri) if isinstance(content, Path | bytes) else content
+    if not isinstance(picture, Image.Image):
+        if picture.ndim != 3 or picture.shape[2] != 3:
+            raise ImageError("no picture of three colors, of which alone text is read")
+        picture = Image.fromarray(picture)
+    return guard.read_guarded(picture.convert("RGB"))
+
+
+def require_reader() -> None:
+    """Raise MissingModel where no text can be read here: what reads it is not installed, or not what it should be."""
+    packages.files_of(reading.PACKAGE)
 
 
 def file_of(item: Item) -> Path | bytes:

@@ -1,4 +1,4 @@
-"""The decoding process that guard.py starts as `python -m retrieval.images.worker`.
+"""The process that guard.py starts as `python -m retrieval.images.worker`: it decodes, or with `text` reads text too.
 
 It reads requests on stdin and answers on stdout, a line of JSON and the bytes behind it each way, until stdin ends.
 """
@@ -8,20 +8,25 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from PIL import Image
 
 from retrieval.errors import ImageError
 from retrieval.images import clips
-from retrieval.images.guard import MEMORY, Answer, write_message
+from retrieval.images.guard import MEMORY, MEMORY_TO_READ, TEXT, Answer, write_message
 from retrieval.images.pixels import decode_here, formats, is_heif, unread
 
+if TYPE_CHECKING:
+    from retrieval.images.reading import Reader
 
-def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
+
+def _serve(requests: BinaryIO, answers: BinaryIO, reader: "Reader | None") -> None:
     while line := requests.readline():
         request = json.loads(line)
         content = requests.read(request["bytes"]) if "bytes" in request else Path(request["path"])
         try:
-            frames, fields = _clip(content, request) if request["kind"] == "clip" else _picture(content, request)
+            frames, fields = _answer(content, request, reader)
             sizes = [frame.size for frame in frames]
             write_message(answers, {"sizes": sizes, "fields": fields}, *(frame.tobytes() for frame in frames))
         except ImageError as error:
@@ -30,6 +35,32 @@ def _serve(requests: BinaryIO, answers: BinaryIO) -> None:
             write_message(answers, {"error": str(unread(error))})
         except MemoryError:
             write_message(answers, {"error": "too large for memory"})
+
+
+def _answer(content: Path | bytes, request: dict[str, Any], reader: "Reader | None") -> Answer:
+    if request["kind"] == TEXT:
+        assert reader is not None, "asked of one that was started for it"
+        return [], {"text": _text(content, request, reader)}
+    return _clip(content, request) if request["kind"] == "clip" else _picture(content, request)
+
+
+def _text(content: Path | bytes, request: dict[str, Any], reader: "Reader") -> str:
+    """The text in a picture: of a file, or of RGB pixels where their size is said."""
+    if "size" in request:
+        assert isinstance(content, bytes), "pixels come through the pipe"
+        return _read(Image.frombytes("RGB", request["size"], content), reader)
+    (image,), _ = _picture(content, request | {"at_least": reader.at_least})
+    return _read(image, reader)
+
+
+def _read(image: Image.Image, reader: "Reader") -> str:
+    try:
+        return reader(image)
+    except MemoryError:
+        raise
+    except Exception as error:  # OpenCV's and ONNX Runtime's own, whatever a picture made of them
+        told = str(error).strip() or type(error).__name__
+        raise ImageError(told.splitlines()[-1][:120]) from error  # some hold a whole traceback
 
 
 def _picture(content: Path | bytes, request: dict[str, Any]) -> Answer:
@@ -50,14 +81,14 @@ def _clip(content: Path | bytes, request: dict[str, Any]) -> Answer:
     return clips.clip_here(content, request["count"], request["at_least"])
 
 
-def _limit_memory() -> None:
+def _limit_memory(memory: int) -> None:
     try:
         import resource
 
         pages = int(Path("/proc/self/statm").read_text("utf-8").split()[0])
     except (ImportError, OSError):  # elsewhere the limit on pixels is what holds
         return
-    limit = pages * resource.getpagesize() + MEMORY
+    limit = pages * resource.getpagesize() + memory
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
@@ -66,8 +97,13 @@ def main() -> None:
     """Answer requests until stdin ends."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not write into an answer
-    _limit_memory()
-    _serve(sys.stdin.buffer, answers)
+    reader = None
+    if TEXT in sys.argv[1:]:
+        from retrieval.images.reading import Reader  # heavy
+
+        reader = Reader()
+    _limit_memory(MEMORY_TO_READ if reader else MEMORY)
+    _serve(sys.stdin.buffer, answers, reader)
 
 
 if __name__ == "__main__":

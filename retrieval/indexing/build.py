@@ -14,6 +14,7 @@ from retrieval.encoders import query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
 from retrieval.errors import NothingThere, RetrievalError
+from retrieval.images import load
 from retrieval.indexing import (
     adoption,
     approximate,
@@ -27,6 +28,7 @@ from retrieval.indexing import (
     unseen,
     update,
 )
+from retrieval.indexing import ocr as texts
 from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.line import Here, Line
 from retrieval.indexing.removed import Removed
@@ -38,7 +40,7 @@ def build(
     source: str | Sequence[str] | Uri, path: Path | str, encoder: Encoder, device: str = "cpu",
     on_progress: OnProgress = no_progress, *, recall: float | None = None,
     memory: float | None = None, on_message: OnMessage = no_message, line: Line | None = None,
-    only: bool = False, another_encoder: bool = False, readmit: bool = False,
+    only: bool = False, another_encoder: bool = False, readmit: bool = False, ocr: bool | None = None,
 ) -> tuple[Store, IndexReport]:  # fmt: skip
     """Make the index at `path` hold exactly the pictures of `source`, doing only what is not done yet.
 
@@ -55,12 +57,15 @@ def build(
         only: The folders of the index that are not named are let go of.
         another_encoder: An index of another encoder is encoded again (reencode.py).
         readmit: What was removed from it is taken again (removed.py).
+        ocr: The text in its pictures is read from now on (ocr.py), or no longer; None is what the index does. What
+            was read stays.
 
     Returns:
         The store, open for writing, and what was done.
 
     Raises:
         BadRequest: The source cannot be read, or is another than the index has. Nothing is changed then.
+        MissingModel: The text is to be read, and what reads it is not installed.
         StoreError: The index cannot be written, or has another encoder.
     """
     path, started, line = Path(path), time.time(), line or Here(encoder)
@@ -73,13 +78,14 @@ def build(
     store = open_or_create(path, uri, encoder)
     try:
         roots.check(store, uri, only)
+        reads = _reads_text(store, ocr)
         asked_before = store.derived.recorded.asked if store.derived.recorded else None
         if another_encoder and reencode.is_other(store, encoder):
             on_message(reencode.announcement(store, encoder))
             if readmit:
                 Removed(path).readmit(lambda name: True)
             report = reencode.rebuild(
-                store, items, encoder, Origin.of(uri, path), line, on_progress, uri.options.let_go
+                store, items, encoder, Origin.of(uri, path), line, on_progress, uri.options.let_go, reads
             )
         else:
             adoption.require_same(store, encoder)
@@ -89,7 +95,7 @@ def build(
             starts = roots.settle(store, uri, only)
             if readmit:
                 Removed(path).readmit(lambda name: roots.is_of(name, starts))
-            report = update.update(store, items, line, on_progress, starts, uri.options.let_go)
+            report = update.update(store, items, line, on_progress, starts, uri.options.let_go, ocr=reads)
         if report.starts == roots.EVERYTHING:
             store.set_manifest(**catalog.walked_at(started, _mounts(store, uri), path))
         if store.derived.recorded is None:  # its rows were written anew
@@ -135,7 +141,7 @@ def renew(
             starts, items = touched_items(roots.expecting(store, uri), paths)
         except NothingThere as error:
             raise unseen.explained(error, store) from error
-        report = update.update(store, items, line, on_progress, starts)
+        report = update.update(store, items, line, on_progress, starts, ocr=_reads_text(store))
         approximate.keep(store, encoder, None, None, on_message, device)
         return report
 
@@ -159,6 +165,7 @@ def unchanged(uri: Uri, path: Path) -> IndexReport | None:
             or skipped.Skipped(path)
             or place.is_dir()
             or store.needs_compaction()
+            or (catalog.reads_text(store) and not texts.is_whole(store))
             or approximate.may_be_due(store)
             or not all(store.stamps().values())  # there is no telling whether they changed
             or (found := changes.count(store, uri))
@@ -167,6 +174,16 @@ def unchanged(uri: Uri, path: Path) -> IndexReport | None:
             return None
         store.set_manifest(**catalog.walked_at(started, _mounts(store, uri), path))
         return IndexReport(unchanged=len(store), left_out=found.left_out)
+
+
+def _reads_text(store: Store, asked: bool | None = None) -> bool:
+    """Is the text in its pictures to be read? asked: now; it is remembered. Raises MissingModel where it cannot be."""
+    reads = catalog.reads_text(store) if asked is None else asked
+    if reads:
+        load.require_reader()
+    if reads != catalog.reads_text(store):
+        store.set_manifest(**catalog.reading_text(reads))
+    return reads
 
 
 def _mounts(store: Store, uri: Uri) -> frozenset[Path]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from retrieval.encoders.protocol import Encoder
 
 _ENCODER, _ROOT, _SOURCE, _WALK, _WALKED, _IMPORTED = "encoder", "root", "source", "walk", "walked", "imported"
-_ASKED, _MOUNTS = "asked", "mounts"
+_ASKED, _MOUNTS, _OCR = "asked", "mounts", "ocr"
 _FOLDERS = "folder"  # the scheme of a source of files
 
 
@@ -317,6 +317,16 @@ def mounts(store: Store) -> frozenset[Path]:
     """The folders that other disks were mounted at when its folders were last looked through, absolute."""
     said = _said(store, _MOUNTS, list[str] | None) or []
     return frozenset(Path(_on_this_machine(name, store.path)) for name in said)
+
+
+def reads_text(store: Store) -> bool:
+    """Was it asked that the text in its pictures be read?"""
+    return bool(_said(store, _OCR, bool | None))
+
+
+def reading_text(asked: bool) -> dict[str, Any]:
+    """The manifest's entry that says whether the text in its pictures is read from now on."""
+    return {_OCR: True if asked else None}
 
 
 # ---------------------------------------------------------------- the import

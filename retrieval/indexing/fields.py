@@ -9,6 +9,7 @@
     inside    where it lies in another file or on the web
     key       what tells its content from others
     numbers   what its vector was computed in, where that is not float32
+    read      that the text in it was read; `file` has what it says, as `text`
 
 Names of `meta`, `file` and `labels` are an item's fields; where two have one name, the first of them counts.
 """
@@ -19,7 +20,8 @@ from typing import Any
 from retrieval.sources import values
 
 URI, CAPTION, META, FILE, LABELS = "uri", "caption", "meta", "file", "labels"
-KIND, INSIDE, KEY, NUMBERS = "kind", "inside", "key", "numbers"
+KIND, INSIDE, KEY, NUMBERS, READ = "kind", "inside", "key", "numbers", "read"
+TEXT = "text"  # a field of a picture that was read
 USUAL = "float32"  # of `numbers`: not said
 OWN = (URI, CAPTION)  # what `--where` finds beside the fields
 OBJECTS = (META, FILE, LABELS)  # where it looks for fields

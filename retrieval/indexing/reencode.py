@@ -14,6 +14,7 @@ from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
+from retrieval.indexing import ocr as texts
 from retrieval.indexing import staging, stored, unseen, update
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity, Origin, not_imported
@@ -57,7 +58,7 @@ def tidy(store: Store) -> str | None:
 
 def rebuild(
     store: Store, items: Iterable[Item], encoder: Encoder, origin: Origin, line: Line,
-    on_progress: OnProgress = no_progress, let_go: bool = False,
+    on_progress: OnProgress = no_progress, let_go: bool = False, ocr: bool = False,
 ) -> IndexReport:  # fmt: skip
     """Make the store hold these items as another encoder sees them.
 
@@ -69,6 +70,7 @@ def rebuild(
         line: What makes rows of them, by that encoder.
         on_progress: Called with (done, total) items.
         let_go: What cannot be looked at now need not stay.
+        ocr: The text in the pictures is read, where it was not.
 
     Returns:
         What was done, by the items' ids: added are those that were not there before, and so on; nothing is unchanged.
@@ -97,6 +99,8 @@ def rebuild(
         before = known.keys()
         store.replace(blocks, **(manifest | origin.replacing() | not_imported()), dim=new.dim)
     shutil.rmtree(place)
+    if ocr:
+        report.read, report.unread = texts.read(store, texts.lacking(store, found.values()), on_progress)
     now = store.stamps().keys()
     report.added, report.changed, report.removed = len(now - before), len(now & before), len(before - now)
     report.moved = report.unchanged = 0
@@ -129,13 +133,14 @@ def _must_be_seen(store: Store, new: Store, found: dict[str, Item]) -> None:
 
 
 def _labelled(store: Store, records: Sequence[Record], known: Mapping[str, str]) -> list[Record]:
-    """The records with the labels that the store has of the same pictures: heads speak of those, not of vectors."""
+    """The records with what heads say, and what was read, of the same pictures: it is of those, not of vectors."""
     held = store.fields_of([record.id for record in records if record.stamp and known.get(record.id) == record.stamp])
     found = []
     for record in records:
         _, text = held.get(record.id, (-1, "{}"))
-        labels = Card.of(Record.read(record.id, record.stamp, text)).labels
-        found.append(Card.of(record).labelled(labels).record(record.id, record.stamp, record.fields))
+        before = Record.read(record.id, record.stamp, text)
+        labelled = Card.of(record).labelled(Card.of(before).labels).record(record.id, record.stamp, record.fields)
+        found.append(texts.carried(labelled, before))
     return found
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from indexes import Store
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
+from retrieval.indexing import ocr as texts
 from retrieval.indexing import renames, renewal, stored, unseen
 from retrieval.indexing.cards import Card
 from retrieval.indexing.line import Line, Made, whole_batches_first
@@ -35,6 +36,8 @@ class IndexReport:
         unseen: Those that stay though they could not be looked at, as they, their folder or their disk cannot be read.
         left_out: Those that were removed from the index, and so are not taken in (removed.py).
         skipped: (uri, reason) of what could not be used.
+        unread: (uri, reason) of pictures whose text was to be read and could not be: they are in the index without it.
+        read: Those that it had, of which the text was read now.
         starts: It was about the items whose ids start so; all others were left alone.
     """
 
@@ -47,7 +50,14 @@ class IndexReport:
     unseen: int = 0
     left_out: int = 0
     skipped: list[tuple[str, str]] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
+    read: int = 0
     starts: tuple[str, ...] = EVERYTHING
+
+    @property
+    def listed(self) -> list[tuple[str, str]]:
+        """What a person should know the reasons of: (uri, reason)."""
+        return [*self.skipped, *self.unread]
 
 
 def update(
@@ -58,6 +68,7 @@ def update(
     starts: tuple[str, ...] = EVERYTHING,
     let_go: bool = False,
     removed: Removed | None = None,
+    ocr: bool = False,
 ) -> IndexReport:
     """Make the store hold exactly these items: new and changed ones are encoded, those that are gone are deleted.
 
@@ -74,6 +85,7 @@ def update(
         starts: How the ids of these items start, where they are a part of what the store holds; the others stay.
         let_go: What cannot be looked at does not stay.
         removed: What was removed and is not to come back; None is the store's own list.
+        ocr: The text in the pictures is read too: of new ones, and of those that the store has without it.
 
     Returns:
         What was done.
@@ -89,6 +101,7 @@ def update(
     out: set[str] = set()
     todo: list[Item] = []
     numbers: dict[str, int] = {}  # of these: their places among all that there are
+    unread: list[Item] = []
 
     def unchanged() -> Iterator[Item]:
         for item in unseen.places(items, known):
@@ -104,12 +117,15 @@ def update(
                 numbers[item.id] = len(present)
             present.add(item.id)
 
-    others = list(renewal.outdated(store, unchanged()))  # the whole source is read before anything is written
+    same = texts.noting(store, unchanged(), unread) if ocr else unchanged()
+    others = list(renewal.outdated(store, same))  # the whole source is read before anything is written
     absent = [name for name in known if name not in present]
     gone = [name for name in absent if not unseen.is_below(name, places)]
     report = IndexReport(renewed=renewal.renew(store, others), unseen=len(absent) - len(gone), starts=starts)
     report.unchanged = len(present) - len(todo) - report.renewed
     kept = renames.carry_over(store, todo, gone, known)
+    if ocr:
+        unread += texts.lacking(store, [item for item in todo if item.id in kept])
     new = (item for item in todo if item.id not in kept and item.id not in known)
     out |= removed.keeps_out_moved(new, present | out)
     removed.save()
@@ -118,7 +134,10 @@ def update(
     report.moved, report.removed = len(kept), len(gone) - len(set(kept.values()) - kept.keys())
     store.delete(gone)
     todo = whole_batches_first(todo, [numbers[item.id] for item in todo], line.together, len(present))
-    failed = _encode_into(store, todo, line, report, known, on_progress)
+    done, total = len(todo), len(todo) + len(unread)
+    failed = _encode_into(store, todo, line, report, known, lambda now, _: on_progress(now, total), ocr)
+    report.read, not_read = texts.read(store, unread, lambda now, _: on_progress(done + now, total))
+    report.unread += not_read
     _let_go(store, failed, report, let_go)
     if store.needs_compaction():
         store.compact()
@@ -139,14 +158,16 @@ def _stamps(store: Store, starts: tuple[str, ...]) -> dict[str, str]:
 
 
 def _encode_into(
-    store: Store, todo: list[Item], line: Line, report: IndexReport, known: dict[str, str], on_progress: OnProgress
-) -> list[Item]:
+    store: Store, todo: list[Item], line: Line, report: IndexReport, known: dict[str, str], on_progress: OnProgress,
+    ocr: bool,
+) -> list[Item]:  # fmt: skip
     """Encode and commit, and say so in the report. Gives the items of the store that could not be encoded again."""
     waiting: list[Made] = []
     last = time.monotonic()
-    for made in line(todo):
+    for made in line(todo, ocr):
         waiting.append(made)
         report.skipped += made.skipped
+        report.unread += made.unread
         report.changed += sum(name in known for name in made.ids)
         report.added += sum(name not in known for name in made.ids)
         on_progress(report.added + report.changed + len(report.skipped), len(todo))

@@ -231,10 +231,10 @@ class Folders:
 
     def _listed(self, report: IndexReport) -> IndexReport:
         """The report without what was said to be skipped before."""
-        skipped.write(self.path, report.skipped, report.starts)
-        new = [pair for pair in report.skipped if pair not in self.known]
-        self.known |= set(new)
-        return replace(report, skipped=new)
+        skipped.write(self.path, report.listed, report.starts)
+        said = [[pair for pair in pairs if pair not in self.known] for pairs in (report.skipped, report.unread)]
+        self.known |= {pair for pairs in said for pair in pairs}
+        return replace(report, skipped=said[0], unread=said[1])
 
     def _go_on(self, done: int, total: int) -> None:
         if self.stopped():
@@ -245,7 +245,8 @@ def told(report: IndexReport, seconds: float) -> str:
     """What an update did, "" for nothing: "3 new, 1 removed, 0.8 s"."""
     counts = [
         (report.added, "new"), (report.changed, "changed"), (report.renewed, "renewed"), (report.moved, "moved"),
-        (report.removed, "removed"), (len(report.skipped), "skipped"),
+        (report.removed, "removed"), (report.read, "read"), (len(report.skipped), "skipped"),
+        (len(report.unread), "unread"),
     ]  # fmt: skip
     parts = [f"{count} {what}" for count, what in counts if count]
     return ", ".join([*parts, f"{seconds:.1f} s"]) if parts else ""
