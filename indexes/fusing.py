@@ -18,10 +18,13 @@ _AFTER = 60  # the constant of reciprocal ranks
 
 @dataclass(frozen=True, slots=True)
 class Fusion:
-    """How two rankings become one. weight: of the words, 0 to 1."""
+    """How two rankings become one. weight: of the words, 0 to 1.
 
-    kind: Literal["reciprocal", "relative"] = "reciprocal"
-    weight: float = 0.5
+    The default is for indexes of which nothing was measured (docs/log.md).
+    """
+
+    kind: Literal["reciprocal", "relative"] = "relative"
+    weight: float = 0.6
 
 
 class Ranking(NamedTuple):

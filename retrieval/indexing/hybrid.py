@@ -3,6 +3,9 @@
 A caption of some items is taken out of what is searched, and asked for: by meaning, by words, and by both with each way
 and weight of fusing (indexes/fusing.py). What is best on one half of the captions is judged on the other, both ways
 round, so that the figure is of captions that chose nothing.
+
+Where items have one caption each, LEFT of its words stay in: so many are what two captions of one photograph have in
+common, as far as words find the one by the other (Flickr8k's training part, docs/log.md).
 """
 
 import json
@@ -19,9 +22,12 @@ from indexes.fusing import Fusion, Ranking
 from retrieval.callbacks import OnMessage, no_message
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing.cards import Card
+from retrieval.indexing.fields import CAPTION
+from retrieval.sources.captions import captions_of
 
 KEY = "hybrid"  # of the manifest
 QUERIES, POOL = 300, 10_000  # captions that are asked for, items among which they are
+LEFT = 0.25  # of the words of an only caption
 LEAST = 100  # captions, below which nothing is measured
 _AGAIN = 1.5  # times as many items, or so many times fewer: measured again
 _LOOKED_AT = 500  # items, to see whether there are captions at all
@@ -111,36 +117,43 @@ def _has_captions(store: Store) -> bool:
 
 def measure(store: Store, encoder: Encoder) -> Measured | None:
     """Measure it; None where fewer than LEAST items have a caption."""
-    drawn = np.random.default_rng(0).permutation(store.rows())[:POOL]
+    rng = np.random.default_rng(0)
+    drawn = rng.permutation(store.rows())[:POOL]
     records = store.records(drawn)
-    asked = [(place, Card.of(record).captions[-1]) for place, record in enumerate(records) if Card.of(record).captions]
-    asked = [(place, text) for place, text in asked if text.strip()][:QUERIES]
+    asked = _asked([Card.of(record).captions for record in records])
     if len(asked) < LEAST:
         return None
-    held_out = dict(asked)
     lines = [
-        (place, _without(record.text, held_out.get(place), dict(record.fields))) for place, record in enumerate(records)
+        (place, _without(record.fields, asked[place], rng) if place in asked else record.text)
+        for place, record in enumerate(records)
     ]
-    vectors, queries = store.vectors(drawn), encoder.encode_texts([text for _, text in asked])
+    vectors, queries = store.vectors(drawn), encoder.encode_texts(list(asked.values()))
     with table.in_memory(lines) as database:
         trials = [
             _Trial.of(partial(_worded, database), place, text, vectors, query)
-            for (place, text), query in zip(asked, queries, strict=True)
+            for (place, text), query in zip(asked.items(), queries, strict=True)
         ]
     return _judged(trials, len(store), encoder.fingerprint)
 
 
-def _without(text: str, caption: str | None, fields: dict[str, Any]) -> str:
-    """The fields of a record without a caption that is asked for, wherever it stands among them."""
-    if caption is None:
-        return text
+def _asked(captions: Sequence[Sequence[str]]) -> dict[int, str]:
+    """A caption of some items, by their places: of those that have several, where they are enough."""
+    last = {place: said[-1] for place, said in enumerate(captions) if said and said[-1].strip()}
+    several = {place: text for place, text in last.items() if len(captions[place]) > 1}
+    return dict(list((several if len(several) >= LEAST else last).items())[:QUERIES])
+
+
+def _without(fields: dict[str, Any], caption: str, rng: np.random.Generator) -> str:
+    """The fields of a record without a caption that is asked for, wherever it stands; of an only one LEFT stays."""
+    only = len(captions_of(fields.get(CAPTION))) == 1
+    left = " ".join(word for word in caption.split() if rng.random() < LEFT) if only else ""
 
     def taken_out(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: taken_out(one) for name, one in value.items()}
         if isinstance(value, list):
-            return [taken_out(one) for one in value if one != caption]
-        return "" if value == caption else value
+            return [taken_out(one) for one in value]
+        return left if value == caption else value
 
     return json.dumps(taken_out(fields))
 
