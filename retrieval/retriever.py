@@ -17,7 +17,7 @@ from retrieval.indexing import adoption, stored
 from retrieval.indexing.catalog import Identity
 from retrieval.search import answers, confidence, filters, languages
 from retrieval.search.answers import Asked
-from retrieval.search.query import parse
+from retrieval.search.query import cropped, parse
 
 if TYPE_CHECKING:
     from retrieval.encoders.encoder import DualEncoder
@@ -238,8 +238,8 @@ class Retriever:
 
         Args:
             query: As `search` takes it; a picture most often. An item's own caption is an answer to its picture.
-            asked: What is wanted of the answers; `k`, `where`, `inside`, `urls` and `min_score` count. None is
-                `Asked()`.
+            asked: What is wanted of the answers; `k`, `where`, `inside`, `urls`, `min_score` and `crop` count. None
+                is `Asked()`.
             on_message: As `search` takes it.
 
         Returns:
@@ -250,7 +250,8 @@ class Retriever:
             BadFilter: The condition makes no sense.
         """
         languages.say_unread([query], self.encoder, on_message)
-        return self.captions_of((parse(query), asked or Asked()), on_message=on_message)
+        wanted = asked or Asked()
+        return self.captions_of((cropped(parse(query), wanted.crop), wanted), on_message=on_message)
 
     def captions_of(
         self, request: "answers.Request", sent: Mapping[str, np.ndarray] | None = None,

@@ -12,6 +12,7 @@ from indexes import Condition, Record, Store
 from retrieval.datatypes import Hit
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, NoCaptions
+from retrieval.images.regions import Region
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import root_of
@@ -37,6 +38,7 @@ class Asked:
         min_confidence: The least confidence of an answer, 0 to 1; it is measured only where this is asked for
             (confidence.py).
         diversity: How much answers should differ from each other: 0 not at all, 1 as much as they can (diversity.py).
+        crop: The region of the query's picture that is asked with; None is all of it.
 
     Raises:
         BadRequest: A number is out of its range.
@@ -54,6 +56,7 @@ class Asked:
     min_score: float | None = None
     min_confidence: float | None = None
     diversity: float = 0.0
+    crop: Region | None = None
 
     def __post_init__(self) -> None:
         if not self.k >= 1:
@@ -77,7 +80,9 @@ def items(
     judge: Judge | None = None,
 ) -> list[list[Hit]]:  # fmt: skip
     """The items nearest to each query. Raises BadRequest, BadFilter."""
-    return each(store, encoder, device, [(query.parse(one), asked) for one in queries], judge=judge)
+    return each(
+        store, encoder, device, [(query.cropped(query.parse(one), asked.crop), asked) for one in queries], judge=judge
+    )
 
 
 def each(

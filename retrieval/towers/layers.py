@@ -125,3 +125,7 @@ class Block(nn.Module):
         """x (b, l, width); bias is added to the scores (b, heads, l, l)."""
         x = x + self.out(attend(self.qkv(self.norm1(x)), self.heads, bias))
         return x + self.down(self.activation(self.up(self.norm2(x))))
+
+    def value(self, x: Tensor) -> Tensor:
+        """x (b, l, width). What attention adds to each place that sees itself alone: its own value."""
+        return self.out(self.qkv(self.norm1(x)).chunk(3, dim=-1)[2])
