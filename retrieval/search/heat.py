@@ -41,7 +41,7 @@ def require_places(encoder: Encoder) -> EncodesPlaces:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A part of a picture, in its pixels. score: the highest in it. peak: where that is, x and y."""
+    """A part of a picture, in its pixels. score: of the best place in it. peak: the middle of that place, x and y."""
 
     left: int
     top: int
@@ -87,14 +87,11 @@ class Heat:
         """Of a part: int (n, 2), rows and columns of `fine`."""
         across, down = self.width / fine.shape[1], self.height / fine.shape[0]
         (top, left), (bottom, right) = part.min(0), part.max(0) + 1
-        y, x = part[fine[part[:, 0], part[:, 1]].argmax()]
-        least, most = float(self.scores.min()), float(self.scores.max())
-        score = least + float(fine[y, x]) * (most - least)
-        first, last = (round(left * across), round(top * down)), (round(right * across), round(bottom * down))
-        return Box(
-            *first, max(1, last[0] - first[0]), max(1, last[1] - first[1]), score,
-            (int((x + 0.5) * across), int((y + 0.5) * down)),
-        )  # fmt: skip
+        row, column = part[fine[part[:, 0], part[:, 1]].argmax()] // _FINE  # the place that the peak lies in
+        left, top, right, bottom = round(left * across), round(top * down), round(right * across), round(bottom * down)
+        peak = int((column + 0.5) * _FINE * across), int((row + 0.5) * _FINE * down)
+        size = max(1, right - left), max(1, bottom - top)
+        return Box(left, top, *size, float(self.scores[row, column]), peak)
 
 
 def _best(part: np.ndarray, fine: np.ndarray) -> float:

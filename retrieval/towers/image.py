@@ -59,25 +59,16 @@ class VitTower(ImageTower):
     def places(self, pixels: Tensor) -> Tensor:
         """As of any image tower, by a way of its own: what ends in a patch need not be what the patch shows.
 
-        Attention carries things from place to place, and the mean does not care where they end up. So a place attends
-        to itself and those around it (NACLIP, Hajimiri 2024), and of the last block it gives its value alone (MaskCLIP,
-        Zhou 2022), with nothing added to it (ClearCLIP, Lan 2024). docs/log.md has what each is worth.
+        Attention carries things from place to place, and the mean does not care where they end up. So each place sees
+        itself alone here (by_value), and of the last block it gives its value (MaskCLIP, Zhou 2022) with nothing added
+        to it (ClearCLIP, Lan 2024). docs/log.md has what each of these is worth.
         """
         x, rows, columns = self._embedded(pixels)
-        *blocks, last = self.body[1:]
-        assert isinstance(last, Block), "built so"
-        around = _neighbors(rows, columns).to(x)
+        *blocks, last = (block for block in self.body[1:] if isinstance(block, Block))
         for block in blocks:
-            x = block(x, around)
+            x = block.by_value(x)
         values = self.norm(last.value(x).to(self.norm.weight.dtype))
         return along(self.project, values.unflatten(1, (rows, columns)))
-
-
-def _neighbors(rows: int, columns: int) -> Tensor:
-    """(places, places): 0 between places that touch, at least by a corner, -inf between others."""
-    y, x = torch.arange(rows).repeat_interleave(columns), torch.arange(columns).repeat(rows)
-    near = ((y[:, None] - y).abs() <= 1) & ((x[:, None] - x).abs() <= 1)
-    return torch.zeros(near.shape).masked_fill(~near, -torch.inf)
 
 
 def place_codes(rows: int, columns: int, width: int) -> Tensor:
