@@ -150,10 +150,11 @@ def planted(number, draw, size=48, cells=3):
 
 
 @pytest.mark.parametrize(
-    "image",
-    [{"type": "conv", "width": 32, "blocks": (1, 1, 1)}, {"type": "vit", "width": 64, "layers": 1, "patch": 16}],
+    ("image", "steps"),
+    [({"type": "conv", "width": 32, "blocks": (1, 1, 1)}, 100), ({"type": "vit", "width": 64, "layers": 2}, 250)],
+    ids=["conv", "vit"],
 )
-def test_after_seconds_of_training_the_best_place_is_the_planted_one(image):
+def test_after_seconds_of_training_the_best_place_is_the_planted_one(image, steps):
     """Captions name the two colors of a picture, and never where they are."""
     torch.manual_seed(0)
     draw = np.random.default_rng(0)
@@ -163,7 +164,7 @@ def test_after_seconds_of_training_the_best_place_is_the_planted_one(image):
     optimizer = torch.optim.AdamW(encoder.parameters(), 2e-3)
     shown, tokens = torch.from_numpy(np.stack([one for one, _, _ in scenes])), torch.from_numpy(encoder.tokenize(texts))
     same = torch.tensor([[set(a.split()) == set(b.split()) for b in texts] for a in texts])
-    for step in range(140):
+    for step in range(steps):
         rows = torch.arange(step * 32, step * 32 + 32) % 800
         found = encoder(shown[rows], tokens[rows])
         logits, right = 14 * found.image @ found.text.T, same[rows][:, rows].float()
