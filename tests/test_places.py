@@ -149,22 +149,23 @@ def planted(number, draw, size=48, cells=3):
     return image, names, places
 
 
-@pytest.mark.parametrize(
-    ("image", "steps"),
-    [({"type": "conv", "width": 32, "blocks": (1, 1, 1)}, 100), ({"type": "vit", "width": 64, "layers": 2}, 250)],
-    ids=["conv", "vit"],
-)
-def test_after_seconds_of_training_the_best_place_is_the_planted_one(image, steps):
+def test_after_seconds_of_training_the_best_place_is_the_planted_one():
     """Captions name the two colors of a picture, and never where they are."""
     torch.manual_seed(0)
     draw = np.random.default_rng(0)
     scenes = [planted(number, draw) for number in range(900)]
     texts = [f"{one} {two}" for _, (one, two), _ in scenes]
-    encoder = small_encoder(texts, dim=32, image_size=48, image=image, text={"layers": 0, "width": 64}).train()
+    encoder = small_encoder(
+        texts,
+        dim=32,
+        image_size=48,
+        image={"type": "conv", "width": 32, "blocks": (1, 1, 1)},
+        text={"layers": 0, "width": 64},
+    ).train()
     optimizer = torch.optim.AdamW(encoder.parameters(), 2e-3)
     shown, tokens = torch.from_numpy(np.stack([one for one, _, _ in scenes])), torch.from_numpy(encoder.tokenize(texts))
     same = torch.tensor([[set(a.split()) == set(b.split()) for b in texts] for a in texts])
-    for step in range(steps):
+    for step in range(100):
         rows = torch.arange(step * 32, step * 32 + 32) % 800
         found = encoder(shown[rows], tokens[rows])
         logits, right = 14 * found.image @ found.text.T, same[rows][:, rows].float()
