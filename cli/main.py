@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import options, usage
-from cli.commands import configuring, evaluations, exchange, heads, sharding
+from cli.commands import configuring, evaluations, exchange, heads, locating, sharding
 from cli.options import AsJson, Device, Engine, IndexDir, Model, Ocr, Ray
 from cli.output import show, streams
 
@@ -302,6 +302,7 @@ def search(
     min_confidence: options.MinConfidence = None,
     diverse: options.Diverse = 0.0,
     captions: options.Captions = False,
+    crop: options.Crop = None,
     urls: options.Urls = False,
     exact: options.Exact = False,
     hybrid: options.Hybrid = None,
@@ -331,18 +332,20 @@ def search(
 
     mmr search "a dog running on grass" -k 5
     mmr search ./dog.jpg --captions
+    mmr search ./street.jpg --crop 120,80,200,150
     mmr search "2:golden retriever" + ./pool.jpg - people --json
     mmr search shirt --where "year >= 2011 and baseColour == 'Red'"
     mmr search shirt --like a.jpg --unlike b.jpg
     """
     from cli.commands import handing, judging, searching
     from cli.output import hits
+    from retrieval.images.regions import Region
     from retrieval.search.answers import Asked
 
     asked = Asked(
         k=k, where=where, inside=inside, exact=exact, urls=urls, min_score=min_score, min_confidence=min_confidence,
         diversity=diverse, by=searching.way(hybrid, words_only), like=like or (), unlike=unlike or (),
-        with_judged=with_judged,
+        with_judged=with_judged, crop=Region.parse(crop, "--crop") if crop is not None else None,
     )  # fmt: skip
     judged = judging.Judging(session=session, train_on=train_on)
     place = searching.Place(index_dir=index_dir, model=model, device=device, captions=captions, update=update)
@@ -351,6 +354,9 @@ def search(
         copy_to=copy_to, link_to=link_to, allow=allow or (), quiet=quiet,
     )  # fmt: skip
     raise typer.Exit(searching.run(query or [], queries, asked, place, output, judged))
+
+
+app.command()(locating.locate)
 
 
 @app.command()

@@ -106,6 +106,13 @@ MinConfidence = Annotated[
 ]
 Diverse = Annotated[float, typer.Option("--diverse", help="0 to 1: answers that differ from each other.")]
 Captions = Annotated[bool, typer.Option("--captions", help="Answer with the captions nearest to QUERY.")]
+Crop = Annotated[
+    str | None,
+    typer.Option(
+        "--crop", metavar="X,Y,W,H",
+        help="Ask with this part of QUERY's picture: left, top, width, height in pixels, or in percent with a %.",
+    ),
+]  # fmt: skip
 
 # ---------------------------------------------------------------- search: what was judged
 

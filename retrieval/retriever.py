@@ -244,8 +244,8 @@ class Retriever:
 
         Args:
             query: As `search` takes it; a picture most often. An item's own caption is an answer to its picture.
-            asked: What is wanted of the answers; `k`, `where`, `inside`, `urls` and `min_score` count. None is
-                `Asked()`.
+            asked: What is wanted of the answers; `k`, `where`, `inside`, `urls`, `min_score` and `crop` count. None
+                is `Asked()`.
             on_message: As `search` takes it.
 
         Returns:

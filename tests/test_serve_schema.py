@@ -43,7 +43,8 @@ def test_everything_is_in_the_document(document):
     paths = document.raw_schema["paths"]
     assert set(paths) == {
         "/api/search", "/api/captions", "/api/items/{id}", "/api/items/{id}/thumb", "/api/items/{id}/file",
-        "/api/items/{id}/open", "/api/info", "/api/facets", "/api/duplicates", "/api/labels", "/v1/embeddings",
+        "/api/items/{id}/open", "/api/items/{id}/places",
+        "/api/info", "/api/facets", "/api/duplicates", "/api/labels", "/v1/embeddings",
         "/healthz", "/readyz", "/metrics", "/api/map", "/api/runs/{name}", "/api/reports",
         "/api/reports/{name}", "/api/download",
     }  # fmt: skip

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import mimetypes
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +21,7 @@ from retrieval.datatypes import Hit
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError
 from retrieval.indexing import stored
-from retrieval.search import query
+from retrieval.search import heat, leaving_out, query
 
 SIDES = (128, 256, 512, 1024)  # pixels of thumbnails
 QUALITY = 80  # of WebP
@@ -62,7 +63,7 @@ def _told(server: Parts, shelf: Shelf, name: str, words: list[str]) -> dict[str,
 def _why(server: Parts, encoder: Encoder, store: Store, hit: Hit, words: list[str]) -> dict[str, Any]:
     """The cosines of an item with a query, and with each term of it; its captions by their nearness to the query."""
     terms = query.parse_sent(words)
-    vector_of = lambda uri: store.vectors(stored.named(store, [uri]))[0]  # noqa: E731
+    vector_of = partial(_vector_of, store)
     asked = [terms, *([term] for term in terms)]
     plain = [[query.Part(part.kind, part.text) for part in one] if at else one for at, one in enumerate(asked)]
     vectors = query.encode(plain, encoder, vector_of, sent=server.sent.vectors(encoder))
@@ -73,15 +74,56 @@ def _why(server: Parts, encoder: Encoder, store: Store, hit: Hit, words: list[st
     return {
         "score": _round(scores[0]), "confidence": None,
         "terms": [
-            {"term": shown.text(part.text), "kind": part.kind, "weight": part.weight, "score": _round(score)}
+            {
+                "term": shown.text(part.text), "kind": part.kind, "weight": part.weight, "score": _round(score),
+                "words": _words(part, encoder, own),
+            }
             for part, score in zip(terms, scores[1:], strict=True)
         ],
         "captions": [{"caption": captions[at], "score": _round(near[at])} for at in np.argsort(-near, kind="stable")],
     }  # fmt: skip
 
 
+def _vector_of(store: Store, uri: str) -> np.ndarray:
+    return store.vectors(stored.named(store, [uri]))[0]
+
+
+def _words(part: query.Part, encoder: Encoder, own: np.ndarray) -> list[dict[str, Any]]:
+    """Which words of a term mattered: its cosine with each, less that without it."""
+    found = leaving_out.words(part.text, encoder, own) if part.kind == "words" else []
+    return [{"word": word.text, "matters": _round(word.matters)} for word in found]
+
+
 def _round(score: float) -> float:
     return round(float(score), 4)
+
+
+@router.get("/{id}/places")
+async def places(
+    id: str, request: Request, q: Annotated[list[str], Query(max_length=64, description="As of /api/search.")],
+    index: Name = None,
+) -> Response:  # fmt: skip
+    """Where in a picture a query is: scores of its places, row by row, and boxes in pixels, the best first."""
+    server = parts.of(request)
+    shelf = server.shelves.get(index)
+    return reply(await server.decode(_places, server, shelf, id, q))
+
+
+def _places(server: Parts, shelf: Shelf, name: str, words: list[str]) -> dict[str, Any]:
+    retriever = shelf.retriever
+    encoder, terms = retriever.encoder, query.parse_sent(words)
+
+    def ask(store: Store) -> tuple[Hit, np.ndarray]:
+        sent = server.sent.vectors(encoder)
+        return shown.item(shelf, store, name), query.encode([terms], encoder, partial(_vector_of, store), sent=sent)[0]
+
+    hit, vector = retriever.whole(ask)
+    heat.require_places(encoder)
+    look = lambda: heat.Places.of(shelf.allowed.picture(hit), encoder)  # noqa: E731
+    seen = server.looks.get((shelf.name, name, encoder.fingerprint, hit.key or retriever.store.key), look)
+    found = seen.heat(vector)
+    sure = heat.confidence(seen, found, encoder) if all(part.kind == "words" for part in terms) else None
+    return heat.as_json(found, found.boxes()) | {"confidence": None if sure is None else _round(sure)}
 
 
 # ---------------------------------------------------------------- pictures

@@ -14,8 +14,10 @@ from cli.serve.kept import Kept
 from cli.serve.reported import Reports
 from cli.serve.sent import Sent
 from cli.serve.shelf import Shelf, Shelves
+from retrieval.search.heat import Places
 
 THUMBS = 128 << 20  # bytes of thumbnails that are kept in memory
+LOOKS = 32  # pictures whose places are kept, each up to a megabyte
 TABLES = 8  # tables of fields that are kept
 DECODED = 4  # pictures at once, of those that are sent
 
@@ -33,6 +35,7 @@ class Parts:
     reports: Reports = field(default_factory=Reports)
     sent: Sent = field(default_factory=Sent)
     thumbs: "Kept[bytes]" = field(default_factory=lambda: Kept(THUMBS, len))
+    looks: "Kept[Places]" = field(default_factory=lambda: Kept(LOOKS))
     tables: "Kept[Any]" = field(default_factory=lambda: Kept(TABLES))
     gatherers: dict[str, Gatherer] = field(default_factory=dict)
     decoding: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(DECODED))

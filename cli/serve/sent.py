@@ -6,16 +6,14 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 import numpy as np
-from PIL import Image
 
 from cli.serve.shelf import Shelf
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.images import load
+from retrieval.images.regions import Region
 
 KEPT = 512  # pictures
-LEAST_SIDE = 8  # pixels of what is cropped
-Crop = tuple[float, float, float, float]  # x, y, width and height, in shares of the picture's
 
 
 class Sent:
@@ -31,7 +29,7 @@ class Sent:
         with self._lock:
             return {name: vector for name, (fingerprint, vector) in self._vectors.items() if fingerprint == own}
 
-    def keep(self, content: bytes, crop: Crop | None, shelf: Shelf) -> str:
+    def keep(self, content: bytes, crop: Region | None, shelf: Shelf) -> str:
         """Decode and encode a picture; its name. Raises ImageError, BadRequest for a crop that is none."""
         encoder = shelf.retriever.encoder
         said = f"{encoder.fingerprint}\0{crop}\0".encode()
@@ -41,7 +39,7 @@ class Sent:
                 self._vectors.move_to_end(name)
                 return name
         image = load.decode(content, None if crop else encoder.preprocess.size)
-        (vector,) = encoder.encode_images([image if crop is None else cropped(image, crop)])
+        (vector,) = encoder.encode_images([image if crop is None else crop.of(image)])
         self._put(name, encoder.fingerprint, vector)
         return name
 
@@ -59,24 +57,12 @@ class Sent:
                 self._vectors.popitem(last=False)
 
 
-def cropped(image: Image.Image, crop: Crop) -> Image.Image:
-    """The rectangle of an image."""
-    x, y, width, height = crop
-    box = (x * image.width, y * image.height, (x + width) * image.width, (y + height) * image.height)
-    left, top, right, bottom = (round(side) for side in box)
-    if right - left < LEAST_SIDE or bottom - top < LEAST_SIDE:
-        raise BadRequest(f"a crop of {right - left} x {bottom - top} pixels shows nothing: draw a larger one")
-    return image.crop((left, top, right, bottom))
-
-
-def parse_crop(text: str | None) -> Crop | None:
+def parse_crop(text: str | None) -> Region | None:
     """ "x,y,width,height" in shares of the picture's. Raises BadRequest."""
     if not text:
         return None
     try:
         x, y, width, height = (float(part) for part in text.split(","))
-        if not (0 <= x < 1 and 0 <= y < 1 and 0 < width <= 1 - x + 1e-6 and 0 < height <= 1 - y + 1e-6):
-            raise ValueError
     except ValueError:
         raise BadRequest(f"{text[:60]} is no crop: give crop=x,y,width,height in shares of the picture's") from None
-    return x, y, width, height
+    return Region.of_shares(x, y, width, height, text=text, option="crop=")

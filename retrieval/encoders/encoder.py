@@ -24,6 +24,7 @@ from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import KeptTokenizer, Tokenizer
 from retrieval.encoders.tokenizers import saved
 from retrieval.encoders.views import encode_views
+from retrieval.errors import BadRequest
 from retrieval.sources.captions import whole
 from retrieval.towers import frames
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
@@ -232,6 +233,29 @@ class DualEncoder(nn.Module):
         """
         return self._in_batches(images, batch_size, self._encode_patch_batch)
 
+    @torch.inference_mode()
+    def encode_places(self, images: Sequence[Picture], batch_size: int = 32) -> np.ndarray:
+        """Encode what is at each place of pictures, in the space of `encode_texts`.
+
+        Args:
+            images: As for `encode_images`.
+            batch_size: How many go through the tower at once.
+
+        Returns:
+            float32 (n, rows, columns, dim), every vector of unit length: a grid over the square that `preprocess`
+            makes of each, the upper left first.
+
+        Raises:
+            BadRequest: The image tower pools without places.
+        """
+        try:
+            return self._in_batches(images, batch_size, self._encode_place_batch)
+        except NotImplementedError as error:
+            raise BadRequest(
+                f"{self.name or 'the encoder'} has no patches to look for words in ({error}): use another, as in "
+                "--model builtin"
+            ) from error
+
     def _pixels(self, images: Sequence[Picture]) -> Tensor:
         pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
         return torch.from_numpy(pixels).to(self.device)
@@ -243,6 +267,9 @@ class DualEncoder(nn.Module):
 
     def _encode_patch_batch(self, images: Sequence[Picture]) -> Tensor:
         return self.image_tower.patches(self.preprocess.normalize(self._pixels(images)))
+
+    def _encode_place_batch(self, images: Sequence[Picture]) -> Tensor:
+        return F.normalize(self.image_tower.places(self.preprocess.normalize(self._pixels(images))).float(), dim=-1)
 
     def _encode_text_batch(self, texts: Sequence[str]) -> Tensor:
         rows = self(tokens=torch.from_numpy(self.tokenize(texts)).to(self.device)).text

@@ -69,9 +69,7 @@ class Preprocess:
     def _square(self, image: Image.Image) -> Image.Image:
         if self.mode == "squash":
             return image.resize((self.size, self.size), _FILTERS[self.interpolation])
-        side = min(image.size) if self.mode == "shortest" else max(image.size)
-        # The longer side is cut to a whole number as torchvision's Resize does.
-        width, height = (max(1, int(self.size * length / side)) for length in image.size)
+        width, height = self._scaled(*image.size)
         image = image.resize((width, height), _FILTERS[self.interpolation])
         left, top = round((width - self.size) / 2.0), round((height - self.size) / 2.0)
         if self.mode == "shortest":
@@ -79,6 +77,24 @@ class Preprocess:
         canvas = Image.new(image.mode, (self.size, self.size), (self.fill,) * len(image.getbands()))
         canvas.paste(image, (-left, -top))
         return canvas
+
+    def window(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The rectangle of a picture of that size which its square shows: left, top, right, bottom in its pixels.
+
+        It is smaller than the picture where the middle is cut out, and larger where the square is filled up.
+        """
+        if self.mode == "squash":
+            return 0.0, 0.0, float(width), float(height)
+        wide, high = self._scaled(width, height)
+        left, top = round((wide - self.size) / 2.0), round((high - self.size) / 2.0)
+        across, down = width / wide, height / high
+        return left * across, top * down, (left + self.size) * across, (top + self.size) * down
+
+    def _scaled(self, width: int, height: int) -> tuple[int, int]:
+        """The size of a picture once its shorter or longer side is that of the square."""
+        side = min(width, height) if self.mode == "shortest" else max(width, height)
+        # The longer side is cut to a whole number as torchvision's Resize does.
+        return max(1, int(self.size * width / side)), max(1, int(self.size * height / side))
 
     def normalize(self, pixels: "torch.Tensor") -> "torch.Tensor":
         """uint8 or float (b, s, s, c) in 0..255 to float32 (b, c, s, s) with the mean taken off, on the same device."""

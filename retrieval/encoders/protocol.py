@@ -159,3 +159,23 @@ class EncodesParts(Protocol):
             Their vectors, float32 (n, places, channels), row by row of each picture.
         """
         ...
+
+
+@runtime_checkable
+class EncodesPlaces(Protocol):
+    """Places of pictures as vectors of the space that pictures and texts lie in. Not every encoder can."""
+
+    def encode_places(self, images: Sequence[Picture]) -> np.ndarray:
+        """Encode what is at each place of pictures.
+
+        Args:
+            images: As for `encode_images`.
+
+        Returns:
+            float32 (n, rows, columns, dim), every vector of unit length: a grid over the square that `preprocess`
+            makes of each, the upper left first.
+
+        Raises:
+            BadRequest: The image tower pools without places.
+        """
+        ...

@@ -121,6 +121,10 @@ class QueryEncoder:
             parts.append(tower(pixels=pixels))
         return np.concatenate(parts)
 
+    def encode_places(self, images: Sequence[Picture]) -> np.ndarray:
+        """What is at each place of pictures, as of `EncodesPlaces`: the encoder itself is loaded and asked."""
+        return self._whole().encode_places(images)
+
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
         """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""
         if self._image_tower() is None:

@@ -11,6 +11,7 @@ from indexes import Condition, Record, Store, fusing
 from retrieval.datatypes import By, Hit
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, NoCaptions
+from retrieval.images.regions import Region
 from retrieval.indexing import stored
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import root_of
@@ -46,6 +47,7 @@ class Asked:
         unlike: Items of which less is wanted.
         train_on: Judgements of which a linear head is fitted, beside `like` and `unlike` (picks.read reads a table).
         with_judged: What was judged may be an answer again; else it is left out.
+        crop: The region of the query's picture that is asked with; None is all of it.
 
     Raises:
         BadRequest: A number is out of its range, or `like`, `unlike` is one text.
@@ -68,6 +70,7 @@ class Asked:
     unlike: Sequence[str] = ()
     train_on: Sequence[Pick] = ()
     with_judged: bool = False
+    crop: Region | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.like, str) or isinstance(self.unlike, str):
@@ -93,7 +96,7 @@ class Asked:
 
     def parts(self, asked: str | Sequence[str]) -> tuple[query.Part, ...]:
         """The parts of a query, none where it is empty and something was judged. Raises BadRequest."""
-        return () if self.picks and not asked else query.parse(asked)
+        return () if self.picks and not asked else query.cropped(query.parse(asked), self.crop)
 
     def judged(self, store: Store) -> Judged:
         """What was judged, in an index. Raises BadRequest."""

@@ -17,7 +17,7 @@ import re
 import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Literal
 
@@ -28,6 +28,7 @@ from retrieval import cache
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError, NeedsLibrary
 from retrieval.images import kinds
+from retrieval.images.regions import Region
 from retrieval.sources.captions import whole
 
 _WEIGHT = re.compile(r"(-?)(\d+(?:\.\d+)?|\.\d+|\d+\.):(.+)", re.DOTALL | re.ASCII)
@@ -46,12 +47,13 @@ _EMPTY = 'the query is empty: write what you look for, as in mmr search "a dog"'
 @dataclass(frozen=True, slots=True)
 class Part:
     """One term of a query. text: the words, the path, the address, the item's uri, or what a picture that was sent is
-    called (`parse_sent`). weight: below 0 is taken away.
+    called (`parse_sent`). weight: below 0 is taken away. region: the part of a picture that is asked with; None: all.
     """
 
     kind: Literal["words", "picture", "url", "item", "sent"]
     text: str
     weight: float = 1.0
+    region: Region | None = None
 
 
 def parse(asked: str | Sequence[str]) -> tuple[Part, ...]:
@@ -62,6 +64,20 @@ def parse(asked: str | Sequence[str]) -> tuple[Part, ...]:
     words = [asked] if isinstance(asked, str) else list(asked)
     summed = any(word in _SIGNS for word in words)
     return tuple(_part(sign, text, summed) for sign, text in _terms(words))
+
+
+def cropped(parts: Sequence[Part], region: Region | None) -> tuple[Part, ...]:
+    """The parts of a query with a region of its one picture; as they are where there is no region.
+
+    Raises BadRequest where the query has no picture, or several.
+    """
+    if region is None:
+        return tuple(parts)
+    if sum(part.kind in ("picture", "url") for part in parts) != 1:
+        raise BadRequest(
+            "--crop is of one picture of the query: ask as in mmr search ./photo.jpg --crop 10%,20%,50%,50%"
+        )
+    return tuple(replace(part, region=region) if part.kind in ("picture", "url") else part for part in parts)
 
 
 def parse_sent(asked: Sequence[str]) -> tuple[Part, ...]:
@@ -213,18 +229,16 @@ def encode(
     vector_of: the unit vector of an item, by its uri. urls: addresses may be fetched. sent: the unit vectors of
     pictures that were sent. Raises BadRequest for a picture that cannot be had, and for parts that cancel out.
     """
-    parts = list(dict.fromkeys((part.kind, part.text) for query in queries for part in query))
-    known = {("item", text): vector_of(text) for kind, text in parts if kind == "item"}
-    known |= {("sent", text): _sent_before(text, sent or {}) for kind, text in parts if kind == "sent"}
-    texts = [text for kind, text in parts if kind == "words"]
+    parts = list(dict.fromkeys(replace(part, weight=1.0) for query in queries for part in query))
+    known = {part: vector_of(part.text) for part in parts if part.kind == "item"}
+    known |= {part: _sent_before(part.text, sent or {}) for part in parts if part.kind == "sent"}
+    texts = [part for part in parts if part.kind == "words"]
     if texts:
-        known |= zip([("words", text) for text in texts], encoder.encode_texts(texts), strict=True)
-    pictures = [part for part in parts if part[0] in ("picture", "url")]
+        known |= zip(texts, encoder.encode_texts([part.text for part in texts]), strict=True)
+    pictures = [part for part in parts if part.kind in ("picture", "url")]
     if pictures:
-        known |= zip(
-            pictures, _seen([_shown(kind, text, encoder, urls) for kind, text in pictures], encoder), strict=True
-        )
-    return np.stack([_sum(query, [known[part.kind, part.text] for part in query]) for query in queries])
+        known |= zip(pictures, _seen([_shown(part, encoder, urls) for part in pictures], encoder), strict=True)
+    return np.stack([_sum(query, [known[replace(part, weight=1.0)] for part in query]) for query in queries])
 
 
 def _sent_before(name: str, sent: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -241,8 +255,14 @@ def _seen(shown: Sequence[Sequence[Image.Image]], encoder: Encoder) -> np.ndarra
     return pooled(vectors, np.array([len(images) for images in shown]), encoder.pool_frames)
 
 
-def _shown(kind: str, text: str, encoder: Encoder, urls: bool) -> Sequence[Image.Image]:
-    """What a file or an address shows: a picture, or frames of a clip."""
+def _shown(part: Part, encoder: Encoder, urls: bool) -> Sequence[Image.Image]:
+    """What a file or an address shows: a picture, or frames of a clip, or a region of these."""
+    if part.region is None:
+        return _looked_at(part.kind, part.text, encoder.preprocess.size, urls)
+    return [part.region.of(image) for image in _looked_at(part.kind, part.text, None, urls)]
+
+
+def _looked_at(kind: str, text: str, at_least: int | None, urls: bool) -> Sequence[Image.Image]:
     if kind == "url" and not urls:
         raise BadRequest(f"{text} is an address: add --urls to have it fetched, or give a file")
     from retrieval.encoders.encoding import FRAMES  # a query of words does without
@@ -250,10 +270,10 @@ def _shown(kind: str, text: str, encoder: Encoder, urls: bool) -> Sequence[Image
 
     try:
         if kind == "picture":
-            return load.look(_file(text), FRAMES, encoder.preprocess.size)
+            return load.look(_file(text), FRAMES, at_least)
         from retrieval.sources import web
 
-        return load.look(web.fetch(text, local=True), FRAMES, encoder.preprocess.size)
+        return load.look(web.fetch(text, local=True), FRAMES, at_least)
     except NeedsLibrary as error:  # its message says what to type
         raise BadRequest(f"{text}: {error}") from error
     except ImageError as error:

@@ -61,6 +61,11 @@ class Things:
         across, down = zip(*self.places, strict=True)
         return sum(across) / len(across), sum(down) / len(down)
 
+    @property
+    def half(self) -> float:
+        """Half the width of each of them, as a share of the picture's."""
+        return _LARGEST if self.large else _SMALLEST
+
     def side(self) -> str:
         """Which third of the picture its middle is in."""
         middle, _ = self.middle()
@@ -233,7 +238,7 @@ def _draw_thing(
     image: Image.Image, rng: random.Random, group: Things, center: tuple[float, float], size: int, place: str
 ) -> None:
     draw = ImageDraw.Draw(image)
-    half = (_LARGEST if group.large else _SMALLEST) * size * rng.uniform(0.9, 1.05)
+    half = group.half * size * rng.uniform(0.9, 1.05)
     color = FIXED_COLOR.get(group.thing) or COLORS[group.color]
     jitter = rng.uniform(0.9, 1.12) * (0.85 if place == "night" and group.thing not in FIXED_COLOR else 1)
     if group.thing not in FLYING:  # a soft shadow to stand on

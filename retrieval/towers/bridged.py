@@ -72,6 +72,12 @@ class BridgedTower(ImageTower, TextTower):
         """The tower's, which the prior reads too."""
         return self.tower.features(inputs)
 
+    def place_features(self, pixels: Tensor) -> Tensor:
+        """As of any image tower: those of the tower, which the prior reads too."""
+        if not isinstance(self.tower, ImageTower):
+            raise NotImplementedError("words have no places")
+        return self.tower.place_features(pixels)
+
     def head(self, features: Tensor) -> Tensor:
         """Features (b, width) to what `forward` gives."""
         sides = [F.normalize(ask(features), dim=-1) for ask in (self.tower.head, self.prior)]

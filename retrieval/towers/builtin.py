@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from retrieval.towers.efficientnet_lite import LiteTower
+from retrieval.towers.each_place import along
+from retrieval.towers.efficientnet_lite import FEATURES, LiteTower
 from retrieval.towers.space import ImageSpace, TextSpace
 from retrieval.towers.tower import ImageTower, TextTower
 from retrieval.towers.use_tower import UseTower
@@ -33,6 +34,12 @@ class BuiltinImageTower(ImageTower):
     def forward(self, pixels: Tensor) -> Tensor:
         """pixels (b, 3, s, s), normalized. Returns (b, dim)."""
         return self.space(self.lite.features_and_logits(pixels)[1])
+
+    def places(self, pixels: Tensor) -> Tensor:
+        """As of any image tower: the classes of each place alone (class activation maps, Zhou 2016)."""
+        assert self.lite.classifier is not None, "built with classes=True"
+        logits = self.lite.classifier(self.lite.place_features(pixels)[..., :FEATURES])
+        return along(self.space, logits)
 
 
 class BuiltinTextTower(TextTower):

@@ -47,6 +47,13 @@ class EnsembleTower(ImageTower, TextTower):
         """inputs as the parts take them. Returns (b, sum of dims), of unit length."""
         return beside([F.normalize(part(inputs), dim=-1) for part in self._towers], self.shares)
 
+    def places(self, pixels: Tensor) -> Tensor:
+        """As of any image tower: the parts' places beside each other, on the finest of their grids."""
+        looks = [F.normalize(part.places(pixels), dim=-1) for part in self._towers if isinstance(part, ImageTower)]
+        rows, columns = (max(look.shape[side] for look in looks) for side in (1, 2))
+        finer = [F.interpolate(look.permute(0, 3, 1, 2), (rows, columns), mode="bilinear") for look in looks]
+        return beside([F.normalize(look.permute(0, 2, 3, 1), dim=-1) for look in finer], self.shares)
+
     @property
     def _towers(self) -> list[Tower]:
         return [part for part in self.parts if isinstance(part, Tower)]

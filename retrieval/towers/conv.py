@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from retrieval.towers.each_place import along
 from retrieval.towers.layers import ACTIVATIONS, RowDropout, dtype_of, unusual
 from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
+
+_LEAST = 1e-4  # of a feature, where it is pooled: a root has no slope at zero
 
 
 class _Conv(nn.Conv2d):
@@ -107,6 +110,10 @@ class ConvTower(ImageTower):
         """pixels as for `forward`. What the body makes of each place, (b, places, channels), row by row."""
         return self._maps(pixels).flatten(2).transpose(1, 2)
 
+    def places(self, pixels: Tensor) -> Tensor:
+        """As of any image tower: the pooling of one place is what is there, less what is below zero."""
+        return along(self.project, self._maps(pixels).clamp(min=_LEAST).permute(0, 2, 3, 1))
+
     def _maps(self, pixels: Tensor) -> Tensor:
         maps = self.body(pixels.to(dtype_of(self.body)).contiguous(memory_format=torch.channels_last))
         return maps.to(dtype_of(self.project))
@@ -118,4 +125,4 @@ def _generalized_mean(maps: Tensor) -> Tensor:
     A thing that fills a corner counts for more than its share of the area. What an activation let through below zero
     counts as nothing.
     """
-    return maps.clamp(min=1e-4).pow(3).mean((2, 3)).pow(1 / 3)
+    return maps.clamp(min=_LEAST).pow(3).mean((2, 3)).pow(1 / 3)

@@ -53,8 +53,14 @@ class LiteTower(TimmTower):
 
     def features(self, pixels: Tensor) -> Tensor:
         """Pooled features (b, 1280), then those of the middle (b, 720). pixels: as for `forward`."""
-        pooled, middle = self._at_two_depths(fit(pixels, self.size).to(dtype_of(self.body)))
-        return torch.cat([pooled, middle.mean((2, 3))], 1).to(dtype_of(self.project))
+        last, middle = self._at_two_depths(fit(pixels, self.size).to(dtype_of(self.body)))
+        body: Any = self.body  # whose parts nn.Module does not know
+        return torch.cat([body.global_pool(last), middle.mean((2, 3))], 1).to(dtype_of(self.project))
+
+    def place_features(self, pixels: Tensor) -> Tensor:
+        """As of any image tower: both depths keep the same places, a 32nd of the picture's side apart."""
+        maps = torch.cat(self._at_two_depths(fit(pixels, self.size).to(dtype_of(self.body))), 1)
+        return maps.permute(0, 2, 3, 1).to(dtype_of(self.project))
 
     def features_and_logits(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """`features`, and ImageNet's logits (b, 1000), float32. pixels: as for `forward`.
@@ -66,7 +72,7 @@ class LiteTower(TimmTower):
         return features, self.classifier(features[:, :FEATURES])
 
     def _at_two_depths(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """What timm's model gives, and what its block MIDDLE widened its input to, (b, 720, h, w)."""
+        """What timm's model pools, (b, 1280, h, w), and what its block MIDDLE widened its input to, (b, 720, h, w)."""
         body: Any = self.body  # whose parts nn.Module does not know
         x = body.bn1(body.conv_stem(x))
         middle = x
@@ -77,7 +83,7 @@ class LiteTower(TimmTower):
                     x = block.bn3(block.conv_pwl(middle))
                 else:
                     x = block(x)
-        return body.global_pool(body.bn2(body.conv_head(x))), middle
+        return body.bn2(body.conv_head(x)), middle
 
 
 # ---------------------------------------------------------------- the package's weights

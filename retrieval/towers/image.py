@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from retrieval.towers.each_place import along
 from retrieval.towers.layers import ACTIVATIONS, Block, RowDropout, dtype_of, heads_of, hidden_sizes
 from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
@@ -42,14 +43,32 @@ class VitTower(ImageTower):
 
     def patches(self, pixels: Tensor) -> Tensor:
         """pixels as for `forward`. What the body makes of each place, (b, places, width), row by row."""
-        pieces = self.cut(pixels)  # (b, c * patch ** 2, rows, columns)
-        embed, *blocks = self.body
-        places = place_codes(pieces.shape[2], pieces.shape[3], self.norm.normalized_shape[0])
-        lines = pieces.flatten(2).transpose(1, 2).to(dtype_of(self.body))
-        x = embed(lines) + places.to(pixels.device, lines.dtype)
-        for block in blocks:
+        x, _, _ = self._embedded(pixels)
+        for block in self.body[1:]:
             x = block(x)
         return self.norm(x.to(self.norm.weight.dtype))
+
+    def _embedded(self, pixels: Tensor) -> tuple[Tensor, int, int]:
+        """Patches as the first block takes them, (b, places, width), and how many rows and columns they are."""
+        pieces = self.cut(pixels)  # (b, c * patch ** 2, rows, columns)
+        rows, columns = pieces.shape[2:]
+        places = place_codes(rows, columns, self.norm.normalized_shape[0])
+        lines = pieces.flatten(2).transpose(1, 2).to(dtype_of(self.body))
+        return self.body[0](lines) + places.to(pixels.device, lines.dtype), rows, columns
+
+    def places(self, pixels: Tensor) -> Tensor:
+        """As of any image tower, by a way of its own: what ends in a patch need not be what the patch shows.
+
+        Attention carries things from place to place, and the mean does not care where they end up. So each place sees
+        itself alone here (by_value), and of the last block it gives its value (MaskCLIP, Zhou 2022) with nothing added
+        to it (ClearCLIP, Lan 2024). docs/log.md has what each of these is worth.
+        """
+        x, rows, columns = self._embedded(pixels)
+        *blocks, last = (block for block in self.body[1:] if isinstance(block, Block))
+        for block in blocks:
+            x = block.by_value(x)
+        values = self.norm(last.value(x).to(self.norm.weight.dtype))
+        return along(self.project, values.unflatten(1, (rows, columns)))
 
 
 def place_codes(rows: int, columns: int, width: int) -> Tensor:

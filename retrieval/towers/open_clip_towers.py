@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from retrieval import errors, hub
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.towers import norms
+from retrieval.towers.each_place import along, of_open_clip
 from retrieval.towers.last_block import for_first_token
 from retrieval.towers.layers import PAD, RowDropout, dtype_of, unusual
 from retrieval.towers.projections import last_layer
@@ -73,6 +74,11 @@ class OpenClipImageTower(ImageTower):
         """pixels (b, c, s, s), normalized. Returns (b, dim)."""
         pixels = self.mix(fit(pixels, self.size)).to(dtype_of(self.body))
         return self.project(_pooled(self.body(pixels)).float())
+
+    def places(self, pixels: Tensor) -> Tensor:
+        """As of any image tower: the values of the patches, past the last attention (each_place.py)."""
+        pixels = self.mix(fit(pixels, self.size)).to(dtype_of(self.body))
+        return along(self.project, of_open_clip(self.body, pixels).float())
 
 
 class OpenClipTextTower(TextTower):

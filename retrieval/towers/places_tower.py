@@ -74,6 +74,10 @@ class PlacesTower(ImageTower):
         """Features (b, width) to (b, dim)."""
         return self.project(self.dropout(features))
 
+    def places(self, pixels: Tensor) -> Tensor:
+        """As of any image tower: pictures that show at every place what is at one."""
+        return self.project.each(self.features(pixels)).unflatten(1, (self.side, self.side))
+
 
 def _first_stages(whole: Any) -> nn.Sequential:
     """The stem and the first stages of timm's model."""
@@ -103,14 +107,30 @@ class PlaceProducts(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """features (b, places * CHANNELS)"""
-        x = features.unflatten(1, (-1, CHANNELS))
-        seen = F.gelu(self.seen(x) + self.places)
-        share = (self.is_thing(seen) - 1).sigmoid()
-        things, qualities, pooled = self.thing(seen) * share, self.quality(x), self.pooled(seen)
+        things, qualities, share, pooled = self._at_places(features)
         bound = things.transpose(1, 2) @ qualities
         rest = self.rest(torch.cat([pooled.amax(1), 4 * pooled.mean(1)], 1))
         order = left_of(things.unflatten(1, (self.side, self.side)).sum(1))
         return self.parts(rest, things.sum(1), (qualities * share).sum(1), bound, order)
+
+    def each(self, features: Tensor) -> Tensor:
+        """The vector of each place, (b, places, dim): of a picture that is like it everywhere, and orders nothing.
+
+        features: as for `forward`.
+        """
+        things, qualities, share, pooled = (part.flatten(0, 1) for part in self._at_places(features))
+        rest = self.rest(torch.cat([pooled, 4 * pooled], 1))
+        bound, none = things[:, :, None] * qualities[:, None], things.new_zeros(len(things), THINGS, THINGS)
+        many = self.side**2
+        vectors = self.parts(rest, many * things, many * qualities * share, many * bound, none)
+        return vectors.unflatten(0, (-1, many))
+
+    def _at_places(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of each place: the things there, the qualities, whether it is a thing at all, and what is pooled."""
+        x = features.unflatten(1, (-1, CHANNELS))
+        seen = F.gelu(self.seen(x) + self.places)
+        share = (self.is_thing(seen) - 1).sigmoid()
+        return self.thing(seen) * share, self.quality(x), share, self.pooled(seen)
 
 
 def left_of(columns: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retrieval import errors, hub
 from retrieval.errors import BadRequest, MissingModel, RetrievalError
-from retrieval.towers import norms
+from retrieval.towers import each_place, norms
 from retrieval.towers.checkpoint import tensors_of
 from retrieval.towers.layers import RowDropout, dtype_of, unusual
 from retrieval.towers.projections import last_layer
@@ -69,6 +69,10 @@ class TimmTower(ImageTower):
     def features(self, pixels: Tensor) -> Tensor:
         """Pooled features (b, width) in the head's type. pixels: as for `forward`."""
         return self.body(fit(pixels, self.size).to(dtype_of(self.body))).to(dtype_of(self.project))
+
+    def place_features(self, pixels: Tensor) -> Tensor:
+        """As of any image tower: timm's pooled features of each place (each_place.py)."""
+        return each_place.of_timm(self.body, fit(pixels, self.size).to(dtype_of(self.body))).to(dtype_of(self.project))
 
     def head(self, features: Tensor) -> Tensor:
         """Features (b, width) to (b, dim)."""

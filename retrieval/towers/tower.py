@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from retrieval.towers.each_place import along
+
 Spec = dict[str, Any]  # what something is built from again: {"type": a name, ...arguments}, as a manifest holds it
 
 
@@ -58,6 +60,17 @@ class ImageTower(Tower):
     def patches(self, pixels: Tensor) -> Tensor:
         """pixels as for `forward`. What the body makes of each place, (b, places, channels), row by row."""
         raise NotImplementedError(f"{type(self).__name__} gives no patches")
+
+    def places(self, pixels: Tensor) -> Tensor:
+        """What is at each place, as vectors of the space that pictures lie in: (b, rows, columns, dim).
+
+        pixels: as for `forward`. Raises NotImplementedError where the tower pools without places.
+        """
+        return along(self.head, self.place_features(pixels))
+
+    def place_features(self, pixels: Tensor) -> Tensor:
+        """`features` of each place, as if it were all of the picture, (b, rows, columns, width). pixels: as there."""
+        raise NotImplementedError(f"{type(self).__name__} gives no places")
 
 
 class TextTower(Tower):

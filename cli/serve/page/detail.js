@@ -6,6 +6,7 @@ import { button, byId, iconButton, make, nameOf, said } from "./dom.js";
 import { copy, download } from "./selection.js";
 import { args, term } from "./state.js";
 import { show, thumb } from "./thumbs.js";
+import { whereButton } from "./where.js";
 
 const LARGE = 1024;
 let asking = null;
@@ -76,6 +77,7 @@ function facts(place, item, hit, search, info, does) {
     make("p", { class: "buttons" },
       button("More like this", () => does.alike(), { "data-test": "alike" }), button("Less like this", () => does.unlike(), { "data-test": "unlike" }),
       button("Download", () => doing(download(item, does.index), "Sent to your downloads.")),
+      search.terms.length ? whereButton(item, search, does.index, place.parentElement.querySelector(".large"), line) : null,
       info.local && item.path ? button("Copy path", () => doing(copy(item.path), "Copied."), { "data-test": "copy-path" }) : null,
       info.local ? button("Open folder", () => doing(post(`/api/items/${item.id}/open${index}`, {}), "Opened."), { "data-test": "open-folder" }) : null),
     line, ...captions(item, does), fitting(term("id", item.uri), { search, info, words: does.words }, item.captions) ?? "", ...why(item, hit, search), ...fields(item, does),
@@ -98,7 +100,16 @@ function why(item, hit, search) {
   const sign = (at) => (search.terms[at]?.sign < 0 ? "\u2212 " : "+ ");
   const named = (one, at) => sign(at) + (search.terms[at]?.kind === "picture" ? "the picture" : nameOf(one.term));
   const terms = item.why.terms.length > 1 ? item.why.terms.map((one, at) => row(named(one, at), one.score)) : [];
-  return [make("h3", {}, "Why it answers"), make("table", { class: "why", "data-test": "why" }, make("tbody", {}, rows, terms))];
+  const table = make("table", { class: "why", "data-test": "why" }, make("tbody", {}, rows, terms));
+  return [make("h3", {}, "Why it answers"), table, ...mattered(item.why.terms)];
+}
+
+/** Which words of the query mattered: what the score loses without each. */
+function mattered(terms) {
+  const all = terms.flatMap(({ words = [] }) => words);
+  if (!all.length) return [];
+  const row = ({ word, matters }) => make("tr", {}, make("th", { scope: "row" }, word), make("td", {}, `${matters < 0 ? "\u2212" : "+"}${Math.abs(matters).toFixed(3)}`, meter(matters)));
+  return [make("h3", {}, "Which words mattered"), make("table", { class: "why", "data-test": "words" }, make("tbody", {}, all.map(row)))];
 }
 
 function meter(value) {

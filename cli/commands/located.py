@@ -1,0 +1,235 @@
+"""`mmr locate`: where words are in a picture, which of them mattered, and what is in a region of it."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cli import config
+from cli.output import plain, show
+from indexes import NotAnIndex
+from retrieval.errors import BadRequest, ImageError, NoCaptions
+from retrieval.images.regions import Region
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from retrieval.encoders.encoder import DualEncoder
+    from retrieval.search.heat import Box, Heat
+    from retrieval.search.leaving_out import Word
+    from retrieval.search.query import Part
+
+_DIGITS = 4  # of a cosine
+_UNLIKELY = 0.5  # of a confidence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """What is asked, as the options of `mmr locate` say."""
+
+    picture: Path
+    query: Sequence[str] = ()
+    box: str | None = None
+    words: bool = False
+    k: int = 5
+    out: Path | None = None
+    force: bool = False
+    as_json: bool = False
+    index_dir: Path | None = None
+    model: str | None = None
+    device: str = "auto"
+
+
+def run(asked: Located) -> int:
+    """Look and show; the exit code."""
+    if asked.box is not None:
+        return _captions(asked)
+    from retrieval.search import query
+
+    if not asked.query:
+        raise BadRequest(
+            f'say what to look for, as in mmr locate {asked.picture} "a dog", or ask what a region shows with '
+            "--box 10%,20%,50%,50%"
+        )
+    parts = query.parse(asked.query)
+    text = _only_words(parts) if asked.words else ""
+    if asked.out:
+        from cli.output import heat
+
+        heat.check(asked.out, "--out", asked.force)
+    return _where(asked, parts, text)
+
+
+def _only_words(parts: "Sequence[Part]") -> str:
+    """The words of a query of words alone."""
+    from retrieval.search import leaving_out
+
+    if len(parts) != 1 or parts[0].kind != "words":
+        raise BadRequest("--words is of words alone: leave out pictures, items, + and -, or leave out --words")
+    if not leaving_out.without_each(parts[0].text):
+        raise BadRequest(
+            f"of the one word {plain.line(parts[0].text)} none can be left out: ask with several, or leave out --words"
+        )
+    return parts[0].text
+
+
+# ---------------------------------------------------------------- where
+
+
+def _where(asked: Located, parts: "Sequence[Part]", text: str) -> int:
+    image, encoder = _image(asked.picture), _encoder(asked)
+    from retrieval.search import heat as maps
+    from retrieval.search import languages, leaving_out, query
+
+    languages.say_of([part.text for part in parts if part.kind == "words"], encoder, show.note)
+    seen = maps.Places.of(image, encoder)
+    (vector,) = query.encode([parts], encoder, lambda uri: _item(asked, encoder, uri))
+    heat = seen.heat(vector)
+    boxes = heat.boxes(most=asked.k)
+    sure = maps.confidence(seen, heat, encoder) if all(part.kind == "words" for part in parts) else None
+    words = leaving_out.words(text, encoder, encoder.encode_images([image])[0]) if text else []
+    _tell(asked, heat, boxes, sure, words)
+    if asked.out:
+        from cli.output import heat as png
+
+        png.write(asked.out, image, heat, boxes)
+        show.note(f"map: {asked.out}")
+    return show.OK if boxes else show.NONE
+
+
+def _tell(asked: Located, heat: "Heat", boxes: "list[Box]", sure: float | None, words: "list[Word]") -> None:
+    if asked.as_json:
+        show.out(json.dumps(_json(asked, heat, boxes, sure, words)))
+        return
+    for rank, box in enumerate(boxes, 1):
+        show.out(f"{rank:>4}  {box.score:.3f}  {box.left},{box.top},{box.width},{box.height}")
+    for word in words:
+        show.out(f"      {word.matters:+.3f}  {plain.line(word.text)}")
+    if not boxes:
+        show.note("all places are equally near to it")
+    elif sure is not None and sure < _UNLIKELY:
+        show.note(
+            f"it may not be there: most things of the bank of prompts have a place as near (confidence {sure:.2f})"
+        )
+
+
+def _json(
+    asked: Located, heat: "Heat", boxes: "list[Box]", sure: float | None, words: "list[Word]"
+) -> dict[str, Any]:  # fmt: skip
+    from retrieval.search.heat import as_json
+
+    said = {"picture": str(asked.picture), "query": list(asked.query)} | as_json(heat, boxes)
+    said |= {"confidence": None if sure is None else round(sure, _DIGITS)}
+    told = [{"word": word.text, "matters": round(word.matters, _DIGITS)} for word in words]
+    return said | ({"words": told} if asked.words else {})
+
+
+def _image(path: Path, at_least: int | None = None) -> "Image.Image":
+    """A picture as it is upright, or the middle of a clip. Raises BadRequest."""
+    from retrieval.images import load
+
+    try:
+        return load.look(path, 1, at_least)[0]
+    except ImageError as error:
+        raise BadRequest(f"{path}: {error}: give another picture") from error
+
+
+# ---------------------------------------------------------------- who is asked
+
+
+def _encoder(asked: Located) -> "DualEncoder":
+    """The encoder itself, with its weights: what is exported for queries knows no places."""
+    from cli.commands.classifying import encoder_of
+    from retrieval.search.heat import require_places
+
+    encoder = encoder_of(asked.model or _of_index(asked) or _chosen(), asked.device)
+    require_places(encoder)
+    return encoder
+
+
+def _place(asked: Located) -> Path | None:
+    """The index that is named, or the one of this folder; None where there is none."""
+    from retrieval import find_index
+
+    try:
+        return asked.index_dir or find_index()
+    except NotAnIndex:
+        return None
+
+
+def _of_index(asked: Located) -> str | None:
+    from indexes.sharded.opening import open_reader
+    from retrieval.indexing.catalog import Identity
+
+    if (place := _place(asked)) is None:
+        return None
+    with open_reader(place, None) as store:
+        return Identity.required(store).where(store.path)
+
+
+def _chosen() -> str:
+    from retrieval.encoders import default
+
+    return config.value("model") or default.choose(show.note)
+
+
+def _item(asked: Located, encoder: "DualEncoder", uri: str) -> "np.ndarray":
+    """The vector of an item of the index."""
+    from retrieval import Retriever
+    from retrieval.indexing import stored
+
+    if (place := _place(asked)) is None:
+        raise BadRequest(f"id:{uri} is an item of an index: name the index with --index DIR")
+    with Retriever.open(place, encoder) as retriever:
+        return retriever.store.vectors(stored.named(retriever.store, [uri]))[0]
+
+
+# ---------------------------------------------------------------- what is in a region
+
+
+def _captions(asked: Located) -> int:
+    """The captions of the index that are nearest to a region, or else words of the bank of prompts."""
+    if asked.query or asked.words or asked.out:
+        raise BadRequest("--box asks what a region shows, words ask where something is: give one of them")
+    assert asked.box is not None, "asked so"
+    region = Region.parse(asked.box, "--box")
+    image = _image(asked.picture)
+    left, top, right, bottom = region.box(*image.size)
+    found, source = _of_captions(asked, region) or (_of_bank(asked, image.crop((left, top, right, bottom))), "prompts")
+    box = {"left": left, "top": top, "width": right - left, "height": bottom - top}
+    if asked.as_json:
+        told = [{"text": text, "score": round(score, _DIGITS)} for text, score in found]
+        show.out(json.dumps({"picture": str(asked.picture), "box": box, "from": source, "texts": told}))
+        return show.OK
+    if source == "prompts":
+        show.note("no captions are indexed here: these are words of the bank of prompts")
+    for rank, (text, score) in enumerate(found, 1):
+        show.out(f"{rank:>4}  {score:.3f}  {plain.line(text)}")
+    return show.OK
+
+
+def _of_captions(asked: Located, region: Region) -> tuple[list[tuple[str, float]], str] | None:
+    """By the encoder of the index; None where there is no index, another encoder is named, or no item has a caption."""
+    from retrieval import Retriever
+    from retrieval.search.answers import Asked
+
+    if asked.model or (place := _place(asked)) is None:
+        return None
+    with Retriever.open(place, device=asked.device) as retriever:
+        try:
+            hits = retriever.captions([str(asked.picture.absolute())], Asked(k=asked.k, crop=region))
+        except NoCaptions:
+            return None
+    return ([(hit.caption or "", hit.score) for hit in hits], "captions") if hits else None
+
+
+def _of_bank(asked: Located, shown: "Image.Image") -> list[tuple[str, float]]:
+    from cli.commands.classifying import encoder_of
+    from retrieval.encoders import prompts
+
+    encoder = encoder_of(asked.model or _of_index(asked) or _chosen(), asked.device)
+    bank = prompts.things()
+    scores = encoder.encode_texts(bank) @ encoder.encode_images([shown])[0]
+    return [(bank[place], float(scores[place])) for place in (-scores).argsort(kind="stable")[: asked.k]]
