@@ -99,7 +99,8 @@ def _chosen(pairs: Sequence[Pair], settings: Sequence[str]) -> str:
     """The recipe where nobody names one, which is said."""
     chosen = choice.choose(pairs, settings)
     other = choice.FROM_SCRATCH if chosen.recipe == choice.BRIDGE else choice.BRIDGE
-    show.note(f"recipe {chosen.recipe}: {chosen.why} (--recipe {other} is the other way)")
+    way = "" if chosen.recipe == choice.SOUND else f" (--recipe {other} is the other way)"
+    show.note(f"recipe {chosen.recipe}: {chosen.why}{way}")
     return chosen.recipe
 
 

@@ -9,9 +9,11 @@ import numpy as np
 from PIL import Image
 
 from cli.serve.shelf import Shelf
+from retrieval.encoders import encoding
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.images import load
+from retrieval.search import query
 
 KEPT = 512  # pictures
 LEAST_SIDE = 8  # pixels of what is cropped
@@ -40,8 +42,11 @@ class Sent:
             if name in self._vectors:
                 self._vectors.move_to_end(name)
                 return name
-        image = load.decode(content, None if crop else encoder.preprocess.size)
-        (vector,) = encoder.encode_images([image if crop is None else cropped(image, crop)])
+        if encoder.preprocess.hears("picture"):  # it sees none: what was sent is a sound
+            (vector,) = query.seen([encoding.taken_in(content, encoder.preprocess)], encoder)
+        else:
+            image = load.decode(content, None if crop else encoder.preprocess.size)
+            (vector,) = encoder.encode_images([image if crop is None else cropped(image, crop)])
         self._put(name, encoder.fingerprint, vector)
         return name
 

@@ -10,6 +10,7 @@
     walked     walked()                  seconds since 1970
     mounts     mounts()                  where disks were mounted, as it is seen from the folder that holds the index
     imported   Imported                  {"from", "compared", "cosine"}
+    kinds      kinds()                   of items that its encoder takes; pictures and clips where nothing is said
 """
 
 import os
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from indexes import Store, StoreError, database, typed
 from indexes.typed import Malformed
 from retrieval.errors import MissingModel
+from retrieval.images.kinds import SEEN
 from retrieval.sources.allowed import Allowed
 from retrieval.sources.uri import Options, Uri, written
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from retrieval.encoders.protocol import Encoder
 
 _ENCODER, _ROOT, _SOURCE, _WALK, _WALKED, _IMPORTED = "encoder", "root", "source", "walk", "walked", "imported"
-_ASKED, _MOUNTS = "asked", "mounts"
+_ASKED, _MOUNTS, _KINDS = "asked", "mounts", "kinds"
 _FOLDERS = "folder"  # the scheme of a source of files
 
 
@@ -317,6 +319,17 @@ def mounts(store: Store) -> frozenset[Path]:
     """The folders that other disks were mounted at when its folders were last looked through, absolute."""
     said = _said(store, _MOUNTS, list[str] | None) or []
     return frozenset(Path(_on_this_machine(name, store.path)) for name in said)
+
+
+def kinds(store: Store) -> frozenset[str]:
+    """Which kinds of items (datatypes.Item) are taken into an index."""
+    said = _said(store, _KINDS, list[str] | None)
+    return SEEN if said is None else frozenset(said) & {"picture", "clip", "sound"}
+
+
+def taking(wanted: frozenset[str]) -> dict[str, Any]:
+    """The manifest's entry for the kinds of items that are taken."""
+    return {_KINDS: None if wanted == SEEN else sorted(wanted)}
 
 
 # ---------------------------------------------------------------- the import

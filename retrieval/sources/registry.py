@@ -1,6 +1,6 @@
 """Where items and pairs come from: `open_items(uri)`, `open_pairs(uri)`.
 
-    folder:PATH                     pictures and clips, with captions in .txt files beside them if any (a line each)
+    folder:PATH                     pictures, clips and sounds, with captions in .txt files beside them (a line each)
     csv:FILE   jsonl:FILE           columns image and caption; paths are relative to the file
     parquet:FILE                    the same, or pictures as bytes
     hf:NAME                         through Hugging Face `datasets`
@@ -8,6 +8,7 @@
     img2dataset:FOLDER              what img2dataset wrote
     urls:FILE                       a URL a line, or a table with a column url; only where fetching was asked for
     picturebook:N                   drawn scenes (picturebook.py)
+    soundbook:N                     made tones, chords and speech (soundbook.py)
 
 Several folders and pictures are one source: items are named from the deepest folder that holds them all.
 `?column=value&column=value` keeps the rows that say so; `?image=file&caption=title&sep=;&encoding=cp1252` is how a
@@ -133,7 +134,7 @@ def _scheme_of(path: Path, text: str) -> str:
                  ".tar": "webdataset", ".txt": "urls"}  # fmt: skip
     if path.suffix.lower() in by_ending:
         return by_ending[path.suffix.lower()]
-    if path.suffix.lower() in kinds.PICTURES | kinds.CLIPS and path.exists():
+    if path.suffix.lower() in kinds.ALL and path.exists():
         return "folder"
     if not path.exists():
         raise BadRequest(f"no such file or folder: {text}: check the path")
@@ -274,6 +275,12 @@ def _picturebook(uri: Uri) -> Iterable[Row]:
     return picturebook.rows(uri.path, uri.where)
 
 
+def _soundbook(uri: Uri) -> Iterable[Row]:
+    from retrieval.sources import soundbook
+
+    return soundbook.rows(uri.path, uri.where)
+
+
 SOURCES: dict[str, Callable[[Uri], Iterable[Row]]] = {
     "folder": folders.rows,
     "csv": tables.csv_file,
@@ -284,4 +291,5 @@ SOURCES: dict[str, Callable[[Uri], Iterable[Row]]] = {
     "img2dataset": archives.img2dataset,
     "urls": tables.url_list,
     "picturebook": _picturebook,
+    "soundbook": _soundbook,
 }

@@ -18,6 +18,7 @@ from retrieval.towers.builtin import BuiltinImageTower, BuiltinTextTower
 from retrieval.towers.combined import BesideTower, EnsembleTower
 from retrieval.towers.conv import ConvTower
 from retrieval.towers.image import PixelMlp, VitTower
+from retrieval.towers.listening import AstTower, MelTower
 from retrieval.towers.open_clip_towers import image_side, text_side
 from retrieval.towers.packaged import image_side as packaged_image
 from retrieval.towers.packaged import text_side as packaged_text
@@ -32,7 +33,7 @@ from retrieval.towers.tower import ImageTower, Spec, TextTower, Tower
 
 IMAGE_TOWERS: dict[str, Callable[..., ImageTower]] = {
     "conv": ConvTower, "vit": VitTower, "mlp": PixelMlp, "timm": TimmTower, "open_clip": image_side,
-    "package": packaged_image, "products": PlacesTower, "builtin": BuiltinImageTower,
+    "package": packaged_image, "products": PlacesTower, "builtin": BuiltinImageTower, "mel": MelTower, "ast": AstTower,
 }  # fmt: skip
 TEXT_TOWERS: dict[str, Callable[..., TextTower]] = {
     "transformer": TextTransformer, "lstm": partial(RecurrentTower, cell="lstm"),

@@ -10,6 +10,8 @@ from retrieval.towers.layers import ACTIVATIONS, RowDropout, dtype_of, unusual
 from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
 
+STAGES = (1, 3, 6, 8)  # channels of each, times those of the first
+
 
 class _Conv(nn.Conv2d):
     """A convolution whose filters are standardised before use (weight standardization, Qiao 2019).
@@ -90,7 +92,7 @@ class ConvTower(ImageTower):
             _Activation(activate),
         ]
         for stage, count in enumerate(blocks):
-            outside = width * (1, 3, 6, 8)[stage]
+            outside = width * STAGES[stage]
             for block in range(count):
                 shrinks = block == 0 and (stage > 0 or patch == 2)
                 layers.append(_Residual(inside, outside, 2 if shrinks else 1, activate))
