@@ -28,14 +28,14 @@ def fields(hit: Hit) -> dict:
     """What a program is told of a hit: the first of its captions and all, and confidence where it was asked for."""
     told = {
         "rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption,
-        "captions": hit.captions,
+        "captions": hit.captions, "kind": hit.kind,
     }  # fmt: skip
     return told if hit.confidence is None else told | {"confidence": hit.confidence}
 
 
 def _without_lists(told: dict) -> dict:
     """What stands in the cells of a csv: one text of each picture."""
-    return {name: value for name, value in told.items() if name != "captions"}
+    return {name: value for name, value in told.items() if name not in ("captions", "kind")}
 
 
 def is_gone(path: str | None) -> bool:

@@ -116,8 +116,12 @@ class Identity:
         return {_ENCODER: self.to_json()}
 
     def is_of(self, encoder: "Encoder") -> bool:
-        """Are an encoder's vectors those of the index? False also while that is not known."""
-        return self.fingerprint == encoder.fingerprint
+        """Are an encoder's vectors those of the index? False also while that is not known.
+
+        They are where it is the same encoder with ears beside its eyes (towers/ears.py).
+        """
+        same = (encoder.fingerprint, getattr(encoder, "extends", ""))
+        return bool(self.fingerprint) and self.fingerprint in same
 
     def run(self, index: Path) -> str | None:
         """Where its run is, absolute; None for an encoder that is no run."""

@@ -57,8 +57,10 @@ def resampled(wave: np.ndarray, rate: int, to: int = RATE) -> np.ndarray:
     """
     if rate == to or not len(wave):
         return wave.astype(np.float32)
-    edge = min(len(wave), rate // 20)
-    around = np.concatenate([wave[:edge][::-1], wave, wave[-edge:][::-1]]).astype(np.float64)
+    unit = rate // math.gcd(rate, to)  # samples that are a whole number of those of the other rate
+    edge = min(len(wave), unit * max(1, round(rate / 20 / unit)))
+    rest = np.zeros(-(len(wave) + 2 * edge) % unit)
+    around = np.concatenate([wave[:edge][::-1], wave, wave[-edge:][::-1], rest]).astype(np.float64)
     size = max(1, round(len(around) * to / rate))
     spectrum = np.fft.rfft(around)
     kept = np.zeros(size // 2 + 1, complex)
