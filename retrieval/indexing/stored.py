@@ -49,7 +49,7 @@ def by_id(store: Store, ids: Iterable[str]) -> list[Record]:
 
 def mean_of(store: Store) -> np.ndarray | None:
     """The mean vector of pictures and clips, (d,), of up to MANY of them; None where there are none."""
-    rows = store.rows(Condition(f"json_extract(fields, '$.{KIND}') IS NOT 'sound'"))
+    rows = store.rows(Condition(f"json_extract(fields, '$.{KIND}') IS NOT 'sound'", ()))
     some = rows[:: max(1, len(rows) // MANY)]
     return store.vectors(some).mean(0) if len(some) else None
 

@@ -134,10 +134,10 @@ def _begun(walk: Walk, folder: Path, found: Iterator[Found]) -> Iterator[Found]:
     if walk.has_links(folder):
         return found
     said = f"{folder} has no pictures: is its disk there? Else name the other folders, with --only"
-    raise NothingThere(_of_others(folder, walk.options) or said, folder)
+    raise NothingThere(of_others(folder, walk.options) or said, folder)
 
 
-def _of_others(folder: Path, options: Options) -> str:
+def of_others(folder: Path, options: Options) -> str:
     """What to say of a folder that has files of other kinds than are wanted; "" where it has none."""
     if options.kinds is None or next(Walk(replace(options, kinds=None)).below(folder), None) is None:
         return ""

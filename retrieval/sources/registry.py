@@ -266,7 +266,8 @@ def _rows(uri: str | Uri) -> Iterator[Row]:
     if empty and not uri.options.let_go:
         kept = " that match " + "&".join(f"{k}={v}" for k, v in uri.where.items()) if uri.where else ""
         folder = Path(uri.path) if uri.scheme == "folder" else None
-        raise NothingThere(f"{uri.path or uri.text} has no pictures{kept}: check the source", folder)
+        others = folders.of_others(folder, uri.options) if folder and folder.is_dir() else ""
+        raise NothingThere(others or f"{uri.path or uri.text} has no pictures{kept}: check the source", folder)
 
 
 def _picturebook(uri: Uri) -> Iterable[Row]:
