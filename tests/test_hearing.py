@@ -1,7 +1,9 @@
 """Encoders that hear: towers, the one loop, an index of sounds, ears beside eyes, heads that have sound."""
 
 import dataclasses
+import io
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -276,6 +278,82 @@ def test_ears_that_cannot_be(both, heard):
     eyes = small_encoder(["a"], dim=24, image_size=48, image={"width": 16})
     with pytest.raises(BadRequest, match="hears nothing"):
         with_ears(eyes, eyes, PAIRS)
+
+
+# ---------------------------------------------------------------- learned from pictures
+
+
+COLORS = {"low": "red", "middle": "green", "high": "blue"}
+
+
+def clip(word, number):
+    """Two seconds of a color with a tone, as an MP4."""
+    av = pytest.importorskip("av", reason="the extra `video` is not installed")
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as out:
+        video, stream = out.add_stream("mpeg4", rate=4), out.add_stream("aac", rate=RATE)
+        video.width = video.height = 48
+        video.pix_fmt = "yuv420p"
+        for at in range(8):
+            frame = av.VideoFrame.from_image(Image.new("RGB", (48, 48), COLORS[word]))
+            frame.pts = at
+            out.mux(video.encode(frame))
+        out.mux(video.encode())
+        samples = tone(HERTZ[word] * (1 + number / 100), 2.0)
+        for start in range(0, len(samples), 1024):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024].copy(), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Clips without a caption: each color has a tone of its own."""
+    made = {(word, number): clip(word, number) for number in range(6) for word in COLORS}
+    return [
+        Pair(Item(f"{word}{n}", f"{word}{n}.mp4", lambda key=(word, n): made[key], kind="clip"), "") for word, n in made
+    ]
+
+
+@pytest.fixture(scope="module")
+def sees(tmp_path_factory):
+    """A run that knows the names of three colors, by pictures."""
+    pairs = [
+        Pair(Item(f"{color}{n}", f"{color}{n}", lambda c=color, n=n: Image.new("RGB", (40 + n, 40), c)), f"a {word} tone")
+        for n in range(6) for word, color in COLORS.items()
+    ]  # fmt: skip
+    out = tmp_path_factory.mktemp("sees") / "run"
+    settings = config(image_tower="conv", seconds=0.0, duplicates="masked", epochs=30.0)
+    train(pairs, out=out, config=settings)
+    return out
+
+
+def find_tones(encoder):
+    rows = encoder.encode_images([encoding.prepare(item(word, 7), encoder.preprocess).pixels[0] for word in HERTZ])
+    return (encoder.encode_texts([f"a {word} tone" for word in HERTZ]) @ rows.T).argmax(1).tolist()
+
+
+def test_sounds_are_found_by_words_that_only_pictures_had(clips, sees, tmp_path):
+    """The loop sees clips and no caption: words were learned with pictures, and sounds stand where these do."""
+    settings = config(seen_by=str(sees), duplicates="masked", seconds=1.0)
+    train(clips, out=tmp_path / "run", config=settings)
+    encoder = load_encoder(str(tmp_path / "run"))
+    assert encoder.preprocess.kinds == {"clip", "sound"} and find_tones(encoder) == [0, 1, 2]
+    words = ["a low tone", "a high tone"]
+    np.testing.assert_allclose(encoder.encode_texts(words), load_encoder(str(sees)).encode_texts(words), atol=1e-6)
+
+
+def test_ears_are_fitted_by_pictures_of_clips_too(clips, sees, heard):
+    assert find_tones(with_ears(load_encoder(str(sees)), load_encoder(str(heard)), clips)) == [0, 1, 2]
+
+
+def test_seen_by_what_sees_nothing(heard, tmp_path):
+    with pytest.raises(BadRequest, match="sees no pictures"):
+        train(PAIRS, out=tmp_path / "run", config=config(seen_by=str(heard)))
+    with pytest.raises(BadRequest, match="image_tower must be mel or ast"):
+        train(PAIRS, out=tmp_path / "run", config=config(image_tower="conv", seconds=0.0, seen_by=str(heard)))
 
 
 # ---------------------------------------------------------------- heads

@@ -36,7 +36,7 @@ def _run(source: str, hear: str, out: Path, model: str | None, index: Path | Non
 
     target.check_place(out, "--out")
     require_new(out)
-    pairs = open_pairs(source, show.note)
+    pairs = open_pairs(source, show.note, bare=True)
     name, middle = _of_index(index, model)
     eyes, listening = load_encoder(name, device), load_encoder(hear, device)
     with show.Meter("listening", "sounds") as meter:

@@ -41,7 +41,7 @@ def run(
         show.silence()  # one of several processes of torchrun
     if not resume:
         target.check_place(out, "--out")
-    pairs = open_mixture(sources, show.note)
+    pairs = open_mixture(sources, show.note, bare=any(one.startswith("seen_by=") for one in settings))
     measure = evaluator(eval_source, remember)
     config = _resumed(out, model, settings) if resume else _config(pairs, model, recipe, settings)
     pictures = len({pair.item.id for pair in pairs})

@@ -132,6 +132,8 @@ def _made(said: RunManifest, tokenizer: Tokenizer, bias: bool) -> DualEncoder:
 def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
     if text["type"] == "ensemble":  # of parts that read words alike
         return _tokenizer_of(folder, text["parts"][0])
+    if text["type"] == "anchored":
+        return _tokenizer_of(folder, text["tower"])
     if text["type"] == "open_clip":
         return open_clip.OpenClipTokenizer.of_model(text["name"])
     if text["type"] in ("package", "sentence", "static", "beside", "builtin", "bridged"):

@@ -201,12 +201,13 @@ def _said_of(item: Item, captions: Iterable[str | None]) -> Item:
     return replace(item, captions=texts) if texts else item
 
 
-def open_pairs(uri: str | Uri, on_message: OnMessage = no_message) -> list[Pair]:
+def open_pairs(uri: str | Uri, on_message: OnMessage = no_message, bare: bool = False) -> list[Pair]:
     """Read the training examples of a source: every picture with every caption of it.
 
     Args:
         uri: The source, as typed or from `parse_uri`.
         on_message: Called with a line for a person: how many pictures have no caption.
+        bare: A clip without a caption is a pair of its sound and its pictures: its caption is "".
 
     Returns:
         The pairs in the order of the source; rows without a caption are left out. Pairs of a picture share its Item.
@@ -218,10 +219,10 @@ def open_pairs(uri: str | Uri, on_message: OnMessage = no_message) -> list[Pair]
     pairs: list[Pair] = []
     without: set[str] = set()
     for item, caption in _rows(uri):
-        if caption and caption.strip():
+        if (caption and caption.strip()) or (bare and item.kind == "clip"):
             shared = items.setdefault(item.id, item)
             meta = shared.meta if item.meta == shared.meta else item.meta  # one for all that say the same
-            pairs.append(Pair(shared, caption.strip(), meta=meta))
+            pairs.append(Pair(shared, (caption or "").strip(), meta=meta))
         else:
             without.add(item.id)
     text = uri if isinstance(uri, str) else uri.text
@@ -236,11 +237,11 @@ def open_pairs(uri: str | Uri, on_message: OnMessage = no_message) -> list[Pair]
     return pairs
 
 
-def open_mixture(texts: Sequence[str], on_message: OnMessage = no_message) -> list[Pair]:
+def open_mixture(texts: Sequence[str], on_message: OnMessage = no_message, bare: bool = False) -> list[Pair]:
     """The pairs of several sources. `3:SOURCE` has its pictures drawn three times as often as those of the others.
 
-    An id that an earlier source has already gets the number of its source before it. on_message: as `open_pairs` takes
-    it. Raises BadRequest.
+    An id that an earlier source has already gets the number of its source before it. on_message, bare: as `open_pairs`
+    takes them. Raises BadRequest.
     """
     pairs: list[Pair] = []
     taken: set[str] = set()
@@ -249,7 +250,7 @@ def open_mixture(texts: Sequence[str], on_message: OnMessage = no_message) -> li
         weight, source = (float(weighted[1]), weighted[2]) if weighted else (1.0, text)
         if not 0 < weight < math.inf:
             raise BadRequest(f"{text}: a source's weight is a number above 0, as in 2:{source}")
-        some = open_pairs(source, on_message)
+        some = open_pairs(source, on_message, bare)
         items = {pair.item.id: pair.item for pair in some}
         again = {id_: replace(item, id=f"{number}/{id_}") for id_, item in items.items() if id_ in taken}
         taken |= set(items)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from retrieval.towers.anchored import AnchoredTower
 from retrieval.towers.bridged import BridgedTower, ImagePrior, TextPrior
 from retrieval.towers.builtin import BuiltinImageTower, BuiltinTextTower
 from retrieval.towers.combined import BesideTower, EnsembleTower
@@ -73,6 +74,11 @@ def _bridged(
     return BridgedTower(build(towers, inner, tower), inner, prior(**how), how, share)
 
 
+def _anchored(dim: int, tower: Spec) -> AnchoredTower:
+    return AnchoredTower(build(TEXT_TOWERS, dim, tower), dim)
+
+
+TEXT_TOWERS["anchored"] = _anchored
 IMAGE_TOWERS["bridged"] = partial(_bridged, IMAGE_TOWERS, ImagePrior)
 TEXT_TOWERS["bridged"] = partial(_bridged, TEXT_TOWERS, TextPrior)
 IMAGE_TOWERS["ensemble"] = partial(_ensemble, IMAGE_TOWERS)
