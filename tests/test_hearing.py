@@ -321,7 +321,7 @@ def clips():
 def sees(tmp_path_factory):
     """A run that knows the names of three colors, by pictures."""
     pairs = [
-        Pair(Item(f"{color}{n}", f"{color}{n}", lambda c=color, n=n: Image.new("RGB", (40 + n, 40), c)), f"a {word} tone")
+        Pair(Item(f"{word}{n}", word, lambda c=color, n=n: Image.new("RGB", (40 + n, 40), c)), f"a {word} tone")
         for n in range(6) for word, color in COLORS.items()
     ]  # fmt: skip
     out = tmp_path_factory.mktemp("sees") / "run"

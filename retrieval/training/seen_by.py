@@ -26,6 +26,7 @@ from retrieval.training.dataset import TrainingSet
 def first_encoder(config: TrainConfig) -> DualEncoder:
     """A new tower that hears beside the words of `config.seen_by`, which stay as they are. Raises BadRequest."""
     require(split(config.image_tower)[0] in HEARING, "image_tower", "must be mel or ast with seen_by")
+    require(config.freeze in ("", "text"), "freeze", "must be text, or left out, with seen_by")
     require(not config.encoder, "seen_by", "belongs to an encoder from scratch")
     eyes = load_encoder(config.seen_by)
     if "picture" not in eyes.preprocess.kinds:

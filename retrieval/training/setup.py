@@ -106,15 +106,8 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     mould = _place(model, config, ranks, listeners)
     changes = features.what_changes(model, config)
     require_still(config, changes)
-    kind = (
-        seen_by.SeenBy
-        if config.seen_by
-        else FeatureSet
-        if not changes
-        else SeenOnce
-        if sees_the_same(model, config)
-        else TrainingSet
-    )
+    kind = FeatureSet if not changes else SeenOnce if sees_the_same(model, config) else TrainingSet
+    kind = seen_by.SeenBy if config.seen_by else kind
     data = kind(pairs, model, config, listeners.on_decode, ranks.size, ranks.rank, teachers)
     ranks.part(data.batch_size)
     if config.closed_form:
@@ -200,7 +193,7 @@ def loss_of(config: TrainConfig, ranks: Ranks = ALONE) -> Loss:
 
 def _choose_what_is_trained(model: DualEncoder, config: TrainConfig) -> None:
     place_dropout(model, config.patch_dropout)
-    trainable.choose(model, config)
+    trainable.choose(model, dataclasses.replace(config, freeze="text") if config.seen_by else config)
     if not trainable.keeps_languages(model):
         model.languages = ()
     trainable.train_mode(model)
