@@ -396,3 +396,18 @@ def test_pairs_of_a_soundbook():
     pairs = open_pairs("soundbook:3?captions=full")
     assert len(pairs) == 3 and {pair.item.kind for pair in pairs} == {"sound"}
     assert load.windows_of(pairs[0].item, 1, 5.0).frames[0].size == (500, mel.BANDS)
+
+
+def test_the_page_shows_and_plays_a_sound(heard, folder):
+    from serving import served
+
+    from cli.serve import shown
+
+    Retriever.build(str(folder), folder / ".mmr", load_encoder(str(heard)))[0].close()
+    with served(folder / ".mmr", toy=load_encoder(str(heard))) as client:
+        at = f"/api/items/{shown.name_of('low.wav')}"
+        thumb = Image.open(io.BytesIO(client.get(f"{at}/thumb?s=128").content))
+        assert (thumb.format, thumb.size) == ("WEBP", (128, 128))
+        file = client.get(f"{at}/file")
+        assert file.headers["content-type"].startswith("audio/") and file.content == (folder / "low.wav").read_bytes()
+        assert client.get(at).json()["kind"] == "sound"
