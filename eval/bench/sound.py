@@ -27,7 +27,7 @@ from retrieval.training.recipes import sound
 
 TUNES, SPOKEN, HELD_OUT = 1500, 4000, 200
 TOWERS = ("mel", "ast")
-PASSES = {"tones": {"mel": 4.0, "ast": 16.0}, "speech": {"mel": 12.0, "ast": 20.0}}
+PASSES = {"tones": {"mel": 4.0, "ast": 16.0}, "speech": {"mel": 5.0, "ast": 20.0}}
 WAYS = {"text_to_image": "t2s", "image_to_text": "s2t"}
 
 
