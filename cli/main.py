@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli import options, usage
-from cli.commands import configuring, evaluations, exchange, heads, locating, sharding
+from cli.commands import configuring, evaluations, exchange, heads, hearing, locating, sharding
 from cli.options import AsJson, Device, Engine, IndexDir, Model, Ocr, Ray
 from cli.output import show, streams
 
@@ -138,6 +138,7 @@ def blend(
 
 
 app.command(name="eval")(evaluations.evaluate)
+app.command()(hearing.ears)
 
 
 @app.command()

@@ -20,7 +20,7 @@ Picture: TypeAlias = "Image.Image | np.ndarray"  # RGB, or a uint8 array (h, w, 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A thing that can be found: a picture, or a clip of moving ones.
+    """A thing that can be found: a picture, a clip of moving ones, or a sound.
 
     Attributes:
         id: Its stable name, unique in its source.
@@ -30,7 +30,7 @@ class Item:
         captions: All texts that its source says of it, in their order.
         stamp: A text that changes when the content does; "" where that is not known.
         meta: Whatever else the source says of it: columns under any names.
-        kind: "picture", or "clip" (images/clips.py).
+        kind: "picture", "clip" (images/clips.py) or "sound" (sounds/).
         within: Where it lies in another file or on the web; None for a file of its own.
         file_fields: What its file says of itself (images/exif.py); empty until it was opened.
     """
@@ -97,7 +97,7 @@ class Hit:
         meta: What else the index knows of it: what its source says, its file, and heads.
         confidence: The share of other queries that have no picture this near; None where it was not asked for
             (search/confidence.py).
-        kind: "picture" or "clip".
+        kind: "picture", "clip" or "sound".
         within: Where it lies in another file or on the web; None for a file of its own.
         key: What tells its content from others; None where that is not known.
         by: Why it answers, where words were asked too; hits are in the order of both then.

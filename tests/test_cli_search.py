@@ -17,7 +17,7 @@ def test_index_then_search(indexed, book):
     result = mmr("search", "a dog", "--index", indexed, "-k", 3, "--json")
     hits = lines(result)
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
-    assert list(hits[0]) == ["rank", "score", "uri", "path", "caption", "captions"]
+    assert list(hits[0]) == ["rank", "score", "uri", "path", "caption", "captions", "kind"]
     assert Path(hits[0]["path"]) == book / hits[0]["uri"]
     assert hits[0]["score"] >= hits[1]["score"] >= hits[2]["score"]
 
@@ -125,7 +125,7 @@ def test_each_form_says_the_same(indexed):
 def test_confidence_is_told_where_it_is_asked_for(indexed):
     asked = ("search", "a dog", "--index", indexed, "-k", 3)
     found = lines(mmr(*asked, "--json", "--min-confidence", 0))
-    assert list(found[0]) == ["rank", "score", "uri", "path", "caption", "captions", "confidence"]
+    assert list(found[0]) == ["rank", "score", "uri", "path", "caption", "captions", "kind", "confidence"]
     assert all(0 <= hit["confidence"] <= 1 for hit in found)
     assert "%" in mmr(*asked, "--min-confidence", 0).stdout
     for limit in (("--min-confidence", 1), ("--min-score", 2)):

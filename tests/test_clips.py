@@ -5,7 +5,7 @@ from PIL import Image
 
 from retrieval.datatypes import Item
 from retrieval.errors import ImageError
-from retrieval.images import clips, load
+from retrieval.images import load
 
 av = pytest.importorskip("av", reason="pip install 'mmr-retrieval[video]'")
 
@@ -72,7 +72,7 @@ def test_a_clip_that_is_cut_off_shows_what_there_is(clip):
 
 
 def test_without_the_library_its_name_is_said(clip, monkeypatch):
-    monkeypatch.setattr(clips, "find_spec", lambda name: None)
+    monkeypatch.setattr(load, "find_spec", lambda name: None)
     with pytest.raises(ImageError, match=r"pip install 'mmr-retrieval\[video\]'"):
         load.frames(clip)
 

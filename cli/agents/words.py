@@ -48,7 +48,7 @@ def _means_a_file(text: str) -> bool:
     if _SAID.search(text):
         return False
     ending = PurePath(text).suffix.lower()
-    named_so = ending in kinds.PICTURES or ending in kinds.CLIPS
+    named_so = ending in kinds.ALL
     return (named_so and " " not in text.strip()) or text.startswith(("./", "../", "/", "~/"))
 
 

@@ -34,7 +34,7 @@ def check(names: Sequence[str], vectors: list[str] | None, config: "HeadConfig")
 
     own = [text.partition("=")[0] for text in vectors or []]
     for name in names:
-        fusions.check(name, ["image", "text", "words", "patches", *own])
+        fusions.check(name, ["image", "text", "words", "patches", "sound", *own])
     if config.concepts:
         if list(names) != ["graph"]:
             raise BadRequest("--set concepts= is for --fusion graph: use that, or leave it out")

@@ -41,7 +41,7 @@ def run(
         show.silence()  # one of several processes of torchrun
     if not resume:
         target.check_place(out, "--out")
-    pairs = open_mixture(sources, show.note)
+    pairs = open_mixture(sources, show.note, bare=any(one.startswith("seen_by=") for one in settings))
     measure = evaluator(eval_source, remember)
     config = _resumed(out, model, settings) if resume else _config(pairs, model, recipe, settings)
     pictures = len({pair.item.id for pair in pairs})
@@ -99,7 +99,8 @@ def _chosen(pairs: Sequence[Pair], settings: Sequence[str]) -> str:
     """The recipe where nobody names one, which is said."""
     chosen = choice.choose(pairs, settings)
     other = choice.FROM_SCRATCH if chosen.recipe == choice.BRIDGE else choice.BRIDGE
-    show.note(f"recipe {chosen.recipe}: {chosen.why} (--recipe {other} is the other way)")
+    way = "" if chosen.recipe == choice.SOUND else f" (--recipe {other} is the other way)"
+    show.note(f"recipe {chosen.recipe}: {chosen.why}{way}")
     return chosen.recipe
 
 

@@ -32,7 +32,7 @@ def fields(hit: Hit) -> dict:
     """
     told: dict[str, Any] = {
         "rank": hit.rank, "score": hit.score, "uri": hit.uri, "path": hit.path, "caption": hit.caption,
-        "captions": hit.captions,
+        "captions": hit.captions, "kind": hit.kind,
     }  # fmt: skip
     if hit.meta.get(TEXT):
         told[TEXT] = hit.meta[TEXT]
@@ -54,7 +54,7 @@ def _ordinal(place: int) -> str:
 
 def _without_lists(told: dict) -> dict:
     """What stands in the cells of a csv: one text of each picture, in the same columns."""
-    cells = {name: value for name, value in told.items() if name not in ("captions", "by", TEXT)}
+    cells = {name: value for name, value in told.items() if name not in ("captions", "kind", "by", TEXT)}
     return cells | ({"by": why(By(**told["by"]))} if "by" in told else {})
 
 

@@ -134,7 +134,7 @@ async def thumb(
     id: str, request: Request, index: Name = None, s: Annotated[int, Query(ge=1, le=4096)] = 256,
     v: Annotated[str | None, Query(max_length=64, description="Of its content: it may be kept for ever then.")] = None,
 ) -> Response:  # fmt: skip
-    """A small WebP of a picture, or of a clip's middle."""
+    """A small WebP of a picture, of a clip's middle, or of a sound's spectrogram."""
     server = parts.of(request)
     shelf = server.shelves.get(index)
     side = next((one for one in SIDES if one >= s), SIDES[-1])
@@ -162,12 +162,12 @@ def _thumb(server: Parts, shelf: Shelf, name: str, side: int) -> bytes:
 
 @router.get("/{id}/file", responses={200: {"content": {"image/*": {}}}})
 async def file(id: str, request: Request, index: Name = None) -> Response:
-    """The file of a picture or a clip as it is; parts of it by Range."""
+    """The file of a picture, a clip or a sound as it is; parts of it by Range."""
     server = parts.of(request)
     shelf = server.shelves.get(index)
     found = await run_in_threadpool(_file, shelf, id)
     kind = mimetypes.guess_type(found.name)[0] or ""
-    inline = kind in INLINE
+    inline = kind in INLINE or kind.startswith("audio/")
     return FileResponse(
         found, media_type=kind if inline else "application/octet-stream", filename=found.name,
         content_disposition_type="inline" if inline else "attachment", headers={"cache-control": "private, no-cache"},

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from cli.serve.shelf import Shelf
+from retrieval.encoders import encoding
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.images import load
 from retrieval.images.regions import Region
+from retrieval.search import query
 
 KEPT = 512  # pictures
 
@@ -38,8 +40,11 @@ class Sent:
             if name in self._vectors:
                 self._vectors.move_to_end(name)
                 return name
-        image = load.decode(content, None if crop else encoder.preprocess.size)
-        (vector,) = encoder.encode_images([image if crop is None else crop.of(image)])
+        if encoder.preprocess.hears("picture"):  # it sees none: what was sent is a sound
+            (vector,) = query.seen([encoding.taken_in(content, encoder.preprocess)], encoder)
+        else:
+            image = load.decode(content, None if crop else encoder.preprocess.size)
+            (vector,) = encoder.encode_images([image if crop is None else crop.of(image)])
         self._put(name, encoder.fingerprint, vector)
         return name
 

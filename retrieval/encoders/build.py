@@ -145,6 +145,8 @@ def _assembled(parts: _Parts, dim: int, preprocess: Preprocess, tokenizer: Token
 
 def _preprocess_for(tower: ImageTower, size: int, resize: str, channels: int) -> Preprocess:
     """As the tower was pretrained, where it was; else with CLIP's colors, or mid-gray for other channels."""
+    if tower.seconds and tower.mean and tower.std:
+        return Preprocess(size, mean=tower.mean, std=tower.std, seconds=tower.seconds)
     if tower.mean and tower.std:
         return Preprocess(size, resize, mean=tower.mean, std=tower.std)
     if channels == 3:

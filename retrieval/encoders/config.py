@@ -14,6 +14,7 @@ from retrieval.settings import check, require, setting
 from retrieval.towers import packaged
 from retrieval.towers.frames import FRAME_POOLINGS
 from retrieval.towers.layers import ACTIVATIONS, POINTWISE
+from retrieval.towers.listening import AstTower, MelTower
 from retrieval.towers.places_tower import PlacesTower
 from retrieval.towers.pooling import POOLINGS
 from retrieval.towers.products import LEAST_DIM
@@ -24,11 +25,12 @@ SHORT_NAMES = {"resnet50": "timm:resnet50"}  # said so often that they have a na
 _RECURRENT = ("lstm", "gru", "rnn")
 _IMAGE = (
     "conv", "resnet50", "timm:NAME", "package:NAME", "products", "vit", "mlp", "open_clip:NAME",
-    "open_clip:NAME/WEIGHTS",
+    "open_clip:NAME/WEIGHTS", "mel", "ast",
 )  # fmt: skip
 _TEXT = (
     "transformer", *_RECURRENT, "products", "package:NAME", "sentence:PATH", "open_clip:NAME", "open_clip:NAME/WEIGHTS",
 )  # fmt: skip
+HEARING = {"mel": MelTower, "ast": AstTower}  # towers of sounds
 PRODUCTS = "products"  # of both sides, which are made for each other
 _NAMED = ("timm", "package", "sentence", "open_clip")  # towers whose name goes on behind a colon
 _BESIDE = re.compile(r"\+(?=(?:package|sentence):)")  # between towers that stand side by side
@@ -44,7 +46,7 @@ class EncoderConfig:
 
     image_size: int = setting(
         0, "pixels of the square that the encoder sees; 0 is the tower's own: 224 of package:NAME, 128 of products, "
-        "96 of others",
+        "mel and ast, 96 of others",
         multiple=16, least=0, group="What the encoder is",
     )  # fmt: skip
     resize: str = setting("squash", "how a picture becomes a square", choices=tuple(MODES))
@@ -64,6 +66,9 @@ class EncoderConfig:
     )  # fmt: skip
     image_channels: int = setting(3, "numbers in a pixel: 3 are RGB, 1 is gray, others come as arrays", above=0)
     image_activation: str = setting("auto", "auto is the tower's own", choices=("auto", *ACTIVATIONS))
+    seconds: float = setting(
+        0.0, "seconds of sound in a window that mel and ast hear, up to 30; 0 is their own: 5", least=0, most=30
+    )
     pretrained: str = setting("no", "timm's weights", takes="yes, no, or a local file")
     text_tower: str = setting(
         "transformer", "the side that reads; pretrained ones side by side with a + between them", takes=", ".join(_TEXT)
@@ -106,6 +111,9 @@ def image_spec(config: EncoderConfig) -> dict[str, Any]:
         return spec | width | patch | layers
     if kind == "mlp":
         return spec | {"widths": (config.image_width or 512,) * (config.image_layers or 2)}
+    if kind in HEARING:
+        spec |= {"seconds": config.seconds} if config.seconds else {}
+        return spec | width | (layers if kind == "ast" else {"size": size_of(config)})
     if kind == PRODUCTS:
         return spec | {"size": size_of(config), "pretrained": "yes"}
     if kind == "timm":
@@ -119,7 +127,7 @@ def image_spec(config: EncoderConfig) -> dict[str, Any]:
 def size_of(config: EncoderConfig) -> int:
     """Pixels of the square that the encoder sees."""
     kind, name = split(config.image_tower)
-    tower: type[ImageTower] = PlacesTower if kind == PRODUCTS else ImageTower
+    tower: type[ImageTower] = PlacesTower if kind == PRODUCTS else HEARING.get(kind, ImageTower)
     if kind == "package":
         tower = packaged.IMAGES[packaged.short_name(name, packaged.IMAGES)]
     return config.image_size or tower.own_size
@@ -189,12 +197,13 @@ def _check_towers(config: EncoderConfig) -> None:
             packaged.short_name(split(part)[1], packaged.TEXTS)
     if image == "package":
         packaged.short_name(split(config.image_tower)[1], packaged.IMAGES)
+    _check_hearing(config, image)
     if PRODUCTS in (image, text):
         _check_products(config, image, text)
     patches = (0, 2, 4) if image == "conv" else (0, 4, 8, 16)
     require(config.image_patch in patches, "image_patch", f"must be one of {', '.join(map(str, patches))}")
     linear = config.projection == "linear"
-    if image == "conv" and config.image_activation not in ("auto", *POINTWISE):
+    if image in ("conv", "mel") and config.image_activation not in ("auto", *POINTWISE):
         raise BadRequest(
             "image_activation swiglu is for feed-forward layers, which a CNN has none of: use image_tower=vit or mlp, "
             "or another activation"
@@ -210,6 +219,16 @@ def _check_towers(config: EncoderConfig) -> None:
         raise BadRequest(f"pooling is {theirs}'s own: leave it out")
     if image != "timm" and config.pretrained != "no":
         raise BadRequest("pretrained is for timm's models: use image_tower=resnet50, or open_clip:NAME/WEIGHTS")
+
+
+def _check_hearing(config: EncoderConfig, image: str) -> None:
+    """Sounds are not looked at twice, and have no colors."""
+    if image not in HEARING:
+        require(not config.seconds, "seconds", "belongs to image_tower=mel and ast, which hear")
+        return
+    require(config.views == 1, "views", f"must be 1 with {image}, which hears")
+    require(config.image_channels == 3, "image_channels", f"is not asked of {image}: leave it out")
+    require(config.image_size <= 1024, "image_size", f"must be at most 1024 with {image}")
 
 
 def _check_products(config: EncoderConfig, image: str, text: str) -> None:

@@ -7,6 +7,7 @@ encoder.json: without it the folder is no encoder. load.py reads it, build.py ma
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NotRequired, Self, TypedDict, TypeVar
 
@@ -27,6 +28,7 @@ from retrieval.encoders.views import encode_views
 from retrieval.errors import BadRequest
 from retrieval.sources.captions import whole
 from retrieval.towers import frames
+from retrieval.towers.ears import Ears
 from retrieval.towers.tower import FramePool, ImageTower, Spec, TextTower
 
 WEIGHTS = "encoder.safetensors"
@@ -35,11 +37,15 @@ Input = TypeVar("Input")
 
 
 class EncoderSpec(TypedDict):
-    """What an encoder's sides are built from again (towers/tower.py); frames: where their pooling is learned."""
+    """What an encoder's sides are built from again (towers/tower.py).
+
+    frames: where their pooling is learned. ears: of one that sees pictures and hears (towers/ears.py).
+    """
 
     image: Spec
     text: Spec
     frames: NotRequired[Spec]
+    ears: NotRequired[Spec]
 
 
 class DualEncoder(nn.Module):
@@ -59,6 +65,8 @@ class DualEncoder(nn.Module):
         log_logit_scale: The logarithm of the learned multiplier of the cosines, a scalar parameter.
         logit_bias: What is added to them, a scalar parameter; None where the loss has none.
         frame_pool: Frames of a clip to one vector (towers/frames.py); None where that is their mean.
+        ears: What one that sees pictures hears with (towers/ears.py); None for one that does one of both.
+        extends: The fingerprint of the encoder without its ears, whose vectors of pictures and words these are; "".
         languages: Codes of those that are surely all it reads, as "de"; () where that is not known.
 
     Args:
@@ -77,6 +85,8 @@ class DualEncoder(nn.Module):
         # On the CPU also where all else is on "meta": there a logarithm imports torch's compiler, which takes seconds.
         self.log_logit_scale = nn.Parameter(torch.tensor(float(logit_scale), device="cpu").log())
         self.logit_bias = nn.Parameter(torch.tensor(float(logit_bias))) if logit_bias is not None else None
+        self.ears: Ears | None = None
+        self.extends = ""
         self.languages: tuple[str, ...] = ()  # decides no vector
         self._fingerprint: str | None = None
 
@@ -260,7 +270,32 @@ class DualEncoder(nn.Module):
         pixels = np.stack([i if isinstance(i, np.ndarray) else self.preprocess(i) for i in images])
         return torch.from_numpy(pixels).to(self.device)
 
+    def use_ears(self, ears: Ears, hearing: Preprocess, extends: str) -> None:
+        """Hear with these from now on, and no longer be the encoder that it was.
+
+        Args:
+            ears: Fitted to this encoder's space.
+            hearing: How sounds become squares for them.
+            extends: The attribute of that name.
+        """
+        self.ears = ears.requires_grad_(False).to(self.device).train(self.training)
+        self.preprocess = replace(self.preprocess, seconds=hearing.seconds, ears=hearing.size)
+        self.extends, self.name = extends, ""
+        self.forget_fingerprint()
+
     def _encode_image_batch(self, images: Sequence[Picture]) -> Tensor:
+        heard = [at for at, one in enumerate(images) if self.ears and isinstance(one, np.ndarray) and one.shape[2] == 1]
+        if not heard:
+            return self._seen(images)
+        assert self.ears is not None, "it hears"
+        rows = torch.empty(len(images), self.dim, device=self.device)
+        rows[heard] = self.ears(self._pixels([images[at] for at in heard]))
+        others = sorted(set(range(len(images))) - set(heard))
+        if others:
+            rows[others] = self._seen([images[at] for at in others]).float()
+        return rows
+
+    def _seen(self, images: Sequence[Picture]) -> Tensor:
         rows = self(images=self._pixels(images)).image
         assert rows is not None, "images were given"
         return rows
@@ -343,6 +378,7 @@ class DualEncoder(nn.Module):
             "preprocess": self.preprocess.to_json(),
             **self.spec,
             **clips,
+            **({"ears": self.ears.spec} if self.ears else {}),
         }
 
     def save(self, folder: Path | str) -> None:
@@ -360,7 +396,8 @@ class DualEncoder(nn.Module):
         (folder / MANIFEST).unlink(missing_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.state_dict().items()}
         durable.write_bytes(folder / WEIGHTS, save(tensors))
-        known = {"languages": self.languages} if self.languages else {}
+        known: dict[str, Any] = {"languages": self.languages} if self.languages else {}
+        known |= {"extends": self.extends} if self.extends else {}
         manifest = self._manifest() | {"fingerprint": self.fingerprint} | known
         if isinstance(self.tokenize, KeptTokenizer):
             facts = saved.save(self.tokenize, folder)

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from retrieval.datatypes import Item, Picture
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Sees
 from retrieval.errors import ImageError
-from retrieval.images import load
+from retrieval.images import kinds, load
 
 DECODERS = 4  # threads, where one encoder takes all pictures
 FRAMES = 8  # of a clip, whose vectors are pooled
@@ -34,7 +35,7 @@ class Encoded(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """An item with what its file says of it, and what the tower sees: one picture, or the frames of a clip."""
+    """An item with what its file says of it, and what the tower sees: a picture, frames of a clip, windows of sound."""
 
     item: Item
     pixels: list[np.ndarray]
@@ -43,6 +44,9 @@ class Prepared(NamedTuple):
 def prepare(item: Item, preprocess: Preprocess) -> Prepared | ImageError:
     """Decode an item. preprocess: of the encoder. What cannot be decoded comes back as its reason."""
     try:
+        if preprocess.hears(item.kind):
+            heard, fields = load.windows_of(item, FRAMES, preprocess.seconds)
+            return Prepared(replace(item, file_fields=fields), [preprocess.heard(window) for window in heard])
         if item.kind == "clip":
             frames: Sequence[Picture]
             frames, fields = load.clip(load.file_of(item), FRAMES, preprocess.size)
@@ -52,6 +56,25 @@ def prepare(item: Item, preprocess: Preprocess) -> Prepared | ImageError:
         return Prepared(replace(item, file_fields=fields), [preprocess(frame) for frame in frames])
     except ImageError as error:
         return error
+
+
+def taken_in(
+    content: Path | bytes, preprocess: Preprocess, name: str = "", whole: bool = False
+) -> Sequence[Picture]:  # fmt: skip
+    """What a file that somebody asks with shows or lets hear, as `encode_images` takes it.
+
+    name: what bytes would be called as a file. whole: not scaled down while it is decoded.
+    Raises ImageError with the reason.
+    """
+    kind = load.kind(content) if isinstance(content, Path) else kinds.kind(Path(name))
+    if preprocess.hears(kind):
+        if kind == "picture" and (name or isinstance(content, Path)):
+            raise ImageError("a picture, and this index is of sounds")
+        heard = load.windows(content, FRAMES, preprocess.seconds, kind == "clip")
+        return [preprocess.heard(window) for window in heard.frames]
+    if kind == "sound":
+        raise ImageError("a sound, and the encoder of this index sees pictures only")
+    return load.look(content, FRAMES, None if whole else preprocess.size)
 
 
 def encode(

@@ -9,6 +9,7 @@ A name is `scheme:rest`; to add a scheme, write `f(rest) -> DualEncoder` and nam
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from torch import nn
 
 from indexes.distribution import UPGRADE
 from indexes.typed import Malformed
-from retrieval import engine
+from retrieval import engine, towers
 from retrieval.encoders import builtin, manifest
 from retrieval.encoders.build import from_spec
 from retrieval.encoders.encoder import FORMAT_VERSION, MANIFEST, WEIGHTS, DualEncoder, EncoderSpec
@@ -31,6 +32,7 @@ from retrieval.encoders.tokenizers.of_tower import require_fit
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.specs import check_spec
 from retrieval.towers import frames, open_clip_towers
+from retrieval.towers.ears import build_ears
 from retrieval.towers.tower import Spec
 
 
@@ -96,7 +98,7 @@ def load_run(folder: Path | str) -> DualEncoder:
 
 def _read_run(folder: Path, said: RunManifest) -> DualEncoder:
     shapes = manifest.shapes_in(folder / WEIGHTS)
-    for spec in (said.image, said.text, said.frames or {}):
+    for spec in (said.image, said.text, said.frames or {}, said.ears or {}):
         check_spec(spec, len(shapes))
     tokenizer = saved.load(folder, said.tokenizer) if said.tokenizer else _tokenizer_of(folder, said.text)
     with torch.device("meta"):  # its shapes, and no memory
@@ -104,7 +106,7 @@ def _read_run(folder: Path, said: RunManifest) -> DualEncoder:
     encoder = _made(said, tokenizer, "logit_bias" in shapes)
     encoder.load_state_dict(load_file(folder / WEIGHTS))
     require_fit(encoder.text_tower, tokenizer)
-    encoder.languages = said.languages
+    encoder.languages, encoder.extends = said.languages, said.extends
     return encoder
 
 
@@ -120,6 +122,8 @@ def _made(said: RunManifest, tokenizer: Tokenizer, bias: bool) -> DualEncoder:
         encoder = from_spec(
             sides if said.frames is None else {**sides, "frames": said.frames}, said.dim, said.preprocess, tokenizer
         )
+    if said.ears:
+        encoder.ears = build_ears(said.dim, said.ears, partial(towers.build, towers.IMAGE_TOWERS)).requires_grad_(False)
     if bias and encoder.logit_bias is None:
         encoder.logit_bias = nn.Parameter(torch.zeros(()))
     return encoder
@@ -128,6 +132,8 @@ def _made(said: RunManifest, tokenizer: Tokenizer, bias: bool) -> DualEncoder:
 def _tokenizer_of(folder: Path, text: Spec) -> Tokenizer:
     if text["type"] == "ensemble":  # of parts that read words alike
         return _tokenizer_of(folder, text["parts"][0])
+    if text["type"] == "anchored":
+        return _tokenizer_of(folder, text["tower"])
     if text["type"] == "open_clip":
         return open_clip.OpenClipTokenizer.of_model(text["name"])
     if text["type"] in ("package", "sentence", "static", "beside", "builtin", "bridged"):

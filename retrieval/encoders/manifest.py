@@ -25,7 +25,8 @@ Languages = Annotated[tuple[Annotated[str, Meta(max_length=35)], ...], Meta(max_
 class RunManifest:
     """encoder.json.
 
-    image, text, frames: specs (towers/tower.py); the last is None where clips are a mean. languages: that are surely
+    image, text, frames, ears: specs (towers/tower.py); frames is None where clips are a mean, ears where nothing is
+    heard beside pictures. extends: the fingerprint of the encoder without its ears. languages: that are surely
     all it reads; () where that is not known. tokenizer: as tokenizers/saved.py reads it; None for one that was learned
     from captions, or that open_clip has.
     """
@@ -36,16 +37,18 @@ class RunManifest:
     image: dict[str, Any]
     text: dict[str, Any]
     frames: dict[str, Any] | None = None
+    ears: dict[str, Any] | None = None
     tokenizer: dict[str, Any] | None = None
     languages: Languages = ()
+    extends: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportManifest:
     """manifest.json of an encoder in the cache.
 
-    trim: what follows a text's end decides nothing. tokenizer: as tokenizers/saved.py reads it. languages: as in
-    RunManifest.
+    trim: what follows a text's end decides nothing. tokenizer: as tokenizers/saved.py reads it. languages,
+    extends: as in RunManifest.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ExportManifest:
     trim: bool
     tokenizer: dict[str, Any]
     languages: Languages = ()
+    extends: str = ""
 
 
 def of_run(file: Path) -> RunManifest:

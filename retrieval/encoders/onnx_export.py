@@ -1,6 +1,6 @@
 """Export: a DualEncoder's towers as ONNX files in a folder, from which QueryEncoder answers without torch.
 
-    manifest.json   name, dim, fingerprint, preprocess, tokenizer, trim, languages
+    manifest.json   name, dim, fingerprint, preprocess, tokenizer, trim, languages, extends
     text.onnx  text.bin   image.onnx  image.bin   frames.onnx  frames.bin   tokenizer.json or tokenizer.db
     text.seal  image.seal  their digests, with those of what belongs to them (sealed.py)
     image_int8.onnx  image_int8.bin  image_int8.seal   for many pictures, where that may be faster (quantized.py)
@@ -49,6 +49,7 @@ def export(encoder: "DualEncoder", images: bool = False) -> Path:
             "name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim,
             "preprocess": encoder.preprocess.to_json(), "trim": _may_be_trimmed(encoder),
             "tokenizer": saved.save(encoder.tokenize, beside), "languages": encoder.languages,
+            "extends": encoder.extends,
         }  # fmt: skip
         durable.write_bytes(beside / MANIFEST, json.dumps(manifest).encode())
         sealed.seal(beside / TEXT, [file for file in beside.rglob("*") if file.is_file()])

@@ -1,4 +1,4 @@
-"""Preprocess: a picture of any size to the square that a tower sees, and its normalization."""
+"""Preprocess: a picture or a window of sound to the square that a tower sees, and its normalization."""
 
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +31,10 @@ class Preprocess:
     mode: "shortest" scales the shorter side and cuts the middle (CLIP), "squash" ignores the aspect and shows
     everything (SigLIP), "longest" scales the longer side and fills up. views: how often the encoder looks at what comes
     out, of VIEWS (views.py).
+
+    seconds: of sound in a window that the encoder hears, 0 for one that hears nothing. A window comes as its log-mel
+    spectrogram (sounds/mel.py), and always squashed. ears: pixels of a window's square, of an encoder that sees
+    pictures too; 0 for one that sees none, whose windows are of `size`.
     """
 
     size: Annotated[int, Meta(ge=1, le=8192)]
@@ -40,6 +44,8 @@ class Preprocess:
     interpolation: str = "bicubic"
     fill: Annotated[int, Meta(ge=0, le=255)] = 0
     views: int = 1
+    seconds: Annotated[float, Meta(ge=0, le=30)] = 0.0
+    ears: Annotated[int, Meta(ge=0, le=1024)] = 0
 
     def __post_init__(self) -> None:
         for value, known in ((self.mode, MODES), (self.interpolation, _FILTERS), (self.views, VIEWS)):
@@ -47,14 +53,33 @@ class Preprocess:
                 raise ValueError(f"{value} is none of {', '.join(map(str, known))}")
         if len(self.mean) != len(self.std):
             raise ValueError(f"{len(self.mean)} channels have a mean, {len(self.std)} a spread")
+        if (self.ears and not self.seconds) or (self.seconds and not self.ears and self.channels != 1):
+            raise ValueError(f"windows of {self.seconds} s, squares of {self.ears} and {self.channels} channels")
 
     @property
     def channels(self) -> int:
         """Numbers of a pixel."""
         return len(self.mean)
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Of items that the encoder takes: "picture", "sound", "clip"."""
+        sees = not self.seconds or self.ears > 0
+        return frozenset(("clip", *(("picture",) if sees else ()), *(("sound",) if self.seconds else ())))
+
+    def hears(self, kind: str) -> bool:
+        """Is an item of that kind listened to, and not looked at? A clip is looked at where both can be done."""
+        return self.seconds > 0 and (kind == "sound" or not self.ears)
+
+    def heard(self, window: Image.Image) -> np.ndarray:
+        """The spectrogram of a window to uint8 (side, side, 1)."""
+        side = self.ears or self.size
+        return np.array(window.convert("L").resize((side, side), _FILTERS["bilinear"]), np.uint8)[..., None]
+
     def __call__(self, image: Picture) -> np.ndarray:
         """A picture to uint8 (size, size, channels). Raises ImageError for an array of other channels."""
+        if "picture" not in self.kinds and isinstance(image, Image.Image):
+            raise ImageError("a picture, and this encoder hears sounds")
         if isinstance(image, Image.Image):
             image = image if self.channels == 3 else image.convert(_MODES.get(self.channels, "RGB"))
             pixels = np.array(self._square(image), np.uint8)
@@ -105,8 +130,9 @@ class Preprocess:
         return ((pixels.float() - mean) / std).permute(0, 3, 1, 2)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields, for a manifest; one view goes without saying, as it did before there were several."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("views", 1)}
+        """The fields, for a manifest; one view and no sound go without saying, as they did before there were others."""
+        unsaid = {"views": 1, "seconds": 0.0, "ears": 0}
+        return {name: value for name, value in asdict(self).items() if name not in unsaid or value != unsaid[name]}
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Preprocess":

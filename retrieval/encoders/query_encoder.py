@@ -69,7 +69,7 @@ class QueryEncoder:
         preprocess: A picture to uint8 (size, size, channels).
         tokenize: Texts to int64 (n, length).
         folder: Where its files lie.
-        languages: As those of a DualEncoder.
+        languages, extends: As those of a DualEncoder.
         lanes: How many threads may encode pictures beside each other.
         bulk: Pictures that are best encoded together.
     """
@@ -80,7 +80,7 @@ class QueryEncoder:
     ) -> None:  # fmt: skip
         said = manifest.of_export(folder / MANIFEST)
         self.name, self.dim, self.fingerprint, self.preprocess = said.name, said.dim, said.fingerprint, said.preprocess
-        self.languages = said.languages
+        self.languages, self.extends = said.languages, said.extends
         self.tokenize = saved.load(folder, said.tokenizer)
         self._trim, self.folder, self._load = said.trim, folder, load
         self._for_bulk, self.lanes = bulk, cpu.cores() if bulk else 1
@@ -111,7 +111,7 @@ class QueryEncoder:
 
     def encode_images(self, images: Sequence[Picture]) -> np.ndarray:
         """Encode RGB pictures, or arrays that `preprocess` made of them, to float32 (n, dim) of unit length."""
-        tower = self._image_tower()
+        tower = None if self._are_heard(images) else self._image_tower()
         if tower is None:
             return self._whole().encode_images(images)
         parts = [np.empty((0, self.dim), np.float32)]
@@ -124,6 +124,10 @@ class QueryEncoder:
     def encode_places(self, images: Sequence[Picture]) -> np.ndarray:
         """What is at each place of pictures, as of `EncodesPlaces`: the encoder itself is loaded and asked."""
         return self._whole().encode_places(images)
+
+    def _are_heard(self, images: Sequence[Picture]) -> bool:
+        """Are there sounds among them, of an encoder that sees pictures too? Its ears are not exported."""
+        return self.preprocess.ears > 0 and any(isinstance(one, np.ndarray) and one.shape[2] == 1 for one in images)
 
     def pool_frames(self, vectors: np.ndarray) -> np.ndarray:
         """The frames of clips, unit rows (b, frames, dim) in the order of their time, to float32 (b, dim)."""

@@ -5,7 +5,7 @@ Vectors come from one encoder and are kept in the user's cache under its fingerp
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from retrieval.encoders import encoding, kept
 from retrieval.encoders.protocol import Encoder, EncodesParts, Sees
 from retrieval.errors import BadRequest
 
-IMAGE, TEXT, WORDS, PATCHES = "image", "text", "words", "patches"
+IMAGE, TEXT, WORDS, PATCHES, SOUND = "image", "text", "words", "patches", "sound"
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,18 @@ class Inputs:
 
 
 def known_to(encoder: Encoder) -> tuple[str, ...]:
-    """The modalities that an encoder gives."""
-    return (IMAGE, TEXT, *(encoder.sequences if isinstance(encoder, EncodesParts) else ()))
+    """The modalities that an encoder gives: pictures where it sees, sounds where it hears."""
+    taken = encoder.preprocess.kinds
+    seen = (IMAGE,) if "picture" in taken else ()
+    heard = (SOUND,) if "sound" in taken else ()
+    return (*seen, *heard, TEXT, *(encoder.sequences if isinstance(encoder, EncodesParts) else ()))
+
+
+def _has(item: Item, name: str, encoder: Encoder) -> bool:
+    """May an item have that modality? A picture has no sound, a sound no picture, a clip may have both."""
+    if name == SOUND or "picture" not in encoder.preprocess.kinds:
+        return item.kind != "picture"
+    return item.kind != "sound"
 
 
 def chosen(asked: str, encoder: Encoder, own: Sequence[str]) -> tuple[str, ...]:
@@ -77,15 +87,16 @@ def encode(
     items: Sequence[Item], encoder: Encoder, names: Sequence[str] = (IMAGE, TEXT),
     on_progress: OnProgress = no_progress,
 ) -> Inputs:  # fmt: skip
-    """Pictures and texts of items as an encoder sees them: the modalities in `names` that it knows.
+    """Pictures, sounds and texts of items as an encoder has them: the modalities in `names` that it knows.
 
-    A picture that does not decode is missing and listed in `skipped`; a blank text is missing.
+    A picture or a sound that does not decode is missing and listed in `skipped`. A blank text is missing, and so are
+    the sound of a picture, the picture of a sound, and the sound of a clip that has none.
     """
     found, skipped = Inputs({}, {}), list[tuple[str, str]]()
     for name in names:
-        if name in (IMAGE, PATCHES):
-            vectors, seen, lost = _pictures(items, encoder, name, on_progress)
-            skipped = lost
+        if name in (IMAGE, PATCHES, SOUND):
+            vectors, seen, lost = _files(items, encoder, name, on_progress)
+            skipped += [one for one in lost if one not in skipped]
         elif name in (TEXT, WORDS):
             vectors, seen = of_texts([item.caption or "" for item in items], encoder, name)
         else:
@@ -114,7 +125,27 @@ def in_parts(encoder: Encoder) -> EncodesParts:
     return encoder
 
 
-def _pictures(
+def _files(
+    items: Sequence[Item], encoder: Encoder, name: str, on_progress: OnProgress
+) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
+    """`_encoded` of those items that may have the modality; the others miss it."""
+    rows = [row for row, item in enumerate(items) if _has(item, name, encoder)]
+    some = [items[row] for row in rows]
+    if name == SOUND:  # that of a clip is listened to
+        some = [replace(item, kind="sound") for item in some]
+    vectors, seen, skipped = _encoded(some, encoder, name, on_progress)
+    if name == SOUND:
+        silent = {items[row].uri for row in rows if items[row].kind == "clip"}
+        skipped = [one for one in skipped if one[0] not in silent]
+    if len(rows) == len(items):
+        return vectors, seen, skipped
+    everything = np.zeros((len(items), *vectors.shape[1:]), np.float32)
+    there = np.zeros((len(items), *seen.shape[1:]), bool)
+    everything[rows], there[rows] = vectors, seen
+    return everything, there, skipped
+
+
+def _encoded(
     items: Sequence[Item], encoder: Encoder, name: str, on_progress: OnProgress
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
     key = kept.key_of(items, f"{name} {encoder.fingerprint}")
@@ -124,7 +155,7 @@ def _pictures(
     vectors: np.ndarray | None = None
     seen, skipped = np.zeros(len(items), bool), list[tuple[str, str]]()
     place = {item.id: row for row, item in enumerate(items)}
-    view: Sees = encoder if name == IMAGE else _Patches(encoder)
+    view: Sees = _Patches(encoder) if name == PATCHES else encoder
     for batch in encoding.encode(items, view):
         if vectors is None and len(batch.vectors):
             vectors = np.zeros((len(items), *batch.vectors.shape[1:]), np.float32)

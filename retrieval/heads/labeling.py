@@ -8,7 +8,7 @@ from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.heads import labels
 from retrieval.heads.head import Head
-from retrieval.heads.inputs import IMAGE, TEXT, WORDS, Inputs, of_texts, with_vectors
+from retrieval.heads.inputs import IMAGE, SOUND, TEXT, WORDS, Inputs, of_texts, with_vectors
 from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import Identity
 
@@ -27,7 +27,7 @@ def label(
     """
     identity = Identity.recorded(store)
     head.require(identity.fingerprint if identity else None, str(store.path))
-    strange = [name for name in head.dims if name not in (IMAGE, TEXT, WORDS)]
+    strange = [name for name in head.dims if name not in (IMAGE, SOUND, TEXT, WORDS)]
     if strange:
         raise BadRequest(f"the head wants `{strange[0]}`, which no index holds: train one with --set inputs=image,text")
     field = field or f"predicted_{head.column}"
@@ -51,8 +51,9 @@ def _answered(
     """Records with the answer among their fields, and which of the rows they are."""
     inputs = Inputs({}, {})
     for name in head.dims:
-        if name == IMAGE:
-            inputs = with_vectors(inputs, IMAGE, vectors)
+        if name in (IMAGE, SOUND):
+            heard = np.array([encoder.preprocess.hears(Card.of(record).kind) for record in records])
+            inputs = with_vectors(inputs, name, vectors * (heard == (name == SOUND))[:, None])
         else:
             found, seen = of_texts([Card.of(record).caption or "" for record in records], encoder, name)
             inputs = Inputs({**inputs.vectors, name: found}, {**inputs.present, name: seen})

@@ -17,7 +17,7 @@ from retrieval.heads.config import HeadConfig
 from retrieval.heads.examples import Examples
 from retrieval.heads.fit import fit
 from retrieval.heads.head import Head
-from retrieval.heads.inputs import IMAGE, PATCHES, Inputs
+from retrieval.heads.inputs import IMAGE, PATCHES, SOUND, Inputs
 from retrieval.heads.probes import WITH_WORDS
 from retrieval.heads.zero_shot import class_vectors
 from retrieval.images import load
@@ -109,7 +109,7 @@ def one_row(
         raise BadRequest("nothing to go by: give a picture, --text, or both")
     name = str(picture or "none")
     item = Item(id_of(name), name, Path(name), captions=captions_of(text), kind=load.kind(Path(name)))
-    seen = [m for m in dims if picture is not None or m not in (IMAGE, PATCHES)]
+    seen = [m for m in dims if picture is not None or m not in (IMAGE, PATCHES, SOUND)]
     inputs = features.encode([item], encoder, seen)
     if inputs.skipped:
         raise ImageError(f"{picture}: {inputs.skipped[0][1]}: give another picture")
@@ -160,7 +160,7 @@ def remarks(prepared: PreparedRows) -> list[str]:
     if examples.unlabeled:
         lines.append(f"{examples.unlabeled} rows have no {examples.column}: left out")
     if prepared.empty:
-        lines.append(f"{prepared.empty} rows have neither a picture that decodes nor a text: left out")
+        lines.append(f"{prepared.empty} rows have neither a picture or sound that decodes nor a text: left out")
     for name, mask in prepared.inputs.present.items():
         missing = int((~mask.reshape(len(mask), -1).any(1)).sum())
         if missing:

@@ -19,7 +19,8 @@ _FORMS = {1: "B", 2: "s", 3: "H", 4: "I", 5: "II", 7: "s", 9: "i", 10: "ii"}  # 
 _TIME = re.compile(r"(\d{4})[:/-](\d\d)[:/-](\d\d)[ T](\d\d):(\d\d):(\d\d)")
 
 Tags = dict[int, object]
-Fields = dict[str, Any]  # taken, camera, latitude, longitude, width, height; of a clip also video, seconds
+# taken, camera, latitude, longitude, width, height; of a clip video, seconds; of a sound sound, seconds, rate, channels
+Fields = dict[str, Any]
 
 
 def tags_of(image: Image.Image) -> Tags:

@@ -127,10 +127,10 @@ class Worker:
         answer = json.loads(self._answers.readline())
         if "error" in answer:
             return answer["error"]
-        frames = []
+        frames, mode = [], answer.get("mode", "RGB")
         for width, height in answer["sizes"]:
-            pixels = self._answers.read(width * height * 3)
-            frames.append(Image.frombytes("RGB", (width, height), pixels))
+            pixels = self._answers.read(width * height * len(mode))
+            frames.append(Image.frombytes(mode, (width, height), pixels))
         return frames, answer["fields"]
 
     def end(self) -> None:

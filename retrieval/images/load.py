@@ -1,9 +1,10 @@
-"""The door to pictures and clips: an item, a file or bytes in; RGB pixels and the fields of the file out.
+"""The door to pictures, clips and sounds: an item, a file or bytes in; pixels and the fields of the file out.
 
 Common formats are decoded in the caller's thread (pixels.py). What is rare and read by large C libraries (TIFF,
 JPEG 2000, AVIF, HEIC) or by slow Python (packed BMP, plain PPM), clips, and whatever is large or suspicious, goes to a
-process of its own (guard.py), which may crash, hang or run out of memory at the cost of that one file. So does all
-reading of the text in pictures.
+process of its own (guard.py), which may crash, hang or run out of memory at the cost of that one file. So does every
+sound, of which a few windows are given as gray pictures of their spectrograms (sounds/), and all reading of the text in
+pictures.
 """
 
 import io
@@ -23,6 +24,7 @@ from retrieval.images import guard, kinds, raw, reading
 from retrieval.images.clips import HEAD, Clip, is_clip
 from retrieval.images.exif import Fields
 from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, unread
+from retrieval.sounds import decoding, drawing
 
 
 def decode(content: Path | bytes, at_least: int | None = None, name: str = "") -> Image.Image:
@@ -71,7 +73,12 @@ def look(content: Path | bytes, count: int, at_least: int | None = None) -> Sequ
 
 
 def kind(path: Path) -> str:
-    """What `Item.kind` is for a file that a person names, by what is in it before what it is called."""
+    """What `Item.kind` is for a file that a person names, by what is in it before what it is called.
+
+    A sound is told by its ending: its containers are those of clips.
+    """
+    if kinds.kind(path) == "sound":
+        return "sound"
     try:
         with _open(path) as file:
             head = file.read(HEAD)
@@ -80,6 +87,18 @@ def kind(path: Path) -> str:
         return "picture" if kinds.kind(path) == "picture" or kind_of(head) != "guarded" else "clip"
     except ImageError:  # decoding will say so
         return kinds.kind(path)
+
+
+def shown(content: Path | bytes, kind: str, at_least: int | None = None, name: str = "") -> Image.Image:
+    """What people are shown of an item of that kind: RGB; of a clip its middle frame, of a sound its spectrogram.
+
+    at_least, name: as for `decode`. Raises ImageError with the reason.
+    """
+    if kind == "sound":
+        return drawing.drawn(windows(content, drawing.WINDOWS, drawing.SECONDS).frames)
+    if kind == "clip":
+        return frames(content, 1, at_least)[0]
+    return decode(content, at_least, name)
 
 
 class Loaded(NamedTuple):
@@ -110,6 +129,8 @@ def load_with_fields(item: Item, at_least: int | None = None) -> Loaded:
     What the source says of it is in `item.meta` and counts more, where both have a name.
     """
     content = content_of(item)
+    if item.kind == "sound":
+        raise ImageError("a sound, and this encoder sees pictures: give one that hears, as `mmr train SOUNDS` makes it")
     if isinstance(content, Image.Image):
         return Loaded(content, {"width": content.width, "height": content.height})
     if not isinstance(content, Path | bytes):  # an array
@@ -145,10 +166,10 @@ def require_reader() -> None:
 
 
 def file_of(item: Item) -> Path | bytes:
-    """The file of a clip, or its bytes. Raises ImageError with the reason."""
+    """The file of a clip or a sound, or its bytes. Raises ImageError with the reason."""
     content = content_of(item)
     if not isinstance(content, Path | bytes):
-        raise ImageError("a picture, not the file of a clip")
+        raise ImageError("a picture, not the file of a clip or a sound")
     return content
 
 
@@ -201,3 +222,27 @@ def clip(content: Path | bytes, count: int = 8, at_least: int | None = None) -> 
     if isinstance(content, Path):
         _open(content).close()
     return Clip(*guard.ask({"kind": "clip", "count": count, "at_least": at_least}, content))
+
+
+# ---------------------------------------------------------------- sounds
+
+
+def windows_of(item: Item, count: int, seconds: float) -> Clip:
+    """`windows` of an item that is a sound or a clip. Raises ImageError with the reason."""
+    if item.kind == "picture":
+        raise ImageError("a picture, and this encoder hears sounds: give one that sees, as --model builtin")
+    return windows(file_of(item), count, seconds, item.kind == "clip")
+
+
+def windows(content: Path | bytes, count: int, seconds: float, is_clip: bool = False) -> Clip:
+    """Up to `count` windows of a sound, or of a clip's, from the middles of as many equal parts of it.
+
+    seconds: of a window. Each is a gray picture ("L") of its log-mel spectrogram (sounds/mel.py), low tones below;
+    fewer come of a sound that has no room for so many. The fields are sound, seconds, rate, channels. Raises ImageError
+    with the reason, also where nothing but silence is heard.
+    """
+    decoding.require_library(is_clip)
+    if isinstance(content, Path):
+        _open(content).close()
+    found, fields = guard.ask({"kind": "sound", "count": count, "seconds": seconds}, content)
+    return Clip(found, fields | {"video": True} if is_clip else fields)

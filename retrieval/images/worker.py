@@ -7,6 +7,7 @@ import io
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,8 +28,9 @@ def _serve(requests: BinaryIO, answers: BinaryIO, reader: "Reader | None") -> No
         content = requests.read(request["bytes"]) if "bytes" in request else Path(request["path"])
         try:
             frames, fields = _answer(content, request, reader)
-            sizes = [frame.size for frame in frames]
-            write_message(answers, {"sizes": sizes, "fields": fields}, *(frame.tobytes() for frame in frames))
+            mode = frames[0].mode if frames else "RGB"
+            head = {"sizes": [frame.size for frame in frames], "mode": mode, "fields": fields}
+            write_message(answers, head, *(frame.tobytes() for frame in frames))
         except ImageError as error:
             write_message(answers, {"error": str(error)})
         except OSError as error:  # of the file itself: its disk fails
@@ -41,7 +43,7 @@ def _answer(content: Path | bytes, request: dict[str, Any], reader: "Reader | No
     if request["kind"] == TEXT:
         assert reader is not None, "asked of one that was started for it"
         return [], {"text": _text(content, request, reader)}
-    return _clip(content, request) if request["kind"] == "clip" else _picture(content, request)
+    return _KINDS[request["kind"]](content, request)
 
 
 def _text(content: Path | bytes, request: dict[str, Any], reader: "Reader") -> str:
@@ -79,6 +81,17 @@ def _picture(content: Path | bytes, request: dict[str, Any]) -> Answer:
 
 def _clip(content: Path | bytes, request: dict[str, Any]) -> Answer:
     return clips.clip_here(content, request["count"], request["at_least"])
+
+
+def _sound(content: Path | bytes, request: dict[str, Any]) -> Answer:
+    from retrieval.sounds import decoding
+
+    return decoding.sound_here(content, request["count"], request["seconds"])
+
+
+_KINDS: dict[str, Callable[[Path | bytes, dict[str, Any]], Answer]] = {
+    "picture": _picture, "clip": _clip, "sound": _sound,
+}  # fmt: skip
 
 
 def _limit_memory(memory: int) -> None:

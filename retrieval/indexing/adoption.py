@@ -46,10 +46,14 @@ def require_same(store: Store, encoder: Encoder) -> None:
 
 
 def remember_place(store: Store, encoder: Encoder) -> None:
-    """Record where the encoder of an index is now, if that is another place than before; nothing where it cannot be."""
+    """Record where the encoder of an index is now, if that is another place than before; nothing where it cannot be.
+
+    Of one that has got ears meanwhile (towers/ears.py) it is recorded that it is another.
+    """
     recorded, now = Identity.required(store), Identity.of(encoder, store.path)
-    if recorded.is_elsewhere(now):
-        _remember(store, now.entry(), now.fingerprint)
+    has_ears = recorded.is_of(encoder) and recorded.fingerprint != now.fingerprint
+    if recorded.is_elsewhere(now) or has_ears:
+        _remember(store, now.entry(), recorded.fingerprint)
 
 
 def adopt(store: Store, encoder: Encoder) -> Identity:

@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def build(
         StoreError: The index cannot be written, or has another encoder.
     """
     path, started, line = Path(path), time.time(), line or Here(encoder)
-    uri = parse_uri(source)
+    uri = _taken_by(encoder, parse_uri(source))
     if not only:
         uri = roots.seen_from(roots.known(path), uri, whole=another_encoder)
     uri = _expecting(path, uri)
@@ -96,6 +97,8 @@ def build(
             if readmit:
                 Removed(path).readmit(lambda name: roots.is_of(name, starts))
             report = update.update(store, items, line, on_progress, starts, uri.options.let_go, ocr=reads)
+        if catalog.kinds(store) != (kinds := encoder.preprocess.kinds):
+            store.set_manifest(**catalog.taking(kinds))
         if report.starts == roots.EVERYTHING:
             store.set_manifest(**catalog.walked_at(started, _mounts(store, uri), path))
         if store.derived.recorded is None:  # its rows were written anew
@@ -203,6 +206,11 @@ def open_or_create(path: Path, uri: Uri, encoder: Encoder) -> Store:
         if (path / DATABASE).exists():
             raise
         return Store.create(path, encoder.dim, **Identity.of(encoder, path).entry(), **Origin.of(uri, path).entries())
+
+
+def _taken_by(encoder: Encoder, uri: Uri) -> Uri:
+    """The same source with the kinds of files that an encoder takes, and no others."""
+    return replace(uri, options=replace(uri.options, kinds=encoder.preprocess.kinds))
 
 
 def _first_now(path: Path, uri: Uri) -> Iterable[Item]:

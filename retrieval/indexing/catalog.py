@@ -10,6 +10,7 @@
     walked     walked()                  seconds since 1970
     mounts     mounts()                  where disks were mounted, as it is seen from the folder that holds the index
     imported   Imported                  {"from", "compared", "cosine"}
+    kinds      kinds()                   of items that its encoder takes; pictures and clips where nothing is said
 """
 
 import os
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from indexes import Store, StoreError, database, typed
 from indexes.typed import Malformed
 from retrieval.errors import MissingModel
+from retrieval.images.kinds import SEEN
 from retrieval.sources.allowed import Allowed
 from retrieval.sources.uri import Options, Uri, written
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from retrieval.encoders.protocol import Encoder
 
 _ENCODER, _ROOT, _SOURCE, _WALK, _WALKED, _IMPORTED = "encoder", "root", "source", "walk", "walked", "imported"
-_ASKED, _MOUNTS, _OCR = "asked", "mounts", "ocr"
+_ASKED, _MOUNTS, _OCR, _KINDS = "asked", "mounts", "ocr", "kinds"
 _FOLDERS = "folder"  # the scheme of a source of files
 
 
@@ -114,8 +116,12 @@ class Identity:
         return {_ENCODER: self.to_json()}
 
     def is_of(self, encoder: "Encoder") -> bool:
-        """Are an encoder's vectors those of the index? False also while that is not known."""
-        return self.fingerprint == encoder.fingerprint
+        """Are an encoder's vectors those of the index? False also while that is not known.
+
+        They are where it is the same encoder with ears beside its eyes (towers/ears.py).
+        """
+        same = (encoder.fingerprint, getattr(encoder, "extends", ""))
+        return bool(self.fingerprint) and self.fingerprint in same
 
     def run(self, index: Path) -> str | None:
         """Where its run is, absolute; None for an encoder that is no run."""
@@ -327,6 +333,17 @@ def reads_text(store: Store) -> bool:
 def reading_text(asked: bool) -> dict[str, Any]:
     """The manifest's entry that says whether the text in its pictures is read from now on."""
     return {_OCR: True if asked else None}
+
+
+def kinds(store: Store) -> frozenset[str]:
+    """Which kinds of items (datatypes.Item) are taken into an index."""
+    said = _said(store, _KINDS, list[str] | None)
+    return SEEN if said is None else frozenset(said) & {"picture", "clip", "sound"}
+
+
+def taking(wanted: frozenset[str]) -> dict[str, Any]:
+    """The manifest's entry for the kinds of items that are taken."""
+    return {_KINDS: None if wanted == SEEN else sorted(wanted)}
 
 
 # ---------------------------------------------------------------- the import

@@ -5,7 +5,7 @@
     meta      what its source says of it, under any names: columns, keys
     file      what its file says of itself: width, taken, ...
     labels    what heads say of it
-    kind      "picture" or "clip"
+    kind      "picture", "clip" or "sound"
     inside    where it lies in another file or on the web
     key       what tells its content from others
     numbers   what its vector was computed in, where that is not float32
@@ -26,7 +26,7 @@ USUAL = "float32"  # of `numbers`: not said
 OWN = (URI, CAPTION)  # what `--where` finds beside the fields
 OBJECTS = (META, FILE, LABELS)  # where it looks for fields
 # What files and folders say of themselves: asked for also where no item of an index has it.
-OF_FILES = frozenset("width height size modified folder taken camera latitude longitude seconds video".split())
+OF_FILES = frozenset("width height size modified folder taken camera latitude longitude seconds video sound".split())
 
 
 def names(record: Mapping[str, Any]) -> Iterator[str]:

@@ -24,7 +24,8 @@ LAST = "\U0010ffff"  # behind a start: what sorts after all that start so
 
 def recorded(store: Store) -> Uri | None:
     """The folders that an index is of, as a source; None for one of anything else."""
-    return Origin.recorded(store).uri(store.path)
+    uri = Origin.recorded(store).uri(store.path)
+    return uri and replace(uri, options=replace(uri.options, kinds=catalog.kinds(store)))
 
 
 def source(store: Store) -> Uri | None:
@@ -45,8 +46,12 @@ def known(path: Path) -> Uri | None:
 
 
 def expecting(store: Store, uri: Uri) -> Uri:
-    """The same source, for which it is known where disks were mounted when the index was made of it."""
-    return replace(uri, options=replace(uri.options, expected=catalog.mounts(store)))
+    """The same source, for which it is known where disks were mounted when the index was made of it.
+
+    What kinds of files are taken is what the index has, where nothing else is said.
+    """
+    kinds = uri.options.kinds or catalog.kinds(store)
+    return replace(uri, options=replace(uri.options, expected=catalog.mounts(store), kinds=kinds))
 
 
 def seen_from(held: Uri | None, uri: Uri, whole: bool = False) -> Uri:

@@ -3,13 +3,16 @@
 import json
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from indexes import Condition, Record, Store, StoreError
 from retrieval.errors import BadRequest
-from retrieval.indexing.fields import NUMBERS, URI, USUAL
+from retrieval.indexing.fields import KIND, NUMBERS, URI, USUAL
 
 URI_SQL = f"json_extract(fields, '$.{URI}')"
 # Bytes as a text: SQLite reads half surrogates, which stand for odd bytes of names, out of JSON.
 _NUMBERS_SQL = f"json_extract(fields, '$.{NUMBERS}')"
+MANY = 10_000  # vectors, of which the mean is that of all
 TEXT_SQL = "CAST(? AS TEXT)"
 
 
@@ -64,6 +67,13 @@ def are_all(store: Store) -> bool:
 def by_id(store: Store, ids: Iterable[str]) -> list[Record]:
     """The records of items by id, in the order of their rows; those that the index does not hold are left out."""
     return store.records(store.rows(Condition("id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))))
+
+
+def mean_of(store: Store) -> np.ndarray | None:
+    """The mean vector of pictures and clips, (d,), of up to MANY of them; None where there are none."""
+    rows = store.rows(Condition(f"json_extract(fields, '$.{KIND}') IS NOT 'sound'", ()))
+    some = rows[:: max(1, len(rows) // MANY)]
+    return store.vectors(some).mean(0) if len(some) else None
 
 
 def numbers(store: Store) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """What a person asks: words, pictures and items, added and taken away, as one unit vector.
 
     a dog                                   words; several arguments are one text
-    ./dog.jpg   https://.../dog.jpg         a picture or a clip; an address is fetched only where that is allowed
+    ./dog.jpg   https://.../dog.jpg         a picture, clip or sound; an address is fetched only where that is allowed
     id:holiday/beach.jpg                    an item of the index, by its uri
     text:dog.jpg                            words, whatever they look like
     2:golden retriever + ./pool.jpg - people    arguments that are exactly + or - ; a weight stands before a colon
@@ -22,9 +22,9 @@ from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from retrieval import cache
+from retrieval.datatypes import Picture
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError, NeedsLibrary
 from retrieval.images import kinds
@@ -187,7 +187,7 @@ def _is_file(text: str) -> bool:
 
 def _looks_like_file(text: str) -> bool:
     ending = PurePath(text).suffix.lower()
-    named_so = ending in kinds.PICTURES or ending in kinds.CLIPS
+    named_so = ending in kinds.ALL
     return (named_so and " " not in text.strip()) or text.startswith(("./", "../", "/", "~/"))
 
 
@@ -237,7 +237,7 @@ def encode(
         known |= zip(texts, encoder.encode_texts([part.text for part in texts]), strict=True)
     pictures = [part for part in parts if part.kind in ("picture", "url")]
     if pictures:
-        known |= zip(pictures, _seen([_shown(part, encoder, urls) for part in pictures], encoder), strict=True)
+        known |= zip(pictures, seen([_shown(part, encoder, urls) for part in pictures], encoder), strict=True)
     return np.stack([_sum(query, [known[replace(part, weight=1.0)] for part in query]) for query in queries])
 
 
@@ -247,38 +247,42 @@ def _sent_before(name: str, sent: Mapping[str, np.ndarray]) -> np.ndarray:
     return sent[name]
 
 
-def _seen(shown: Sequence[Sequence[Image.Image]], encoder: Encoder) -> np.ndarray:
-    """A vector of each picture, and of the frames of each clip: float32 (n, d)."""
+def seen(shown: Sequence[Sequence[Picture]], encoder: Encoder) -> np.ndarray:
+    """A vector of each picture, of the frames of each clip, of the windows of each sound: float32 (n, d)."""
     from retrieval.encoders.encoding import pooled
 
     vectors = encoder.encode_images([image for images in shown for image in images])
     return pooled(vectors, np.array([len(images) for images in shown]), encoder.pool_frames)
 
 
-def _shown(part: Part, encoder: Encoder, urls: bool) -> Sequence[Image.Image]:
-    """What a file or an address shows: a picture, or frames of a clip, or a region of these."""
+def _shown(part: Part, encoder: Encoder, urls: bool) -> Sequence[Picture]:
+    """What a file or an address shows: a picture, frames of a clip, windows of a sound; or a region of what is seen."""
+    looked = _looked_at(part, encoder, urls)
     if part.region is None:
-        return _looked_at(part.kind, part.text, encoder.preprocess.size, urls)
-    return [part.region.of(image) for image in _looked_at(part.kind, part.text, None, urls)]
+        return looked
+    if any(isinstance(image, np.ndarray) for image in looked):
+        raise BadRequest(f"{part.text} is heard, and --crop is of what is seen: leave --crop out")
+    return [part.region.of(image) for image in looked if not isinstance(image, np.ndarray)]
 
 
-def _looked_at(kind: str, text: str, at_least: int | None, urls: bool) -> Sequence[Image.Image]:
-    if kind == "url" and not urls:
+def _looked_at(part: Part, encoder: Encoder, urls: bool) -> Sequence[Picture]:
+    text, whole = part.text, part.region is not None
+    if part.kind == "url" and not urls:
         raise BadRequest(f"{text} is an address: add --urls to have it fetched, or give a file")
-    from retrieval.encoders.encoding import FRAMES  # a query of words does without
-    from retrieval.images import load
+    from retrieval.encoders import encoding  # a query of words does without
 
     try:
-        if kind == "picture":
-            return load.look(_file(text), FRAMES, at_least)
+        if part.kind == "picture":
+            return encoding.taken_in(_file(text), encoder.preprocess, whole=whole)
         from retrieval.sources import web
 
-        return load.look(web.fetch(text, local=True), FRAMES, at_least)
+        return encoding.taken_in(web.fetch(text, local=True), encoder.preprocess, text, whole)
     except NeedsLibrary as error:  # its message says what to type
         raise BadRequest(f"{text}: {error}") from error
     except ImageError as error:
-        as_words = f", or text:{text} for the words" if kind == "picture" else ", or words"
-        raise BadRequest(f"{text}: {error}: give another picture{as_words}") from error
+        as_words = f", or text:{text} for the words" if part.kind == "picture" else ", or words"
+        other = "sound" if encoder.preprocess.kinds == {"clip", "sound"} else "picture"
+        raise BadRequest(f"{text}: {error}: give another {other}{as_words}") from error
 
 
 def _sum(parts: Sequence[Part], vectors: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Which files of an index may be handed out: copied, linked to, opened, shown on a page, served.
 
 A record may name any file of the machine, and an index may come from anybody. What is handed out therefore lies below a
-folder that a person named on this machine, once `..` and links are followed, and is a picture or a clip by its bytes.
+folder that a person named on this machine, once `..` and links are followed, and is a picture, a clip or a sound by
+its bytes.
 """
 
 import os
@@ -67,11 +68,11 @@ class Allowed:
         return self._require(found) if isinstance(found, Path) else found
 
     def picture(self, hit: Hit, at_least: int | None = None) -> "Image.Image":
-        """The picture of an answer, as `images.load` gives it; of a clip its middle frame. Raises ImageError."""
+        """The picture of an answer, as `images.load.shown` gives it. Raises ImageError."""
         return _decoded(self.content(hit), hit, at_least)
 
     def file(self, hit: Hit) -> Path:
-        """The file of an answer, without links, once it was seen to be a picture or a clip. Raises ImageError."""
+        """The file of an answer, without links, once it was seen to be what it says. Raises ImageError."""
         found = self.content(hit)
         if not isinstance(found, Path):
             raise ImageError("lies within another file")
@@ -93,9 +94,7 @@ class Allowed:
 def _decoded(content: Path | bytes, hit: Hit, at_least: int | None) -> "Image.Image":
     from retrieval.images import load
 
-    if hit.kind == "clip":
-        return load.frames(content, 1, at_least)[0]
-    return load.decode(content, at_least, hit.uri)
+    return load.shown(content, hit.kind, at_least, hit.uri)
 
 
 def _real(path: Path | str) -> Path:

@@ -1,9 +1,10 @@
-"""Pictures and clips in a folder and below it, with what their file says without being opened."""
+"""Pictures, clips and sounds in a folder and below it, with what their file says without being opened."""
 
 import os
 import posixpath
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
@@ -14,12 +15,14 @@ from retrieval.errors import BadRequest, NothingThere
 from retrieval.images import kinds
 from retrieval.sources import texts
 from retrieval.sources.captions import captions_in
-from retrieval.sources.uri import Row, Unseen, Uri, id_of, unreadable
+from retrieval.sources.uri import Options, Row, Unseen, Uri, id_of, unreadable
 from retrieval.sources.walk import Found, Walk
+
+_MARKS: dict[str, dict[str, Any]] = {"picture": {}, "clip": {"video": True}, "sound": {"sound": True}}
 
 
 def rows(uri: Uri) -> Iterable[Row]:
-    """Each picture or clip, with the lines of the .txt file beside it if there is one. Raises BadRequest."""
+    """Each picture, clip or sound, with the lines of the .txt file beside it if there is one. Raises BadRequest."""
     if uri.where:
         raise BadRequest(f"{uri.text}: a folder has no columns: filter with `mmr search --where`, or give a csv")
     return _rows(Path(uri.path), _all_of(uri))
@@ -131,13 +134,25 @@ def _begun(walk: Walk, folder: Path, found: Iterator[Found]) -> Iterator[Found]:
     if walk.has_links(folder):
         return found
     said = f"{folder} has no pictures: is its disk there? Else name the other folders, with --only"
-    raise NothingThere(said, folder)
+    raise NothingThere(of_others(folder, walk.options) or said, folder)
+
+
+def of_others(folder: Path, options: Options) -> str:
+    """What to say of a folder that has files of other kinds than are wanted; "" where it has none."""
+    if options.kinds is None or next(Walk(replace(options, kinds=None)).below(folder), None) is None:
+        return ""
+    if "sound" in options.kinds:
+        return f"{folder} has no sounds but pictures: give an encoder that sees, as --model builtin"
+    return (
+        f"{folder} has no pictures but sounds: give an encoder that hears with --model RUN, as "
+        "`mmr train SOUNDS --recipe sound --out RUN` makes it"
+    )
 
 
 def _item(root: Path, name: str) -> Item:
     path = root / name
     kind = kinds.kind(path)
-    meta: dict[str, Any] = {"folder": posixpath.dirname(name) or "."} | ({"video": True} if kind == "clip" else {})
+    meta: dict[str, Any] = {"folder": posixpath.dirname(name) or "."} | _MARKS[kind]
     stamp = ""
     try:
         status = path.stat()

@@ -1,6 +1,6 @@
 """Where items and pairs come from: `open_items(uri)`, `open_pairs(uri)`.
 
-    folder:PATH                     pictures and clips, with captions in .txt files beside them if any (a line each)
+    folder:PATH                     pictures, clips and sounds, with captions in .txt files beside them (a line each)
     csv:FILE   jsonl:FILE           columns image and caption; paths are relative to the file
     parquet:FILE                    the same, or pictures as bytes
     hf:NAME                         through Hugging Face `datasets`
@@ -8,6 +8,7 @@
     img2dataset:FOLDER              what img2dataset wrote
     urls:FILE                       a URL a line, or a table with a column url; only where fetching was asked for
     picturebook:N                   drawn scenes (picturebook.py)
+    soundbook:N                     made tones, chords and speech (soundbook.py)
 
 Several folders and pictures are one source: items are named from the deepest folder that holds them all.
 `?column=value&column=value` keeps the rows that say so; `?image=file&caption=title&sep=;&encoding=cp1252` is how a
@@ -133,7 +134,7 @@ def _scheme_of(path: Path, text: str) -> str:
                  ".tar": "webdataset", ".txt": "urls"}  # fmt: skip
     if path.suffix.lower() in by_ending:
         return by_ending[path.suffix.lower()]
-    if path.suffix.lower() in kinds.PICTURES | kinds.CLIPS and path.exists():
+    if path.suffix.lower() in kinds.ALL and path.exists():
         return "folder"
     if not path.exists():
         raise BadRequest(f"no such file or folder: {text}: check the path")
@@ -200,12 +201,13 @@ def _said_of(item: Item, captions: Iterable[str | None]) -> Item:
     return replace(item, captions=texts) if texts else item
 
 
-def open_pairs(uri: str | Uri, on_message: OnMessage = no_message) -> list[Pair]:
+def open_pairs(uri: str | Uri, on_message: OnMessage = no_message, bare: bool = False) -> list[Pair]:
     """Read the training examples of a source: every picture with every caption of it.
 
     Args:
         uri: The source, as typed or from `parse_uri`.
         on_message: Called with a line for a person: how many pictures have no caption.
+        bare: A clip without a caption is a pair of its sound and its pictures: its caption is "".
 
     Returns:
         The pairs in the order of the source; rows without a caption are left out. Pairs of a picture share its Item.
@@ -217,10 +219,10 @@ def open_pairs(uri: str | Uri, on_message: OnMessage = no_message) -> list[Pair]
     pairs: list[Pair] = []
     without: set[str] = set()
     for item, caption in _rows(uri):
-        if caption and caption.strip():
+        if (caption and caption.strip()) or (bare and item.kind == "clip"):
             shared = items.setdefault(item.id, item)
             meta = shared.meta if item.meta == shared.meta else item.meta  # one for all that say the same
-            pairs.append(Pair(shared, caption.strip(), meta=meta))
+            pairs.append(Pair(shared, (caption or "").strip(), meta=meta))
         else:
             without.add(item.id)
     text = uri if isinstance(uri, str) else uri.text
@@ -235,11 +237,11 @@ def open_pairs(uri: str | Uri, on_message: OnMessage = no_message) -> list[Pair]
     return pairs
 
 
-def open_mixture(texts: Sequence[str], on_message: OnMessage = no_message) -> list[Pair]:
+def open_mixture(texts: Sequence[str], on_message: OnMessage = no_message, bare: bool = False) -> list[Pair]:
     """The pairs of several sources. `3:SOURCE` has its pictures drawn three times as often as those of the others.
 
-    An id that an earlier source has already gets the number of its source before it. on_message: as `open_pairs` takes
-    it. Raises BadRequest.
+    An id that an earlier source has already gets the number of its source before it. on_message, bare: as `open_pairs`
+    takes them. Raises BadRequest.
     """
     pairs: list[Pair] = []
     taken: set[str] = set()
@@ -248,7 +250,7 @@ def open_mixture(texts: Sequence[str], on_message: OnMessage = no_message) -> li
         weight, source = (float(weighted[1]), weighted[2]) if weighted else (1.0, text)
         if not 0 < weight < math.inf:
             raise BadRequest(f"{text}: a source's weight is a number above 0, as in 2:{source}")
-        some = open_pairs(source, on_message)
+        some = open_pairs(source, on_message, bare)
         items = {pair.item.id: pair.item for pair in some}
         again = {id_: replace(item, id=f"{number}/{id_}") for id_, item in items.items() if id_ in taken}
         taken |= set(items)
@@ -265,13 +267,20 @@ def _rows(uri: str | Uri) -> Iterator[Row]:
     if empty and not uri.options.let_go:
         kept = " that match " + "&".join(f"{k}={v}" for k, v in uri.where.items()) if uri.where else ""
         folder = Path(uri.path) if uri.scheme == "folder" else None
-        raise NothingThere(f"{uri.path or uri.text} has no pictures{kept}: check the source", folder)
+        others = folders.of_others(folder, uri.options) if folder and folder.is_dir() else ""
+        raise NothingThere(others or f"{uri.path or uri.text} has no pictures{kept}: check the source", folder)
 
 
 def _picturebook(uri: Uri) -> Iterable[Row]:
     from retrieval.sources import picturebook
 
     return picturebook.rows(uri.path, uri.where)
+
+
+def _soundbook(uri: Uri) -> Iterable[Row]:
+    from retrieval.sources import soundbook
+
+    return soundbook.rows(uri.path, uri.where)
 
 
 SOURCES: dict[str, Callable[[Uri], Iterable[Row]]] = {
@@ -284,4 +293,5 @@ SOURCES: dict[str, Callable[[Uri], Iterable[Row]]] = {
     "img2dataset": archives.img2dataset,
     "urls": tables.url_list,
     "picturebook": _picturebook,
+    "soundbook": _soundbook,
 }

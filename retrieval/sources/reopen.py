@@ -20,15 +20,13 @@ def open_again(
     uri: str, place: Within | None, root: Path | str | None, at_least: int | None = None, *, kind: str = "picture",
     urls: bool = False,
 ) -> Image.Image:  # fmt: skip
-    """The picture of an indexed item, as `images.load` gave it; of a clip its middle frame.
+    """The picture of an indexed item, as `images.load` gave it; of a clip its middle frame, of a sound its spectrogram.
 
     place, kind: as in Item. root: the folder that the index's uris are relative to. urls: it may be fetched. Raises
     ImageError where it is gone or another file stands there now.
     """
     content = content_again(uri, place, root, urls=urls)
-    if kind == "clip":
-        return load.frames(content, 1, at_least)[0]
-    return load.decode(content, at_least, uri)
+    return load.shown(content, kind, at_least, uri)
 
 
 def content_again(uri: str, place: Within | None, root: Path | str | None, *, urls: bool = False) -> Path | bytes:

@@ -38,7 +38,8 @@ class Options:
     local_urls: also from this machine and the network it is in. follow: links to folders are followed; where they are
     not, a walk puts those that it passes over into `links`. let_go: folders that are gone or empty may be so. expected:
     folders that other disks were mounted at; a walk puts those where one is into `mounts`. each: how files of many
-    pictures are read, where there are several of them.
+    pictures are read, where there are several of them. kinds: of files that are taken from folders, as in Item; None
+    for all.
     """
 
     exclude: tuple[str, ...] = ()
@@ -51,6 +52,7 @@ class Options:
     expected: frozenset[Path] = field(default_factory=frozenset, compare=False, repr=False)
     mounts: set[Path] = field(default_factory=set, compare=False, repr=False)
     each: Each = field(default=one_by_one, compare=False, repr=False)
+    kinds: frozenset[str] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,14 +35,14 @@ class Walk:
     """
 
     def __init__(self, options: Options) -> None:
-        self._options = options
+        self.options = options
         self._seen: set[tuple[int, int]] = set()
         self._links: deque[tuple[Path, Rules]] = deque()
 
     def below(self, root: Path) -> Iterator[Found]:
         """What is in a folder and below it, in the order of names, without what lies behind links."""
-        yield from self._down(root, Rules(root, self._options))
-        for mount in self._options.expected if not self._options.let_go else ():
+        yield from self._down(root, Rules(root, self.options))
+        for mount in self.options.expected if not self.options.let_go else ():
             if mount.is_relative_to(_there(root)) and not os.path.lexists(mount):
                 yield root / mount.relative_to(_there(root)), "", Unseen("its disk is not mounted")
 
@@ -50,7 +50,7 @@ class Walk:
         """What is there of these names of a folder within a root: files, and folders with all that is in them."""
         for mount in self._away_near([_there(folder / name) for name in names]):
             yield root / os.path.relpath(mount, _there(root)), "", Unseen("its disk is not mounted")
-        rules = Rules(root, self._options)
+        rules = Rules(root, self.options)
         try:
             if not rules.read_down_to(folder):
                 return
@@ -69,7 +69,7 @@ class Walk:
 
     def _away_near(self, paths: Iterable[Path]) -> list[Path]:
         """Where disks were mounted, and are not, above or below one of these paths."""
-        away = [mount for mount in self._options.expected if not mount.is_mount()]
+        away = [mount for mount in self.options.expected if not mount.is_mount()]
         return [mount for mount in away if any(mount.is_relative_to(one) or one.is_relative_to(mount) for one in paths)]
 
     def behind_links(self) -> Iterator[Found]:
@@ -121,7 +121,7 @@ class Walk:
                         self._meet(folder / entry.name, rules)
                 elif rules.wants_file(folder, entry.name):
                     yield folder, entry.name, names
-                elif self._options.follow and _leads_nowhere(entry) and rules.wants_folder(folder, entry.name):
+                elif self.options.follow and _leads_nowhere(entry) and rules.wants_folder(folder, entry.name):
                     yield folder, entry.name, Unseen("a link to nothing: is its disk there?", doubtful=True)
             except OSError as error:  # a file system that does not say what a name is, and cannot
                 if rules.wants_folder(folder, entry.name):
@@ -131,21 +131,21 @@ class Walk:
         """False for a folder that a disk was mounted at and is not now: what lies in it then says nothing of it."""
         try:
             if _there(folder).is_mount():
-                self._options.mounts.add(_there(folder))
+                self.options.mounts.add(_there(folder))
                 return True
         except OSError:  # listing it will say so
             return True
-        return self._options.let_go or _there(folder) not in self._options.expected
+        return self.options.let_go or _there(folder) not in self.options.expected
 
     def _meet(self, link: Path, rules: "Rules") -> None:
-        if self._options.follow:
+        if self.options.follow:
             self._links.append((link, rules))
         else:
-            self._options.links.add(link)
+            self.options.links.add(link)
 
     def _is_new(self, folder: Path) -> bool:
         """Is this folder met for the first time, by whatever name? Not asked where no link is followed."""
-        if not self._options.follow:
+        if not self.options.follow:
             return True
         try:
             status = folder.stat()
@@ -177,7 +177,7 @@ class Rules:
 
     def __init__(self, root: Path, options: Options) -> None:
         self._root, self._hidden = root, options.include_hidden
-        self._excluded = _patterns(options.exclude)
+        self._excluded, self._endings = _patterns(options.exclude), kinds.endings(options.kinds)
         self._files: dict[Path, pathspec.GitIgnoreSpec | None] = {}
 
     def read(self, folder: Path) -> None:
@@ -207,7 +207,7 @@ class Rules:
     def wants_file(self, folder: Path, name: str) -> bool:
         """True for a file that is an item."""
         ending = "." + name.rpartition(".")[2].lower()
-        return (ending in kinds.PICTURES or ending in kinds.CLIPS) and self._wants(folder, name, "")
+        return ending in self._endings and self._wants(folder, name, "")
 
     def _wants(self, folder: Path, name: str, slash: str) -> bool:
         if name.startswith(".") and not self._hidden:

@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 
 from torch import nn
 
+from retrieval.towers.anchored import AnchoredTower
 from retrieval.towers.bridged import BridgedTower, ImagePrior, TextPrior
 from retrieval.towers.builtin import BuiltinImageTower, BuiltinTextTower
 from retrieval.towers.combined import BesideTower, EnsembleTower
 from retrieval.towers.conv import ConvTower
 from retrieval.towers.image import PixelMlp, VitTower
+from retrieval.towers.listening import AstTower, MelTower
 from retrieval.towers.open_clip_towers import image_side, text_side
 from retrieval.towers.packaged import image_side as packaged_image
 from retrieval.towers.packaged import text_side as packaged_text
@@ -32,7 +34,7 @@ from retrieval.towers.tower import ImageTower, Spec, TextTower, Tower
 
 IMAGE_TOWERS: dict[str, Callable[..., ImageTower]] = {
     "conv": ConvTower, "vit": VitTower, "mlp": PixelMlp, "timm": TimmTower, "open_clip": image_side,
-    "package": packaged_image, "products": PlacesTower, "builtin": BuiltinImageTower,
+    "package": packaged_image, "products": PlacesTower, "builtin": BuiltinImageTower, "mel": MelTower, "ast": AstTower,
 }  # fmt: skip
 TEXT_TOWERS: dict[str, Callable[..., TextTower]] = {
     "transformer": TextTransformer, "lstm": partial(RecurrentTower, cell="lstm"),
@@ -72,6 +74,11 @@ def _bridged(
     return BridgedTower(build(towers, inner, tower), inner, prior(**how), how, share)
 
 
+def _anchored(dim: int, tower: Spec) -> AnchoredTower:
+    return AnchoredTower(build(TEXT_TOWERS, dim, tower), dim)
+
+
+TEXT_TOWERS["anchored"] = _anchored
 IMAGE_TOWERS["bridged"] = partial(_bridged, IMAGE_TOWERS, ImagePrior)
 TEXT_TOWERS["bridged"] = partial(_bridged, TEXT_TOWERS, TextPrior)
 IMAGE_TOWERS["ensemble"] = partial(_ensemble, IMAGE_TOWERS)

@@ -12,6 +12,7 @@ from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower
 
 _LEAST = 1e-4  # of a feature, where it is pooled: a root has no slope at zero
+STAGES = (1, 3, 6, 8)  # channels of each, times those of the first
 
 
 class _Conv(nn.Conv2d):
@@ -93,7 +94,7 @@ class ConvTower(ImageTower):
             _Activation(activate),
         ]
         for stage, count in enumerate(blocks):
-            outside = width * (1, 3, 6, 8)[stage]
+            outside = width * STAGES[stage]
             for block in range(count):
                 shrinks = block == 0 and (stage > 0 or patch == 2)
                 layers.append(_Residual(inside, outside, 2 if shrinks else 1, activate))

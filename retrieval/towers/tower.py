@@ -49,13 +49,15 @@ class ImageTower(Tower):
     """Pixels (b, c, s, s), normalized, to (b, dim).
 
     mean, std: how its pictures are to be normalized, a number a channel; None where it does not matter. has_patches:
-    `patches` is there. own_size: pixels of a side, where nothing else is asked for.
+    `patches` is there. own_size: pixels of a side, where nothing else is asked for. seconds: of the window of sound
+    whose spectrogram it hears; 0 for a tower that sees pictures.
     """
 
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     has_patches: bool = False
     own_size: int = 96
+    seconds: float = 0.0
 
     def patches(self, pixels: Tensor) -> Tensor:
         """pixels as for `forward`. What the body makes of each place, (b, places, channels), row by row."""

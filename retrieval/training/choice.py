@@ -1,4 +1,4 @@
-"""Which way a run learns where no recipe is named: `bridge` or `from_scratch`.
+"""Which way a run learns where no recipe is named: `bridge` or `from_scratch`, and of sounds `sound`.
 
 Heads between the pretrained towers that come with the installation found more than a run from scratch on six thousand
 photos and on two thousand products, in minutes rather than half an hour, and on drawn scenes as much as one that saw
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from retrieval.datatypes import Pair
 from retrieval.encoders import bridging, builtin
-from retrieval.encoders.config import parts_of, split
+from retrieval.encoders.config import HEARING, parts_of, split
 from retrieval.errors import BadRequest, MissingModel
 from retrieval.packages import PACKAGES
 from retrieval.training import fitness
 
-BRIDGE, FROM_SCRATCH = "bridge", "from_scratch"
+BRIDGE, FROM_SCRATCH, SOUND = "bridge", "from_scratch", "sound"
 _OF_BRIDGE = {"closed_form", "prior"}
 _OF_FROM_SCRATCH = {
     "image_size", "image_width", "image_layers", "image_patch", "image_channels", "image_activation", "pretrained",
@@ -40,10 +40,20 @@ def choose(pairs: Sequence[Pair], settings: Sequence[str] = ()) -> Choice:
 
     Costs no more than to look at a thousand captions. Raises BadRequest where the settings belong to both ways.
     """
-    return _by_settings(settings) or _lacking() or _by_captions(pairs) or Choice(
+    return _of_sounds(pairs, settings) or _by_settings(settings) or _lacking() or _by_captions(pairs) or Choice(
         BRIDGE, "heads between the pretrained towers that came with the installation, which from few pairs and many "
         "found more than a run from scratch, and in minutes",
     )  # fmt: skip
+
+
+def _of_sounds(pairs: Sequence[Pair], settings: Sequence[str]) -> Choice | None:
+    """The one that hears, where a tower that does is named, or all that is learned from is sounds."""
+    tower = next((one.partition("=")[2].strip() for one in settings if _name(one) == "image_tower"), "")
+    if tower in HEARING:
+        return Choice(SOUND, f"{tower} hears")
+    if not tower and all(pair.item.kind == "sound" for pair in pairs):
+        return Choice(SOUND, "all of it is sounds")
+    return None
 
 
 def _by_settings(settings: Sequence[str]) -> Choice | None:

@@ -81,6 +81,11 @@ class TrainConfig(EncoderConfig):
     loss_budget_mb: int = setting(
         128, "megabytes of logits kept for their gradients; a larger batch makes them twice, a third more work", least=0
     )
+    seen_by: str = setting(
+        "",
+        "what it sees in clips stands in place of captions of their sound, and its words find sounds (mel, ast)",
+        takes="an encoder that sees",
+    )
     teacher: str = setting(
         "", "its answers on the same pairs become part of the targets", takes="an encoder, or several with commas"
     )

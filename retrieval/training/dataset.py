@@ -71,6 +71,7 @@ class TrainingSet:
         self._keep = dataclasses.replace(encoder.preprocess, size=self._kept)
         frames = (config.frames,) if config.frames > 1 else ()
         self._shape = (*frames, self._kept, self._kept, encoder.preprocess.channels)
+        self._only_hears = encoder.preprocess.hears("clip")
         captions: dict[str, list[str]] = {}
         items: dict[str, Item] = {}
         weight: dict[str, float] = {}
@@ -88,7 +89,7 @@ class TrainingSet:
         self.draws = min(config.captions, max(map(len, self.tokens), default=1))
         # A foreign tokenizer's rows carry marks that must stay where they are.
         self._word_dropout = config.word_dropout if isinstance(encoder.tokenize, CaptionTokenizer) else 0.0
-        self.flips = mirrors(config.flip, [text for several in texts for text in several])
+        self.flips = not self._only_hears and mirrors(config.flip, [text for several in texts for text in several])
         if len(self._items) < 2:
             raise NothingReadable(
                 f"{len(self._items)} usable picture(s): contrastive training needs at least 2, better 1000: add some",
@@ -206,12 +207,20 @@ class TrainingSet:
     def _decode(self, item: Item) -> np.ndarray | ImageError:
         try:
             if len(self._shape) == 3:
-                return self._keep(load.load(item, at_least=2 * self._kept))
-            seen = load.load_frames(item, self._shape[0], 2 * self._kept)
-            kept = [self._keep(frame) for frame in seen]
+                return self._seen(item, 1)[0]
+            kept = self._seen(item, self._shape[0])
             return np.stack([kept[i * len(kept) // self._shape[0]] for i in range(self._shape[0])])
         except ImageError as error:
             return error
+
+    def _seen(self, item: Item, count: int) -> list[np.ndarray]:
+        """Up to `count` frames of a clip, windows of a sound, or one picture."""
+        if self._only_hears:
+            heard = load.windows_of(item, count, self._keep.seconds)
+            return [self._keep.heard(window) for window in heard.frames]
+        if count == 1:
+            return [self._keep(load.load(item, at_least=2 * self._kept))]
+        return [self._keep(frame) for frame in load.load_frames(item, count, 2 * self._kept)]
 
     def _take(self, items: np.ndarray) -> np.ndarray:
         if self.pixels is not None:

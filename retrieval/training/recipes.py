@@ -7,6 +7,7 @@ from retrieval.training.config import TrainConfig
 
 PICTURES_SEEN = 230_000  # by a run from scratch: a quarter to half an hour on two cores
 SEEN_LONG = 330_000  # by each generation of `long`: with more it learned them by heart
+SOUNDS_HEARD = 40_000  # by a run of `sound`
 FEW = 20_000  # pictures whose captions teach a text tower more if it knows words and not their order
 
 
@@ -129,6 +130,26 @@ def demo_from_scratch(pictures: int = 0) -> TrainConfig:
     )  # fmt: skip
 
 
+def sound(pictures: int) -> TrainConfig:
+    """Train an encoder that hears on sounds, or the sound of clips, and their captions, with no pretrained weights.
+
+    A small CNN on the log-mel spectrogram of five seconds (image_tower=ast is a transformer on it; `seconds`, `frames`
+    are how much of a sound is heard) beside a text tower that learns words from the captions. What a crop or a mirror
+    image of a spectrogram would be is another sound, so there are none.
+
+    Args:
+        pictures: How many sounds there are to learn from.
+
+    Returns:
+        The settings: minutes on two cores for a few thousand sounds.
+    """
+    epochs = min(60.0, max(8.0, SOUNDS_HEARD / max(1, pictures)))
+    return TrainConfig(
+        image_tower="mel", epochs=round(epochs, 1), batch_size=64, captions=5, duplicates="positive", lr=1e-3,
+        ema=0.99, crop=1.0, flip="no", vocabulary=2048, word_dropout=0.1,
+    )  # fmt: skip
+
+
 def finetune(pictures: int = 0) -> TrainConfig:
     """Go on from a trained encoder: a low rate, so that it forgets little of what it knows.
 
@@ -145,5 +166,5 @@ def finetune(pictures: int = 0) -> TrainConfig:
 # What `mmr train --recipe NAME` takes: each is called with the number of different pictures.
 RECIPES: dict[str, Callable[[int], TrainConfig]] = {
     "smoke": smoke, "from_scratch": from_scratch, "bridge": bridge, "long": long, "demo": demo,
-    "demo_from_scratch": demo_from_scratch, "finetune": finetune,
+    "demo_from_scratch": demo_from_scratch, "finetune": finetune, "sound": sound,
 }  # fmt: skip

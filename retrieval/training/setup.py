@@ -25,7 +25,7 @@ from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.losses.contrastive import LOSSES, Loss
-from retrieval.training import closed_forms, features, fitness, health, run_folder, sharing, trainable
+from retrieval.training import closed_forms, features, fitness, health, run_folder, seen_by, sharing, trainable
 from retrieval.training.closed_forms import Seen
 from retrieval.training.config import TrainConfig
 from retrieval.training.dataset import TrainingSet, mirrors
@@ -95,7 +95,8 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     """Build everything; nothing is written. Raises BadRequest and MissingModel for what cannot be."""
     if config.tensorboard:
         require_tensorboard()
-    fitness.check(pairs, listeners.on_message)
+    if not config.seen_by:
+        fitness.check(pairs, listeners.on_message)
     torch.manual_seed(config.seed)
     model = first_encoder(pairs, config)
     fitness.say_unread(pairs, model.languages, config.encoder or config.text_tower, listeners.on_message)
@@ -106,6 +107,7 @@ def set_up(pairs: Sequence[Pair], out: Path, config: TrainConfig, ranks: Ranks, 
     changes = features.what_changes(model, config)
     require_still(config, changes)
     kind = FeatureSet if not changes else SeenOnce if sees_the_same(model, config) else TrainingSet
+    kind = seen_by.SeenBy if config.seen_by else kind
     data = kind(pairs, model, config, listeners.on_decode, ranks.size, ranks.rank, teachers)
     ranks.part(data.batch_size)
     if config.closed_form:
@@ -130,6 +132,8 @@ def first_encoder(pairs: Sequence[Pair], config: TrainConfig) -> DualEncoder:
 
     Raises MissingModel and BadRequest where there is none of that name.
     """
+    if config.seen_by:
+        return seen_by.first_encoder(config)
     if config.encoder:
         encoder = load_encoder(config.encoder)
         encoder.use_frames(frames_spec(config))
@@ -189,7 +193,7 @@ def loss_of(config: TrainConfig, ranks: Ranks = ALONE) -> Loss:
 
 def _choose_what_is_trained(model: DualEncoder, config: TrainConfig) -> None:
     place_dropout(model, config.patch_dropout)
-    trainable.choose(model, config)
+    trainable.choose(model, dataclasses.replace(config, freeze="text") if config.seen_by else config)
     if not trainable.keeps_languages(model):
         model.languages = ()
     trainable.train_mode(model)

@@ -15,7 +15,7 @@ export function cellFor(hit, place, side, does) {
 
 function fill(cell, hit, place, side, does) {
   const name = hit.caption || nameOf(hit.uri);
-  const told = [hit.kind === "clip" ? "clip" : "", hit.folded ? `+${hit.folded} alike` : ""].filter(Boolean);
+  const told = [hit.kind === "picture" ? "" : hit.kind, hit.folded ? `+${hit.folded} alike` : ""].filter(Boolean);
   cell.setAttribute("aria-label", [name, ...told].join(", "));
   cell.dataset.id = hit.id;
   const image = make("img", { alt: "", draggable: "false", decoding: "async", fetchpriority: "low" });
@@ -31,7 +31,7 @@ function fill(cell, hit, place, side, does) {
 
 function marks(hit, does) {
   const marks = [];
-  if (hit.kind === "clip") marks.push(make("span", { class: "mark clip", "aria-hidden": "true" }, "clip"));
+  if (hit.kind !== "picture") marks.push(make("span", { class: "mark clip", "aria-hidden": "true" }, hit.kind));
   if (hit.folded) marks.push(button(`+${hit.folded} alike`, (event) => (event.stopPropagation(), does.near(hit)), { class: "mark alike", tabindex: -1, title: "Show them", "data-test": "folded" }));
   return marks;
 }

@@ -47,7 +47,7 @@ export function listenDetail(does) {
   dialog.addEventListener("cancel", (event) => (event.preventDefault(), does().close()));
   dialog.addEventListener("click", (event) => event.target === dialog && does().close());
   dialog.addEventListener("keydown", (event) => {
-    if (event.target.closest("input, video") || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.target.closest("input, video, audio") || event.ctrlKey || event.metaKey || event.altKey) return;
     const act = { ArrowLeft: () => does().step?.(-1), ArrowRight: () => does().step?.(1), m: () => does().alike?.(), l: () => does().unlike?.() }[event.key];
     if (act) (event.preventDefault(), act());
   });
@@ -81,7 +81,8 @@ function facts(place, item, hit, search, info, does) {
       info.local && item.path ? button("Copy path", () => doing(copy(item.path), "Copied."), { "data-test": "copy-path" }) : null,
       info.local ? button("Open folder", () => doing(post(`/api/items/${item.id}/open${index}`, {}), "Opened."), { "data-test": "open-folder" }) : null),
     line, ...captions(item, does), fitting(term("id", item.uri), { search, info, words: does.words }, item.captions) ?? "", ...why(item, hit, search), ...fields(item, does),
-    make("p", { class: "quiet path" }, item.path || item.uri), ...(item.kind === "clip" ? [make("p", { class: "quiet" }, "A clip: download it to see it move.")] : []));
+    make("p", { class: "quiet path" }, item.path || item.uri), ...(item.kind === "clip" ? [make("p", { class: "quiet" }, "A clip: download it to see it move.")] : []),
+    ...(item.kind === "sound" ? [make("audio", { controls: "", preload: "none", src: `/api/items/${item.id}/file${index}`, "aria-label": "Listen", "data-test": "listen" })] : []));
 }
 
 function captions(item, does) {

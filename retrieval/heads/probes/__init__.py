@@ -62,8 +62,9 @@ def names_of(config: HeadConfig, dims: dict[str, int]) -> tuple[tuple[str, ...],
         return (config.fusion,), False
     if config.fusion == "concat" and config.head not in WITH_WORDS:
         return tuple(dims), False
-    if config.fusion == "mean" and {"image", "text"} <= set(dims):
-        return ("image", "text"), True
+    one_space = tuple(name for name in dims if name in ("image", "sound", "text") and dims[name] == dims.get("text"))
+    if config.fusion == "mean" and len(one_space) > 1:
+        return one_space, True
     able = [*dims, "mean", *(["concat"] if config.head not in WITH_WORDS else [])]
     raise BadRequest(f"--head {config.head} wants one vector: use --fusion with one of {', '.join(able)}")
 

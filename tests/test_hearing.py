@@ -1,0 +1,413 @@
+"""Encoders that hear: towers, the one loop, an index of sounds, ears beside eyes, heads that have sound."""
+
+import dataclasses
+import io
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from eval import evaluate
+from indexes import Store
+from retrieval import Retriever, load_encoder, towers
+from retrieval.datatypes import Item, Pair
+from retrieval.encoders import encoding, query_encoder
+from retrieval.encoders.build import new_encoder, small_encoder
+from retrieval.encoders.config import EncoderConfig
+from retrieval.errors import BadRequest, ImageError, NothingThere
+from retrieval.heads import inputs as features
+from retrieval.images import load
+from retrieval.indexing import changes
+from retrieval.indexing.build import build, unchanged
+from retrieval.indexing.catalog import Identity
+from retrieval.indexing.roots import recorded
+from retrieval.sounds import mel
+from retrieval.sources.registry import open_items, open_pairs, parse_uri
+from retrieval.sources.soundbook import to_wav, tunes
+from retrieval.training import choice
+from retrieval.training.hearing import ridge, with_ears
+from retrieval.training.loop import train
+from retrieval.training.recipes import sound
+from terminal import mmr
+
+pytest.importorskip("soundfile", reason="the extra `sound` is not installed")
+RATE = 16_000
+HERTZ = {"low": 200, "middle": 1000, "high": 4000}
+
+
+def tone(hertz, seconds=1.0):
+    return (0.5 * np.sin(2 * np.pi * hertz * np.arange(int(seconds * RATE)) / RATE)).astype(np.float32)
+
+
+def item(word, number=0):
+    content = to_wav(tone(HERTZ[word] * (1 + number / 100)))
+    return Item(f"{word}{number}", f"{word}{number}.wav", lambda: content, kind="sound", stamp=f"{word}{number}")
+
+
+def config(**others):
+    small = {"seconds": 1.0, "image_size": 32, "image_width": 16, "text_width": 64, "text_layers": 0, "dim": 32,
+             "batch_size": 8, "epochs": 40.0, "evaluations": 0, "checkpoints": 0, "vocabulary": 300,
+             "word_dropout": 0.0, "precision": "fp32", "lr": 3e-3}  # fmt: skip
+    return dataclasses.replace(sound(24), **(small | others))
+
+
+PAIRS = [Pair(item(word, number), f"a {word} tone") for number in range(8) for word in HERTZ]
+
+
+@pytest.fixture(scope="module", params=["mel", "ast"])
+def heard(request, tmp_path_factory):
+    """A run that has learned three tones, by either tower."""
+    out = tmp_path_factory.mktemp("heard") / "run"
+    train(PAIRS, out=out, config=config(image_tower=request.param))
+    return out
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Sounds with texts beside them, and a picture."""
+    place = tmp_path / "things"
+    place.mkdir()
+    for word in HERTZ:
+        (place / f"{word}.wav").write_bytes(to_wav(tone(HERTZ[word])))
+        (place / f"{word}.txt").write_text(f"a {word} tone", "utf-8")
+    Image.new("RGB", (32, 32), "red").save(place / "red.png")
+    return place
+
+
+# ---------------------------------------------------------------- towers
+
+
+@pytest.mark.parametrize("kind", ["mel", "ast"])
+def test_a_window_does_not_depend_on_those_beside_it(kind):
+    tower = towers.build(towers.IMAGE_TOWERS, 8, {"type": kind, **({"size": 64} if kind == "mel" else {})}).eval()
+    pixels = torch.randn(3, 1, 64, 64)
+    with torch.inference_mode():
+        together, alone = tower(pixels), torch.cat([tower(one[None]) for one in pixels])
+        torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(tower.head(tower.features(pixels)), together)
+        assert tower.features(pixels).shape == (3, tower.width)
+
+
+@pytest.mark.parametrize("kind", ["mel", "ast"])
+def test_pitch_is_a_place_and_time_is_not(kind):
+    """The same tone a row of the CNN's map higher is another sound. For the CNN one that comes later is the same."""
+    torch.manual_seed(0)
+    tower = towers.build(towers.IMAGE_TOWERS, 64, {"type": kind, **({"size": 64} if kind == "mel" else {})}).eval()
+    shown = torch.zeros(3, 1, 64, 64)
+    shown[0, :, 16:20, 16:32] = shown[1, :, 32:36, 16:32] = shown[2, :, 16:20, 32:48] = 3.0
+    with torch.inference_mode():
+        first, higher, later = F.normalize(tower(shown), dim=1)
+    assert first @ higher < 0.99
+    if kind == "mel":
+        assert first @ later > first @ higher
+
+
+def test_the_tower_is_what_says_that_an_encoder_hears():
+    encoder = small_encoder(["a"], image={"type": "mel", "seconds": 2.0, "size": 64}, image_size=64)
+    assert (encoder.preprocess.seconds, encoder.preprocess.channels) == (2.0, 1)
+    assert encoder.preprocess.kinds == {"clip", "sound"}
+    assert new_encoder(EncoderConfig(image_tower="ast"), ["a"]).preprocess.size == 128
+
+
+@pytest.mark.parametrize("settings, said", [
+    ({"seconds": 2.0}, "seconds belongs to image_tower=mel and ast"),
+    ({"image_tower": "mel", "views": 2}, "views must be 1"),
+    ({"image_tower": "ast", "image_channels": 4}, "image_channels is not asked"),
+])  # fmt: skip
+def test_settings_that_do_not_fit(settings, said):
+    with pytest.raises(BadRequest, match=said):
+        EncoderConfig(**settings)
+
+
+# ---------------------------------------------------------------- the one loop, and a search both ways
+
+
+def test_tones_are_found_by_their_words_and_words_by_tones(heard):
+    encoder = load_encoder(str(heard))
+    held_out = [Pair(item(word, 8), f"a {word} tone") for word in HERTZ]
+    report = evaluate(encoder, held_out)
+    assert report.text_to_image["hit@1"] == report.image_to_text["hit@1"] == 1.0
+
+
+def test_sounds_and_a_crop_of_them_are_not_mirrored():
+    assert config().crop == 1.0 and config().flip == "no"
+    chosen = choice.choose(PAIRS)
+    assert (chosen.recipe, choice.choose([], ["image_tower=ast"]).recipe) == ("sound", "sound")
+
+
+def test_an_index_of_a_folder_takes_its_sounds_alone(heard, folder, tmp_path):
+    index = tmp_path / "index"
+    encoder = load_encoder(str(heard))
+    store, report = build(str(folder), index, encoder)
+    store.close()
+    assert (report.added, report.skipped) == (3, [])
+    with Retriever.open(index) as retriever:
+        assert [retriever.search(f"a {word} tone", 1)[0].uri for word in HERTZ] == [f"{word}.wav" for word in HERTZ]
+        found = retriever.search(str(folder / "low.wav"), 3)
+        assert found[0].kind == "sound" and "low.wav" not in [hit.uri for hit in found if hit.rank > 1]
+        with pytest.raises(BadRequest, match="a picture, and this index is of sounds: give another sound"):
+            retriever.search(str(folder / "red.png"), 1)
+    with Store.open(index) as store:
+        assert changes.count(store, recorded(store)).new == 0
+    assert unchanged(parse_uri(str(folder)), index) is not None
+    assert build(str(folder), index, encoder)[1].unchanged == 3
+
+
+def test_an_encoder_that_sees_leaves_sounds_alone(folder, tmp_path):
+    encoder = small_encoder(["a"], dim=16, image_size=32, image={"width": 16})
+    store, report = build(str(folder), tmp_path / "index", encoder)
+    assert (report.added, report.skipped) == (1, []) and not store.manifest.get("kinds")
+    assert changes.count(store, recorded(store)).new == 0
+    store.close()
+    (folder / "red.png").unlink()
+    with pytest.raises(NothingThere, match="no pictures but sounds: give an encoder that hears"):
+        build(str(folder), tmp_path / "other", encoder)
+
+
+def test_a_sound_asked_of_pictures_is_told(folder, tmp_path):
+    encoder = small_encoder(["a"], dim=16, image_size=32, image={"width": 16})
+    with pytest.raises(ImageError, match="a sound, and the encoder of this index sees pictures only"):
+        encoding.taken_in(folder / "low.wav", encoder.preprocess)
+
+
+def test_the_exported_tower_hears_the_same(heard, monkeypatch, tmp_path):
+    monkeypatch.setenv("MMR_CACHE", str(tmp_path))
+    encoder = load_encoder(str(heard))
+    asked = query_encoder.QueryEncoder(query_encoder.ensure_exported(encoder), lambda: encoder)
+    shown = [encoding.prepare(item(word), encoder.preprocess).pixels[0] for word in HERTZ]
+    assert asked.opens_pictures()
+    np.testing.assert_allclose(asked.encode_images(shown), encoder.encode_images(shown), atol=2e-4)
+
+
+# ---------------------------------------------------------------- ears
+
+
+def test_ridge_is_least_squares_where_nothing_is_noise():
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((60, 5)), rng.standard_normal((5, 3))
+    x -= x.mean(0)
+    np.testing.assert_allclose(ridge(x, x @ weight), weight, atol=1e-2)
+
+
+def test_ridge_takes_the_penalty_that_leaves_one_out_best():
+    """By hand: every penalty, every row left out."""
+    from retrieval.training.hearing import PENALTIES
+
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((20, 8))
+    y = x @ rng.standard_normal((8, 2)) + 3 * rng.standard_normal((20, 2))
+    x, y = x - x.mean(0), y - y.mean(0)
+    mean = (np.linalg.svd(x, compute_uv=False) ** 2).mean()
+
+    def solved(x, y, penalty):
+        return np.linalg.solve(x.T @ x + penalty * mean * np.eye(8), x.T @ y)
+
+    def error(penalty):
+        total = 0.0
+        for out in range(20):
+            rest = np.arange(20) != out
+            a, b = x[rest].mean(0), y[rest].mean(0)
+            total += ((y[out] - b - (x[out] - a) @ solved(x[rest] - a, y[rest] - b, penalty)) ** 2).sum()
+        return total
+
+    best = min(PENALTIES, key=error)
+    np.testing.assert_allclose(ridge(x, y), solved(x, y, best), atol=1e-6)
+
+
+@pytest.fixture
+def both(heard):
+    torch.manual_seed(0)
+    eyes = small_encoder([pair.caption for pair in PAIRS], dim=24, image_size=48, image={"width": 16})
+    eyes.eval()
+    return eyes, eyes.fingerprint, with_ears(eyes, load_encoder(str(heard)), PAIRS)
+
+
+def test_ears_change_neither_pictures_nor_words(heard):
+    torch.manual_seed(0)
+    eyes = small_encoder([pair.caption for pair in PAIRS], dim=24, image_size=48, image={"width": 16}).eval()
+    picture = Image.new("RGB", (50, 50), "blue")
+    before = eyes.encode_images([picture]), eyes.encode_texts(["a low tone"]), eyes.fingerprint
+    made = with_ears(eyes, load_encoder(str(heard)), PAIRS)
+    np.testing.assert_array_equal(made.encode_images([picture]), before[0])
+    np.testing.assert_array_equal(made.encode_texts(["a low tone"]), before[1])
+    assert made.extends == before[2] != made.fingerprint
+
+
+def test_sounds_are_found_in_the_space_of_pictures(both, tmp_path):
+    _, _, made = both
+    made.save(tmp_path / "both")
+    again = load_encoder(str(tmp_path / "both"))
+    assert (again.fingerprint, again.extends, again.preprocess) == (made.fingerprint, made.extends, made.preprocess)
+    shown = [encoding.prepare(item(word, 8), again.preprocess).pixels[0] for word in HERTZ]
+    mixed = [shown[0], again.preprocess(Image.new("RGB", (9, 9))), *shown[1:]]
+    rows = again.encode_images(mixed)
+    np.testing.assert_allclose(rows[[0, 2, 3]], made.encode_images(shown), atol=1e-6)
+    texts = again.encode_texts([f"a {word} tone" for word in HERTZ])
+    assert (texts @ rows[[0, 2, 3]].T).argmax(1).tolist() == [0, 1, 2]
+
+
+def test_an_index_of_pictures_takes_sounds_and_keeps_its_vectors(heard, folder, tmp_path):
+    torch.manual_seed(0)
+    eyes = small_encoder([pair.caption for pair in PAIRS], dim=24, image_size=48, image={"width": 16}).eval()
+    eyes.save(tmp_path / "eyes")
+    index = tmp_path / "index"
+    store, _ = build(str(folder), index, load_encoder(str(tmp_path / "eyes")))
+    before = store.vectors(store.rows())
+    store.close()
+    with_ears(load_encoder(str(tmp_path / "eyes")), load_encoder(str(heard)), PAIRS).save(tmp_path / "both")
+    both = load_encoder(str(tmp_path / "both"))
+    store, report = build(str(folder), index, both)
+    assert (report.added, report.unchanged) == (3, 1)
+    np.testing.assert_array_equal(store.vectors(store.rows())[:1], before)
+    assert Identity.recorded(store).fingerprint == both.fingerprint
+    store.close()
+    with Retriever.open(index) as retriever:
+        assert retriever.search("a low tone", 1)[0].uri == "low.wav"
+        assert retriever.search(str(folder / "red.png"), 4)
+        assert retriever.search(str(folder / "high.wav"), 4)
+
+
+def test_ears_that_cannot_be(both, heard):
+    made = both[2]
+    with pytest.raises(BadRequest, match="hears already"):
+        with_ears(made, load_encoder(str(heard)), PAIRS)
+    eyes = small_encoder(["a"], dim=24, image_size=48, image={"width": 16})
+    with pytest.raises(BadRequest, match="hears nothing"):
+        with_ears(eyes, eyes, PAIRS)
+
+
+# ---------------------------------------------------------------- learned from pictures
+
+
+COLORS = {"low": "red", "middle": "green", "high": "blue"}
+
+
+def clip(word, number):
+    """Two seconds of a color with a tone, as an MP4."""
+    av = pytest.importorskip("av", reason="the extra `video` is not installed")
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as out:
+        video, stream = out.add_stream("mpeg4", rate=4), out.add_stream("aac", rate=RATE)
+        video.width = video.height = 48
+        video.pix_fmt = "yuv420p"
+        for at in range(8):
+            frame = av.VideoFrame.from_image(Image.new("RGB", (48, 48), COLORS[word]))
+            frame.pts = at
+            out.mux(video.encode(frame))
+        out.mux(video.encode())
+        samples = tone(HERTZ[word] * (1 + number / 100), 2.0)
+        for start in range(0, len(samples), 1024):
+            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024].copy(), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """Clips without a caption: each color has a tone of its own."""
+    made = {(word, number): clip(word, number) for number in range(6) for word in COLORS}
+    return [
+        Pair(Item(f"{word}{n}", f"{word}{n}.mp4", lambda key=(word, n): made[key], kind="clip"), "") for word, n in made
+    ]
+
+
+@pytest.fixture(scope="module")
+def sees(tmp_path_factory):
+    """A run that knows the names of three colors, by pictures."""
+    pairs = [
+        Pair(Item(f"{word}{n}", word, lambda c=color, n=n: Image.new("RGB", (40 + n, 40), c)), f"a {word} tone")
+        for n in range(6) for word, color in COLORS.items()
+    ]  # fmt: skip
+    out = tmp_path_factory.mktemp("sees") / "run"
+    settings = config(image_tower="conv", seconds=0.0, duplicates="masked", epochs=30.0)
+    train(pairs, out=out, config=settings)
+    return out
+
+
+def find_tones(encoder):
+    rows = encoder.encode_images([encoding.prepare(item(word, 7), encoder.preprocess).pixels[0] for word in HERTZ])
+    return (encoder.encode_texts([f"a {word} tone" for word in HERTZ]) @ rows.T).argmax(1).tolist()
+
+
+def test_sounds_are_found_by_words_that_only_pictures_had(clips, sees, tmp_path):
+    """The loop sees clips and no caption: words were learned with pictures, and sounds stand where these do."""
+    settings = config(seen_by=str(sees), duplicates="masked", seconds=1.0)
+    train(clips, out=tmp_path / "run", config=settings)
+    encoder = load_encoder(str(tmp_path / "run"))
+    assert encoder.preprocess.kinds == {"clip", "sound"} and find_tones(encoder) == [0, 1, 2]
+    words = ["a low tone", "a high tone"]
+    np.testing.assert_allclose(encoder.encode_texts(words), load_encoder(str(sees)).encode_texts(words), atol=1e-6)
+
+
+def test_ears_are_fitted_by_pictures_of_clips_too(clips, sees, heard):
+    assert find_tones(with_ears(load_encoder(str(sees)), load_encoder(str(heard)), clips)) == [0, 1, 2]
+
+
+def test_seen_by_what_sees_nothing(heard, tmp_path):
+    with pytest.raises(BadRequest, match="sees no pictures"):
+        train(PAIRS, out=tmp_path / "run", config=config(seen_by=str(heard)))
+    with pytest.raises(BadRequest, match="image_tower must be mel or ast"):
+        train(PAIRS, out=tmp_path / "run", config=config(image_tower="conv", seconds=0.0, seen_by=str(heard)))
+
+
+# ---------------------------------------------------------------- heads
+
+
+def test_a_head_has_sound_as_a_modality_and_masks_it(both, folder):
+    made = both[2]
+    assert features.known_to(made)[:3] == ("image", "sound", "text")
+    items = list(open_items(str(folder)))
+    found = features.encode(items, made, ["image", "sound", "text"])
+    kinds = [one.kind for one in items]
+    assert found.present["sound"].tolist() == [kind == "sound" for kind in kinds]
+    assert found.present["image"].tolist() == [kind == "picture" for kind in kinds]
+    assert not found.vectors["sound"][kinds.index("picture")].any() and found.skipped == []
+    np.testing.assert_allclose(np.linalg.norm(found.vectors["sound"], axis=1)[found.present["sound"]], 1, atol=1e-5)
+
+
+def test_an_encoder_that_only_hears_offers_no_pictures(heard):
+    assert "image" not in features.known_to(load_encoder(str(heard)))
+
+
+# ---------------------------------------------------------------- what people get
+
+
+def test_the_command_line_trains_indexes_and_finds(tmp_path):
+    for number, tune in enumerate(tunes(24)):
+        (tmp_path / f"{number}.wav").write_bytes(tune.file())
+        (tmp_path / f"{number}.txt").write_text("\n".join(tune.captions()), "utf-8")
+    run = tmp_path / "runs" / "sounds"
+    small = [f"--set={one}" for one in ("image_size=32", "image_width=16", "epochs=2", "text_width=64", "dim=32")]
+    done = mmr("train", str(tmp_path), "--out", str(run), *small)
+    assert done.exit_code == 0 and "recipe sound: all of it is sounds" in done.stderr
+    assert mmr("index", str(tmp_path), "--model", str(run)).exit_code == 0
+    done = mmr("search", "a high note on a bell", "--index", str(tmp_path / ".mmr"), "-k", "2", "--json")
+    assert [json.loads(line)["kind"] for line in done.stdout.splitlines()] == ["sound", "sound"]
+    assert mmr("info", "--index", str(tmp_path / ".mmr")).exit_code == 0
+
+
+def test_pairs_of_a_soundbook():
+    pairs = open_pairs("soundbook:3?captions=full")
+    assert len(pairs) == 3 and {pair.item.kind for pair in pairs} == {"sound"}
+    assert load.windows_of(pairs[0].item, 1, 5.0).frames[0].size == (500, mel.BANDS)
+
+
+def test_the_page_shows_and_plays_a_sound(heard, folder):
+    from serving import served
+
+    from cli.serve import shown
+
+    Retriever.build(str(folder), folder / ".mmr", load_encoder(str(heard)))[0].close()
+    with served(folder / ".mmr", toy=load_encoder(str(heard))) as client:
+        at = f"/api/items/{shown.name_of('low.wav')}"
+        thumb = Image.open(io.BytesIO(client.get(f"{at}/thumb?s=128").content))
+        assert (thumb.format, thumb.size) == ("WEBP", (128, 128))
+        file = client.get(f"{at}/file")
+        assert file.headers["content-type"].startswith("audio/") and file.content == (folder / "low.wav").read_bytes()
+        assert client.get(at).json()["kind"] == "sound"
