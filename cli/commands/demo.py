@@ -150,7 +150,7 @@ def _say_next(out: Path, minutes: float) -> None:
 
 
 def _answer(retriever: Retriever, query: str) -> sheet.Section:
-    found = retriever.search(query, 10)
+    found = retriever.search(query, 10, by="meaning")  # what was learned, not what is written beside the scenes
     show.out(f"{query}")
     table(found[:5])
     pictures = (Path(query),) if query.endswith(".png") else ()

@@ -52,7 +52,7 @@ async def _found(request: Request, server: Parts, said: dict[str, Any]) -> tuple
     shelf = server.shelves.get(_one(said, "indice_name", str) or None)
     count = _number(said, "num_images", 40)
     most = _number(said, "num_result_ids", count)
-    asked = await _asked(request, server, shelf, said), Asked(k=max(1, min(max(count, most), MOST)))
+    asked = await _asked(request, server, shelf, said), Asked(k=max(1, min(max(count, most), MOST)), by="meaning")
 
     def told(found: Found) -> tuple[list[dict[str, Any]], str]:
         request.app.state.watch.spent("knn_index_time", time.perf_counter() - started)
