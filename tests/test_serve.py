@@ -43,6 +43,18 @@ def test_pages_follow_each_other(client):
     assert len(whole) == 3
 
 
+def test_words_beside_meaning_and_alone(client):
+    answer = client.get("/api/search", params={"q": '"green field"', "by": "words"}).json()
+    assert [hit["uri"] for hit in answer["hits"]] == ["more/green.jpg"]
+    assert (answer["total"], answer["next"], answer["hits"][0]["by"]) == (1, None, 'words 1st "green field"')
+    both = client.get("/api/search", params={"q": "red field", "by": "both", "k": 3}).json()["hits"]
+    assert {hit["uri"]: hit["by"] for hit in both}["more/green.jpg"].endswith('words 2nd "field"')
+    assert client.get("/api/search", params={"q": "red"}).json()["hits"][0]["by"] is None
+    refused = client.get("/api/search", params={"q": '"red', "by": "words"})
+    assert refused.status_code == 400 and "not closed" in refused.json()["error"]
+    assert client.get("/api/search", params={"q": "red", "by": "luck"}).status_code == 422
+
+
 def test_a_sum_an_item_and_what_is_taken_away(client):
     assert uris(client.get("/api/search", params={"q": ["red", "-", "green"], "k": 1})) == ["red.png"]
     assert uris(client.get("/api/search", params={"q": "id:red.png", "k": 3}))[:1] != ["red.png"]
