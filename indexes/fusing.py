@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 DEPTH = 100  # of each ranking, at least
+WINDOW = 300  # of each, where answers are made: however many are asked for, so that pages of them follow each other
+_TELLING = 1e-3  # BM25
 _AFTER = 60  # the constant of reciprocal ranks
 
 
@@ -35,10 +37,11 @@ class Ranking(NamedTuple):
 
 
 class Fused(NamedTuple):
-    """Rows int64 (n,), the best first; their cosines float32 (n,); places int64 (n, 2) by meaning and by words, from 1,
-    0 where a ranking has not got it."""
+    """Rows int64 (n,), the best first; their scores and cosines, float32 (n,); places int64 (n, 2) by meaning and by
+    words, from 1, 0 where a ranking has not got it."""
 
     rows: np.ndarray
+    scores: np.ndarray
     cosines: np.ndarray
     places: np.ndarray
 
@@ -57,6 +60,8 @@ def fuse(
     Returns:
         Each row once; ties go to the lower row.
     """
+    tell = words.scores >= _TELLING
+    words = Ranking(words.rows[tell], words.scores[tell])
     new = words.rows[~np.isin(words.rows, meaning.rows)]
     rows = np.concatenate([meaning.rows, new])
     cosines = np.concatenate([meaning.scores, cosines_of(new) if len(new) else np.empty(0)]).astype(np.float32)
@@ -67,7 +72,7 @@ def fuse(
     places[here, 1], said[here] = np.arange(1, len(words.rows) + 1), words.scores
     scores = _reciprocal(fusion, places) if fusion.kind == "reciprocal" else _relative(fusion, meaning, cosines, said)
     best = np.lexsort((rows, -scores))
-    return Fused(rows[best], cosines[best], places[best])
+    return Fused(rows[best], scores[best].astype(np.float32), cosines[best], places[best])
 
 
 def _reciprocal(fusion: Fusion, places: np.ndarray) -> np.ndarray:
@@ -81,4 +86,4 @@ def _relative(fusion: Fusion, meaning: Ranking, cosines: np.ndarray, said: np.nd
     window = meaning.scores[:DEPTH].astype(np.float64)
     low, best = window[-1], window[0]
     near = np.maximum((cosines.astype(np.float64) - low) / max(best - low, 1e-9), 0)
-    return (1 - fusion.weight) * near + fusion.weight * said / max(said.max(initial=0.0), 1e-9)
+    return (1 - fusion.weight) * near + fusion.weight * said / max(said.max(initial=0.0), 1.0)

@@ -16,6 +16,9 @@ from indexes.database import DATABASE
 from indexes.errors import StoreError
 
 SECONDS = 600.0  # that one turn may take: what takes longer goes in circles that damage made
+# Bytes of pages that a writer keeps: where a commit changes more, SQLite writes some of them early, and locks readers
+# out until its end.
+CACHE = 128 << 20
 _numbers = itertools.count(1)
 # Of parents: closing one in a child is as bad as using it.
 _inherited: list[sqlite3.Connection] = []
@@ -88,6 +91,8 @@ class Opened:
     def _connect(self) -> sqlite3.Connection:
         connection = database.connect(self._path / DATABASE, self._wait)
         self._waits = True
+        if not self.counted:
+            connection.execute(f"PRAGMA cache_size = -{CACHE >> 10}")
         self._clock = foreign.watch(connection, SECONDS)
         return connection
 

@@ -21,7 +21,7 @@ def problems(path: Path, segments: Sequence[Segment]) -> list[str]:
     Raises Damaged where its database cannot be read at all.
     """
     found = of_database(path)
-    found += [] if found else _of_words(path)  # those of records that were changed are others
+    found += [] if found else of_words(path)  # those of records that were changed are others
     with database.telling_damage(path), closing(_connected(path)) as own:
         for segment in segments:
             number = own.execute("SELECT id FROM segments WHERE first_row = ?", (segment.first_row,)).fetchone()
@@ -44,8 +44,8 @@ def of_database(path: Path) -> list[str]:
     return [f"{DATABASE}: {line}" for line in lines]
 
 
-def _of_words(path: Path) -> list[str]:
-    """The same of the table of words: WORDS before each line."""
+def of_words(path: Path) -> list[str]:
+    """The same of the table of words, where the records are sound: WORDS before each line."""
     with closing(_connected(path)) as own:
         if database.version(own) < 3:
             return []

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from older import second
 
 from indexes import BadWords, Record, Store, StoreError, Words, filters, verify
-from indexes.fulltext import texts
+from indexes.fulltext import table, texts
 from rows import numbered
 
 DIM = 8
@@ -87,6 +87,8 @@ def test_nothing_that_is_typed_is_syntax_of_sqlite(store, text):
     ("text", "message"),
     [
         ('a "golden', "quotation mark"), ("", "no word"), ("!!! ?", "no word"), ("*", "star"), ("a *", "star"),
+        ("a*", "star"),
+        (" ".join(f"w{n}*" for n in range(9)), "more than 8 words"),
         ('""', "no word"), (" ".join(f"w{n}" for n in range(201)), "201 words"),
     ],
 )  # fmt: skip
@@ -198,6 +200,8 @@ def test_whatever_is_done_words_are_those_of_the_items(tmp_path_factory, steps):
         "DELETE FROM words_data WHERE id > 10",
         "DELETE FROM words WHERE rowid = 1",
         "UPDATE words SET told = 'cat' WHERE rowid = 2",
+        "INSERT INTO words_config VALUES ('rank', 'nosuch()')",
+        "INSERT INTO words_config VALUES ('rank', 'bm25(0.0, 9.0)')",
     ],
 )
 def test_damage_is_told_and_mended(store, sql):
@@ -209,6 +213,31 @@ def test_damage_is_told_and_mended(store, sql):
     store.renew_words()
     assert store.verify() == []
     assert found(store, "retriever") == ["odd", "golden"]
+
+
+@pytest.mark.parametrize("fields", [b"\xff\x00", "[" * 100_000, "3", "{"])
+def test_a_damaged_record_of_an_older_index_has_no_words_and_stays_damaged(store, fields):
+    path = store.path
+    store.close()
+    second(path)
+    with closing(sqlite3.connect(path / "mmr.db")) as connection:
+        connection.execute("UPDATE items SET fields = ? WHERE row = 0", (fields,))
+        connection.commit()
+    with Store.open(path, write=True) as older:
+        older.set_manifest(walked=1.0)
+        assert found(older, "retriever") == ["odd"]
+        assert "mmr.db: the record of row 0 was changed" in older.verify()
+
+
+def test_beginnings_are_found_in_rows_at_once_and_words_one_by_one(store):
+    asked = Words.parse("gold* retriev* retriever 金毛")
+    assert store.words_in(asked, [5, 0, 1, 6]) == [("gold* retriev* retriever",)] * 2 + [("金毛",), ()]
+
+
+def test_a_python_without_fts5_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "SCHEMA", table.SCHEMA.replace("fts5", "fts5000"))
+    with pytest.raises(StoreError, match="built without FTS5.*try again"):
+        Store.create(tmp_path / "index", DIM)
 
 
 def test_an_index_without_words_says_so_until_its_next_commit(store):
@@ -247,8 +276,6 @@ def test_names_of_odd_bytes_and_zeros_are_texts_too():
 @given(text=st.text(max_size=40), without=st.text(max_size=10))
 def test_any_text_is_asked_or_told_in_one_line(text, without):
     with closing(sqlite3.connect(":memory:")) as database:
-        from indexes.fulltext import table
-
         database.execute(table.SCHEMA)
         table.insert(database, [(1, '{"caption": "a dog"}')])
         try:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from cli.output import hits
 from indexes import BadWords, Record, Store
-from indexes.fusing import Fused, Fusion, Ranking, fuse
+from indexes.fusing import WINDOW, Fusion, Ranking, fuse
 from retrieval import Retriever
 from retrieval.datatypes import By
 from retrieval.errors import BadRequest
@@ -58,15 +58,14 @@ def test_weights_of_nothing_and_all_are_the_rankings():
         assert fused(Fusion(kind, 1.0), meaning, words, [3, 2, 1]).rows.tolist() == words
 
 
-def test_the_depth_of_pages_changes_no_order():
-    rng = np.random.default_rng(0)
-    cosines = np.sort(rng.random(400).astype(np.float32))[::-1]
-    words = Ranking(rng.permutation(400)[:120].astype(np.int64), np.linspace(9, 1, 120, dtype=np.float32))
-
-    def first(depth, kind) -> Fused:
-        return fuse(Fusion(kind), Ranking(np.arange(depth), cosines[:depth]), words, lambda rows: cosines[rows])
-
-    assert first(200, "relative").rows[:20].tolist() == first(300, "relative").rows[:20].tolist()
+def test_a_word_that_most_rows_have_says_nothing():
+    """FTS5's weight of it is a millionth: brought to one scale with cosines, it would decide."""
+    meaning = [0, 1, 2]
+    for kind in ("reciprocal", "relative"):
+        found = fused(Fusion(kind, 0.9), meaning, [4, 3, 2], [2e-6, 1e-6, 1e-6])
+        assert (found.rows.tolist(), found.places[:, 1].tolist()) == (meaning, [0, 0, 0])
+    weak = fused(Fusion("relative", 0.5), meaning, [4], [0.1])  # a word of nearly half of them: a tenth of a weight
+    assert weak.scores.tolist() == pytest.approx([0.5, 0.375, 0.05, 0.0])
 
 
 # ---------------------------------------------------------------- an index
@@ -103,9 +102,11 @@ def test_by_meaning_by_words_and_by_both(asked):
     assert uris(asked("red fox", k=3)) == ["0", "1", "5"]
     assert uris(asked("red fox", k=9, by="words")) == ["1", "3", "0"]
     both = asked("red fox", k=3, by="both")
-    assert uris(both) == ["1", "3", "0"]
-    assert [hit.by for hit in both] == [By(2, 1, ("red fox",)), By(6, 2, ("red fox",)), By(1, 3, ("fox",))]
-    assert [round(hit.score, 2) for hit in both] == [0.98, 0.0, 1.0]  # cosines still
+    assert uris(both) == ["1", "0", "5"]
+    assert [hit.by for hit in both] == [By(2, 1, ("red fox",)), By(1, None, ("fox",)), By(3, None)]
+    assert [round(hit.score, 2) for hit in both] == [0.98, 1.0, 0.71]  # cosines still
+    (grass,) = asked("blue grass", k=1, by="both")  # its color is none of blue's, and one word is enough
+    assert (grass.uri, grass.by) == ("2.jpg", By(5, 1, ("grass",)))
 
 
 def test_what_is_taken_away_is_not_found_by_words(asked):
@@ -117,6 +118,30 @@ def test_the_order_of_limits(asked):
     assert uris(asked("red fox", by="words", where="uri != '1.jpg'")) == ["3", "0"]
     assert len(asked("red fox", by="both", diversity=0.5, k=4)) == 4
     assert set(uris(asked("red fox", by="words", diversity=0.5, k=2))) <= set("013")
+
+
+def test_diverse_answers_are_of_both_rankings(asked):
+    """As much the same as they are: of the first in their order, and not in that of meaning alone."""
+    plain, diverse = asked("red fox", by="both", k=3), asked("red fox", by="both", k=3, diversity=0.01)
+    assert uris(diverse) == uris(plain) != uris(asked("red fox", k=3, by="meaning", diversity=0.01))
+
+
+def test_pages_of_both_follow_each_other(tmp_path):
+    count = 3 * WINDOW
+    with Store.create(tmp_path / "index", 3, encoder={"name": "colors", "fingerprint": "0" * 16}) as store:
+        rng = np.random.default_rng(0)
+        said = ["fox " * (n % 7 == 0) + "red " * (n % 5 == 0) + f"w{n}" for n in range(count)]
+        records = [Record(f"{n}", fields={"uri": f"{n}", "caption": one}) for n, one in enumerate(said)]
+        store.add(unit(rng.random((count, 3)) + 0.1), records)
+        retriever = Retriever(store, Colors())
+        whole = [hit.id for hit in retriever.search("red fox", k=count, by="both")]
+        assert sorted(whole) == sorted(record.id for record in records)
+        for k in (1, 30, 100, WINDOW, 2 * WINDOW):
+            assert [hit.id for hit in retriever.search("red fox", k=k, by="both")] == whole[:k]
+        shown = retriever.search("red fox", k=30, by="both", unexplained=20)
+        assert [bool(hit.by.matched) for hit in shown] == [False] * 20 + [True] * 10
+        diverse = retriever.search("red fox", k=30, by="both", diversity=0.3)
+        assert len({hit.id for hit in diverse}) == 30
 
 
 def test_phrases_and_beginnings(asked):
@@ -231,13 +256,27 @@ def test_another_encoder_is_measured_anew(tmp_path):
     with filled(tmp_path / "index", said, Mute()) as store:
         other = Mute()
         other.fingerprint = "1" * 16
+        store.set_manifest(encoder={"name": "other", "fingerprint": "1" * 16})
         hybrid.keep(store, other)
         assert Measured.recorded(store).fingerprint == "1" * 16
 
 
-@pytest.mark.parametrize("said", [3, "x", {}, {"kind": "relative"}, {"kind": "x", "weight": 1}])
+GOOD = {
+    "kind": "relative", "weight": 0.5, "better": True, "meaning": 0.1, "words": 0.1, "both": 0.2, "queries": 100,
+    "rows": 100, "fingerprint": "0" * 16,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "said", [3, "x", {}, {"kind": "relative"}, {**GOOD, "kind": "x"}, {**GOOD, "both": [1]}, {**GOOD, "rows": "3"}]
+)
 def test_what_is_recorded_by_other_hands_is_not_believed(tmp_path, said):
-    with Store.create(tmp_path / "index", 3, hybrid=said) as store:
+    made = {"name": "colors", "fingerprint": "0" * 16}
+    with Store.create(tmp_path / "good", 3, hybrid=GOOD, encoder=made) as store:
+        assert Measured.recorded(store) == Measured(**GOOD)
+        store.set_manifest(encoder={"name": "other", "fingerprint": "1" * 16})
+        assert Measured.recorded(store) is None  # measured of another encoder
+    with Store.create(tmp_path / "index", 3, hybrid=said, encoder=made) as store:
         assert Measured.recorded(store) is None
 
 

@@ -123,7 +123,7 @@ class Tools:
             notes.append('searched for as words: a sum is a list, as in ["a dog", "-", "people"]')
         if not hits:
             notes.append(_why_none(retriever.store, wanted, min_confidence))
-        elif hits[0].confidence is not None and hits[0].confidence < UNSURE:
+        elif not _by_words(hits[0]) and hits[0].confidence is not None and hits[0].confidence < UNSURE:
             notes.append(_unsure(hits[0].confidence))
         return hits, notes
 
@@ -230,6 +230,11 @@ def _why_none(store: Store, wanted: Asked, min_confidence: float | None) -> str:
     if min_confidence:
         return f"nothing fits: no picture has a confidence of {min_confidence:g}, say so or ask with a lower one"
     return "nothing but what was asked with"
+
+
+def _by_words(hit: Hit) -> bool:
+    """Does it answer by its words too? Then its confidence, which is of its meaning, is not all that speaks for it."""
+    return hit.by is not None and hit.by.words is not None
 
 
 def _unsure(confidence: float) -> str:

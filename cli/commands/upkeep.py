@@ -8,7 +8,7 @@ from cli import config
 from cli.output import show, target
 from indexes import Store
 from indexes.sharded.opening import open_reader
-from indexes.verify import WORDS
+from indexes.verify import WORDS, of_words
 from retrieval import find_index
 from retrieval.errors import BadRequest
 from retrieval.indexing import catalog, changes, field_table, fields, hybrid, roots, snapshot, stored
@@ -116,12 +116,11 @@ def repair(index_dir: Path | None, model: str | None, device: str, urls: bool) -
                 report = repair.repair(store, encoder, meter, urls)
             show.skipped(report.left)
             show.note(f"{path}: {report.repaired} of {damaged} damaged vectors were encoded again")
-        problems = store.verify()
-        if any(problem.startswith(WORDS) for problem in problems):
+        elif any(_is_of_deleted(problem) for problem in store.verify()):
+            store.compact()
+        if of_words(path):
             store.renew_words()
             show.note(f"{path}: the words of all items were made again from their records")
-        if not damaged and any(_is_of_deleted(problem) for problem in problems):
-            store.compact()
     return verify(path)
 
 

@@ -65,6 +65,7 @@ class Wanted(BaseModel):
         return Asked(
             k=k, where=self.where or None, inside=self.inside or None, exact=self.exact, min_score=self.min_score,
             min_confidence=None if self.judged else self.min_confidence, diversity=self.diverse, by=self.by,
+            unexplained=self.offset if self.sort == "relevance" else 0,
             like=tuple(map(_item, self.like)), unlike=tuple(map(_item, self.unlike)), with_judged=self.with_judged,
         )  # fmt: skip
 

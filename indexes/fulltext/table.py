@@ -72,7 +72,7 @@ def renew(database: sqlite3.Connection) -> None:
 def _of(fields: str) -> tuple[str, str, str, str]:
     try:
         said = _DECODER.decode(fields)
-    except ValueError:  # a damaged record, which is told where it is read
+    except (ValueError, TypeError, RecursionError):  # a damaged record, which is told where it is read
         said = None
     return texts.of(said) if isinstance(said, dict) else ("", "", "", "")
 
@@ -114,11 +114,19 @@ def nearest(
 
 def matched(database: sqlite3.Connection, asked: Words, rows: Sequence[int]) -> list[tuple[Term, ...]]:
     """The terms of a query that each of some rows has."""
+    having = [(term, _having(database, term, rows)) for term in asked.terms] if len(rows) else []
+    return [tuple(term for term, those in having if row in those) for row in rows]
+
+
+def _having(database: sqlite3.Connection, term: Term, rows: Sequence[int]) -> set[int]:
+    """Those of some rows that have a term: each looked at, or where each look would gather all words that begin so, all
+    rows between them at once."""
+    if term.prefix:
+        sql = "SELECT rowid FROM words WHERE words MATCH ? AND rowid >= ? AND rowid <= ?"
+        those = database.execute(sql, (term.expression, min(rows), max(rows)))
+        return {row for (row,) in those} & set(rows)
     sql = "SELECT 1 FROM words WHERE words MATCH ? AND rowid = ?"
-    return [
-        tuple(term for term in asked.terms if database.execute(sql, (term.expression, int(row))).fetchone())
-        for row in rows
-    ]
+    return {row for row in rows if database.execute(sql, (term.expression, row)).fetchone()}
 
 
 # ---------------------------------------------------------------- compared
@@ -127,6 +135,8 @@ def matched(database: sqlite3.Connection, asked: Words, rows: Sequence[int]) -> 
 def problems(database: sqlite3.Connection) -> list[str]:
     """Is it what the records say, and is its index what it says? A line a problem. In a transaction."""
     found = []
+    if [name for (name,) in database.execute("SELECT k FROM words_config")] != ["version"]:
+        found.append("they are set up in another way than mmr does")
     if any(_differ(database, lines) for lines in _records(database)) or _count(database) != _of_items(database):
         found.append("the words of some items are not those of their records")
     if not found and _indexed(database) != _expected(database):

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from indexes.errors import BadWords
 from indexes.fulltext.texts import UNSPACED, ready
 
-_MOST = 200  # words of a query
+_MOST, _MOST_PREFIXES = 200, 8  # words of a query; of them beginnings, each of which gathers many
+_LEAST = 2  # letters of a beginning
 _WRITTEN = re.compile(r'"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+)|(?P<open>")')
 # Lucene's English stop words: of no use beside others, and in most captions.
 _STOP = frozenset(
@@ -84,7 +85,9 @@ class Words:
             )
         if len(terms) > _MOST:
             raise BadWords(f"{len(terms)} words are more than the {_MOST} that are looked for at once: give fewer")
-        return cls(text, tuple(terms), tuple(_terms(without, strict)[:_MOST]))
+        if sum(term.prefix for term in terms) > _MOST_PREFIXES:
+            raise BadWords(f"more than {_MOST_PREFIXES} words end in a star: write some of them out")
+        return cls(text, tuple(terms), tuple(term for term in _terms(without, strict) if not term.prefix)[:_MOST])
 
     @property
     def expression(self) -> str:
@@ -133,9 +136,10 @@ def _terms(text: str, strict: bool) -> list[Term]:
 def _of_word(word: str, start: int, strict: bool) -> list[Term]:
     """The terms of what stands between two spaces."""
     plain = word.rstrip("*")
-    if strict and len(plain) < len(word) and not _is_word(plain):
-        raise BadWords(f"{word!r} has no letter before the star: write, say, retriev*")
     prefix = len(plain) < len(word)
+    if strict and prefix and len(plain) < _LEAST and not UNSPACED.search(plain):
+        raise BadWords(f"{word!r} has fewer than {_LEAST} letters before the star: write, say, retriev*")
+    prefix = prefix and len(plain) >= _LEAST
     spans = _unspaced(plain)
     if not spans:
         return [Term(plain, start, start + len(plain), prefix)] if _is_word(plain) else []

@@ -9,6 +9,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def taken_in(
     name: what bytes would be called as a file. whole: not scaled down while it is decoded.
     Raises ImageError with the reason.
     """
-    kind = load.kind(content) if isinstance(content, Path) else kinds.kind(Path(name))
+    kind = load.kind(content) if isinstance(content, Path) else kinds.kind(Path(urlsplit(name).path))
     if preprocess.hears(kind):
         if kind == "picture" and (name or isinstance(content, Path)):
             raise ImageError("a picture, and this index is of sounds")

@@ -45,14 +45,15 @@ def require_same(store: Store, encoder: Encoder) -> None:
         raise
 
 
-def remember_place(store: Store, encoder: Encoder) -> None:
+def remember_place(store: Store, encoder: Encoder, ears: bool = False) -> None:
     """Record where the encoder of an index is now, if that is another place than before; nothing where it cannot be.
 
-    Of one that has got ears meanwhile (towers/ears.py) it is recorded that it is another.
+    ears: sounds are to be taken in, and the encoder is another that has ears beside the same eyes (towers/ears.py):
+    it is that of the index from now on. Who only asks with it changes nothing.
     """
     recorded, now = Identity.required(store), Identity.of(encoder, store.path)
     has_ears = recorded.is_of(encoder) and recorded.fingerprint != now.fingerprint
-    if recorded.is_elsewhere(now) or has_ears:
+    if recorded.is_elsewhere(now) or (ears and has_ears):
         _remember(store, now.entry(), recorded.fingerprint)
 
 

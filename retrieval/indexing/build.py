@@ -90,7 +90,7 @@ def build(
             )
         else:
             adoption.require_same(store, encoder)
-            adoption.remember_place(store, encoder)
+            adoption.remember_place(store, encoder, ears=True)
             if left := reencode.tidy(store):
                 on_message(left)
             starts = roots.settle(store, uri, only)

@@ -120,8 +120,9 @@ class Identity:
 
         They are where it is the same encoder with ears beside its eyes (towers/ears.py).
         """
-        same = (encoder.fingerprint, getattr(encoder, "extends", ""))
-        return bool(self.fingerprint) and self.fingerprint in same
+        if not self.fingerprint:
+            return False
+        return self.fingerprint == encoder.fingerprint or self.fingerprint == getattr(encoder, "extends", "")
 
     def run(self, index: Path) -> str | None:
         """Where its run is, absolute; None for an encoder that is no run."""

@@ -16,12 +16,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from indexes import BadWords, Store, Words, fusing
+from indexes import BadWords, Store, Words, fusing, typed
 from indexes.fulltext import table
 from indexes.fusing import Fusion, Ranking
 from retrieval.callbacks import OnMessage, no_message
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing.cards import Card
+from retrieval.indexing.catalog import Identity
 from retrieval.indexing.fields import CAPTION
 from retrieval.sources.captions import captions_of
 
@@ -64,14 +65,13 @@ class Measured:
 
     @classmethod
     def recorded(cls, store: Store) -> "Measured | None":
-        """What an index remembers; None where nothing was measured, or it cannot be read."""
-        said = store.manifest.get(KEY)
+        """What an index remembers; None where nothing was measured of its encoder, or it cannot be read."""
         try:
-            found = cls(**said) if isinstance(said, dict) else None
-        except TypeError:
+            found = typed.checked(store.manifest.get(KEY), cls)
+        except typed.Malformed:
             return None
-        sensible = found and found.kind in ("reciprocal", "relative") and isinstance(found.weight, int | float)
-        return found if sensible else None
+        identity = Identity.recorded(store)
+        return found if identity and identity.fingerprint == found.fingerprint else None
 
     @property
     def fusion(self) -> Fusion:

@@ -17,11 +17,10 @@ from retrieval.indexing.cards import Card
 from retrieval.indexing.catalog import root_of
 from retrieval.search import confidence, feedback, filters, hybrid, query
 from retrieval.search.feedback import Judged
-from retrieval.search.found import Found
+from retrieval.search.found import Found, candidates
 from retrieval.search.hybrid import Plan
 from retrieval.search.picks import Pick
 
-_CANDIDATES, _LEAST_CANDIDATES = 5, 100  # times k, for diverse answers
 _TOGETHER = 256  # captions that are encoded at once
 
 
@@ -47,6 +46,7 @@ class Asked:
         unlike: Items of which less is wanted.
         train_on: Judgements of which a linear head is fitted, beside `like` and `unlike` (picks.read reads a table).
         with_judged: What was judged may be an answer again; else it is left out.
+        unexplained: How many of the first answers need not say which words they have, as they were shown before.
         crop: The region of the query's picture that is asked with; None is all of it.
 
     Raises:
@@ -66,6 +66,7 @@ class Asked:
     min_confidence: float | None = None
     diversity: float = 0.0
     by: hybrid.By | None = None
+    unexplained: int = 0
     like: Sequence[str] = ()
     unlike: Sequence[str] = ()
     train_on: Sequence[Pick] = ()
@@ -162,11 +163,9 @@ class _Query:
 
     def wide(self, store: Store) -> int:
         """How many rows are looked at for an answer of k."""
-        k = self.asked.k
-        wide = max(_CANDIDATES * k, _LEAST_CANDIDATES) if self.asked.diversity else k
-        if self.plan.by == "both":
-            wide = max(2 * wide, fusing.DEPTH)
-        return max(1, min(wide + len(self.parts) + len(self.own), len(store)))
+        wide = candidates(self.asked.k) if self.asked.diversity else self.asked.k
+        wide += len(self.parts) + len(self.own)
+        return max(1, min(max(wide, fusing.WINDOW) if self.plan.by == "both" else wide, len(store)))
 
 
 def _queries(
@@ -230,14 +229,15 @@ def _hits(
     lines = zip(store.records(found.rows), found.scores.tolist(), sure, strict=True)
     root = root_of(store)
     hits = [_below(root, rank, *line) for rank, line in enumerate(lines, 1)]
-    return [replace(hit, by=by) for hit, by in zip(hits, _why(store, found, plan), strict=True)]
+    return [replace(hit, by=by) for hit, by in zip(hits, _why(store, found, plan, asked.unexplained), strict=True)]
 
 
-def _why(store: Store, found: Found, plan: Plan) -> Sequence[By | None]:
+def _why(store: Store, found: Found, plan: Plan, shown: int) -> Sequence[By | None]:
     """Why each of them answers; None where only meaning was asked."""
     if found.places is None or plan.words is None:
         return [None] * len(found.rows)
-    matched = store.words_in(plan.words, found.rows)
+    unsaid: list[tuple[str, ...]] = [()] * min(shown, len(found.rows))
+    matched = unsaid + store.words_in(plan.words, found.rows[shown:])
     return [
         By(meaning or None, words or None, has)
         for (meaning, words), has in zip(found.places.tolist(), matched, strict=True)

@@ -13,22 +13,32 @@ from retrieval.search import query
 from retrieval.search.diversity import pick
 from retrieval.search.feedback import Judged
 
+_CANDIDATES, _LEAST_CANDIDATES = 5, 100  # times k, for diverse answers
+
+
+def candidates(k: int) -> int:
+    """How many are looked at, where k answers are to differ from each other."""
+    return max(_CANDIDATES * k, _LEAST_CANDIDATES)
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Answers to one query, the best first.
 
     rows: int64 (n,). scores: float32 (n,), cosines; BM25 where only words were asked. places: int64 (n, 2) by meaning
-    and by words, from 1, 0 for none; None where words were not asked.
+    and by words, from 1, 0 for none; None where words were not asked. worth: float32 (n,), what they are in the order
+    of; None where that is their scores.
     """
 
     rows: np.ndarray
     scores: np.ndarray
     places: np.ndarray | None = None
+    worth: np.ndarray | None = None
 
     def at(self, kept: np.ndarray) -> "Found":
         """Those of them, by a mask (n,) or by their places (m,)."""
-        return Found(self.rows[kept], self.scores[kept], None if self.places is None else self.places[kept])
+        places, worth = (None if one is None else one[kept] for one in (self.places, self.worth))
+        return Found(self.rows[kept], self.scores[kept], places, worth)
 
     def without(self, store: Store, parts: Sequence[query.Part], judged: Judged) -> "Found":
         """The answers without the items and pictures that the query is made of, and without what was judged."""
@@ -43,11 +53,9 @@ class Found:
         """The best k, chosen to differ from each other as far as that is wanted."""
         if not diversity:
             return self.at(np.arange(min(k, len(self.rows))))
-        # BM25 has no bounds: beside cosines it is a share of the best.
-        scores = self.scores / self.scores.max(initial=1.0)
-        return self.at(
-            pick(scores if scores.size and self.scores[0] > 1 else self.scores, store.vectors(self.rows), k, diversity)
-        )
+        some = self.at(np.arange(min(candidates(k), len(self.rows))))
+        worth = some.scores if some.worth is None else some.worth
+        return some.at(pick(worth, store.vectors(some.rows), k, diversity))
 
 
 def _real_path(store: Store, row: int) -> str | None:

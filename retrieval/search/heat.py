@@ -161,8 +161,9 @@ def _joined(
     """Looks (n, rows, columns, dim) at windows of a picture as one grid over it, of places as large as theirs."""
     rows, columns = looks.shape[1:3]
     left, top, right, bottom = windows[0]
-    wide = max(1, round(columns * size[0] / (right - left)))
-    high = max(1, round(rows * size[1] / (bottom - top)))
+    # Of a picture that is a thread, places are as long as they must be.
+    wide = min(_MOST_SQUARES * columns, max(1, round(columns * size[0] / (right - left))))
+    high = min(_MOST_SQUARES * rows, max(1, round(rows * size[1] / (bottom - top))))
     x, y = (np.arange(wide) + 0.5) * size[0] / wide, (np.arange(high) + 0.5) * size[1] / high
     total, seen = np.zeros((high, wide, looks.shape[3]), np.float32), np.zeros((high, wide, 1), np.float32)
     for look, (left, top, right, bottom) in zip(looks, windows, strict=True):

@@ -78,12 +78,25 @@ def answered(
     near = next(nearest)
     if plan.words is None or plan.fusion is None:
         return near
-    worded = store.search_words(plan.words, max(count, fusing.DEPTH), condition)
+    first = near.at(np.arange(min(fusing.WINDOW, len(near.rows))))
+    worded = store.search_words(plan.words, fusing.WINDOW, condition)
     fused = fusing.fuse(
-        plan.fusion, Ranking(near.rows, near.scores), Ranking(worded.rows[0], worded.scores[0]),
+        plan.fusion, Ranking(first.rows, first.scores), Ranking(worded.rows[0], worded.scores[0]),
         lambda rows: store.vectors(rows) @ vector,
     )  # fmt: skip
-    return Found(fused.rows, fused.cosines, fused.places)
+    return _followed(Found(fused.rows, fused.cosines, fused.places, fused.scores), near, len(first.rows))
+
+
+def _followed(found: Found, near: Found, first: int) -> Found:
+    """What both rankings gave, and behind it what is farther by meaning. first: how many of `near` are among it."""
+    places = np.arange(1, len(near.rows) + 1)
+    rest = (places > first) & ~np.isin(near.rows, found.rows)
+    more = np.stack([places[rest], np.zeros(rest.sum(), np.int64)], axis=1)
+    assert found.places is not None and found.worth is not None  # of both
+    return Found(
+        np.concatenate([found.rows, near.rows[rest]]), np.concatenate([found.scores, near.scores[rest]]),
+        np.concatenate([found.places, more]), np.concatenate([found.worth, np.zeros(rest.sum(), np.float32)]),
+    )  # fmt: skip
 
 
 def _by_words(store: Store, plan: Plan, count: int, condition: Condition | None) -> Found:
