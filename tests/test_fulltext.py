@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from older import second
 
@@ -167,6 +167,7 @@ STEP = st.one_of(
 
 
 @settings(deadline=None, max_examples=30)
+@example(steps=[("add", 2, []), ("compact",), ("delete", 2), ("compact",), ("compact",)])  # nothing is left
 @given(steps=st.lists(STEP, max_size=12))
 def test_whatever_is_done_words_are_those_of_the_items(tmp_path_factory, steps):
     held = {}

@@ -172,5 +172,6 @@ def _indexed(database: sqlite3.Connection) -> tuple[int, int, list[Any]]:
     database.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.occurrences USING fts5vocab('main', 'words', 'instance')")
     every = database.execute("SELECT term, doc, col, offset FROM temp.occurrences")
     lengths = database.execute("SELECT id, sz FROM words_docsize")
-    total = database.execute("SELECT block FROM words_data WHERE id = 1").fetchall()
+    total = [block for (block,) in database.execute("SELECT block FROM words_data WHERE id = 1")]
+    total = [b"" if isinstance(one, bytes) and not any(one) else one for one in total]  # of no row: zeros, or nothing
     return sum(map(hash, every)) % _MARK, sum(map(hash, lengths)) % _MARK, total

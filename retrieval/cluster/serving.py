@@ -9,7 +9,7 @@ import hashlib
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +25,7 @@ from retrieval.cluster.replica import Replica
 from retrieval.errors import BadRequest
 
 ANSWERS = 20.0  # seconds for one shard, and then it is away
-TIMES = 3  # that a replica is asked, each time another one where there is one
+TIMES = 3  # that a replica is asked, each time another one where there is one; and that one is described
 COMES = 120.0  # seconds for the first replica of each shard
 LOOK = 0.5  # seconds between looks at who is alive
 _UNSEEN = (RuntimeError, OSError, KeyError)  # of a cluster that is just coming or going
@@ -101,7 +101,7 @@ class Serving:
 
     def _start(self, count: int) -> None:
         """Start the replicas of those of `count` shards that have none; returns when each shard has one."""
-        made = self._serve.deployment(
+        made = self._deployed(
             num_replicas=self.replicas, max_ongoing_requests=ONGOING, health_check_period_s=2.0,
             health_check_timeout_s=10.0, graceful_shutdown_timeout_s=2.0, max_replicas_per_node=self._for_a_machine(),
             ray_actor_options={"num_cpus": self._cores(count)},
@@ -113,6 +113,14 @@ class Serving:
         if targets:
             self._handles += self._serve.run_many(targets, wait_for_applications_running=False)
             self._wait(count)
+
+    def _deployed(self, **options: Any) -> Callable[[type], Any]:
+        """Ray's description of a deployment. Making one registers a module in Ray for a moment, and a thread of Ray's own
+        that does the same takes it away again: then it is made once more."""
+        for _ in range(TIMES - 1):
+            with suppress(ValueError):
+                return self._serve.deployment(**options)
+        return self._serve.deployment(**options)
 
     def _wait(self, count: int) -> None:
         until = time.monotonic() + COMES
