@@ -115,8 +115,8 @@ class Serving:
             self._wait(count)
 
     def _deployed(self, **options: Any) -> Callable[[type], Any]:
-        """Ray's description of a deployment. Making one registers a module in Ray for a moment, and a thread of Ray's own
-        that does the same takes it away again: then it is made once more."""
+        """Ray's description of a deployment. Making one registers a module in Ray for a moment, and a thread of Ray's
+        own that does the same takes it away again: then it is made once more."""
         for _ in range(TIMES - 1):
             with suppress(ValueError):
                 return self._serve.deployment(**options)
