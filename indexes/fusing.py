@@ -1,9 +1,14 @@
 """Two rankings of rows as one: the nearest vectors, and the rows whose texts have the most of the words.
 
-reciprocal   (1 - w) / (60 + place by meaning) + w / (60 + place by words); a row of one ranking gets one term
-             (reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009)
-relative     (1 - w) * (cosine - low) / (best - low) + w * BM25 / best BM25, with the cosine of place DEPTH as low
-             (scores brought to one scale, as Weaviate's relativeScoreFusion)
+reciprocal   (1 - w) / (60 + place by meaning) + w / (60 + place by words); a row of one ranking gets one
+             term (reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009)
+relative     (1 - w) * (cosine - low) / (best - low) + w * BM25 / all, with the cosine of place DEPTH as low,
+             and all the BM25 of a row that has every word (scores on one scale, as Weaviate's
+             relativeScoreFusion, which takes the best BM25: there one word of four, where no row has more,
+             would weigh as much as all)
+
+A word that half of all rows have says nothing of any of them (FTS5 gives it next to no weight): rows that have only
+such words are not found by words.
 """
 
 from collections.abc import Callable
@@ -47,7 +52,7 @@ class Fused(NamedTuple):
 
 
 def fuse(
-    fusion: Fusion, meaning: Ranking, words: Ranking, cosines_of: Callable[[np.ndarray], np.ndarray]
+    fusion: Fusion, meaning: Ranking, words: Ranking, cosines_of: Callable[[np.ndarray], np.ndarray], whole: float
 ) -> Fused:  # fmt: skip
     """The rows of both rankings as one ranking.
 
@@ -56,6 +61,7 @@ def fuse(
         meaning: By cosine.
         words: By BM25, above 0.
         cosines_of: Given rows (m,) that only the words found, their cosines (m,).
+        whole: The BM25 of a row that has all of the words (StoreReader.words_weight).
 
     Returns:
         Each row once; ties go to the lower row.
@@ -70,7 +76,9 @@ def fuse(
     order = np.argsort(rows, kind="stable")
     here = order[np.searchsorted(rows, words.rows, sorter=order)]
     places[here, 1], said[here] = np.arange(1, len(words.rows) + 1), words.scores
-    scores = _reciprocal(fusion, places) if fusion.kind == "reciprocal" else _relative(fusion, meaning, cosines, said)
+    scores = (
+        _reciprocal(fusion, places) if fusion.kind == "reciprocal" else _relative(fusion, meaning, cosines, said, whole)
+    )
     best = np.lexsort((rows, -scores))
     return Fused(rows[best], scores[best].astype(np.float32), cosines[best], places[best])
 
@@ -80,10 +88,13 @@ def _reciprocal(fusion: Fusion, places: np.ndarray) -> np.ndarray:
     return shares @ np.array([1 - fusion.weight, fusion.weight])
 
 
-def _relative(fusion: Fusion, meaning: Ranking, cosines: np.ndarray, said: np.ndarray) -> np.ndarray:
+def _relative(
+    fusion: Fusion, meaning: Ranking, cosines: np.ndarray, said: np.ndarray, whole: float
+) -> np.ndarray:  # fmt: skip
     if not len(meaning.rows):
         return said
     window = meaning.scores[:DEPTH].astype(np.float64)
     low, best = window[-1], window[0]
     near = np.maximum((cosines.astype(np.float64) - low) / max(best - low, 1e-9), 0)
-    return (1 - fusion.weight) * near + fusion.weight * said / max(said.max(initial=0.0), 1.0)
+    words = said / max(whole, said.max(initial=0.0), 1.0)
+    return (1 - fusion.weight) * near + fusion.weight * words

@@ -231,6 +231,23 @@ class StoreReader:
             rows, scores = table.nearest(connection, asked, k, held)
         return Neighbors(rows[None], scores[None])
 
+    def words_weight(self, asked: Words) -> float:
+        """What a row would score that has all of some words.
+
+        Args:
+            asked: The words.
+
+        Returns:
+            Their weights together, at least 0: what scores of `search_words` are compared with.
+
+        Raises:
+            StoreError: An older version wrote the index, which kept no words.
+            Outdated: What was opened was collected.
+        """
+        state = self._now()
+        with self._asking_words(state) as connection:
+            return table.weight(connection, asked, len(state))
+
     def words_in(self, asked: Words, rows: Iterable[int]) -> list[tuple[str, ...]]:
         """Which of some words some rows have.
 
@@ -239,14 +256,14 @@ class StoreReader:
             rows: Such as `search_words` gives.
 
         Returns:
-            For each row the words as they were typed, neighbors together.
+            For each row the words as they were typed, neighbors together where they stand so in the row.
 
         Raises:
             StoreError: An older version wrote the index, which kept no words.
             Outdated: What was opened was collected.
         """
         with self._asking_words(self._now()) as connection:
-            return [asked.shown(found) for found in table.matched(connection, asked, [int(row) for row in rows])]
+            return table.matched(connection, asked, [int(row) for row in rows])
 
     def rows(self, where: Condition | None = None) -> np.ndarray:
         """The rows of the state that was opened.
@@ -472,7 +489,7 @@ class StoreReader:
         with self._reading(state) as connection:
             if database.version(connection) < 3:
                 raise StoreError(
-                    f"{self.path} is of an older version, which kept no words: run `mmr index` there, or --no-hybrid"
+                    f"{self.path} is of an older version, without words: run `mmr index --index {self.path}` first"
                 )
             yield connection
 

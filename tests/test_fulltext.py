@@ -55,7 +55,9 @@ def found(store, text, k=10, **rest):
         ('"retriever golden"', []),
         ('"golden retriever" nothing', ["golden"]),
         ('"golden" things', ["odd", "golden"]),
+        ("goldenRetriever2", ["golden"]),  # names as they are written, and their parts
         ("retriever2", []),
+        ("dog's (golden)", ["golden", "odd", "thai"]),  # signs around a word are none of it
         ("t-shirt", ["shirt"]),
         ("金毛", ["chinese"]),
         ("狗", []),
@@ -106,6 +108,13 @@ def test_what_must_not_be_there(store):
     assert [record.id for record in store.records(store.search_words(asked, 9).rows[0])] == ["golden"]
 
 
+def test_a_word_behind_a_minus_must_not_be_there(store):
+    assert found(store, "golden -things") == ["golden"]
+    with pytest.raises(BadWords, match="looked for too"):
+        Words.parse("-things")
+    assert Words.parse("golden -things", strict=False).without == ()  # in a question that was not meant so
+
+
 def test_stop_words_count_only_where_nothing_else_is_there():
     assert Words.parse("the dog").expression == '("dog")'
     assert Words.parse("to be").expression == '("to" OR "be")'
@@ -115,7 +124,8 @@ def test_which_words_it_was(store):
     asked = Words.parse("Golden  Retriever of nothing 毛犬在")
     ids = store.search_words(asked, 9)
     has = dict(zip([one.id for one in store.records(ids.rows[0])], store.words_in(asked, ids.rows[0]), strict=True))
-    assert has == {"golden": ("Golden Retriever",), "odd": ("Golden Retriever",), "chinese": ("毛犬在",)}
+    # Neighbors of the query are one where they are neighbors in the record too: not in `retriever of golden things`.
+    assert has == {"golden": ("Golden Retriever",), "odd": ("Golden", "Retriever"), "chinese": ("毛犬在",)}
 
 
 def test_the_score_is_bm25(tmp_path):
@@ -138,6 +148,17 @@ def test_the_score_is_bm25(tmp_path):
     expected = sorted(((score(one), -n) for n, one in enumerate(split) if score(one)), reverse=True)
     assert words.rows[0].tolist() == [-n for _, n in expected]
     np.testing.assert_allclose(words.scores[0], [value for value, _ in expected], rtol=1e-6)
+
+
+def test_the_weight_of_words_is_that_of_a_row_with_all_of_them(tmp_path):
+    with Store.create(tmp_path / "index", DIM) as store:
+        store.add(
+            numbered(*range(9)), [Record(str(n), fields={"caption": "red" * (n < 2) + " a" * 3}) for n in range(9)]
+        )
+        # 2 of 9 rows, and none of 9
+        assert store.words_weight(Words.parse("red")) == pytest.approx(math.log(7.5 / 2.5))
+        assert store.words_weight(Words.parse("red zebra")) == pytest.approx(math.log(7.5 / 2.5) + math.log(9.5 / 0.5))
+        assert store.words_weight(Words.parse("a")) == 0.0
 
 
 def test_rows_that_a_filter_lets_through(store):
@@ -232,7 +253,7 @@ def test_a_damaged_record_of_an_older_index_has_no_words_and_stays_damaged(store
 
 def test_beginnings_are_found_in_rows_at_once_and_words_one_by_one(store):
     asked = Words.parse("gold* retriev* retriever 金毛")
-    assert store.words_in(asked, [5, 0, 1, 6]) == [("gold* retriev* retriever",)] * 2 + [("金毛",), ()]
+    assert store.words_in(asked, [5, 0, 1, 6]) == [("gold*", "retriev*", "retriever")] * 2 + [("金毛",), ()]
 
 
 def test_a_python_without_fts5_says_so(tmp_path, monkeypatch):
@@ -261,10 +282,12 @@ def test_the_texts_of_a_record():
     fields = {
         "uri": "beach trip/IMG_2041goldenRetriever.JPG", "caption": ["a", "b"], "key": "k", "kind": "picture",
         "meta": {"year": 1999, "price": 2.5, "yes": True, "n": None},
-        "file": {"camera": "Canon", "width": 9, "text": "STOP"}, "labels": {"predicted": "dog"},
+        "file": {"camera": "Canon", "width": 9, "text": "STOP", "modified": "2026-11-29"},
+        "labels": {"predicted": "dog"},
     }  # fmt: skip
     assert [re.sub(r"\s+", " ", one) for one in texts.of(fields)] == [
-        "a b", "beach trip IMG_2041 golden Retriever", "1999 Canon dog", "STOP",
+        "a b", "beach trip IMG_2041goldenRetriever beach trip IMG_2041 golden Retriever", "1999 Canon dog",
+        "STOP",
     ]  # fmt: skip
 
 

@@ -25,8 +25,8 @@ def ranked(rows, scores=None):
     return Ranking(np.array(rows, np.int64), np.array(COSINES[rows] if scores is None else scores, np.float32))
 
 
-def fused(fusion, meaning, words, bm25):
-    return fuse(fusion, ranked(meaning), ranked(words, bm25), lambda rows: COSINES[rows])
+def fused(fusion, meaning, words, bm25, whole=10.0):
+    return fuse(fusion, ranked(meaning), ranked(words, bm25), lambda rows: COSINES[rows], whole)
 
 
 def test_reciprocal_ranks_by_hand():
@@ -47,15 +47,22 @@ def test_relative_scores_by_hand():
 @pytest.mark.parametrize("kind", ["reciprocal", "relative"])
 def test_one_ranking_alone_stays_as_it_is(kind):
     nothing = ranked([], [])
-    assert fuse(Fusion(kind), ranked([2, 0, 1], [0.9, 0.8, 0.7]), nothing, lambda rows: rows).rows.tolist() == [2, 0, 1]
-    assert fuse(Fusion(kind), nothing, ranked([3, 1], [2.0, 1.0]), lambda rows: COSINES[rows]).rows.tolist() == [3, 1]
+    assert fuse(Fusion(kind), ranked([2, 0, 1], [0.9, 0.8, 0.7]), nothing, lambda rows: rows, 5.0).rows.tolist() == [
+        2,
+        0,
+        1,
+    ]
+    assert fuse(Fusion(kind), nothing, ranked([3, 1], [2.0, 1.0]), lambda rows: COSINES[rows], 5.0).rows.tolist() == [
+        3,
+        1,
+    ]
 
 
 def test_weights_of_nothing_and_all_are_the_rankings():
     meaning, words = [0, 1, 2], [2, 1, 0]
     for kind in ("reciprocal", "relative"):
-        assert fused(Fusion(kind, 0.0), meaning, words, [3, 2, 1]).rows.tolist() == meaning
-        assert fused(Fusion(kind, 1.0), meaning, words, [3, 2, 1]).rows.tolist() == words
+        assert fused(Fusion(kind, 0.0), meaning, words, [3, 2, 1], 3.0).rows.tolist() == meaning
+        assert fused(Fusion(kind, 1.0), meaning, words, [3, 2, 1], 3.0).rows.tolist() == words
 
 
 def test_a_word_that_most_rows_have_says_nothing():
@@ -64,8 +71,13 @@ def test_a_word_that_most_rows_have_says_nothing():
     for kind in ("reciprocal", "relative"):
         found = fused(Fusion(kind, 0.9), meaning, [4, 3, 2], [2e-6, 1e-6, 1e-6])
         assert (found.rows.tolist(), found.places[:, 1].tolist()) == (meaning, [0, 0, 0])
-    weak = fused(Fusion("relative", 0.5), meaning, [4], [0.1])  # a word of nearly half of them: a tenth of a weight
+    weak = fused(Fusion("relative", 0.5), meaning, [4], [0.1], 0.1)  # a word of nearly half of them: of weight 0.1
     assert weak.scores.tolist() == pytest.approx([0.5, 0.375, 0.05, 0.0])
+
+
+def test_of_four_words_one_weighs_a_fourth():
+    assert fused(Fusion("relative", 0.6), [0, 1, 2], [2], [2.5], 10.0).rows.tolist() == [0, 1, 2]  # .4, .3, .15
+    assert fused(Fusion("relative", 0.6), [0, 1, 2], [2], [9.0], 10.0).rows.tolist() == [2, 0, 1]  # .54, .4, .3
 
 
 # ---------------------------------------------------------------- an index
@@ -105,8 +117,8 @@ def test_by_meaning_by_words_and_by_both(asked):
     assert uris(both) == ["1", "0", "5"]
     assert [hit.by for hit in both] == [By(2, 1, ("red fox",)), By(1, None, ("fox",)), By(3, None)]
     assert [round(hit.score, 2) for hit in both] == [0.98, 1.0, 0.71]  # cosines still
-    (grass,) = asked("blue grass", k=1, by="both")  # its color is none of blue's, and one word is enough
-    assert (grass.uri, grass.by) == ("2.jpg", By(5, 1, ("grass",)))
+    (grass,) = asked("grass", k=1, by="both")  # which the encoder does not know
+    assert (grass.uri, grass.by.words, grass.by.matched) == ("2.jpg", 1, ("grass",))
 
 
 def test_what_is_taken_away_is_not_found_by_words(asked):

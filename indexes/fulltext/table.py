@@ -5,6 +5,7 @@ as long as their records are there: a reader on an older state is answered from 
 """
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -112,10 +113,31 @@ def nearest(
     return rows[:k], scores[:k]
 
 
-def matched(database: sqlite3.Connection, asked: Words, rows: Sequence[int]) -> list[tuple[Term, ...]]:
-    """The terms of a query that each of some rows has."""
+def weight(database: sqlite3.Connection, asked: Words, count: int) -> float:
+    """The score of a row of usual length that has every wanted word once: the sum of their weights, of `count` rows.
+
+    A word that no row has counts as the rarest of all, so a row that has the others only is far from it.
+    """
+    sql = "SELECT count(*) FROM words WHERE words MATCH ?"
+    having = (database.execute(sql, (term.expression,)).fetchone()[0] for term in asked.terms)
+    return sum(max(0.0, math.log((count - min(n, count) + 0.5) / (min(n, count) + 0.5))) for n in having)
+
+
+def matched(database: sqlite3.Connection, asked: Words, rows: Sequence[int]) -> list[tuple[str, ...]]:
+    """What of a query each of some rows has, as it was typed: neighbors as one where they stand so in the row too."""
     having = [(term, _having(database, term, rows)) for term in asked.terms] if len(rows) else []
-    return [tuple(term for term, those in having if row in those) for row in rows]
+    found = [asked.groups(tuple(term for term, those in having if row in those)) for row in rows]
+    return [
+        tuple(part for group in groups for part in _parts(database, asked, group, row))
+        for row, groups in zip(rows, found, strict=True)
+    ]
+
+
+def _parts(database: sqlite3.Connection, asked: Words, group: tuple[Term, ...], row: int) -> list[str]:
+    together = asked.together(group)
+    if len(group) == 1 or _having(database, together, [row]):
+        return [together.shown]
+    return [term.shown for term in group]
 
 
 def _having(database: sqlite3.Connection, term: Term, rows: Sequence[int]) -> set[int]:

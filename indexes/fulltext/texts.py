@@ -2,7 +2,7 @@
 
     said    its `caption`: all texts that its source says of it
     named   its `uri`: folders and the file's name, without its ending
-    told    whatever else is said of it in `meta`, `file` and `labels`
+    told    whatever else is said of it in `meta`, `file` (but its dates) and `labels`
     read    the text in the picture: what `file` has as `text` (OCR)
 
 SQLite's `unicode61` ends words at spaces and signs. Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese are written
@@ -17,6 +17,7 @@ from typing import Any
 
 COLUMNS = ("said", "named", "told", "read")
 _SAID, _NAMED, _TOLD, _FILE, _LABELS, _READ = "caption", "uri", "meta", "file", "labels", "text"
+_UNSAID = {_READ, "modified", "taken", "folder"}  # of a file: its dates have parts that are in all others, too
 _LONGEST = 1 << 16  # letters of a column: what a page of text holds many times over
 _DEEPEST = 8  # lists in lists
 _MARKS = "".join(
@@ -36,7 +37,7 @@ def of(fields: Mapping[str, Any]) -> tuple[str, str, str, str]:
     """The texts of a record's fields, one of COLUMNS each, ready to be tokenized. Of other types there are none."""
     file = fields.get(_FILE)
     read = file.get(_READ) if isinstance(file, dict) else None
-    others = {name: value for name, value in file.items() if name != _READ} if isinstance(file, dict) else file
+    others = {name: file[name] for name in file if name not in _UNSAID} if isinstance(file, dict) else file
     told = [*_texts(fields.get(_TOLD), numbers=True), *_texts(others), *_texts(fields.get(_LABELS))]
     uri = fields.get(_NAMED)
     return (
@@ -69,7 +70,8 @@ def _texts(value: Any, numbers: bool = False, depth: int = 0) -> Iterator[str]:
 
 
 def _name(uri: str) -> str:
-    """A path without the ending of its file, words that were written together apart."""
+    """A path without the ending of its file; words that were written together apart as well."""
     folder, _, file = uri.rpartition("/")
-    stem = file.rpartition(".")[0] or file
-    return _PARTS_OF_NAME.sub(" ", f"{folder} {stem}"[-_LONGEST:])
+    stem = f"{folder} {file.rpartition('.')[0] or file}".strip()[-_LONGEST:]
+    apart = _PARTS_OF_NAME.sub(" ", stem)
+    return stem if apart == stem else f"{stem} {apart}"

@@ -1,6 +1,7 @@
 """Words: what a person looks for by words, and the expression of SQLite's FTS5 that finds it.
 
     golden retriever      either word, those with both first (BM25)
+    golden -retriever     and not that one
     "golden retriever"    must stand there, one behind the other
     retriev*              whatever begins so
 
@@ -15,13 +16,16 @@ from dataclasses import dataclass
 from indexes.errors import BadWords
 from indexes.fulltext.texts import UNSPACED, ready
 
+_SIGNS_BEFORE = re.compile(r"^[^\w\u2190-\u2bff\U0001f000-\U0001faff]+")
+_SIGNS_BEHIND = "*.,;:!?)]}'\u2019\u00bb\u201d"
+_OWNER = re.compile(r"['\u2019]s?$")
 _MOST, _MOST_PREFIXES = 200, 8  # words of a query; of them beginnings, each of which gathers many
 _LEAST = 2  # letters of a beginning
 _WRITTEN = re.compile(r'"(?P<phrase>[^"]*)"|(?P<word>[^\s"]+)|(?P<open>")')
-# Lucene's English stop words: of no use beside others, and in most captions.
+# Lucene's English stop words, and what pictures are called: of no use beside others.
 _STOP = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these they this "
-    "to was will with".split()
+    "to was will with photo photograph picture image".split()
 )  # fmt: skip
 
 
@@ -37,6 +41,11 @@ class Term:
     end: int
     prefix: bool = False
     must: bool = False
+
+    @property
+    def shown(self) -> str:
+        """It as it was typed."""
+        return " ".join(self.text.split()) + ("*" if self.prefix else "")
 
     @property
     def expression(self) -> str:
@@ -78,16 +87,21 @@ class Words:
         Raises:
             BadWords: There is no word in it; or a mark makes no sense.
         """
-        terms = _useful(_terms(text, strict))
-        if not terms:
+        found, taken = _terms(text, strict)
+        for kind in _terms(without, strict):
+            taken += kind
+        terms = _useful(found)
+        if not terms and taken:
             raise BadWords(
-                f'there is no word in {text!r} to look for: give some, as in --words-only "golden retriever"'
+                'only what must not be there is said: give words that are looked for too, as in "dog -beach"'
             )
+        if not terms:
+            raise BadWords(f"there is no word in {text!r} to look for: give some, as in golden retriever")
         if len(terms) > _MOST:
             raise BadWords(f"{len(terms)} words are more than the {_MOST} that are looked for at once: give fewer")
         if sum(term.prefix for term in terms) > _MOST_PREFIXES:
             raise BadWords(f"more than {_MOST_PREFIXES} words end in a star: write some of them out")
-        return cls(text, tuple(terms), tuple(term for term in _terms(without, strict) if not term.prefix)[:_MOST])
+        return cls(text, tuple(terms), tuple(taken[:_MOST]))
 
     @property
     def expression(self) -> str:
@@ -99,15 +113,20 @@ class Words:
             found = needed if len(must) == len(self.terms) else f"{needed} AND {found}"
         return f"({found}) NOT {_any(self.without)}" if self.without else found
 
-    def shown(self, found: "tuple[Term, ...]") -> tuple[str, ...]:
-        """Some of its terms as they were typed, neighbors together: ("golden retriever", "dog")."""
-        spans: list[tuple[int, int]] = []
+    def groups(self, found: "tuple[Term, ...]") -> list[tuple[Term, ...]]:
+        """Some of its terms, those together that stand side by side in what was typed."""
+        groups: list[list[Term]] = []
         for term in sorted(found, key=lambda one: one.start):
-            if spans and not self.typed[spans[-1][1] : term.start].strip(' "*'):
-                spans[-1] = spans[-1][0], max(spans[-1][1], term.end)
+            if groups and not self.typed[groups[-1][-1].end : term.start].strip():
+                groups[-1].append(term)
             else:
-                spans.append((term.start, term.end))
-        return tuple(" ".join(self.typed[start:end].replace('"', "").split()) for start, end in spans)
+                groups.append([term])
+        return [tuple(group) for group in groups]
+
+    def together(self, group: tuple[Term, ...]) -> Term:
+        """Neighbors as one phrase."""
+        start, end = group[0].start, max(term.end for term in group)
+        return Term(self.typed[start:end], start, end, prefix=group[-1].prefix)
 
 
 def _any(terms: "tuple[Term, ...]") -> str:
@@ -119,25 +138,30 @@ def _useful(terms: list[Term]) -> list[Term]:
     return [term for term in terms if term.must or term.prefix or term.text.lower() not in _STOP] or terms
 
 
-def _terms(text: str, strict: bool) -> list[Term]:
+def _terms(text: str, strict: bool) -> tuple[list[Term], list[Term]]:
+    """What is looked for in a text, and what is not to be there: a word behind a minus, where all is meant so."""
     found: list[Term] = []
+    taken: list[Term] = []
     for match in _WRITTEN.finditer(text):
         if match["phrase"] is not None:
             found += [Term(match["phrase"], *match.span("phrase"), must=True)] if _is_word(match["phrase"]) else []
         elif match["word"]:
-            found += _of_word(match["word"], match.start(), strict)
+            minus = strict and match["word"].startswith("-")
+            (taken if minus else found).extend(_of_word(match["word"], match.start(), strict))
         elif strict:
             raise BadWords(
                 f"a quotation mark in {text!r} is not closed: write '\"golden retriever\"', or leave the mark out"
             )
-    return found
+    return found, taken
 
 
 def _of_word(word: str, start: int, strict: bool) -> list[Term]:
-    """The terms of what stands between two spaces."""
-    plain = word.rstrip("*")
-    prefix = len(plain) < len(word)
-    if strict and prefix and len(plain) < _LEAST and not UNSPACED.search(plain):
+    """The terms of what stands between two spaces, without signs around it, and whose it is (dog's)."""
+    bare = _OWNER.sub("", _SIGNS_BEFORE.sub("", word).rstrip(_SIGNS_BEHIND))
+    start += word.find(bare) if bare else 0
+    prefix = word.endswith("*") and bool(bare)
+    plain = bare or word
+    if strict and word.endswith("*") and len(bare) < _LEAST and not UNSPACED.search(bare):
         raise BadWords(f"{word!r} has fewer than {_LEAST} letters before the star: write, say, retriev*")
     prefix = prefix and len(plain) >= _LEAST
     spans = _unspaced(plain)

@@ -6,8 +6,8 @@ from typing import Any, Literal, Protocol
 from indexes.reader import StoreReader
 
 Question = Literal[
-    "search", "search_words", "words_in", "rows", "among", "records", "vectors", "stamps", "stamps_of", "fields_of",
-    "ids_between", "describe", "approximate", "marks", "verify", "damaged", "require_sound",
+    "search", "search_words", "words_in", "words_weight", "rows", "among", "records", "vectors", "stamps", "stamps_of",
+    "fields_of", "ids_between", "describe", "approximate", "marks", "verify", "damaged", "require_sound",
 ]  # fmt: skip
 
 

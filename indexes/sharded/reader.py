@@ -150,6 +150,10 @@ class Sharded:
         there = found.rows[0] >= 0
         return Neighbors(found.rows[:, there], found.scores[:, there])
 
+    def words_weight(self, asked: Words) -> float:
+        """What a row would score that has all of some words, in the shard where that is the most."""
+        return max(self._everyone("words_weight", asked).values(), default=0.0)
+
     def words_in(self, asked: Words, rows: Iterable[int]) -> list[tuple[str, ...]]:
         """Which of some words some rows have."""
         wanted = np.fromiter(rows, np.int64)

@@ -170,6 +170,7 @@ def unchanged(uri: Uri, path: Path) -> IndexReport | None:
             or store.needs_compaction()
             or (catalog.reads_text(store) and not texts.is_whole(store))
             or approximate.may_be_due(store)
+            or hybrid.is_due(store)
             or not all(store.stamps().values())  # there is no telling whether they changed
             or (found := changes.count(store, uri))
             or found.skipped

@@ -1,8 +1,8 @@
 """Do words beside meaning find more in this index? Measured on captions that are held out, and recorded with it.
 
-A caption of some items is taken out of what is searched, and asked for: by meaning, by words, and by both with each way
-and weight of fusing (indexes/fusing.py). What is best on one half of the captions is judged on the other, both ways
-round, so that the figure is of captions that chose nothing.
+A caption of some items is taken out of what is searched, and it, or every second time TYPED words of it, is asked for:
+by meaning, by words, and by both with each way and weight of fusing (indexes/fusing.py). What is best on one half of
+the captions is judged on the other, both ways round, so that the figure is of captions that chose nothing.
 
 Where items have one caption each, LEFT of its words stay in: so many are what two captions of one photograph have in
 common, as far as words find the one by the other (Flickr8k's training part, docs/log.md).
@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from indexes import BadWords, Store, Words, fusing, typed
+from indexes import BadWords, Store, Words, fusing
 from indexes.fulltext import table
 from indexes.fusing import Fusion, Ranking
+from indexes.typed import Malformed, checked
 from retrieval.callbacks import OnMessage, no_message
 from retrieval.encoders.protocol import Encoder
 from retrieval.indexing.cards import Card
@@ -28,6 +29,7 @@ from retrieval.sources.captions import captions_of
 
 KEY = "hybrid"  # of the manifest
 QUERIES, POOL = 300, 10_000  # captions that are asked for, items among which they are
+TYPED = 4  # words that are asked for of every second caption
 LEFT = 0.25  # of the words of an only caption
 LEAST = 100  # captions, below which nothing is measured
 _AGAIN = 1.5  # times as many items, or so many times fewer: measured again
@@ -67,8 +69,8 @@ class Measured:
     def recorded(cls, store: Store) -> "Measured | None":
         """What an index remembers; None where nothing was measured of its encoder, or it cannot be read."""
         try:
-            found = typed.checked(store.manifest.get(KEY), cls)
-        except typed.Malformed:
+            found = checked(store.manifest.get(KEY), cls)
+        except Malformed:
             return None
         identity = Identity.recorded(store)
         return found if identity and identity.fingerprint == found.fingerprint else None
@@ -89,6 +91,18 @@ class Measured:
         )
 
 
+def is_due(store: Store) -> bool:
+    """Is it not known of the index as it is? That of few items, of which nothing was recorded, need not be."""
+    said, identity = store.manifest.get(KEY), Identity.recorded(store)
+    if identity is None:
+        return False
+    if not isinstance(said, dict):
+        return len(store) >= LEAST
+    rows = said.get("rows")
+    near = isinstance(rows, int) and rows / _AGAIN <= len(store) <= rows * _AGAIN
+    return not (near and said.get("fingerprint") == identity.fingerprint)
+
+
 def keep(store: Store, encoder: Encoder, say: OnMessage = no_message) -> None:
     """Record whether words help, where that is not known of the index as it is.
 
@@ -97,14 +111,11 @@ def keep(store: Store, encoder: Encoder, say: OnMessage = no_message) -> None:
         encoder: Its encoder.
         say: Called with a line for a person, where something was measured.
     """
-    known = Measured.recorded(store)
-    is_known = known is not None and known.fingerprint == encoder.fingerprint
-    if known and is_known and known.rows / _AGAIN <= len(store) <= known.rows * _AGAIN:
+    if not is_due(store):
         return
     found = measure(store, encoder) if len(store) >= LEAST and _has_captions(store) else None
-    if found is None and store.manifest.get(KEY) is None:
-        return
-    store.set_manifest(**{KEY: found and asdict(found)})
+    nothing = {"rows": len(store), "fingerprint": encoder.fingerprint}
+    store.set_manifest(**{KEY: asdict(found) if found else nothing})
     if found:
         say(f"words beside meaning: {found}")
 
@@ -127,11 +138,12 @@ def measure(store: Store, encoder: Encoder) -> Measured | None:
         (place, _without(record.fields, asked[place], rng) if place in asked else record.text)
         for place, record in enumerate(records)
     ]
-    vectors, queries = store.vectors(drawn), encoder.encode_texts(list(asked.values()))
+    typed = {place: _typed(text, rng) if number % 2 else text for number, (place, text) in enumerate(asked.items())}
+    vectors, queries = store.vectors(drawn), encoder.encode_texts(list(typed.values()))
     with table.in_memory(lines) as database:
         trials = [
-            _Trial.of(partial(_worded, database), place, text, vectors, query)
-            for (place, text), query in zip(asked.items(), queries, strict=True)
+            _Trial.of(partial(_worded, database, len(lines)), place, text, vectors, query)
+            for (place, text), query in zip(typed.items(), queries, strict=True)
         ]
     return _judged(trials, len(store), encoder.fingerprint)
 
@@ -141,6 +153,13 @@ def _asked(captions: Sequence[Sequence[str]]) -> dict[int, str]:
     last = {place: said[-1] for place, said in enumerate(captions) if said and said[-1].strip()}
     several = {place: text for place, text in last.items() if len(captions[place]) > 1}
     return dict(list((several if len(several) >= LEAST else last).items())[:QUERIES])
+
+
+def _typed(caption: str, rng: np.random.Generator) -> str:
+    """Some words of a caption in a row, as many as people type."""
+    words = caption.split()
+    first = int(rng.integers(0, max(1, len(words) - TYPED + 1)))
+    return " ".join(words[first : first + TYPED])
 
 
 def _without(fields: dict[str, Any], caption: str, rng: np.random.Generator) -> str:
@@ -166,24 +185,27 @@ class _Trial:
 
     @classmethod
     def of(
-        cls, worded: "Callable[[str], Ranking]", place: int, text: str, vectors: np.ndarray, query: np.ndarray
+        cls, worded: "Callable[[str], tuple[Ranking, float]]", place: int, text: str, vectors: np.ndarray,
+        query: np.ndarray,
     ) -> "_Trial":  # fmt: skip
         cosines = vectors @ query
         depth = min(fusing.DEPTH, len(cosines))
         best = np.argpartition(-cosines, depth - 1)[:depth]
         near = best[np.lexsort((best, -cosines[best]))]
         meaning = Ranking(near, cosines[near])
-        words = worded(text)
-        fused = (fusing.fuse(way, meaning, words, lambda rows: cosines[rows]).rows for way in _WAYS)
+        words, whole = worded(text)
+        fused = (fusing.fuse(way, meaning, words, lambda rows: cosines[rows], whole).rows for way in _WAYS)
         return cls(tuple(_place(rows, place) for rows in (near, words.rows, *fused)))
 
 
-def _worded(database: table.Database, text: str) -> Ranking:
+def _worded(database: table.Database, count: int, text: str) -> tuple[Ranking, float]:
+    """The rows by words, and what one would score that has all of them."""
     try:
         words = Words.parse(text, strict=False)
     except BadWords:
-        return Ranking(np.empty(0, np.int64), np.empty(0, np.float32))
-    return Ranking(*table.nearest(database, words, fusing.DEPTH, lambda rows: np.ones(len(rows), bool)))
+        return Ranking(np.empty(0, np.int64), np.empty(0, np.float32)), 0.0
+    found = table.nearest(database, words, fusing.DEPTH, lambda rows: np.ones(len(rows), bool))
+    return Ranking(*found), table.weight(database, words, count)
 
 
 def _place(rows: np.ndarray, wanted: int) -> int:

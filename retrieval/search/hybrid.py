@@ -82,7 +82,7 @@ def answered(
     worded = store.search_words(plan.words, fusing.WINDOW, condition)
     fused = fusing.fuse(
         plan.fusion, Ranking(first.rows, first.scores), Ranking(worded.rows[0], worded.scores[0]),
-        lambda rows: store.vectors(rows) @ vector,
+        lambda rows: store.vectors(rows) @ vector, store.words_weight(plan.words),
     )  # fmt: skip
     return _followed(Found(fused.rows, fused.cosines, fused.places, fused.scores), near, len(first.rows))
 
