@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from eval import evaluate
+from eval.bench import sound as bench
 from indexes import Store
 from retrieval import Retriever, load_encoder, towers
 from retrieval.datatypes import Item, Pair
@@ -273,6 +274,33 @@ def test_an_index_of_pictures_takes_sounds_and_keeps_its_vectors(heard, folder, 
         assert retriever.search("a low tone", 1)[0].uri == "low.wav"
         assert retriever.search(str(folder / "red.png"), 4)
         assert retriever.search(str(folder / "high.wav"), 4)
+
+
+class Said:
+    """An encoder of texts alone: each that it has not seen has a direction of its own, or all have one."""
+
+    def __init__(self, apart):
+        self._apart, self._known = apart, {}
+
+    def encode_texts(self, texts):
+        places = [self._known.setdefault(text, len(self._known)) * self._apart for text in texts]
+        return np.eye(500, dtype=np.float32)[places]
+
+
+def test_the_benchmark_says_what_the_words_allow(monkeypatch):
+    """All of it where captions are apart, nothing where they are one."""
+    monkeypatch.setattr(bench, "HELD_OUT", 40)
+    assert bench.allowed(Said(True), 0) == 100.0
+    assert bench.allowed(Said(False), 0) == 0.0
+
+
+def test_the_benchmark_of_ears_has_chance_beside_it(heard, sees, monkeypatch):
+    monkeypatch.setattr(bench, "HELD_OUT", 20)
+    monkeypatch.setattr(bench, "MAPPED", 12)
+    monkeypatch.setattr(bench, "EYES", str(sees))
+    found = bench.bridged(load_encoder(str(heard)))
+    assert (found["sounds"], found["mapped"], found["chance@10"]) == (20, 12, 50.0)
+    assert all(0 <= found[name] <= 100 for name in ("recall@10_t2s", "recall@10_s2t", "own_recall@10"))
 
 
 def test_ears_that_cannot_be(both, heard):
