@@ -1,5 +1,6 @@
 """Encoders that hear: towers, the one loop, an index of sounds, ears beside eyes, heads that have sound."""
 
+import csv
 import dataclasses
 import io
 import json
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from eval import evaluate
+from eval.bench import sound as bench
 from indexes import Store
 from retrieval import Retriever, load_encoder, towers
 from retrieval.datatypes import Item, Pair
@@ -20,6 +22,9 @@ from retrieval.encoders.build import new_encoder, small_encoder
 from retrieval.encoders.config import EncoderConfig
 from retrieval.errors import BadRequest, ImageError, NothingThere
 from retrieval.heads import inputs as features
+from retrieval.heads.config import HeadConfig
+from retrieval.heads.head import load_head
+from retrieval.heads.prepare import prepare, remarks, train_head
 from retrieval.images import load
 from retrieval.indexing import changes
 from retrieval.indexing.build import build, unchanged
@@ -27,7 +32,7 @@ from retrieval.indexing.catalog import Identity
 from retrieval.indexing.roots import recorded
 from retrieval.sounds import mel
 from retrieval.sources.registry import open_items, open_pairs, parse_uri
-from retrieval.sources.soundbook import to_wav, tunes
+from retrieval.sources.soundbook import Tune, to_wav, tunes
 from retrieval.training import choice
 from retrieval.training.hearing import ridge, with_ears
 from retrieval.training.loop import train
@@ -271,6 +276,33 @@ def test_an_index_of_pictures_takes_sounds_and_keeps_its_vectors(heard, folder, 
         assert retriever.search(str(folder / "high.wav"), 4)
 
 
+class Said:
+    """An encoder of texts alone: each that it has not seen has a direction of its own, or all have one."""
+
+    def __init__(self, apart):
+        self._apart, self._known = apart, {}
+
+    def encode_texts(self, texts):
+        places = [self._known.setdefault(text, len(self._known)) * self._apart for text in texts]
+        return np.eye(500, dtype=np.float32)[places]
+
+
+def test_the_benchmark_says_what_the_words_allow(monkeypatch):
+    """All of it where captions are apart, nothing where they are one."""
+    monkeypatch.setattr(bench, "HELD_OUT", 40)
+    assert bench.allowed(Said(True), 0) == 100.0
+    assert bench.allowed(Said(False), 0) == 0.0
+
+
+def test_the_benchmark_of_ears_has_chance_beside_it(heard, sees, monkeypatch):
+    monkeypatch.setattr(bench, "HELD_OUT", 20)
+    monkeypatch.setattr(bench, "MAPPED", 12)
+    monkeypatch.setattr(bench, "EYES", str(sees))
+    found = bench.bridged(load_encoder(str(heard)))
+    assert (found["sounds"], found["mapped"], found["chance@10"]) == (20, 12, 50.0)
+    assert all(0 <= found[name] <= 100 for name in ("recall@10_t2s", "recall@10_s2t", "own_recall@10"))
+
+
 def test_ears_that_cannot_be(both, heard):
     made = both[2]
     with pytest.raises(BadRequest, match="hears already"):
@@ -286,12 +318,13 @@ def test_ears_that_cannot_be(both, heard):
 COLORS = {"low": "red", "middle": "green", "high": "blue"}
 
 
-def clip(word, number):
-    """Two seconds of a color with a tone, as an MP4."""
+def clip(word, number, heard=None):
+    """Two seconds of a color with its tone, as an MP4. heard: the tone of another; "" for no sound at all."""
+    heard = word if heard is None else heard
     av = pytest.importorskip("av", reason="the extra `video` is not installed")
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as out:
-        video, stream = out.add_stream("mpeg4", rate=4), out.add_stream("aac", rate=RATE)
+        video, stream = out.add_stream("mpeg4", rate=4), out.add_stream("aac", rate=RATE) if heard else None
         video.width = video.height = 48
         video.pix_fmt = "yuv420p"
         for at in range(8):
@@ -299,12 +332,14 @@ def clip(word, number):
             frame.pts = at
             out.mux(video.encode(frame))
         out.mux(video.encode())
-        samples = tone(HERTZ[word] * (1 + number / 100), 2.0)
-        for start in range(0, len(samples), 1024):
-            frame = av.AudioFrame.from_ndarray(samples[None, start : start + 1024].copy(), format="fltp", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode())
+        if stream:
+            samples = tone(HERTZ[heard] * (1 + number / 100), 2.0)
+            for start in range(0, len(samples), 1024):
+                part = samples[None, start : start + 1024].copy()
+                frame = av.AudioFrame.from_ndarray(part, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = RATE, start, Fraction(1, RATE)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode())
     return file.getvalue()
 
 
@@ -371,6 +406,57 @@ def test_a_head_has_sound_as_a_modality_and_masks_it(both, folder):
     np.testing.assert_allclose(np.linalg.norm(found.vectors["sound"], axis=1)[found.present["sound"]], 1, atol=1e-5)
 
 
+@pytest.fixture
+def halves(tmp_path):
+    """Clips whose color and tone are drawn apart, labelled by both: each alone knows half. Every fifth has no sound."""
+    rows = {"train": [], "test": []}
+    for number in range(4):
+        for color in ("low", "high"):
+            for said in ("low", "high"):
+                for split, at in (("train", number), ("train", number + 5), ("test", number + 10)):
+                    silent = number == 3
+                    name = f"{color}_{said}_{at}.mp4"
+                    (tmp_path / name).write_bytes(clip(color, at, "" if silent else said))
+                    rows[split].append((name, f"{COLORS[color]}, {said}"))
+    for split, lines in rows.items():
+        with (tmp_path / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("image", "label"), *lines])
+    return tmp_path
+
+
+def right(head, rows, some):
+    """The share of right answers among some rows."""
+    said = [answer[0] for answer in head.labels(rows.inputs)]
+    return float(np.mean([said[row] == rows.examples.labels[row] for row in np.flatnonzero(some)]))
+
+
+@pytest.mark.parametrize("fusion", ["concat", "attention"])
+def test_a_head_of_pictures_and_sounds_knows_what_neither_does(both, halves, fusion, tmp_path):
+    """From files to answers. Half is what one modality can know; the colors of clips without sound are known too."""
+    made = both[2]
+    learn, test = (
+        prepare(f"csv:{halves / split}.csv", "label", "single", made, learn=split == "train", inputs="image,sound")
+        for split in ("train", "test")
+    )
+    assert "8 of 32 rows have no sound: masked" in remarks(learn) and learn.inputs.skipped == []
+    heard = test.inputs.present["sound"]
+    assert (~heard).sum() == 4 and test.inputs.present["image"].all()
+    config = HeadConfig(fusion=fusion, width=32, dropout=0.0, epochs=60, weight_decay=0.0, validation=0.0)
+    head, _ = train_head(learn, made, config)
+    alone = {name: train_head(learn, made, dataclasses.replace(config, fusion=name))[0] for name in ("image", "sound")}
+    assert right(head, test, heard) >= 0.9
+    assert all(right(one, test, heard) <= 0.6 for one in alone.values())
+
+    garbage = test.inputs.vectors["sound"].copy()
+    garbage[~heard] = np.random.default_rng(0).normal(0, 100, garbage[~heard].shape)
+    other = dataclasses.replace(test.inputs, vectors=test.inputs.vectors | {"sound": garbage})
+    np.testing.assert_array_equal(head.scores(other), head.scores(test.inputs))
+    silent = [(head.labels(test.inputs)[row][0], test.examples.labels[row]) for row in np.flatnonzero(~heard)]
+    assert all(said.split(",")[0] == label.split(",")[0] for said, label in silent)
+    head.save(tmp_path / "head")
+    np.testing.assert_allclose(load_head(tmp_path / "head").scores(other), head.scores(other), atol=1e-6)
+
+
 def test_an_encoder_that_only_hears_offers_no_pictures(heard):
     assert "image" not in features.known_to(load_encoder(str(heard)))
 
@@ -386,10 +472,18 @@ def test_the_command_line_trains_indexes_and_finds(tmp_path):
     small = [f"--set={one}" for one in ("image_size=32", "image_width=16", "epochs=2", "text_width=64", "dim=32")]
     done = mmr("train", str(tmp_path), "--out", str(run), *small)
     assert done.exit_code == 0 and "recipe sound: all of it is sounds" in done.stderr
-    assert mmr("index", str(tmp_path), "--model", str(run)).exit_code == 0
+    assert "24 sounds, " in done.stderr
+    done = mmr("index", str(tmp_path), "--model", str(run))
+    assert (
+        done.exit_code == 0 and ": 24 sounds (24 new, " in done.stdout and "pictures" not in done.stdout + done.stderr
+    )
+    assert ": 24 sounds (0 new, " in mmr("index", str(tmp_path)).stdout
     done = mmr("search", "a high note on a bell", "--index", str(tmp_path / ".mmr"), "-k", "2", "--json")
     assert [json.loads(line)["kind"] for line in done.stdout.splitlines()] == ["sound", "sound"]
     assert mmr("info", "--index", str(tmp_path / ".mmr")).exit_code == 0
+    (tmp_path / "new.wav").write_bytes(Tune.make(24, "train").file())
+    done = mmr("search", "a bell", "--index", str(tmp_path / ".mmr"), "-k", "1")
+    assert "sounds since the last indexing: " in done.stderr
 
 
 def test_pairs_of_a_soundbook():

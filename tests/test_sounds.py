@@ -275,6 +275,14 @@ def test_endings():
     assert kinds.endings(None) == kinds.ALL
 
 
+@pytest.mark.parametrize("taken, said", [
+    (kinds.SEEN, "pictures"), ({"clip"}, "pictures"), ((), "pictures"),
+    ({"clip", "sound"}, "sounds"), ({"sound"}, "sounds"), ({"clip", "picture", "sound"}, "items"),
+])  # fmt: skip
+def test_what_is_counted_has_the_name_of_what_is_taken(taken, said):
+    assert kinds.counted(taken) == said
+
+
 def test_a_folder_and_a_table_have_sounds(tmp_path):
     (tmp_path / "a.wav").write_bytes(as_file(tone(500)))
     (tmp_path / "a.txt").write_text("a tone", "utf-8")

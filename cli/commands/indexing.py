@@ -16,7 +16,7 @@ from retrieval import Retriever
 from retrieval.encoders import bulk, default, encoding, presets
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
-from retrieval.images import load
+from retrieval.images import kinds, load
 from retrieval.indexing import build, catalog, prefetch, roots, skipped
 from retrieval.indexing.catalog import Identity
 from retrieval.indexing.find import FOLDER
@@ -80,13 +80,14 @@ class How:
 class Known:
     """What an index that is there remembers: the name of its encoder, and its source. silent: it does not say which.
 
-    ocr: the text in its pictures is read.
+    ocr: the text in its pictures is read. unit: what its items are called where they are counted.
     """
 
     encoder: str | None = None
     uri: Uri | None = None
     silent: bool = False
     ocr: bool = False
+    unit: str = "pictures"
 
 
 def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How) -> int:
@@ -113,7 +114,7 @@ def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How
     bare = how.ocr == before.ocr and not (model or how.recall or budget or asked.only or asked.readmit)
     if bare and before.uri and (same := build.unchanged(uri, path)):
         _remark(uri, same)
-        show.out(_told(path, same.unchanged, same))
+        show.out(_told(path, same.unchanged, same, before.unit))
         return show.OK
     name = model or before.encoder or config.value("model") or default.choose(show.note)
     line, report = _build(
@@ -139,14 +140,15 @@ def _build(uri: Uri, path: Path, name: str, how: How, **wanted: Any) -> tuple[st
     """Index with that encoder; a line on what was done, and the report. wanted: as Retriever.build takes it."""
     presets.require(name)
     with (_here if how.ray is None else _everywhere)(uri, path, name, how) as (encoder, line, uri):
-        with show.Meter("indexing", "pictures") as meter:
+        unit = kinds.counted(encoder.preprocess.kinds)
+        with show.Meter("indexing", unit) as meter:
             retriever, report = Retriever.build(
                 uri, path, encoder, how.device, meter, on_message=meter.say, line=line, **wanted
             )
         with retriever:
             show.skipped(report.listed, skipped.write(path, report.listed, report.starts))
             _remark(uri, report)
-            return _told(path, len(retriever.store), report), report
+            return _told(path, len(retriever.store), report, unit), report
 
 
 @contextmanager
@@ -184,13 +186,13 @@ def _remark(uri: Uri, report: IndexReport) -> None:
         show.note(f"{links} linked folder{'s' * (links > 1)} left out: --follow takes what is in them")
 
 
-def _told(path: Path, pictures: int, report: IndexReport) -> str:
-    renewed = f"{report.renewed} renewed, " if report.renewed else ""  # other words of the same pictures: seldom any
+def _told(path: Path, count: int, report: IndexReport, unit: str = "pictures") -> str:
+    renewed = f"{report.renewed} renewed, " if report.renewed else ""  # other words of the same items: seldom any
     read = f"{report.read} read, " if report.read else ""  # those that it had without the text in them
     unread = f", {len(report.unread)} unread" if report.unread else ""
     unseen = f"{report.unseen} kept unseen, " if report.unseen else ""
     return (
-        f"{path}: {pictures} pictures ({report.added} new, {report.changed} changed, {renewed}{read}"
+        f"{path}: {count} {unit} ({report.added} new, {report.changed} changed, {renewed}{read}"
         f"{report.moved} moved, {report.removed} removed, {report.unchanged} as before, {unseen}"
         f"{len(report.skipped or ())} skipped{unread})"
     )
@@ -227,6 +229,7 @@ def known(path: Path, model: str | None) -> Known:
         with Store.open(path) as store:
             uri = roots.source(store)
             name = model or Identity.required(store).where(path)
-            return Known(name, uri, silent=uri is None, ocr=catalog.reads_text(store))
+            unit = kinds.counted(catalog.kinds(store))
+            return Known(name, uri, silent=uri is None, ocr=catalog.reads_text(store), unit=unit)
     except NotAnIndex:
         return Known()  # Retriever.build says what is wrong

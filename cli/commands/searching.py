@@ -16,7 +16,8 @@ from retrieval.datatypes import Hit
 from retrieval.encoders import presets
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
-from retrieval.indexing import changes, roots
+from retrieval.images import kinds
+from retrieval.indexing import catalog, changes, roots
 from retrieval.search import filters, query
 from retrieval.search.answers import Asked
 from retrieval.search.hybrid import By
@@ -116,7 +117,8 @@ def _say_what_is_new(store: Store) -> bool:
     since = changes.glance(store)
     if since:
         sys.stdout.flush()
-        show.note(f"pictures since the last indexing: {since}: run `{index_again(store)}`, or search with --update")
+        unit = kinds.counted(catalog.kinds(store))
+        show.note(f"{unit} since the last indexing: {since}: run `{index_again(store)}`, or search with --update")
     return bool(since)
 
 

@@ -17,6 +17,8 @@ from cli.output import show
 from indexes.sharded.opening import Reader, open_reader
 from retrieval import find_index
 from retrieval.errors import BadRequest
+from retrieval.images import kinds
+from retrieval.indexing import catalog
 
 if TYPE_CHECKING:
     import uvicorn
@@ -116,7 +118,8 @@ def _serve(asked: Served, readers: Mapping[Path, Reader], listening: socket.sock
     rows = sum(len(shelf.retriever.store) for shelf in shelves)
     show.out(f"http://{name}:{port}/")
     exposed = "" if local else f"; all of {name}'s network can reach it: pictures and captions, with the token"
-    show.note(f"{rows} pictures; Ctrl+C ends it{exposed}")
+    unit = kinds.counted(kind for shelf in shelves for kind in catalog.kinds(shelf.retriever.store))
+    show.note(f"{rows} {unit}; Ctrl+C ends it{exposed}")
     uvicorn.Server(_config(app)).run(sockets=[listening])
 
 

@@ -14,6 +14,7 @@ from retrieval import TrainConfig, open_pairs
 from retrieval.datatypes import Pair
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
+from retrieval.images import kinds
 from retrieval.sources.registry import open_mixture
 from retrieval.training import choice
 from retrieval.training.distributed.ranks import is_first, processes
@@ -44,12 +45,13 @@ def run(
     pairs = open_mixture(sources, show.note, bare=any(one.startswith("seen_by=") for one in settings))
     measure = evaluator(eval_source, remember)
     config = _resumed(out, model, settings) if resume else _config(pairs, model, recipe, settings)
-    pictures = len({pair.item.id for pair in pairs})
-    show.note(f"{pictures} pictures, {len(pairs)} captions")
+    items = {pair.item.id: pair.item.kind for pair in pairs}
+    unit = kinds.counted(items.values())
+    show.note(f"{len(items)} {unit}, {len(pairs)} captions")
     begin = (
         partial(train, pairs, on_eval=measure) if ray is None else _over(sources, eval_source, remember, ray, workers)
     )
-    with show.Meter("reading", "pictures") as reading, show.Meter("training") as meter:
+    with show.Meter("reading", unit) as reading, show.Meter("training") as meter:
         result = begin(
             out=out, config=config, resume=resume, should_stop=should_stop, on_decode=reading, on_message=meter.say,
             on_step=lambda progress: _show_step(meter, progress),

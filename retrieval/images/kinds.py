@@ -24,6 +24,15 @@ def endings(wanted: Iterable[str] | None) -> frozenset[str]:
     return ALL if wanted is None else frozenset().union(*(_BY_KIND[kind] for kind in wanted))
 
 
+def counted(taken: Iterable[str]) -> str:
+    """What items of these kinds are called where they are counted: "pictures", "sounds", or "items" of both.
+
+    A clip is counted as what is taken beside it: by its pictures or by its sound.
+    """
+    kinds = {"picture", "sound"}.intersection(taken)
+    return "items" if len(kinds) > 1 else "sounds" if "sound" in kinds else "pictures"
+
+
 def kind(path: Path) -> str:
     """What `Item.kind` is for a file of this name: "clip", "sound" or "picture"."""
     ending = path.suffix.lower()

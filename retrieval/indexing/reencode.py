@@ -14,10 +14,11 @@ from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
+from retrieval.images.kinds import counted
 from retrieval.indexing import ocr as texts
 from retrieval.indexing import staging, stored, unseen, update
 from retrieval.indexing.cards import Card
-from retrieval.indexing.catalog import Identity, Origin, not_imported
+from retrieval.indexing.catalog import Identity, Origin, kinds, not_imported
 from retrieval.indexing.line import Line
 from retrieval.indexing.removed import Removed
 from retrieval.indexing.update import IndexReport
@@ -34,8 +35,9 @@ def is_other(store: Store, encoder: Encoder) -> bool:
 
 def announcement(store: Store, encoder: Encoder) -> str:
     """The line for a person that says how many items are about to be encoded again, and by what."""
+    unit = counted(kinds(store))
     return (
-        f"{store.path} was made with {Identity.required(store).name}: its {len(store)} pictures are encoded again "
+        f"{store.path} was made with {Identity.required(store).name}: its {len(store)} {unit} are encoded again "
         f"with {encoder.name}, and until that is done it answers as before"
     )
 
