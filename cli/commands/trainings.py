@@ -56,7 +56,7 @@ def train(
     model: Model = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="bridge, from_scratch, long, finetune or smoke; chosen by the pairs if not given."),
+        typer.Option(help="bridge, from_scratch, long, finetune, sound or smoke; chosen by the pairs if not given."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="field=value, any field of --settings; repeatable.")

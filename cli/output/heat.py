@@ -21,6 +21,8 @@ def check(path: Path, option: str, force: bool) -> None:
     """Raise BadRequest where that file must not be written, or is called as what is no PNG."""
     if path.suffix.lower() != ".png":
         raise BadRequest(f"{path.name or path} is not called as a PNG: name one, as in {option} map.png")
+    if not path.absolute().parent.is_dir():
+        raise BadRequest(f"there is no folder {path.absolute().parent}: make it, or name another file with {option}")
     target.check(path, option, force)
 
 

@@ -174,6 +174,8 @@ def _asked(
     asked = wanted.asked(max(deep, BY_DATE) if wanted.sort != "relevance" else deep)
     if asked.min_confidence is not None and any(part.kind != "words" for part in one):
         asked = replace(asked, min_confidence=None)  # it is measured of words alone
+    if asked.by == "words":  # one more: are there others?
+        asked = replace(asked, k=asked.k + 1)
     return one, asked
 
 

@@ -79,7 +79,7 @@ class Preprocess:
     def __call__(self, image: Picture) -> np.ndarray:
         """A picture to uint8 (size, size, channels). Raises ImageError for an array of other channels."""
         if "picture" not in self.kinds and isinstance(image, Image.Image):
-            raise ImageError("a picture, and this encoder hears sounds")
+            raise ImageError("a picture, and this encoder hears sounds: give one that sees, as --model builtin")
         if isinstance(image, Image.Image):
             image = image if self.channels == 3 else image.convert(_MODES.get(self.channels, "RGB"))
             pixels = np.array(self._square(image), np.uint8)

@@ -7,6 +7,7 @@ from pathlib import Path
 from indexes import Store
 from retrieval.datatypes import Item
 from retrieval.errors import ImageError, NothingThere, Unreachable
+from retrieval.images import kinds
 from retrieval.indexing import contents
 from retrieval.indexing.roots import recorded
 from retrieval.sources.uri import Unseen, id_of
@@ -68,11 +69,25 @@ def explained(error: NothingThere, store: Store) -> NothingThere:
     if not count:
         return error
     others = ", or name the other folders alone" if held.roots else ""
+    if _has_others(error.folder):
+        return NothingThere(
+            f"{error.folder} has no file that this encoder takes, and {store.path} holds {count} of it, which are "
+            f"kept: give --model an encoder that takes them, or another --index{others}",
+            error.folder,
+        )
     said = (
         f"{error.folder} has no pictures now, and {store.path} holds {count} of it, which are kept: "
         f"bring its disk back{others}; to let go of them, add --gone to `mmr index`"
     )
     return NothingThere(said, error.folder)
+
+
+def _has_others(folder: Path) -> bool:
+    """Does it hold pictures, clips or sounds, which were not looked for? Then its disk is not away."""
+    try:
+        return any(one.suffix.lower() in kinds.ALL and one.is_file() for one in folder.iterdir())
+    except OSError:
+        return False
 
 
 def _there(folder: Path) -> str:

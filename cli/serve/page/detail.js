@@ -77,7 +77,7 @@ function facts(place, item, hit, search, info, does) {
     make("p", { class: "buttons" },
       button("More like this", () => does.alike(), { "data-test": "alike" }), button("Less like this", () => does.unlike(), { "data-test": "unlike" }),
       button("Download", () => doing(download(item, does.index), "Sent to your downloads.")),
-      search.terms.length ? whereButton(item, search, does.index, place.parentElement.querySelector(".large"), line) : null,
+      search.terms.length && item.kind !== "sound" ? whereButton(item, search, does.index, place.parentElement.querySelector(".large"), line) : null,
       info.local && item.path ? button("Copy path", () => doing(copy(item.path), "Copied."), { "data-test": "copy-path" }) : null,
       info.local ? button("Open folder", () => doing(post(`/api/items/${item.id}/open${index}`, {}), "Opened."), { "data-test": "open-folder" }) : null),
     line, ...captions(item, does), fitting(term("id", item.uri), { search, info, words: does.words }, item.captions) ?? "", ...why(item, hit, search), ...fields(item, does),
@@ -97,7 +97,7 @@ function why(item, hit, search) {
   const row = (name, value) => make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, value.toFixed(3), meter(value)));
   const sure = hit?.confidence ?? item.why.confidence;
   const rows = [row("Score", item.why.score), ...(sure === null || sure === undefined ? [] : [row("Confidence", sure)])];
-  if (hit?.by) rows.unshift(make("tr", {}, make("th", { scope: "row" }, "By"), make("td", { "data-test": "by" }, hit.by)));
+  if (hit?.by) rows.unshift(make("tr", {}, make("th", { scope: "row" }, "By"), make("td", { class: "by", "data-test": "by" }, hit.by)));
   const sign = (at) => (search.terms[at]?.sign < 0 ? "\u2212 " : "+ ");
   const named = (one, at) => sign(at) + (search.terms[at]?.kind === "picture" ? "the picture" : nameOf(one.term));
   const terms = item.why.terms.length > 1 ? item.why.terms.map((one, at) => row(named(one, at), one.score)) : [];
