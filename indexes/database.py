@@ -38,7 +38,7 @@ ALTER TABLE items ADD COLUMN digest INTEGER;
 CREATE TABLE proof (
   items INTEGER NOT NULL, dead INTEGER NOT NULL, deaths INTEGER NOT NULL, sha256 TEXT NOT NULL);
 """
-_TABLES = {1: _TABLES_1, 2: _TABLES_1 + SECOND_FORMAT, 3: _TABLES_1 + SECOND_FORMAT + table.SCHEMA}
+_TABLES = {1: _TABLES_1, 2: _TABLES_1 + SECOND_FORMAT, 3: _TABLES_1 + SECOND_FORMAT}  # and the table of words
 _MACHINE = {
     sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_READONLY,
     sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOLFS,
@@ -50,13 +50,20 @@ _PLAIN = "SELECT type, name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite^
 def create(file: Path, manifest: dict[str, object]) -> None:
     """Make an empty database with that manifest; `file` is never seen half-made."""
     with _made_beside(file) as database:
-        database.executescript(f"PRAGMA application_id = {APPLICATION_ID};BEGIN;{_TABLES[2]}")
-        table.create(database)
+        database.executescript(f"PRAGMA application_id = {APPLICATION_ID};BEGIN;")
+        _make_tables(database, FORMAT_VERSION)
         database.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         proof.begin(database)
         put(database, manifest)
         proof.seal(database)
         database.execute("COMMIT")
+
+
+def _make_tables(database: sqlite3.Connection, version: int) -> None:
+    for statement in filter(str.strip, _TABLES[version].split(";")):  # a script would commit what was begun
+        database.execute(statement)
+    if version > 2:
+        table.create(database)
 
 
 def copy(source: sqlite3.Connection, file: Path, changes: dict[str, object]) -> None:
@@ -94,9 +101,7 @@ def require_plain(database: sqlite3.Connection) -> int:
 @functools.cache
 def _schema(version: int) -> list[tuple[str, str, str]]:
     with closing(sqlite3.connect(":memory:")) as database:
-        database.executescript(_TABLES_1 if version == 1 else _TABLES[2])
-        if version > 2:
-            table.create(database)
+        _make_tables(database, version)
         return [(kind, name, _words(name, sql)) for kind, name, sql in database.execute(_PLAIN)]
 
 

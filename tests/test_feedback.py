@@ -417,7 +417,7 @@ def test_a_session_that_cannot_be(run, tmp_path):
         run("--session", "s.json", "--like", first, "--unlike", first), 2, "is liked by --like and unliked by --unlike"
     )
     fails(run("--session", "s.txt"), 2, "ends neither in .json nor in .csv: give --session s.txt.json")
-    fails(run("--session", "new.json"), 2, "the query is empty")
+    fails(run("--session", "new.json"), 2, "new.json says nothing to look for: begin it")
     fails(run("--session", "s.json", "--queries", "q.txt"), 2, "--session is of one query")
     table(tmp_path, "item,judgement,mine\na,1,2\n", "t.csv")
     fails(

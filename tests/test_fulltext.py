@@ -91,6 +91,7 @@ def test_nothing_that_is_typed_is_syntax_of_sqlite(store, text):
         ('a "golden', "quotation mark"), ("", "no word"), ("!!! ?", "no word"), ("*", "star"), ("a *", "star"),
         ("a*", "star"),
         (" ".join(f"w{n}*" for n in range(9)), "more than 8 words"),
+        ("dog " + " ".join(f"-w{n}*" for n in range(9)), "more than 8 words"),
         ('""', "no word"), (" ".join(f"w{n}" for n in range(201)), "201 words"),
     ],
 )  # fmt: skip

@@ -169,7 +169,7 @@ def test_an_item_of_the_query_is_no_answer_by_both(asked):
 @pytest.mark.parametrize(
     ("query", "wanted", "error", "message"),
     [
-        ('"red', {}, BadWords, "not closed"), ("id:1.jpg", {}, BadRequest, "--words-only looks for"),
+        ('"red', {}, BadWords, "not closed"), ("id:1.jpg", {}, BadRequest, "looks for words"),
         ("red", {"min_score": 0.1}, BadRequest, "--min-score"), ("?!", {}, BadWords, "no word"),
         ("red", {"by": "luck"}, BadRequest, "meaning, words or both"),
     ],
@@ -333,6 +333,14 @@ def test_the_command(captioned, trained):
     assert none.exit_code == 1 and "no --words-only" in none.stderr
     wrong = mmr("search", "--words-only", "--hybrid", "zebra", "--index", index)
     assert wrong.exit_code == 2 and wrong.stderr.count("\n") == 1
+
+
+def test_a_line_of_a_file_that_makes_no_sense_is_named(captioned, trained, tmp_path):
+    index = str(captioned / "index")
+    mmr("index", f"csv:{captioned / 'pairs.csv'}", "--model", str(trained), "--index", index)
+    (tmp_path / "q.txt").write_text('fox\n"open\n', "utf-8")
+    told = mmr("search", "--queries", tmp_path / "q.txt", "--words-only", "--index", index)
+    assert told.exit_code == 2 and told.stderr.startswith(f"mmr: line 2 of {tmp_path / 'q.txt'}: a quotation mark")
 
 
 def test_words_alone_load_no_encoder(captioned, trained, monkeypatch):

@@ -91,7 +91,7 @@ def test_a_region_is_told_by_the_captions_of_the_index_or_the_bank(book, trained
     assert told["texts"][0]["text"] in (book / "pairs.csv").read_text("utf-8")
     bank = mmr("locate", book / "000.png", "--box", "0%,0%,50%,50%", "--model", trained)
     assert bank.exit_code == 0 and len(bank.stdout.splitlines()) == 5
-    assert "these are words of the bank of prompts" in bank.stderr
+    assert "these are things that people look for" in bank.stderr
 
 
 def test_what_cannot_be_located_is_one_line_with_what_to_type(trained, book, tmp_path):

@@ -56,7 +56,9 @@ def _of_index(index: Path | None, model: str | None) -> "tuple[str, np.ndarray |
 
     if index is None:
         if model is None:
-            raise BadRequest("which encoder is to hear? add --index of its pictures, or --model builtin")
+            raise BadRequest(
+                "which encoder that sees is to hear as well? add --index of its pictures, or --model builtin"
+            )
         return model, None
     with Store.open(index) as store:
         return model or Identity.required(store).where(store.path), mean_of(store)

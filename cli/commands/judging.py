@@ -33,6 +33,11 @@ class Judging:
         if self.session:
             target.check_place(self.session, "--session")
             found = picks.opened(self.session, words)
+            if not (found.query or found.picks or asked.picks):
+                raise BadRequest(
+                    f"{self.session} says nothing to look for: begin it with a query, as in "
+                    'mmr search "a dog" --session FILE'
+                )
             words, self._before = found.query, found.picks
             asked = _with(asked, self._before)
         if self.train_on:

@@ -111,7 +111,7 @@ def _tell(asked: Located, heat: "Heat", boxes: "list[Box]", sure: float | None, 
         show.note("all places are equally near to it")
     elif sure is not None and sure < _UNLIKELY:
         show.note(
-            f"it may not be there: most things of the bank of prompts have a place as near (confidence {sure:.2f})"
+            f"it may not be there: most other things that people look for have a place as near (confidence {sure:.2f})"
         )
 
 
@@ -183,7 +183,7 @@ def _item(asked: Located, encoder: "DualEncoder", uri: str) -> "np.ndarray":
     if (place := _place(asked)) is None:
         raise BadRequest(f"id:{uri} is an item of an index: name the index with --index DIR")
     with Retriever.open(place, encoder) as retriever:
-        return retriever.store.vectors(stored.named(retriever.store, [uri]))[0]
+        return stored.vector_of(retriever.store, uri)
 
 
 # ---------------------------------------------------------------- what is in a region
@@ -204,7 +204,7 @@ def _captions(asked: Located) -> int:
         show.out(json.dumps({"picture": str(asked.picture), "box": box, "from": source, "texts": told}))
         return show.OK
     if source == "prompts":
-        show.note("no captions are indexed here: these are words of the bank of prompts")
+        show.note("no captions are indexed here: these are things that people look for")
     for rank, (text, score) in enumerate(found, 1):
         show.out(f"{rank:>4}  {score:.3f}  {plain.line(text)}")
     return show.OK

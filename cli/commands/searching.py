@@ -10,7 +10,7 @@ from pathlib import Path
 from cli.commands.handing import Handed, Output, index_again
 from cli.commands.judging import Judging
 from cli.output import show
-from indexes import Store
+from indexes import BadWords, Store
 from retrieval import Retriever, find_index
 from retrieval.datatypes import Hit
 from retrieval.encoders import presets
@@ -18,7 +18,7 @@ from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest
 from retrieval.images import kinds
 from retrieval.indexing import catalog, changes, roots
-from retrieval.search import filters, query
+from retrieval.search import filters, hybrid, query
 from retrieval.search.answers import Asked
 from retrieval.search.hybrid import By
 from retrieval.sources import texts
@@ -78,7 +78,8 @@ def run(
 def way(hybrid: bool | None, words_only: bool) -> By | None:
     """What Asked.by is by these options. Raises BadRequest for both."""
     if words_only and hybrid is not None:
-        raise BadRequest("--words-only is without meaning, which --hybrid is about: give one of them")
+        other = "--hybrid" if hybrid else "--no-hybrid"
+        raise BadRequest(f"--words-only is by words alone, and {other} is about meaning: give one of them")
     if words_only:
         return "words"
     return None if hybrid is None else "both" if hybrid else "meaning"
@@ -89,9 +90,7 @@ def _why_none(queries: bool, asked: Asked) -> str:
     if not queries:
         return "there is no query: write one a line into the file of --queries"
     if asked.by == "words":
-        return (
-            "no item has any of these words: give the beginning of one and a star, as in retriev*, or no --words-only"
-        )
+        return "no item answers by these words: give fewer, or the beginning of one as in retriev*, or no --words-only"
     if asked.min_confidence is not None or asked.min_score is not None:
         return "no good match"
     return "nothing but what was asked with"
@@ -132,8 +131,10 @@ def _asked(words: Sequence[str], queries: str | None, asked: Asked) -> Iterator[
         if line.strip():
             given = line.strip().split(" ")
             try:
-                query.parse(given)
-            except BadRequest as error:
+                parts = query.parse(given)
+                if asked.by == "words":
+                    hybrid.words_alone(parts, asked)
+            except (BadRequest, BadWords) as error:
                 raise BadRequest(f"line {number} of {queries}: {error}") from error
             yield line.strip(), given
 

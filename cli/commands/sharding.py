@@ -29,7 +29,7 @@ def split(
     ] = None,
     device: Device = "auto",
 ) -> None:
-    """Make N indexes of an index, which are searched as one and answer as it does.
+    """Make N indexes of an index, which are searched as one; by meaning they answer as it does.
 
     mmr shards split photos.mmr --into 4; mmr search "a dog" --index photos.mmr.shards
     Split again when the index has changed: what is searched changes in one step, and those who search go on.

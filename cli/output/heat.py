@@ -8,13 +8,12 @@ from PIL import Image, ImageDraw, PngImagePlugin
 
 from cli.output import target
 from indexes import durable
+from retrieval.colors import colors
 from retrieval.errors import BadRequest
 from retrieval.search.heat import Box, Heat
 
 LARGEST = 1600  # pixels of the longer side
 _STRONGEST = 0.62  # how much of the picture the hottest place hides
-# Of "inferno" (van der Walt and Smith 2015), whose steps look alike and which the color-blind can read.
-_COLORS = ((0, 0, 4), (66, 10, 104), (147, 38, 103), (221, 81, 58), (252, 165, 10), (252, 255, 164))
 
 
 def check(path: Path, option: str, force: bool) -> None:
@@ -47,13 +46,6 @@ def _under(image: Image.Image, heat: Heat) -> Image.Image:
     hide = (_STRONGEST * share)[..., None]
     faded = gray + (pixels - gray) * (0.25 + 0.75 * share[..., None])
     return Image.fromarray((faded * (1 - hide) + colors(share) * hide).round().clip(0, 255).astype(np.uint8))
-
-
-def colors(share: np.ndarray) -> np.ndarray:
-    """Shares from 0 to 1 (...) as RGB from 0 to 255, float32 (..., 3)."""
-    at = np.linspace(0, 1, len(_COLORS))
-    channels = [np.interp(share, at, [color[number] for color in _COLORS]) for number in range(3)]
-    return np.stack(channels, -1).astype(np.float32)
 
 
 def _draw(image: Image.Image, boxes: list[Box], scale: float) -> None:

@@ -67,11 +67,11 @@ def is_gone(path: str | None) -> bool:
 
 
 def line(hit: Hit) -> str:
-    """Rank, score, path as one would type it here, caption, and why, where words were asked."""
+    """Rank, score, path as one would type it here, why it answers, where words were asked, and caption."""
     sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
     caption = f"  {plain.line(hit.caption)}" if hit.caption else ""
     by = f"  by: {why(hit.by)}" if hit.by else ""
-    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{caption}{by}"
+    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{by}{caption}"
 
 
 def table(found: Sequence[Hit]) -> None:

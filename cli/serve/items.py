@@ -63,7 +63,7 @@ def _told(server: Parts, shelf: Shelf, name: str, words: list[str]) -> dict[str,
 def _why(server: Parts, encoder: Encoder, store: Store, hit: Hit, words: list[str]) -> dict[str, Any]:
     """The cosines of an item with a query, and with each term of it; its captions by their nearness to the query."""
     terms = query.parse_sent(words)
-    vector_of = partial(_vector_of, store)
+    vector_of = partial(stored.vector_of, store)
     asked = [terms, *([term] for term in terms)]
     plain = [[query.Part(part.kind, part.text) for part in one] if at else one for at, one in enumerate(asked)]
     vectors = query.encode(plain, encoder, vector_of, sent=server.sent.vectors(encoder))
@@ -82,10 +82,6 @@ def _why(server: Parts, encoder: Encoder, store: Store, hit: Hit, words: list[st
         ],
         "captions": [{"caption": captions[at], "score": _round(near[at])} for at in np.argsort(-near, kind="stable")],
     }  # fmt: skip
-
-
-def _vector_of(store: Store, uri: str) -> np.ndarray:
-    return store.vectors(stored.named(store, [uri]))[0]
 
 
 def _words(part: query.Part, encoder: Encoder, own: np.ndarray) -> list[dict[str, Any]]:
@@ -115,7 +111,9 @@ def _places(server: Parts, shelf: Shelf, name: str, words: list[str]) -> dict[st
 
     def ask(store: Store) -> tuple[Hit, np.ndarray]:
         sent = server.sent.vectors(encoder)
-        return shown.item(shelf, store, name), query.encode([terms], encoder, partial(_vector_of, store), sent=sent)[0]
+        return shown.item(shelf, store, name), query.encode(
+            [terms], encoder, partial(stored.vector_of, store), sent=sent
+        )[0]
 
     hit, vector = retriever.whole(ask)
     heat.require_places(encoder)

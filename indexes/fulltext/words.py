@@ -99,7 +99,7 @@ class Words:
             raise BadWords(f"there is no word in {text!r} to look for: give some, as in golden retriever")
         if len(terms) > _MOST:
             raise BadWords(f"{len(terms)} words are more than the {_MOST} that are looked for at once: give fewer")
-        if sum(term.prefix for term in terms) > _MOST_PREFIXES:
+        if sum(term.prefix for term in (*terms, *taken)) > _MOST_PREFIXES:
             raise BadWords(f"more than {_MOST_PREFIXES} words end in a star: write some of them out")
         return cls(text, tuple(terms), tuple(taken[:_MOST]))
 

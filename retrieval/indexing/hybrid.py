@@ -86,8 +86,8 @@ class Measured:
         else:
             so = "not surely more together: --hybrid asks both"
         return (
-            f"{self.both:.1%} of {self.queries} captions held out among the first {_K}, {self.meaning:.1%} by meaning "
-            f"and {self.words:.1%} by words alone: {so}"
+            f"both find {self.both:.1%} of {self.queries} captions held out among the first {_K}, meaning alone "
+            f"{self.meaning:.1%}, words alone {self.words:.1%}: {so}"
         )
 
 
@@ -140,7 +140,7 @@ def measure(store: Store, encoder: Encoder) -> Measured | None:
     ]
     typed = {place: _typed(text, rng) if number % 2 else text for number, (place, text) in enumerate(asked.items())}
     vectors, queries = store.vectors(drawn), encoder.encode_texts(list(typed.values()))
-    with table.in_memory(lines) as database:
+    with table.made_of(lines) as database:
         trials = [
             _Trial.of(partial(_worded, database, len(lines)), place, text, vectors, query)
             for (place, text), query in zip(typed.items(), queries, strict=True)

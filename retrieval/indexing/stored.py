@@ -16,6 +16,11 @@ MANY = 10_000  # vectors, of which the mean is that of all
 TEXT_SQL = "CAST(? AS TEXT)"
 
 
+def vector_of(store: Store, uri: str) -> np.ndarray:
+    """The vector of an item, float32 (d,), by its id or uri. Raises BadRequest for one that the index does not hold."""
+    return store.vectors(named(store, [uri]))[0]
+
+
 def named(store: Store, names: Iterable[str]) -> list[int]:
     """The rows of items by id or uri, in that order. Raises BadRequest for a name that the index does not hold."""
     rows = []

@@ -193,7 +193,7 @@ def _vectors(
     """Of each query, moved by what was judged of it: float32 (n, d), unit length."""
     if not queries:
         return np.empty((0, store.dim), np.float32)
-    look = partial(query.encode, encoder=encoder, vector_of=lambda uri: _vector_of(store, uri), urls=urls, sent=sent)
+    look = partial(query.encode, encoder=encoder, vector_of=partial(stored.vector_of, store), urls=urls, sent=sent)
     return feedback.moved(store, queries, judged, look)
 
 
@@ -255,10 +255,6 @@ def _below(root: str | None, rank: int, record: Record, score: float, sure: floa
         rank, score, card.uri, card.path_below(root), card.captions, record.id, card.fields, sure, card.kind,
         card.within, card.key,
     )  # fmt: skip
-
-
-def _vector_of(store: Store, uri: str) -> np.ndarray:
-    return store.vectors(stored.named(store, [uri]))[0]
 
 
 # ---------------------------------------------------------------- captions

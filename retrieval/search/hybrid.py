@@ -41,23 +41,36 @@ def plan(store: Store, parts: Sequence[Part], asked: "Asked") -> Plan:
     by = asked.by or ("both" if measured and measured.better else "meaning")
     if by == "meaning":
         return Plan()
-    texts = [part.text for part in parts if part.kind == "words" and part.weight > 0]
-    without = [part.text for part in parts if part.kind == "words" and part.weight < 0]
     if by == "words":
-        _check(parts, asked)
-        return Plan(Words.parse(" ".join(texts), " ".join(without)))
+        return Plan(words_alone(parts, asked))
     try:
-        words = Words.parse(" ".join(texts), " ".join(without), strict=False)
+        words = Words.parse(*_texts(parts), strict=False)
     except BadWords:  # a picture, or signs
         return Plan()
     return Plan(words, measured.fusion if measured else Fusion())
+
+
+_KINDS = {"item": "an item", "picture": "a file", "url": "an address", "sent": "a picture"}
+
+
+def words_alone(parts: Sequence[Part], asked: "Asked") -> Words:
+    """What is looked for where words alone are asked. Raises BadRequest, BadWords where that makes no sense."""
+    _check(parts, asked)
+    return Words.parse(*_texts(parts))
+
+
+def _texts(parts: Sequence[Part]) -> tuple[str, str]:
+    """The words that are asked for, and those that are taken away."""
+    words = [part for part in parts if part.kind == "words"]
+    return " ".join(one.text for one in words if one.weight > 0), " ".join(one.text for one in words if one.weight < 0)
 
 
 def _check(parts: Sequence[Part], asked: "Asked") -> None:
     other = next((part for part in parts if part.kind != "words"), None)
     if other is not None:
         raise BadRequest(
-            f"{other.text[:60]} is no words, which --words-only looks for: leave it out, or write text:..."
+            f"--words-only looks for words, and {other.text[:60]} is {_KINDS[other.kind]}: leave it out, or write "
+            "text: before it"
         )
     if asked.picks:
         raise BadRequest("what was judged moves a query by its meaning: leave out the judgements, or --words-only")
