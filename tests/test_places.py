@@ -10,6 +10,8 @@ from retrieval.encoders.build import small_encoder
 from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.sources.picturebook import Scene
+from retrieval.towers import shown_in_halves
+from retrieval.towers.each_place import along
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def test_the_values_of_an_open_clip_vit_are_its_tokens_without_the_last_attentio
         tower.skip_unread()  # which changes the last block for the answers, not for places
         found = tower.places(pixels)
     assert found.shape == (2, 4, 4, 32)
-    torch.testing.assert_close(found.flatten(1, 2), known, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.flatten(1, 2), F.normalize(known, dim=-1), rtol=1e-4, atol=1e-5)
 
 
 def test_the_values_of_an_open_clip_resnet_are_its_pooling_of_one_place(open_clips, pixels):
@@ -48,7 +50,7 @@ def test_the_values_of_an_open_clip_resnet_are_its_pooling_of_one_place(open_cli
         for row, column in np.ndindex(*x.shape[2:]):
             seen = x[:, :, row, column] + pool.positional_embedding[1 + row * x.shape[3] + column]
             known = F.linear(F.linear(seen, pool.v_proj.weight, pool.v_proj.bias), pool.c_proj.weight, pool.c_proj.bias)
-            torch.testing.assert_close(places[:, row, column], known)
+            torch.testing.assert_close(places[:, row, column], F.normalize(known, dim=-1))
 
 
 def test_a_real_open_clip_vit_has_a_grid_of_its_patches():
@@ -67,7 +69,8 @@ def test_the_places_of_a_mean_are_what_the_mean_is_of(pixels):
         tower = built(spec)
         shown = F.interpolate(pixels, 64)
         with torch.inference_mode():
-            places, whole = tower.places(shown), tower(shown)
+            places, whole = along(tower.head, tower.place_features(shown)), tower(shown)
+            torch.testing.assert_close(tower.places(shown), F.normalize(places, dim=-1))
         assert places.shape[:3] == (2, 2, 2)
         torch.testing.assert_close(places.mean((1, 2)), whole, rtol=1e-3, atol=1e-4)
 
@@ -89,22 +92,57 @@ def test_transformers_of_timm_have_places(name):
     assert found.flatten(1, 2).std(1).min() > 0  # they are not all the same
 
 
-def test_a_patch_of_our_vit_says_what_it_would_say_anywhere_but_for_its_place(pixels):
-    """Nothing that stands elsewhere in the picture reaches it."""
+@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (3, 3), (4, 6), (7, 7), (14, 14)])
+def test_a_half_shows_half_of_the_places_in_clumps(rows, columns):
+    shown = shown_in_halves.halves(rows, columns)
+    assert shown.shape == (64, rows * columns)
+    assert (shown.sum(1) == rows * columns // 2).all()
+    assert torch.equal(shown, shown_in_halves.halves(rows, columns))
+    if rows >= 6:
+        grid = shown.unflatten(1, (rows, columns))
+        alike = lambda far: (grid[:, far:] == grid[:, :-far]).float().mean()  # noqa: E731
+        assert alike(1) > 0.6 > alike(rows // 2)
+
+
+def test_where_a_look_is_a_mean_each_place_adds_its_part():
+    """Of n places that each show one thing, a half of n / 2 has 2 / n of each: that is what showing a place adds."""
+    tokens = torch.eye(12)[None]
+    places = shown_in_halves.by_halves(lambda some: some.mean(1), tokens, 3, 4).flatten(1, 2)[0]
+    torch.testing.assert_close(places.diagonal(), torch.full((12,), 2 / 12))
+    torch.testing.assert_close(places.sum(1), torch.zeros(12), atol=1e-6, rtol=0)  # what one adds, another takes
+    assert (places - torch.diag(places.diagonal())).max() < 1 / 12
+
+
+def test_our_vit_is_shown_halves_of_a_picture(pixels, monkeypatch):
+    """The oracle goes half by half, and leaves out of a picture what a half does not show."""
     tower = built({"type": "vit", "width": 32, "layers": 3, "patch": 8})
-    other = pixels.clone()
-    other[:, :, 8:] = 0
+    those_with, those_without = [[[] for _ in range(16)] for _ in range(2)]
     with torch.inference_mode():
-        one, two = tower.places(pixels), tower.places(other)
-    assert torch.equal(one[:, 0], two[:, 0])
-    assert not torch.allclose(one[:, 1], two[:, 1])
+        tokens, _, _ = tower._embedded(pixels)
+        halves = shown_in_halves.halves(4, 4)
+        for part in [*halves, *~halves]:
+            x = tokens[:, part]
+            for block in tower.body[1:]:
+                x = block(x)
+            vector = F.normalize(tower.project(tower.norm(x).mean(1)), dim=-1)
+            for place in range(16):
+                (those_with if part[place] else those_without)[place].append(vector)
+        mean = lambda lists: torch.stack([torch.stack(vectors).mean(0) for vectors in lists], 1)  # noqa: E731
+        expected = mean(those_with) - mean(those_without)
+        torch.testing.assert_close(tower.places(pixels).flatten(1, 2), expected, atol=1e-5, rtol=1e-4)
+        whole = tower.places(pixels)
+        monkeypatch.setattr(shown_in_halves, "_AT_ONCE", 1)
+        torch.testing.assert_close(tower.places(pixels), whole, atol=1e-6, rtol=1e-5)
+        alone = pixels[:, :, :8, :8]
+        torch.testing.assert_close(tower.places(alone)[:, 0, 0], F.normalize(tower(alone), dim=-1))
 
 
 def test_a_cnn_pools_one_place_as_itself():
     tower = built({"type": "conv", "width": 32})
     with torch.inference_mode():
         shown = torch.randn(3, 3, 16, 16)  # one place
-        torch.testing.assert_close(tower.places(shown)[:, 0, 0], tower(shown), rtol=1e-4, atol=1e-5)
+        whole = F.normalize(tower(shown), dim=-1)
+        torch.testing.assert_close(tower.places(shown)[:, 0, 0], whole, rtol=1e-4, atol=1e-5)
 
 
 def test_towers_of_several_and_of_products_have_places(pixels):
@@ -149,7 +187,15 @@ def planted(number, draw, size=48, cells=3):
     return image, names, places
 
 
-def test_after_seconds_of_training_the_best_place_is_the_planted_one():
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"type": "conv", "width": 32, "blocks": (1, 1, 1)},
+        {"type": "vit", "width": 64, "layers": 2, "patch": 16},
+        {"type": "vit", "width": 64, "layers": 1, "patch": 8},
+    ],
+)
+def test_after_seconds_of_training_the_best_place_is_the_planted_one(image):
     """Captions name the two colors of a picture, and never where they are."""
     torch.manual_seed(0)
     draw = np.random.default_rng(0)
@@ -159,7 +205,7 @@ def test_after_seconds_of_training_the_best_place_is_the_planted_one():
         texts,
         dim=32,
         image_size=48,
-        image={"type": "conv", "width": 32, "blocks": (1, 1, 1)},
+        image=image,
         text={"layers": 0, "width": 64},
     ).train()
     optimizer = torch.optim.AdamW(encoder.parameters(), 2e-3)
@@ -175,13 +221,15 @@ def test_after_seconds_of_training_the_best_place_is_the_planted_one():
         loss.backward()
         optimizer.step()
     places = encoder.encode_places([one for one, _, _ in scenes[800:]])
-    right = [
-        places[number].reshape(9, -1) @ encoder.encode_texts([name])[0]
+    side = places.shape[1]
+    best = [
+        divmod((places[number].reshape(side**2, -1) @ encoder.encode_texts([name])[0]).argmax(), side)
         for number, (_, names, _) in enumerate(scenes[800:])
         for name in names
     ]
     known = [place for _, _, cells in scenes[800:] for place in cells]
-    assert np.mean([row.argmax() == place for row, place in zip(right, known, strict=True)]) >= 0.9
+    cells = [row * 3 // side * 3 + column * 3 // side for row, column in best]
+    assert np.mean([cell == place for cell, place in zip(cells, known, strict=True)]) >= 0.9
 
 
 def test_a_thing_of_a_drawn_scene_says_how_large_it_is_drawn():

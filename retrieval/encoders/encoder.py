@@ -252,8 +252,8 @@ class DualEncoder(nn.Module):
             batch_size: How many go through the tower at once.
 
         Returns:
-            float32 (n, rows, columns, dim), every vector of unit length: a grid over the square that `preprocess`
-            makes of each, the upper left first.
+            float32 (n, rows, columns, dim): a grid over the square that `preprocess` makes of each, the upper left
+            first. Vectors are of unit length, or of any where they say how much of a picture's vector a place is.
 
         Raises:
             BadRequest: The image tower pools without places.
@@ -304,7 +304,7 @@ class DualEncoder(nn.Module):
         return self.image_tower.patches(self.preprocess.normalize(self._pixels(images)))
 
     def _encode_place_batch(self, images: Sequence[Picture]) -> Tensor:
-        return F.normalize(self.image_tower.places(self.preprocess.normalize(self._pixels(images))).float(), dim=-1)
+        return self.image_tower.places(self.preprocess.normalize(self._pixels(images))).float()
 
     def _encode_text_batch(self, texts: Sequence[str]) -> Tensor:
         rows = self(tokens=torch.from_numpy(self.tokenize(texts)).to(self.device)).text

@@ -172,8 +172,8 @@ class EncodesPlaces(Protocol):
             images: As for `encode_images`.
 
         Returns:
-            float32 (n, rows, columns, dim), every vector of unit length: a grid over the square that `preprocess`
-            makes of each, the upper left first.
+            float32 (n, rows, columns, dim): a grid over the square that `preprocess` makes of each, the upper left
+            first. Vectors are of unit length, or of any where they say how much of a picture's vector a place is.
 
         Raises:
             BadRequest: The image tower pools without places.

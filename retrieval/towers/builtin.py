@@ -1,5 +1,6 @@
 """The towers of the encoder `builtin`: a picture's classes and a text's meaning in one fixed space (space.py)."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrieval.towers.each_place import along
@@ -39,7 +40,7 @@ class BuiltinImageTower(ImageTower):
         """As of any image tower: the classes of each place alone (class activation maps, Zhou 2016)."""
         assert self.lite.classifier is not None, "built with classes=True"
         logits = self.lite.classifier(self.lite.place_features(pixels)[..., :FEATURES])
-        return along(self.space, logits)
+        return F.normalize(along(self.space, logits), dim=-1)
 
 
 class BuiltinTextTower(TextTower):

@@ -11,6 +11,8 @@ from retrieval.towers.layers import RowDropout, unusual
 from retrieval.towers.projections import last_layer
 from retrieval.towers.tower import ImageTower, TextTower, Tower
 
+_LEAST = 1e-6  # mean length of what places say; less is nothing
+
 
 def beside(rows: Sequence[Tensor], shares: Sequence[float] | Tensor) -> Tensor:
     """Unit rows (..., d) of several next to each other, each by the root of its share; shares add up to 1.
@@ -48,11 +50,12 @@ class EnsembleTower(ImageTower, TextTower):
         return beside([F.normalize(part(inputs), dim=-1) for part in self._towers], self.shares)
 
     def places(self, pixels: Tensor) -> Tensor:
-        """As of any image tower: the parts' places beside each other, on the finest of their grids."""
-        looks = [F.normalize(part.places(pixels), dim=-1) for part in self._towers if isinstance(part, ImageTower)]
+        """As of any image tower: the parts' places beside each other, on the finest grid, of one length in the mean."""
+        looks = [part.places(pixels) for part in self._towers if isinstance(part, ImageTower)]
+        even = [look / look.norm(dim=-1, keepdim=True).mean((1, 2), keepdim=True).clamp(min=_LEAST) for look in looks]
         rows, columns = (max(look.shape[side] for look in looks) for side in (1, 2))
-        finer = [F.interpolate(look.permute(0, 3, 1, 2), (rows, columns), mode="bilinear") for look in looks]
-        return beside([F.normalize(look.permute(0, 2, 3, 1), dim=-1) for look in finer], self.shares)
+        finer = [F.interpolate(look.permute(0, 3, 1, 2), (rows, columns), mode="bilinear") for look in even]
+        return beside([look.permute(0, 2, 3, 1) for look in finer], self.shares)
 
     @property
     def _towers(self) -> list[Tower]:

@@ -113,7 +113,7 @@ class ConvTower(ImageTower):
 
     def places(self, pixels: Tensor) -> Tensor:
         """As of any image tower: the pooling of one place is what is there, less what is below zero."""
-        return along(self.project, self._maps(pixels).clamp(min=_LEAST).permute(0, 2, 3, 1))
+        return F.normalize(along(self.project, self._maps(pixels).clamp(min=_LEAST).permute(0, 2, 3, 1)), dim=-1)
 
     def _maps(self, pixels: Tensor) -> Tensor:
         maps = self.body(pixels.to(dtype_of(self.body)).contiguous(memory_format=torch.channels_last))

@@ -1,11 +1,12 @@
 """A small vision transformer, and an MLP on pixels."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retrieval.towers.each_place import along
 from retrieval.towers.layers import ACTIVATIONS, Block, RowDropout, dtype_of, heads_of, hidden_sizes
 from retrieval.towers.projections import last_layer
+from retrieval.towers.shown_in_halves import by_halves
 from retrieval.towers.tower import ImageTower
 
 _LONGEST = 10_000.0  # wave of a place's code
@@ -43,7 +44,10 @@ class VitTower(ImageTower):
 
     def patches(self, pixels: Tensor) -> Tensor:
         """pixels as for `forward`. What the body makes of each place, (b, places, width), row by row."""
-        x, _, _ = self._embedded(pixels)
+        return self._through(self._embedded(pixels)[0])
+
+    def _through(self, x: Tensor) -> Tensor:
+        """Patches as the first block takes them, all of a picture or some, to what the body makes of them."""
         for block in self.body[1:]:
             x = block(x)
         return self.norm(x.to(self.norm.weight.dtype))
@@ -57,18 +61,10 @@ class VitTower(ImageTower):
         return self.body[0](lines) + places.to(pixels.device, lines.dtype), rows, columns
 
     def places(self, pixels: Tensor) -> Tensor:
-        """As of any image tower, by a way of its own: what ends in a patch need not be what the patch shows.
-
-        Attention carries things from place to place, and the mean does not care where they end up. So each place sees
-        itself alone here (by_value), and of the last block it gives its value (MaskCLIP, Zhou 2022) with nothing added
-        to it (ClearCLIP, Lan 2024). docs/log.md has what each of these is worth.
-        """
+        """As of any image tower, but shorter where a place matters less: what it adds to the picture's vector."""
         x, rows, columns = self._embedded(pixels)
-        *blocks, last = (block for block in self.body[1:] if isinstance(block, Block))
-        for block in blocks:
-            x = block.by_value(x)
-        values = self.norm(last.value(x).to(self.norm.weight.dtype))
-        return along(self.project, values.unflatten(1, (rows, columns)))
+        look = lambda some: F.normalize(self.project(self._through(some).mean(1)), dim=-1)  # noqa: E731
+        return by_halves(look, x, rows, columns)
 
 
 def place_codes(rows: int, columns: int, width: int) -> Tensor:

@@ -123,15 +123,5 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x (b, l, width); bias is added to the scores (b, heads, l, l)."""
-        return self._behind(x + self.out(attend(self.qkv(self.norm1(x)), self.heads, bias)))
-
-    def by_value(self, x: Tensor) -> Tensor:
-        """x (b, l, width). As `forward` of places that see themselves alone: attention gives each its own value."""
-        return self._behind(x + self.value(x))
-
-    def _behind(self, x: Tensor) -> Tensor:
+        x = x + self.out(attend(self.qkv(self.norm1(x)), self.heads, bias))
         return x + self.down(self.activation(self.up(self.norm2(x))))
-
-    def value(self, x: Tensor) -> Tensor:
-        """x (b, l, width). What attention adds to each place that sees itself alone: its own value."""
-        return self.out(self.qkv(self.norm1(x)).chunk(3, dim=-1)[2])

@@ -78,7 +78,7 @@ class OpenClipImageTower(ImageTower):
     def places(self, pixels: Tensor) -> Tensor:
         """As of any image tower: the values of the patches, past the last attention (each_place.py)."""
         pixels = self.mix(fit(pixels, self.size)).to(dtype_of(self.body))
-        return along(self.project, of_open_clip(self.body, pixels).float())
+        return F.normalize(along(self.project, of_open_clip(self.body, pixels).float()), dim=-1)
 
 
 class OpenClipTextTower(TextTower):

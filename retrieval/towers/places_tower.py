@@ -76,7 +76,8 @@ class PlacesTower(ImageTower):
 
     def places(self, pixels: Tensor) -> Tensor:
         """As of any image tower: pictures that show at every place what is at one."""
-        return self.project.each(self.features(pixels)).unflatten(1, (self.side, self.side))
+        places = self.project.each(self.features(pixels)).unflatten(1, (self.side, self.side))
+        return F.normalize(places, dim=-1)
 
 
 def _first_stages(whole: Any) -> nn.Sequential:

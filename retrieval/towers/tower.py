@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retrieval.towers.each_place import along
@@ -66,9 +67,10 @@ class ImageTower(Tower):
     def places(self, pixels: Tensor) -> Tensor:
         """What is at each place, as vectors of the space that pictures lie in: (b, rows, columns, dim).
 
-        pixels: as for `forward`. Raises NotImplementedError where the tower pools without places.
+        pixels: as for `forward`. They are of unit length where a place is seen as a picture of itself would be, of
+        any where they say how much it matters. Raises NotImplementedError where the tower pools without places.
         """
-        return along(self.head, self.place_features(pixels))
+        return F.normalize(along(self.head, self.place_features(pixels)), dim=-1)
 
     def place_features(self, pixels: Tensor) -> Tensor:
         """`features` of each place, as if it were all of the picture, (b, rows, columns, width). pixels: as there."""
