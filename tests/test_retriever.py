@@ -122,7 +122,12 @@ def test_k_must_be_positive(photos, toy, k):
 
 @pytest.mark.parametrize(
     ("query", "message"),
-    [("  ", "query is empty"), ("./none.jpg", "no such picture"), ("none.jpg", "no such picture")],
+    [
+        ("  ", "query is empty"),
+        ("./none.jpg", "no such picture"),
+        ("none.jpg", "no such picture"),
+        ("none.wav", "no such sound"),
+    ],
 )
 def test_a_query_that_asks_nothing_is_said(photos, toy, query, message):
     build(photos, toy)

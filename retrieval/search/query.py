@@ -181,7 +181,8 @@ def _is_file(text: str) -> bool:
     if _mode(text):
         return True
     if _looks_like_file(text):
-        raise BadRequest(f"no such picture: {_short(text)}: check the path, or write text:{_short(text)} for the words")
+        noun = kinds.kind(Path(text))
+        raise BadRequest(f"no such {noun}: {_short(text)}: check the path, or write text:{_short(text)} for the words")
     return False
 
 
