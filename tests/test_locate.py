@@ -98,7 +98,8 @@ def test_what_cannot_be_located_is_one_line_with_what_to_type(trained, book, tmp
     picture, other = book / "000.png", tmp_path / "mine.png"
     other.write_bytes(b"mine")
     for words, said in (
-        ((picture,), "say what to look for, as in mmr locate"),
+        ((picture,), f'what for, as in mmr locate {picture} "a dog", or'),
+        (("a dog",), 'what for, as in mmr locate photo.jpg "a dog", or'),
         ((picture, "a dog", "--box", "0,0,9,9"), "give one of them"),
         ((picture, "dog", "--words"), "of the one word dog none can be left out"),
         ((picture, "a dog", "-", "a cat", "--words"), "--words is of words alone"),

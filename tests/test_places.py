@@ -11,6 +11,7 @@ from retrieval.encoders.load import load_encoder
 from retrieval.errors import BadRequest
 from retrieval.sources.picturebook import Scene
 from retrieval.towers import shown_in_halves
+from retrieval.towers.combined import EnsembleTower
 from retrieval.towers.each_place import along
 
 
@@ -161,6 +162,18 @@ def test_towers_of_several_and_of_products_have_places(pixels):
         )
         found = built({"type": "products", "size": 64}, 512).places(F.interpolate(pixels, 64))
     assert found.shape == (2, 4, 4, 512)
+
+
+def test_no_tower_of_several_is_drowned_by_lengths(pixels):
+    """What a ViT says of places is of any length, what a CNN says of unit length: in the mean both are as long."""
+    parts = [built({"type": "vit", "width": 32, "layers": 1, "patch": 16}), built({"type": "conv", "width": 32})]
+    with torch.inference_mode():
+        vit, cnn = EnsembleTower(parts, (8, 8), (0.25, 0.75)).places(pixels).split(8, -1)
+        own = parts[0].places(pixels)
+    assert own.norm(dim=-1).mean() < 0.9
+    torch.testing.assert_close(vit.norm(dim=-1).mean((1, 2)), torch.full((2,), 0.25**0.5))
+    torch.testing.assert_close(cnn.norm(dim=-1).mean((1, 2)), torch.full((2,), 0.75**0.5))
+    torch.testing.assert_close(F.normalize(vit, dim=-1), F.normalize(own, dim=-1))
 
 
 def test_places_are_unit_rows_on_a_grid_and_a_tower_without_any_says_so(pictures):

@@ -1,6 +1,7 @@
 """`mmr locate`: where words are in a picture, which of them mattered, and what is in a region of it."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +50,10 @@ def run(asked: Located) -> int:
     from retrieval.search import query
 
     if not asked.query:
+        named = shlex.quote(str(asked.picture)) if asked.picture.suffix else "photo.jpg"  # it may be the words alone
         raise BadRequest(
-            f'say what to look for, as in mmr locate {asked.picture} "a dog", or ask what a region shows with '
-            "--box 10%,20%,50%,50%"
+            f'say in which picture to look and what for, as in mmr locate {named} "a dog", or ask what a region '
+            "shows with --box 10%,20%,50%,50%"
         )
     parts = query.parse(asked.query)
     text = _only_words(parts) if asked.words else ""

@@ -11,8 +11,8 @@ place is shown as often as it is not. docs/log.md has what each of these is wort
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import functional as F
 
 PAIRS = 64  # of halves; half as many cost 1.5 points of a hundred, twice as many gave half a point (docs/log.md)
 _CLUMP = 3  # clumps across a picture, about
@@ -47,12 +47,10 @@ def by_halves(look: Callable[[Tensor], Tensor], tokens: Tensor, rows: int, colum
     if count == 1:
         return look(tokens)[:, None, None]
     shown = halves(rows, columns).to(tokens.device)
-    total: Tensor | int = 0
-    for some in shown.split(max(1, _AT_ONCE // (len(tokens) * count))):
-        difference = _seen(look, tokens, some) - _seen(look, tokens, ~some)
-        total = total + torch.einsum("bpd,pn->bnd", difference, torch.where(some, 1, -1).to(difference))
-    assert isinstance(total, Tensor), "there are halves"
-    return (total / len(shown)).unflatten(1, (rows, columns))
+    parts = shown.split(max(1, _AT_ONCE // (len(tokens) * count)))
+    more = torch.cat([_seen(look, tokens, some) - _seen(look, tokens, ~some) for some in parts], 1)  # (b, pairs, dim)
+    signs = torch.where(shown, 1, -1).to(more)
+    return (torch.einsum("bpd,pn->bnd", more, signs) / len(shown)).unflatten(1, (rows, columns))
 
 
 def _seen(look: Callable[[Tensor], Tensor], tokens: Tensor, shown: Tensor) -> Tensor:
