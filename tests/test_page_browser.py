@@ -372,9 +372,8 @@ def test_the_map_is_walked_by_keys(browser, server, monkeypatch):
     monkeypatch.setattr(umap_plane, "plane", lambda vectors: np.column_stack([np.linspace(0.1, 0.9, len(vectors))] * 2))
     with opened(browser, server.address + "?view=map") as page:
         api.expect(page.locator("[data-test=cluster]").first).to_be_visible()
-        page.locator("[data-test=by]").select_option("umap")
         with page.expect_response(lambda answer: "by=umap" in answer.url) as waiting:
-            pass
+            page.locator("[data-test=by]").select_option("umap")
         points = waiting.value.json()["points"]
         page.locator("[data-test=canvas]").focus()
         told = page.locator("[data-test=map-told]")
