@@ -7,8 +7,7 @@ relative     (1 - w) * (cosine - low) / (best - low) + w * BM25 / all, with the 
              relativeScoreFusion, which takes the best BM25: there one word of four, where no row has more,
              would weigh as much as all)
 
-A word that half of all rows have says nothing of any of them (FTS5 gives it next to no weight): rows that have only
-such words are not found by words.
+What most rows have says little of any of them: rows that have one such word only are not found by words.
 """
 
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import numpy as np
 
 DEPTH = 100  # of each ranking, at least
 WINDOW = 300  # of each, where answers are made: however many are asked for, so that pages of them follow each other
-_TELLING = 1e-3  # BM25
+_TELLING = 0.3  # BM25: of a row of usual length, a word that three of four rows have
 _AFTER = 60  # the constant of reciprocal ranks
 
 

@@ -246,7 +246,7 @@ class StoreReader:
         """
         state = self._now()
         with self._asking_words(state) as connection:
-            return table.weight(connection, asked, len(state))
+            return table.weight(connection, asked)
 
     def words_in(self, asked: Words, rows: Iterable[int]) -> list[tuple[str, ...]]:
         """Which of some words some rows have.

@@ -129,8 +129,15 @@ def test_which_words_it_was(store):
     assert has == {"golden": ("Golden Retriever",), "odd": ("Golden", "Retriever"), "chinese": ("毛犬在",)}
 
 
-def test_the_score_is_bm25(tmp_path):
+def rarity(count, n):
+    """Lucene's."""
+    return math.log(1 + (count - n + 0.5) / (n + 0.5))
+
+
+@pytest.mark.parametrize("more", [0, 5])  # of six rows two have a word; then of eleven seven
+def test_the_score_is_bm25(tmp_path, more):
     said = ["red dog", "red red cat in a house", "blue dog and dog", "green bird", "a bird", "one two three"]
+    said += ["a red bird and a dog"] * more
     with Store.create(tmp_path / "index", DIM) as store:
         store.add(numbered(*range(len(said))), [Record(str(n), fields={"caption": one}) for n, one in enumerate(said)])
         words = store.search_words(Words.parse("dog red"), 9)
@@ -143,7 +150,7 @@ def test_the_score_is_bm25(tmp_path):
             n = sum(word in other for other in split)
             often = one.count(word)
             part = often * 2.2 / (often + 1.2 * (0.25 + 0.75 * len(one) / average))
-            total += math.log((len(split) - n + 0.5) / (n + 0.5)) * part
+            total += rarity(len(split), n) * part
         return total
 
     expected = sorted(((score(one), -n) for n, one in enumerate(split) if score(one)), reverse=True)
@@ -157,15 +164,25 @@ def test_the_weight_of_words_is_that_of_a_row_with_all_of_them(tmp_path):
             numbered(*range(9)), [Record(str(n), fields={"caption": "red" * (n < 2) + " a" * 3}) for n in range(9)]
         )
         # 2 of 9 rows, and none of 9
-        assert store.words_weight(Words.parse("red")) == pytest.approx(math.log(7.5 / 2.5))
-        assert store.words_weight(Words.parse("red zebra")) == pytest.approx(math.log(7.5 / 2.5) + math.log(9.5 / 0.5))
-        assert store.words_weight(Words.parse("a")) == 0.0
+        assert store.words_weight(Words.parse("red")) == pytest.approx(rarity(9, 2))
+        assert store.words_weight(Words.parse("red zebra")) == pytest.approx(rarity(9, 2) + rarity(9, 0))
+        assert store.words_weight(Words.parse("a")) == pytest.approx(rarity(9, 9))
 
 
 def test_rows_that_a_filter_lets_through(store):
     where = filters.parse("caption contains 'things' or uri == 's.png'")
     assert found(store, "golden", where=where) == ["odd"]
     assert found(store, "golden", where=filters.parse("uri == 'none'")) == []
+
+
+def test_behind_many_that_do_not_count_others_are_found(monkeypatch, tmp_path):
+    monkeypatch.setattr(table, "_AT_ONCE", 2)
+    with Store.create(tmp_path / "index", DIM) as store:
+        kinds = [{"caption": "a dog" + " that barks" * (n // 2), "side": n % 2} for n in range(60)]
+        store.add(numbered(*range(60)), [Record(str(n), fields=one) for n, one in enumerate(kinds)])
+        odd = store.search_words(Words.parse("dog"), 5, filters.parse("side == 1"))
+        assert odd.rows[0].tolist() == [1, 3, 5, 7, 9]
+        assert len(store.search_words(Words.parse("dog"), 99, filters.parse("side == 1")).rows[0]) == 30
 
 
 def test_a_reader_stays_on_its_commit(store):

@@ -66,13 +66,14 @@ def test_weights_of_nothing_and_all_are_the_rankings():
 
 
 def test_a_word_that_most_rows_have_says_nothing():
-    """FTS5's weight of it is a millionth: brought to one scale with cosines, it would decide."""
+    """Three of four rows have it, and the first of them by length would stand for all."""
     meaning = [0, 1, 2]
     for kind in ("reciprocal", "relative"):
-        found = fused(Fusion(kind, 0.9), meaning, [4, 3, 2], [2e-6, 1e-6, 1e-6])
+        found = fused(Fusion(kind, 0.9), meaning, [4, 3, 2], [0.29, 0.28, 0.28])
         assert (found.rows.tolist(), found.places[:, 1].tolist()) == (meaning, [0, 0, 0])
-    weak = fused(Fusion("relative", 0.5), meaning, [4], [0.1], 0.1)  # a word of nearly half of them: of weight 0.1
-    assert weak.scores.tolist() == pytest.approx([0.5, 0.375, 0.05, 0.0])
+    weak = fused(Fusion("relative", 0.5), meaning, [4], [0.5], 0.5)  # a word of more than half: of weight 0.5
+    assert weak.rows.tolist() == [0, 1, 4, 2]
+    assert weak.scores.tolist() == pytest.approx([0.5, 0.375, 0.25, 0.0])
 
 
 def test_of_four_words_one_weighs_a_fourth():
@@ -113,10 +114,12 @@ def uris(found):
 def test_by_meaning_by_words_and_by_both(asked):
     assert uris(asked("red fox", k=3)) == ["0", "1", "5"]
     assert uris(asked("red fox", k=9, by="words")) == ["1", "3", "0"]
-    both = asked("red fox", k=3, by="both")
-    assert uris(both) == ["1", "0", "5"]
-    assert [hit.by for hit in both] == [By(2, 1, ("red fox",)), By(1, None, ("fox",)), By(3, None)]
-    assert [round(hit.score, 2) for hit in both] == [0.98, 1.0, 0.71]  # cosines still
+    both = asked("red fox", k=4, by="both")
+    assert uris(both) == ["1", "0", "3", "5"]
+    assert [hit.by for hit in both] == [
+        By(2, 1, ("red fox",)), By(1, 3, ("fox",)), By(6, 2, ("red", "fox")), By(3, None)
+    ]  # fmt: skip
+    assert [round(hit.score, 2) for hit in both] == [0.98, 1.0, 0.0, 0.71]  # cosines still
     (grass,) = asked("grass", k=1, by="both")  # which the encoder does not know
     assert (grass.uri, grass.by.words, grass.by.matched) == ("2.jpg", 1, ("grass",))
 

@@ -21,7 +21,7 @@ from indexes.fulltext.words import Term, Words
 Database = sqlite3.Connection
 _DECODER = json.JSONDecoder()
 _BLOCK = 5000  # records that are looked at together
-_AT_ONCE = 1000  # answers that are looked at together
+_AT_ONCE, _FARTHER = 1000, 10  # answers that are looked at first; times as many, where too few of them count
 _MARK = (1 << 61) - 1  # sums of occurrences are modulo this
 # `M*`: without it unicode61 ends a word of Hindi at each vowel sign. `So`: emoji.
 SCHEMA = (
@@ -97,31 +97,62 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k best rows of those that are held, with their scores: int64 (n,), float32 (n,), the best first.
 
-    The score is BM25 as FTS5 has it (k1 = 1.2, b = 0.75; Robertson and Zaragoza, 2009), positive. held: given rows
-    (n,), which of them count, bool (n,).
+    The score is BM25 as Lucene has it (k1 = 1.2, b = 0.75; Robertson and Zaragoza, 2009; `_rarity`), positive. held:
+    given rows (n,), which of them count, bool (n,).
     """
-    # Ties go to the lower row, as those of vectors do.
-    found = database.execute(
-        "SELECT rowid, -rank FROM words WHERE words MATCH ? ORDER BY rank, rowid", (asked.expression,)
-    )
-    rows, scores = np.empty(0, np.int64), np.empty(0, np.float32)
-    with closing(found):
-        while len(rows) < k and (lines := found.fetchmany(_AT_ONCE)):
-            some = np.array([row for row, _ in lines], np.int64)
-            kept = held(some)
-            rows = np.append(rows, some[kept])
-            scores = np.append(scores, np.array([score for _, score in lines], np.float32)[kept])
-    return rows[:k], scores[:k]
+    count = max(k, _AT_ONCE)
+    while True:
+        lines = _ranked(database, asked, count)
+        rows = np.array([row for row, _ in lines], np.int64)
+        kept = held(rows)
+        if kept.sum() >= k or len(lines) < count:
+            return rows[kept][:k], np.array([score for _, score in lines], np.float32)[kept][:k]
+        count *= _FARTHER
 
 
-def weight(database: sqlite3.Connection, asked: Words, count: int) -> float:
-    """The score of a row of usual length that has every wanted word once: the sum of their weights, of `count` rows.
+def _ranked(database: sqlite3.Connection, asked: Words, most: int) -> list[tuple[int, float]]:
+    """The best rows and their scores; ties go to the lower row, as those of vectors do.
+
+    FTS5 ranks by another weight of rare words than Lucene, under which what half of all rows have counts for nothing.
+    So each word is ranked alone, brought to the other weight, and SQLite adds them up.
+    """
+    count, having = _having_each(database, asked)
+    each = " UNION ALL ".join(["SELECT rowid AS row, -rank * ? AS score FROM words WHERE words MATCH ?"] * len(having))
+    given: list[float | str] = []
+    for term, n in zip(asked.terms, having, strict=True):
+        given += [_rarity(count, n) / _of_fts5(count, n), term.expression]
+    within = ""
+    if asked.without or any(term.must for term in asked.terms):
+        within = "WHERE row IN (SELECT rowid FROM words WHERE words MATCH ?)"
+        given.append(asked.expression)
+    sql = f"SELECT row, sum(score) AS score FROM ({each}) {within} GROUP BY row ORDER BY score DESC, row LIMIT ?"
+    return database.execute(sql, (*given, most)).fetchall()
+
+
+def weight(database: sqlite3.Connection, asked: Words) -> float:
+    """The score of a row of usual length that has every wanted word once: the sum of their weights.
 
     A word that no row has counts as the rarest of all, so a row that has the others only is far from it.
     """
+    count, having = _having_each(database, asked)
+    return sum(_rarity(count, n) for n in having)
+
+
+def _having_each(database: sqlite3.Connection, asked: Words) -> tuple[int, list[int]]:
+    """How many rows there are, those that died too, and how many have each of the terms."""
+    (count,) = database.execute("SELECT count(*) FROM words_docsize").fetchone()
     sql = "SELECT count(*) FROM words WHERE words MATCH ?"
-    having = (database.execute(sql, (term.expression,)).fetchone()[0] for term in asked.terms)
-    return sum(max(0.0, math.log((count - min(n, count) + 0.5) / (min(n, count) + 0.5))) for n in having)
+    return count, [database.execute(sql, (term.expression,)).fetchone()[0] for term in asked.terms]
+
+
+def _rarity(count: int, n: int) -> float:
+    """The weight of a word that n of `count` rows have, above 0 (Lucene's BM25Similarity)."""
+    return math.log1p((count - n + 0.5) / (n + 0.5))
+
+
+def _of_fts5(count: int, n: int) -> float:
+    """The same as SQLite's bm25() has it."""
+    return max(math.log((count - n + 0.5) / (n + 0.5)), 0.0) or 1e-6
 
 
 def matched(database: sqlite3.Connection, asked: Words, rows: Sequence[int]) -> list[tuple[str, ...]]:
