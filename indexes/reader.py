@@ -223,12 +223,8 @@ class StoreReader:
         """
         state = self._now()
         segments = state.segments if where is None else self._matching(state, where)
-
-        def held(rows: np.ndarray) -> np.ndarray:
-            return np.any([np.zeros(len(rows), bool), *(segment.offsets(rows) >= 0 for segment in segments)], axis=0)
-
         with self._asking_words(state) as connection:
-            rows, scores = table.nearest(connection, asked, k, held)
+            rows, scores = table.nearest(connection, asked, k, _living(state), _among(segments))
         return Neighbors(rows[None], scores[None])
 
     def words_weight(self, asked: Words) -> float:
@@ -246,7 +242,7 @@ class StoreReader:
         """
         state = self._now()
         with self._asking_words(state) as connection:
-            return table.weight(connection, asked)
+            return table.weight(connection, asked, _living(state))
 
     def words_in(self, asked: Words, rows: Iterable[int]) -> list[tuple[str, ...]]:
         """Which of some words some rows have.
@@ -521,6 +517,17 @@ class StoreReader:
         if not np.all(np.abs(length - 1) < 1e-3):  # NaN fails as well
             raise ValueError("vectors must be finite and of unit length")
         return vectors
+
+
+def _living(state: State) -> table.Living:
+    return table.Living(len(state), _among(state.segments))
+
+
+def _among(segments: Sequence[Segment]) -> Callable[[np.ndarray], np.ndarray]:
+    """Given rows (n,), which of them these segments have, bool (n,)."""
+    return lambda rows: np.any(
+        [np.zeros(len(rows), bool), *(segment.offsets(rows) >= 0 for segment in segments)], axis=0
+    )
 
 
 def _bytes_below(path: Path) -> int:

@@ -55,6 +55,9 @@ def found(store, text, k=10, **rest):
         ('"retriever golden"', []),
         ('"golden retriever" nothing', ["golden"]),
         ('"golden" things', ["odd", "golden"]),
+        ('"golden retr"*', ["golden"]),
+        ('"golden retr*"', ["golden"]),
+        ('"a golden retr"', []),
         ("goldenRetriever2", ["golden"]),  # names as they are written, and their parts
         ("retriever2", []),
         ("dog's (golden)", ["golden", "odd", "thai"]),  # signs around a word are none of it
@@ -89,7 +92,7 @@ def test_nothing_that_is_typed_is_syntax_of_sqlite(store, text):
     ("text", "message"),
     [
         ('a "golden', "quotation mark"), ("", "no word"), ("!!! ?", "no word"), ("*", "star"), ("a *", "star"),
-        ("a*", "star"),
+        ("a*", "star"), ('"golden r"*', "'r\\*' has fewer"),
         (" ".join(f"w{n}*" for n in range(9)), "more than 8 words"),
         ("dog " + " ".join(f"-w{n}*" for n in range(9)), "more than 8 words"),
         ('""', "no word"), (" ".join(f"w{n}" for n in range(201)), "201 words"),
@@ -105,7 +108,7 @@ def test_a_question_that_was_not_meant_so_is_read_all_the_same():
 
 
 def test_what_must_not_be_there(store):
-    asked = Words.parse("golden", without="things")
+    asked = Words.parse("golden", without=["things"])
     assert [record.id for record in store.records(store.search_words(asked, 9).rows[0])] == ["golden"]
 
 
@@ -113,7 +116,22 @@ def test_a_word_behind_a_minus_must_not_be_there(store):
     assert found(store, "golden -things") == ["golden"]
     with pytest.raises(BadWords, match="looked for too"):
         Words.parse("-things")
-    assert Words.parse("golden -things", strict=False).without == ()  # in a question that was not meant so
+    asked = Words.parse("golden -things", strict=False)  # in a question that was not meant so
+    assert [record.id for record in store.records(store.search_words(asked, 9).rows[0])] == ["golden"]
+    assert Words.parse("-5 degrees", strict=False).expression == '("5" OR "degrees")'
+
+
+def test_what_is_taken_away_together_rules_out_together(store):
+    """Two rows have `golden`; one of them has `retriever` behind it, too, and `things`."""
+    asked = Words.parse("golden", without=["a running golden", "invoice"])
+    assert [record.id for record in store.records(store.search_words(asked, 9).rows[0])] == ["odd"]
+    asked = Words.parse("golden", without=["retriever of nothing"])
+    assert len(store.search_words(asked, 9).rows[0]) == 2
+
+
+def test_a_word_counts_once_however_often_it_is_asked_for():
+    assert Words.parse("dog Dog DOG cat dog " + "dog " * 300).expression == '("dog" OR "cat")'
+    assert Words.parse('dog dog* "dog"').expression == '("dog") AND ("dog" OR "dog" * OR "dog")'
 
 
 def test_stop_words_count_only_where_nothing_else_is_there():
@@ -173,6 +191,29 @@ def test_rows_that_a_filter_lets_through(store):
     where = filters.parse("caption contains 'things' or uri == 's.png'")
     assert found(store, "golden", where=where) == ["odd"]
     assert found(store, "golden", where=filters.parse("uri == 'none'")) == []
+
+
+def test_rows_that_died_make_no_word_more_common(tmp_path, monkeypatch):
+    """Nine captions, then four of them anew and anew, as when a person corrects them."""
+    with Store.create(tmp_path / "index", DIM) as store, Store.create(tmp_path / "anew", DIM) as anew:
+        for turn in range(6):
+            for made in (store, anew) if turn == 5 else (store,):
+                made.add(numbered(*range(4)), [Record(str(n), fields={"caption": f"red {turn}"}) for n in range(4)])
+                if turn in (0, 5) and len(made) < 9:
+                    made.add(numbered(*range(5)), [Record(f"o{n}", fields={"caption": "blue sky"}) for n in range(5)])
+        assert len(store) == len(anew) == 9
+        for text in ("red", "blue", "5"):
+            weights = [made.words_weight(Words.parse(text)) for made in (store, anew)]
+            assert weights[0] == pytest.approx(weights[1])
+        monkeypatch.setattr(table, "_COUNTED", 5)
+        assert store.words_weight(Words.parse("red")) == pytest.approx(rarity(9, 4), rel=0.5)
+
+
+def test_so_many_words_as_would_take_minutes_are_not_all_ranked(monkeypatch, store):
+    assert found(store, "things golden retriever") == ["odd", "golden"]
+    monkeypatch.setattr(table, "_MOST_RANKED", 2)  # `things` one row has, each of the others two
+    assert found(store, "golden retriever things") == ["odd"]
+    assert found(store, "golden retriever") == ["odd", "golden"]
 
 
 def test_behind_many_that_do_not_count_others_are_found(monkeypatch, tmp_path):
@@ -321,10 +362,10 @@ def test_any_text_is_asked_or_told_in_one_line(text, without):
         database.execute(table.SCHEMA)
         table.insert(database, [(1, '{"caption": "a dog"}')])
         try:
-            asked = Words.parse(text, without)
+            asked = Words.parse(text, [without])
         except BadWords as error:
             assert "\n" not in str(error) or "\n" in text
             asked = None
         if asked is not None:
-            table.nearest(database, asked, 3, lambda rows: rows >= 0)
+            table.nearest(database, asked, 3, table.Living(1, lambda rows: rows >= 0), lambda rows: rows >= 0)
             assert all(asked.typed[term.start : term.end] for term in asked.terms)

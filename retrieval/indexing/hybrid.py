@@ -142,7 +142,7 @@ def measure(store: Store, encoder: Encoder) -> Measured | None:
     vectors, queries = store.vectors(drawn), encoder.encode_texts(list(typed.values()))
     with table.made_of(lines) as database:
         trials = [
-            _Trial.of(partial(_worded, database), place, text, vectors, query)
+            _Trial.of(partial(_worded, database, len(lines)), place, text, vectors, query)
             for (place, text), query in zip(typed.items(), queries, strict=True)
         ]
     return _judged(trials, len(store), encoder.fingerprint)
@@ -198,14 +198,15 @@ class _Trial:
         return cls(tuple(_place(rows, place) for rows in (near, words.rows, *fused)))
 
 
-def _worded(database: table.Database, text: str) -> tuple[Ranking, float]:
+def _worded(database: table.Database, count: int, text: str) -> tuple[Ranking, float]:
     """The rows by words, and what one would score that has all of them."""
     try:
         words = Words.parse(text, strict=False)
     except BadWords:
         return Ranking(np.empty(0, np.int64), np.empty(0, np.float32)), 0.0
-    found = table.nearest(database, words, fusing.DEPTH, lambda rows: np.ones(len(rows), bool))
-    return Ranking(*found), table.weight(database, words)
+    all_live = table.Living(count, lambda rows: np.ones(len(rows), bool))
+    found = table.nearest(database, words, fusing.DEPTH, all_live, all_live.among)
+    return Ranking(*found), table.weight(database, words, all_live)
 
 
 def _place(rows: np.ndarray, wanted: int) -> int:

@@ -239,7 +239,7 @@ def _why(store: Store, found: Found, plan: Plan, shown: int) -> Sequence[By | No
     unsaid: list[tuple[str, ...]] = [()] * min(shown, len(found.rows))
     matched = unsaid + store.words_in(plan.words, found.rows[shown:])
     return [
-        By(meaning or None, words or None, has)
+        By(meaning or None, words or None, has if words else ())
         for (meaning, words), has in zip(found.places.tolist(), matched, strict=True)
     ]
 

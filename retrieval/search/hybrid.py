@@ -59,10 +59,10 @@ def words_alone(parts: Sequence[Part], asked: "Asked") -> Words:
     return Words.parse(*_texts(parts))
 
 
-def _texts(parts: Sequence[Part]) -> tuple[str, str]:
-    """The words that are asked for, and those that are taken away."""
+def _texts(parts: Sequence[Part]) -> tuple[str, list[str]]:
+    """The words that are asked for, and texts that are taken away."""
     words = [part for part in parts if part.kind == "words"]
-    return " ".join(one.text for one in words if one.weight > 0), " ".join(one.text for one in words if one.weight < 0)
+    return " ".join(one.text for one in words if one.weight > 0), [one.text for one in words if one.weight < 0]
 
 
 def _check(parts: Sequence[Part], asked: "Asked") -> None:
