@@ -82,6 +82,20 @@ def test_what_is_found(store, text, wanted):
 
 
 @pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("Straße", "STRASSE"), ("Ёлка", "елка"), ("كِتَابٌ", "كتاب"), ("łódź", "lodz"), ("đường", "duong"),
+        ("smørrebrød", "Smorrebrod"), ("œuvre", "oeuvre"), ("אִישׁ", "איש"), ("ὁδός", "ΟΔΟΣ"), ("İzmir", "izmir"),
+        ("👍🏽", "👍🏿"), ("한국", "한국"), ("がく", "がく"),
+    ],
+)  # fmt: skip
+def test_case_accents_and_points_do_not_count(tmp_path, said, asked):
+    with Store.create(tmp_path / "index", DIM) as store:
+        store.add(numbered(0, 1), [Record("it", fields={"caption": said}), Record("other", fields={"caption": "かく"})])
+        assert found(store, asked) == found(store, said) == ["it"]
+
+
+@pytest.mark.parametrize(
     "text", ["golden AND nothing", "NOT golden", "NEAR(golden retriever)", "^golden (", "golden' --"]
 )
 def test_nothing_that_is_typed_is_syntax_of_sqlite(store, text):
@@ -353,6 +367,7 @@ def test_the_texts_of_a_record():
 def test_names_of_odd_bytes_and_zeros_are_texts_too():
     assert "a?b" in texts.of({"uri": "a\udcffb.jpg"})[1]
     assert texts.of({"caption": "a\0b"})[0] == "a b"
+    assert texts.of({"caption": "é\0b"})[0] == "e b"
 
 
 @settings(max_examples=200, deadline=None)

@@ -5,7 +5,8 @@
     told    whatever else is said of it in `meta`, `file` (but its dates) and `labels`
     read    the text in the picture: what `file` has as `text` (OCR)
 
-SQLite's `unicode61` ends words at spaces and signs. Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese are written
+What looks alike or differs in case, accents and vowel points only is alike: `STRASSE` and Straße, `duong` and đường. SQLite's
+`unicode61` ends words at spaces and signs. Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese are written
 without spaces: there each letter is made a word of its own, so that any part of a text, from one letter on, is found as
 a phrase. A picture sign (an emoji) is a word too.
 """
@@ -29,7 +30,12 @@ UNSPACED = re.compile(
     f"\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff][{_MARKS}\u3099\u309a]*"
     "|[\u2190-\u2bff\U0001f000-\U0001faff]"
 )
-_SILENT = re.compile("[\u00ad\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff\0]")  # within a word, and no part of it
+# Within a word, and no part of it; the colors of skin of an emoji among them.
+_SILENT = re.compile("[\u00ad\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff\U0001f3fb-\U0001f3ff]")
+# Accents and points of Latin, Greek, Cyrillic, Hebrew and Arabic. Those of others are letters (Hindi, Thai) or tell them
+# apart (Japanese).
+_ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670]")
+_LIKE = str.maketrans({"ł": "l", "đ": "d", "ø": "o", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
 _PARTS_OF_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")  # goldenRetriever2
 
 
@@ -47,11 +53,14 @@ def of(fields: Mapping[str, Any]) -> tuple[str, str, str, str]:
 
 
 def ready(text: str) -> str:
-    """A text as it is tokenized: what looks alike is alike (NFKC), and letters of unspaced scripts stand apart."""
+    """A text as it is tokenized: what looks alike is alike (NFKD, case folding, no accents), and letters of unspaced
+    scripts stand apart."""
+    text = text.replace("\0", " ")
     if text.isascii():
-        return text.replace("\0", " ")
-    plain = unicodedata.normalize("NFKC", text.encode("utf-8", "replace").decode())
-    return UNSPACED.sub(r" \g<0> ", _SILENT.sub("", plain))
+        return text
+    apart = unicodedata.normalize("NFKD", text.encode("utf-8", "replace").decode()).casefold()
+    plain = unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFKD", apart)))
+    return UNSPACED.sub(r" \g<0> ", _SILENT.sub("", plain.translate(_LIKE)))
 
 
 def _joined(texts: "Iterator[str] | list[str]") -> str:
