@@ -266,6 +266,19 @@ def test_few_captions_are_not_measured_and_it_is_forgotten_with_them(tmp_path):
         assert Measured.recorded(store) is None
 
 
+def test_captions_that_come_later_or_go_are_measured_anew(tmp_path):
+    said = [[f"one {name}", f"again {name}"] for name in NAMES]
+    with filled(tmp_path / "index", [[]] * 120, Mute()) as store:
+        assert Measured.recorded(store) is None
+        vectors, ids = store.vectors(store.rows()), [record.id for record in store.records(store.rows())]
+        store.add(vectors, [Record(one, fields={"uri": one, "caption": said[int(one)]}) for one in ids])
+        hybrid.keep(store, Mute())
+        assert Measured.recorded(store).better
+        store.add(vectors, [Record(one, fields={"uri": one}) for one in ids])
+        hybrid.keep(store, Mute())
+        assert Measured.recorded(store) is None
+
+
 def test_another_encoder_is_measured_anew(tmp_path):
     said = [[f"one {name}", f"again {name}"] for name in NAMES]
     with filled(tmp_path / "index", said, Mute()) as store:
@@ -278,7 +291,7 @@ def test_another_encoder_is_measured_anew(tmp_path):
 
 GOOD = {
     "kind": "relative", "weight": 0.5, "better": True, "meaning": 0.1, "words": 0.1, "both": 0.2, "queries": 100,
-    "rows": 100, "fingerprint": "0" * 16,
+    "rows": 100, "captioned": 1.0, "fingerprint": "0" * 16,
 }  # fmt: skip
 
 

@@ -5,10 +5,10 @@
     told    whatever else is said of it in `meta`, `file` (but its dates) and `labels`
     read    the text in the picture: what `file` has as `text` (OCR)
 
-What looks alike or differs in case, accents and vowel points only is alike: `STRASSE` and Straße, `duong` and đường. SQLite's
-`unicode61` ends words at spaces and signs. Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese are written
+What differs in case, accents and vowel points only is alike: `STRASSE` and Straße, `duong` and đường.
+SQLite's `unicode61` ends words at spaces and signs. Chinese, Japanese, Korean, Thai, Lao, Khmer and Burmese are written
 without spaces: there each letter is made a word of its own, so that any part of a text, from one letter on, is found as
-a phrase. A picture sign (an emoji) is a word too.
+a phrase. A picture sign (an emoji) is a word too. Of a text the first 65,536 letters count.
 """
 
 import re
@@ -32,8 +32,8 @@ UNSPACED = re.compile(
 )
 # Within a word, and no part of it; the colors of skin of an emoji among them.
 _SILENT = re.compile("[\u00ad\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff\U0001f3fb-\U0001f3ff]")
-# Accents and points of Latin, Greek, Cyrillic, Hebrew and Arabic. Those of others are letters (Hindi, Thai) or tell them
-# apart (Japanese).
+# Accents and points of Latin, Greek, Cyrillic, Hebrew and Arabic. Those of others are letters (Hindi, Thai) or tell
+# letters apart (Japanese).
 _ACCENTS = re.compile("[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u064b-\u065f\u0670]")
 _LIKE = str.maketrans({"ł": "l", "đ": "d", "ø": "o", "ð": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe", "þ": "th"})
 _PARTS_OF_NAME = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")  # goldenRetriever2

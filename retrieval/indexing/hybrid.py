@@ -33,7 +33,8 @@ TYPED = 4  # words that are asked for of every second caption
 LEFT = 0.25  # of the words of an only caption
 LEAST = 100  # captions, below which nothing is measured
 _AGAIN = 1.5  # times as many items, or so many times fewer: measured again
-_LOOKED_AT = 500  # items, to see whether there are captions at all
+_LOOKED_AT = 500  # items, to see how many have captions
+_OTHERS = 0.2  # so much more or less of them: measured again
 _K = 10
 _SURE = 1.96  # standard errors of the mean of paired differences
 _WAYS = (
@@ -52,6 +53,7 @@ class Measured:
         meaning, words, both: The share of captions whose item is among the first ten, 0 to 1.
         queries: How many captions.
         rows: How many items the index had.
+        captioned: Which share of them had captions, as far as was looked.
         fingerprint: Of its encoder.
     """
 
@@ -63,6 +65,7 @@ class Measured:
     both: float
     queries: int
     rows: int
+    captioned: float
     fingerprint: str
 
     @classmethod
@@ -111,23 +114,28 @@ def keep(store: Store, encoder: Encoder, say: OnMessage = no_message) -> None:
         encoder: Its encoder.
         say: Called with a line for a person, where something was measured.
     """
-    if not is_due(store):
+    if len(store) < LEAST and not is_due(store):
         return
-    found = measure(store, encoder) if len(store) >= LEAST and _has_captions(store) else None
-    nothing = {"rows": len(store), "fingerprint": encoder.fingerprint}
+    captioned, said = _captioned(store), store.manifest.get(KEY)
+    then = said.get("captioned") if isinstance(said, dict) else None
+    if not is_due(store) and isinstance(then, (int, float)) and abs(then - captioned) <= _OTHERS:
+        return
+    found = measure(store, encoder, captioned) if len(store) >= LEAST and captioned else None
+    nothing = {"rows": len(store), "captioned": captioned, "fingerprint": encoder.fingerprint}
     store.set_manifest(**{KEY: asdict(found) if found else nothing})
     if found:
         say(f"words beside meaning: {found}")
 
 
-def _has_captions(store: Store) -> bool:
+def _captioned(store: Store) -> float:
+    """The share of its items that have captions, of some of them."""
     rows = store.rows()
     drawn = np.random.default_rng(0).choice(rows, min(len(rows), _LOOKED_AT), replace=False)
-    return any(Card.of(record).captions for record in store.records(np.sort(drawn)))
+    return float(np.mean([bool(Card.of(record).captions) for record in store.records(np.sort(drawn))] or [0.0]))
 
 
-def measure(store: Store, encoder: Encoder) -> Measured | None:
-    """Measure it; None where fewer than LEAST items have a caption."""
+def measure(store: Store, encoder: Encoder, captioned: float) -> Measured | None:
+    """Measure it; None where fewer than LEAST items have a caption. captioned: the share that has."""
     rng = np.random.default_rng(0)
     drawn = rng.permutation(store.rows())[:POOL]
     records = store.records(drawn)
@@ -145,7 +153,7 @@ def measure(store: Store, encoder: Encoder) -> Measured | None:
             _Trial.of(partial(_worded, database, len(lines)), place, text, vectors, query)
             for (place, text), query in zip(typed.items(), queries, strict=True)
         ]
-    return _judged(trials, len(store), encoder.fingerprint)
+    return _judged(trials, len(store), captioned, encoder.fingerprint)
 
 
 def _asked(captions: Sequence[Sequence[str]]) -> dict[int, str]:
@@ -214,7 +222,7 @@ def _place(rows: np.ndarray, wanted: int) -> int:
     return int(found[0]) + 1 if len(found) else 0
 
 
-def _judged(trials: Sequence[_Trial], rows: int, fingerprint: str) -> Measured:
+def _judged(trials: Sequence[_Trial], rows: int, captioned: float, fingerprint: str) -> Measured:
     places = np.array([trial.places for trial in trials])
     hits = (places > 0) & (places <= _K)
     worth = (hits + hits / np.log2(np.maximum(places, 1) + 1)) / 2  # the mean of recall@10 and nDCG@10
@@ -226,7 +234,7 @@ def _judged(trials: Sequence[_Trial], rows: int, fingerprint: str) -> Measured:
     return Measured(
         kind=way.kind, weight=way.weight, better=bool(gained.mean() > _SURE * gained.std(ddof=1) / len(gained) ** 0.5),
         meaning=float(hits[:, 0].mean()), words=float(hits[:, 1].mean()), both=float(hits[both].mean()),
-        queries=len(trials), rows=rows, fingerprint=fingerprint,
+        queries=len(trials), rows=rows, captioned=captioned, fingerprint=fingerprint,
     )  # fmt: skip
 
 
