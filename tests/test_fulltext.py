@@ -207,6 +207,14 @@ def test_rows_that_a_filter_lets_through(store):
     assert found(store, "golden", where=filters.parse("uri == 'none'")) == []
 
 
+def test_ties_go_to_the_lower_row(tmp_path):
+    with Store.create(tmp_path / "index", DIM) as store:
+        store.add(
+            numbered(*range(9)), [Record(str(n), fields={"caption": "one dog" if n % 2 else "no"}) for n in range(9)]
+        )
+        assert store.search_words(Words.parse("dog"), 3).rows[0].tolist() == [1, 3, 5]
+
+
 def test_rows_that_died_make_no_word_more_common(tmp_path, monkeypatch):
     """Nine captions, then four of them anew and anew, as when a person corrects them."""
     with Store.create(tmp_path / "index", DIM) as store, Store.create(tmp_path / "anew", DIM) as anew:

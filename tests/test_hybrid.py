@@ -11,7 +11,7 @@ from cli.output import hits
 from indexes import BadWords, Record, Store
 from indexes.fusing import WINDOW, Fusion, Ranking, fuse
 from retrieval import Retriever
-from retrieval.datatypes import By
+from retrieval.datatypes import By, Hit
 from retrieval.errors import BadRequest
 from retrieval.indexing import hybrid
 from retrieval.indexing.hybrid import Measured
@@ -63,6 +63,12 @@ def test_weights_of_nothing_and_all_are_the_rankings():
     for kind in ("reciprocal", "relative"):
         assert fused(Fusion(kind, 0.0), meaning, words, [3, 2, 1], 3.0).rows.tolist() == meaning
         assert fused(Fusion(kind, 1.0), meaning, words, [3, 2, 1], 3.0).rows.tolist() == words
+
+
+def test_reciprocal_ranks_are_of_sixty_and_the_place():
+    found = fused(Fusion("reciprocal", 0.25), [0, 1], [1, 4], [2.0, 1.0])
+    assert found.rows.tolist() == [1, 0, 4]
+    assert found.scores.tolist() == pytest.approx([0.75 / 62 + 0.25 / 61, 0.75 / 61, 0.25 / 62])
 
 
 def test_a_word_that_most_rows_have_says_nothing():
@@ -239,6 +245,40 @@ def test_of_an_only_caption_a_quarter_of_the_words_stays():
     assert found == {"caption": ["other", ""], "meta": {"title": ""}}
 
 
+def trials(places):
+    """(by meaning, by words) of each caption, and what every way of fusing makes of it."""
+    return [hybrid._Trial((*two, *(way(number) for _ in hybrid._WAYS))) for number, (two, way) in enumerate(places)]
+
+
+def judged(places):
+    return hybrid._judged(trials(places), len(places), 1.0, "0" * 16)
+
+
+def test_both_are_better_only_where_that_is_sure():
+    """A few more found among many may be chance: gains of 1 for two of 100, of 0 for the others, are."""
+    few = [((0, 0), lambda number: int(number < 2))] * 100
+    many = [((0, 0), lambda number: int(number < 20))] * 100
+    assert (judged(few).better, judged(few).both) == (False, 0.02)
+    assert (judged(many).better, judged(many).both) == (True, 0.2)
+
+
+def test_a_way_is_judged_by_captions_that_did_not_choose_it():
+    """Each way finds one caption alone, so the way that half of them choose finds none of the other half."""
+    ways = len(hybrid._WAYS)
+    one_each = [hybrid._Trial((0, 0, *(int(way == number) for way in range(ways)))) for number in range(ways)]
+    assert hybrid._judged(one_each, ways, 1.0, "0" * 16).both == 0.0
+
+
+def test_every_second_caption_is_asked_as_people_type(tmp_path, monkeypatch):
+    said = [["seen", f"all these words are said of {name}"] for name in NAMES]
+    asked = []
+    monkeypatch.setattr(Mute, "encode_texts", lambda self, texts: asked.extend(texts) or unit(np.ones((len(texts), 3))))
+    with filled(tmp_path / "index", said, Mute()):
+        lengths = [len(text.split()) for text in asked]
+    assert sorted(lengths) == [hybrid.TYPED] * 60 + [7] * 60 and lengths[:4] == [7, 4, 7, 4]
+    assert all(text in said[n][1] for n in range(120) for text in asked if NAMES[n] in text)
+
+
 def test_items_with_several_captions_are_asked_for_where_they_are_enough():
     captions = [("one",) if n % 3 else ("one", f"two {n}") for n in range(330)]
     assert hybrid._asked(captions) == {n: f"two {n}" for n in range(0, 330, 3)}
@@ -321,6 +361,26 @@ def test_what_is_recorded_by_other_hands_is_not_believed(tmp_path, said):
 )  # fmt: skip
 def test_why_in_words(by, shown):
     assert hits.why(by) == shown
+
+
+def said_of(by, captions, **meta):
+    return hits.telling(Hit(1, 0.5, "a.jpg", None, captions, "a", meta, by=by))
+
+
+def test_what_is_shown_of_a_hit_is_what_was_found():
+    captions = ("a dog jumps", "Golden grass", "golden dogs")
+    assert said_of(None, captions) == said_of(By(1, None), captions, text="GATE 14") == "a dog jumps"
+    assert said_of(By(None, 1, ("golden",)), captions) == "Golden grass"
+    assert said_of(By(None, 1, ("golden", "dog")), captions) == "golden dogs"
+    assert said_of(By(None, 1, ("gate 14",)), captions, text="TO GATE 14", year=14) == "text: TO GATE 14"
+    assert said_of(By(None, 1, ("a folder",)), ()) == said_of(None, ()) == ""
+
+
+def test_a_long_text_is_shown_where_it_was_found():
+    text = "word " * 1000 + "needle " + "word " * 1000
+    assert said_of(None, (text,)) == text[:200] + "…"
+    found = said_of(By(None, 1, ("needle",)), (text,))
+    assert len(found) == 202 and found[0] == found[-1] == "…" and "needle" in found
 
 
 @pytest.fixture

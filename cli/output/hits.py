@@ -14,6 +14,7 @@ from retrieval.datatypes import By, Hit
 from retrieval.errors import BadRequest
 from retrieval.indexing.fields import TEXT
 
+_SHOWN, _BEFORE = 200, 40  # letters of what is said on a line; of them before a word that was looked for
 Form = Literal["table", "json", "csv", "paths", "null"]
 
 
@@ -67,11 +68,31 @@ def is_gone(path: str | None) -> bool:
 
 
 def line(hit: Hit) -> str:
-    """Rank, score, path as one would type it here, why it answers, where words were asked, and caption."""
+    """Rank, score, path as one would type it here, why it answers, where words were asked, and what is said of it."""
     sure = "" if hit.confidence is None else f"  {hit.confidence:4.0%}"
-    caption = f"  {plain.line(hit.caption)}" if hit.caption else ""
+    said = telling(hit)
+    shown = f"  {plain.line(said)}" if said else ""
     by = f"  by: {why(hit.by)}" if hit.by else ""
-    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{by}{caption}"
+    return f"{hit.rank:>4}  {hit.score:6.3f}{sure}  {nearby(hit.path, hit.uri)}{by}{shown}"
+
+
+def telling(hit: Hit) -> str:
+    """Of what is said of an item, what a line has room for: the caption that has the most of the words that found it,
+    or the field that has more of them, by its name.
+    """
+    words = [word for has in (hit.by.matched if hit.by else ()) for word in has.casefold().rstrip("*").split()]
+    starts = [word[: max(3, len(word) - 2)] for word in words]  # English endings do not count
+    fields = [f"{name}: {value}" for name, value in hit.meta.items() if isinstance(value, str)] if starts else []
+    texts = [(text, _places(text, starts)) for text in [hit.caption or "", *hit.captions, *fields]]
+    text, places = max(texts, key=lambda one: len(one[1]))
+    first = max(0, min(places, default=0) - _BEFORE) if len(text) > _SHOWN else 0
+    return ("\u2026" if first else "") + text[first : first + _SHOWN] + ("\u2026" if first + _SHOWN < len(text) else "")
+
+
+def _places(text: str, starts: Sequence[str]) -> list[int]:
+    """Where each of some beginnings of words first is in a text, those that are."""
+    plain = text.casefold()
+    return [place for place in (plain.find(start) for start in starts) if place >= 0]
 
 
 def table(found: Sequence[Hit]) -> None:

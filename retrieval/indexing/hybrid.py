@@ -131,7 +131,8 @@ def _captioned(store: Store) -> float:
     """The share of its items that have captions, of some of them."""
     rows = store.rows()
     drawn = np.random.default_rng(0).choice(rows, min(len(rows), _LOOKED_AT), replace=False)
-    return float(np.mean([bool(Card.of(record).captions) for record in store.records(np.sort(drawn))] or [0.0]))
+    having = sum(bool(Card.of(record).captions) for record in store.records(np.sort(drawn)))
+    return having / max(1, len(drawn))
 
 
 def measure(store: Store, encoder: Encoder, captioned: float) -> Measured | None:
