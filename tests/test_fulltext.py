@@ -119,6 +119,8 @@ def test_what_makes_no_sense_is_told(text, message):
 
 def test_a_question_that_was_not_meant_so_is_read_all_the_same():
     assert Words.parse('a 5" pipe *', strict=False).expression == '("5" OR "pipe")'
+    assert len(Words.parse(" ".join(f"w{n}" for n in range(300)), strict=False).terms) == 200
+    assert not any(term.prefix for term in Words.parse(" ".join(f"w{n}*" for n in range(9)), strict=False).terms)
 
 
 def test_what_must_not_be_there(store):

@@ -325,3 +325,12 @@ def test_a_picture_that_is_too_large_to_decode_costs_one_answer(client):
     answer = client.post("/api/search", content=huge)
     assert answer.status_code == 415, answer.text
     assert client.get("/healthz").status_code == 200
+
+
+def test_options_of_a_search_are_told_as_parameters(client):
+    answer = client.get("/api/search", params={"q": "red", "by": "words", "min_score": 0.1})
+    assert answer.status_code == 400
+    assert answer.json()["error"].endswith("leave out min_score and min_confidence, or by=words")
+    answer = client.get("/api/search", params={"q": "red", "where": "uri ="})
+    assert answer.status_code == 400 and "--" not in answer.json()["error"] and "where" in answer.json()["error"]
+    assert Parts.told(Parts(Shelves([])), "type `mmr search --where x`") == "type `mmr search --where x`"

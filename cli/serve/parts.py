@@ -1,6 +1,7 @@
 """What a server is made of: indexes, the threads that gather queries, what is kept between requests."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,12 @@ LOOKS = 32  # pictures whose places are kept, each up to a megabyte
 TABLES = 8  # tables of fields that are kept
 DECODED = 4  # pictures at once, of those that are sent
 
+_PARAMETERS = {
+    "--words-only": "by=words", "--hybrid": "by=both", "--no-hybrid": "by=meaning", "--min-score": "min_score",
+    "--min-confidence": "min_confidence", "--where": "where", "--like": "like", "--unlike": "unlike",
+    "--with-judged": "with_judged", "--diverse": "diverse", "--in": "in",
+}  # fmt: skip
+_OPTION = re.compile("|".join(rf"{name}(?![\w-])" for name in _PARAMETERS))
 _Made = TypeVar("_Made")
 
 
@@ -52,7 +59,11 @@ class Parts:
         return self.gatherers[shelf.name]
 
     def told(self, text: str) -> str:
-        """A message as others may read it: where they are not on this machine, folders of it are names of indexes."""
+        """A message as clients read it: options of a search are its parameters here, and where they are not on this
+        machine, folders of it are names of indexes.
+        """
+        if "`mmr " not in text and " mmr " not in text:  # what is to be typed at a terminal is left
+            text = _OPTION.sub(lambda found: _PARAMETERS[found[0]], text)
         for shelf in () if self.local else self.shelves:
             for place in (shelf.path.absolute(), shelf.path.resolve()):
                 text = text.replace(str(place), shelf.name)

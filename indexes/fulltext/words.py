@@ -12,7 +12,7 @@ each pair of neighboring letters is looked for, as Lucene does. Nothing that was
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 from indexes.errors import BadWords
@@ -94,6 +94,8 @@ class Words:
             more, apart = _terms(said, strict)
             taken += [*apart, *([tuple(_useful(more))] if more else [])]
         terms = _useful(_once(found))
+        if not strict:
+            terms = _spared(terms[:_MOST])
         if not terms and taken:
             raise BadWords(
                 'only what must not be there is said: give words that are looked for too, as in "dog -beach"'
@@ -143,6 +145,12 @@ def _once(terms: list[Term]) -> list[Term]:
     for term in terms:
         first.setdefault((ready(term.text).lower(), term.prefix, term.must), term)
     return list(first.values())
+
+
+def _spared(terms: list[Term]) -> list[Term]:
+    """Where too many are beginnings, all as words."""
+    too_many = sum(term.prefix for term in terms) > _MOST_PREFIXES
+    return [replace(term, prefix=False) for term in terms] if too_many else terms
 
 
 def _useful(terms: list[Term]) -> list[Term]:
