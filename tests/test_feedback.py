@@ -11,6 +11,7 @@ from serving import uris as answered
 from sharding import cut
 
 from cli.commands.judging import Judging
+from cli.serve.shown import name_of
 from indexes import Record, Store
 from retrieval import Retriever
 from retrieval.errors import BadRequest
@@ -455,6 +456,26 @@ def test_a_server_takes_judgements(folder):
         assert set(alone) == {*moved, "g5.png", "b1.png"}
         name = client.post("/api/search?k=1", content=bytes_of((140, 110, 0))).json()["picture"]
         assert answered(client.get(f"/api/search?q=red&like={name}"))[0] == "g5.png"
+
+
+def test_a_server_takes_the_ids_of_its_answers(folder):
+    with served(folder / ".mmr") as client:
+        ids = {hit["uri"]: hit["id"] for hit in client.get("/api/search?q=red").json()["hits"]}
+        by_uri = client.get("/api/search?q=red&like=g5.png&unlike=b1.png").json()["hits"]
+        for before in ("", "id:"):
+            asked = f"q=red&like={before}{ids['g5.png']}&unlike={before}{ids['b1.png']}"
+            assert client.get(f"/api/search?{asked}").json()["hits"] == by_uri
+        none = client.get("/api/search?q=red&like=" + name_of("none"))  # an id, and of nothing
+        assert none.status_code == 400 and "holds no" in none.json()["error"]
+
+
+def test_an_item_that_is_called_as_the_id_of_another_is_itself(folder):
+    name = name_of("b0.png")
+    with Store.open(folder / ".mmr", write=True) as store:
+        store.add(unit([[0, 1, 0, 0]]), [Record(name, "", {"uri": name})])
+    with served(folder / ".mmr") as client:
+        found = answered(client.get(f"/api/search?q=red&like={name}"))
+        assert name not in found and "b0.png" in found and found[0] == "g5.png"
 
 
 @pytest.mark.parametrize(
