@@ -63,6 +63,13 @@ def test_rocchio_by_hand():
     np.testing.assert_allclose(feedback.rocchio(asked, liked, unliked, about), [1, 1 + 0.5, -1])
 
 
+def test_apart_by_hand():
+    asked, near, unliked = np.array([1.0, 0, 0]), np.eye(3)[[0, 1]], np.eye(3)[[2]]
+    a = feedback.APART
+    np.testing.assert_allclose(feedback.apart(asked, near, unliked), [1 + a / 2, a / 2, -a])
+    np.testing.assert_array_equal(feedback.apart(asked, near[:0], unliked), asked)  # all there is was unliked
+
+
 def test_the_head_by_hand():
     """One liked vector e2, no spread: (1 + l) w = 1 along it, where l = 1, m = 1, and t of it is added to the query."""
     flat = Space(np.zeros(3), np.zeros((3, 3)))
@@ -88,6 +95,20 @@ def test_the_head_has_the_least_penalty_of_all(liked, unliked):
     np.testing.assert_allclose(slope, 0, atol=1e-9)
 
 
+def test_of_two_differences_the_head_trusts_the_rarer():
+    """What is liked differs from what is not as much along e1, where the whole index differs, as along e2."""
+    known = Space(np.zeros(3), np.diag([2.9, 0.05, 0.05]))
+    wide, narrow, _ = feedback.head(np.zeros(3), np.array([[1.0, 1, 0]]), np.array([[-1.0, -1, 0]]), known)
+    assert narrow > 1.2 * wide > 0
+
+
+def test_a_head_outweighs_the_words(retriever):
+    """Red is asked for, and ten pictures say that green is meant: what is left is green before it is red."""
+    liked, unliked = [f"g{n}.png" for n in (3, 4)], [f"b{n}.png" for n in range(1, 9)]
+    found = uris(retriever.search("red", 15, train_on=judged(liked, unliked)))
+    assert found[0] == "g5.png" and uris(retriever.search("red", 15)).index("g5.png") > 5
+
+
 def test_of_an_index_that_is_all_the_same_nothing_is_learned():
     same = Space.of(np.repeat(np.eye(3)[:1], 4, 0))
     assert not same.spread.any()
@@ -111,6 +132,32 @@ def test_what_is_unliked_goes_away(retriever):
     alone = [uri for uri in uris(retriever.search("red", 15)) if uri != "b3.png"]
     assert [found.index(uri) > alone.index(uri) for uri in ("b2.png", "b4.png")] == [True, True]
     assert "b3.png" not in found and len(found) == 14
+
+
+@pytest.mark.parametrize("head", [False, True])
+def test_unliking_near_misses_alone_does_not_undo_the_query(tmp_path, head):
+    """Words lie far from pictures, as of two towers, and say little of a color, whose nearest shades are unliked."""
+    rng, axes = np.random.default_rng(0), np.eye(40)
+    pictures = unit(np.repeat(axes[:4], 20, 0) + 2 * axes[4] + 0.05 * rng.standard_normal((80, 40)))
+    words = unit([0.3 * axes[0] + axes[5]])
+    with Store.create(tmp_path / "i", 40) as store:
+        store.add(pictures, [Record(f"{n:02d}") for n in range(80)])
+        order = np.argsort(-(pictures @ words[0]))
+        assert {*order[:20].tolist()} == {*range(20)}
+        for count in (1, 3, 5, 10):
+            unliked = tuple(order[:count].tolist())
+            (query,) = feedback.moved(store, [(1,)], [Judged((), unliked, head)], lambda asked: words)
+            best = [row for row in np.argsort(-(pictures @ query)).tolist() if row not in unliked]
+            assert {*best[: 20 - count]} <= {*range(20)}
+
+
+def test_what_was_unliked_does_not_stand_for_what_is_wanted(retriever):
+    """Of everything unliked but two, those two are nearest, whatever else is nearer to the words."""
+    unliked = [f"b{n}.png" for n in range(1, 10)] + [f"g{n}.png" for n in range(1, 5)]
+    alone = {hit.uri: hit.score for hit in retriever.search("red", 15)}
+    found = retriever.search("red", 15, unlike=unliked)
+    assert uris(found) == ["b0.png", "g5.png"]
+    assert found[1].score - found[0].score > alone["g5.png"] - alone["b0.png"]
 
 
 def test_judged_ones_take_no_place(retriever):
@@ -146,6 +193,8 @@ def test_many_judgements_are_a_head(retriever, monkeypatch):
     assert few == retriever.search("red", 3, train_on=[], like=["g5.png"], unlike=["b5.png"])
     assert few != retriever.search("red", 3, train_on=judged(["g5.png"], ["b5.png"]))
     monkeypatch.setattr(feedback, "FEW", 1)
+    assert few == retriever.search("red", 3, like=["g5.png"], unlike=["b5.png"])  # one liked item is no head's
+    monkeypatch.setattr(feedback, "LEAST", 1)
     assert retriever.search("red", 3, like=["g5.png"], unlike=["b5.png"]) == retriever.search(
         "red", 3, train_on=judged(["g5.png"], ["b5.png"])
     )
@@ -238,12 +287,10 @@ def test_one_line_each(retriever, asked, wanted, says):
 
 
 def test_what_cancels_out_is_said(tmp_path):
-    """Seen from the mean of two opposite pictures, which is nothing, a query less what it is has nothing left."""
+    """Of two opposite pictures that are liked the mean, which is asked for, is nothing."""
     rows = unit([[1, 0, 0, 0], [-1, 0, 0, 0]])
     with Store.create(tmp_path / "i", 4) as store:
         store.add(rows, [Record("a"), Record("b")])
-        with pytest.raises(BadRequest, match="cancel out"):
-            feedback.moved(store, [(1,)], [Judged((), (0,))], lambda asked: rows[:1])
         with pytest.raises(BadRequest, match="cancel out"):
             feedback.moved(store, [()], [Judged((0, 1))], lambda asked: rows[:0])
 

@@ -54,7 +54,8 @@ class Wanted(BaseModel):
         None, description="By vectors, by the words of captions, names and fields, or both; else what finds more here."
     )
     like: list[str] = Field(
-        [], max_length=JUDGED, description="Items of which more is wanted, by their id in an answer or uri, and picture:NAME; no answers.",
+        [], max_length=JUDGED,
+        description="Items of which more is wanted, by id or uri as answers give them, and picture:NAME; no answers.",
     )  # fmt: skip
     unlike: list[str] = Field([], max_length=JUDGED, description="Items of which less is wanted.")
     with_judged: bool = Field(False, description="What is liked and unliked may be an answer.")
