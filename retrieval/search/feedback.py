@@ -4,7 +4,8 @@
                 the mean m of the index: what all items share says nothing of what was liked
     head        q + t m w, where w is a linear head: ridge regression on the judgements, with the rest of the index as
                 weak examples of neither kind, each of which should get what the mean of the index gets
-    apart       q - a (mean of the unliked - mean of what is nearest to q and was not judged), where nothing is liked
+    apart       q - a (mean of the unliked - mean of what is nearest to q and was not judged), where nothing is liked;
+                where all of the best answers are unliked, rocchio, which looks elsewhere
 
 Each gives one unit vector, which is a query like any other: exact and approximate search, shards and filters work with
 it. The weights, and which of them is taken, were chosen on one part of the data and reported on another
@@ -28,7 +29,8 @@ LIKED, UNLIKED = 2.0, 1.0  # b and c of rocchio, where the query has the weight 
 HEAD, PENALTY, WEAK, LOW = 10.0, 1.0, 0.1, 0.25  # t of the head; its penalty; the rest of the index; an unliked's -y
 APART, NEAR = 0.25, 3  # a of apart; items that stand for what is wanted, where nobody said what is
 FEW = 5  # judgements up to which rocchio is taken: the head is no better, and it is easier to foresee
-LEAST = 3  # liked items below which it is taken too: of one or two, the head forgets the query for what is unliked
+LEAST = 2  # liked items below which it is taken too: of one the head forgets the query for what is unliked
+MISSED = 5  # best answers which are all unliked, so that the query looks in the wrong place
 SAMPLE = 4096  # items that stand for all of an index
 _NOTHING = 1e-4  # a vector shorter than this is rounding
 _KEPT = 8  # indexes whose sample is kept
@@ -100,8 +102,9 @@ def chosen(
     asked: np.ndarray, liked: np.ndarray, unliked: np.ndarray, near: np.ndarray, space: Space, fitted: bool = False
 ) -> np.ndarray:
     """As the way that is taken for so many judgements. fitted: a head is asked for, however few there are."""
-    if not len(liked):  # a head would learn what nobody wants, which is not what somebody does
-        return apart(asked, near, unliked)
+    if not len(liked):  # a head would learn what is not wanted, and nothing of what is
+        above = unliked @ asked > (near @ asked).max(initial=-1)
+        return rocchio(asked, liked, unliked, space) if above.sum() >= MISSED else apart(asked, near, unliked)
     many = len(liked) >= LEAST and len(liked) + len(unliked) > FEW
     return (head if fitted or many else rocchio)(asked, liked, unliked, space)
 
@@ -130,10 +133,7 @@ class Judged:
     @classmethod
     def of(cls, store: Store, picks: Sequence[Pick], head: bool = False) -> "Judged":
         """That of an index. Raises BadRequest for a name of nothing, and for one that is liked and unliked."""
-        said: dict[int | Part, Pick] = {}
-        for pick, key in zip(picks, keys_of(store, [pick.name for pick in picks]), strict=True):
-            if (other := said.setdefault(key, pick)).liked != pick.liked:
-                raise BadRequest(_contradiction(*sorted((other, pick), key=lambda one: not one.liked)))
+        said = agreed(picks, keys_of(store, [pick.name for pick in picks]))
         liked, unliked = (tuple(key for key, pick in said.items() if pick.liked == which) for which in (True, False))
         return cls(liked, unliked, head)
 
@@ -151,6 +151,15 @@ class Judged:
         return [key for key in (*self.liked, *self.unliked) if isinstance(key, Part)]
 
 
+def agreed(picks: Sequence[Pick], keys: Sequence[int | Part]) -> dict[int | Part, Pick]:
+    """The first judgement of each thing. Raises BadRequest for one that is liked and unliked."""
+    said: dict[int | Part, Pick] = {}
+    for pick, key in zip(picks, keys, strict=True):
+        if (other := said.setdefault(key, pick)).liked != pick.liked:
+            raise BadRequest(_contradiction(*sorted((other, pick), key=lambda one: not one.liked)))
+    return said
+
+
 def _contradiction(liked: Pick, unliked: Pick) -> str:
     both = f"by {liked.said} and unliked by {unliked.said}"
     other = "" if liked.name == unliked.name else f", where it is called `{unliked.name}`"
@@ -162,24 +171,30 @@ def keys_of(store: Store, names: Sequence[str]) -> list[int | Part]:
 
     id:ITEM is of the index and picture:NAME was sent to a server, which gives no other names: they open no file.
     """
-    items = stored.found(store, [name[3:] for name in names if name.startswith("id:")])
-    others = [name for name in names if not name.startswith(("id:", "picture:"))]
+    there = zip(names, keys_there(store, names), strict=True)
+    return [stored.named(store, [name.removeprefix("id:")])[0] if key is None else key for name, key in there]
+
+
+def keys_there(store: Store, names: Sequence[str]) -> list[int | Part | None]:
+    """As `keys_of`; None for a name of nothing."""
+    each = list(dict.fromkeys(names))  # a log of clicks says one again and again
+    items = stored.found(store, [name[3:] for name in each if name.startswith("id:")])
+    others = [name for name in each if not name.startswith(("id:", "picture:"))]
     there = dict(zip(others, called.rows_there(store, others), strict=True))
-    return [_key(store, name, items, there) for name in names]
+    keys = {name: _key(name, items, there) for name in each}
+    return [keys[name] for name in names]
 
 
-def _key(store: Store, name: str, items: dict[str, int], there: dict[str, int | None]) -> int | Part:
+def _key(name: str, items: dict[str, int], there: dict[str, int | None]) -> int | Part | None:
     if name.startswith("picture:"):
         return Part("sent", name.removeprefix("picture:"))
-    bare = name.removeprefix("id:") if name not in there else name
-    row = there[name] if name in there else items.get(bare)
-    if row is not None:
-        return row
-    if name in there and name.lower().startswith(("http://", "https://")):
+    if name not in there:
+        return items.get(name.removeprefix("id:"))
+    if there[name] is not None:
+        return there[name]
+    if name.lower().startswith(("http://", "https://")):
         return Part("url", name)
-    if name in there and _is_file(name):
-        return Part("picture", os.path.realpath(name))
-    return stored.named(store, [bare])[0]  # which says what is wrong
+    return Part("picture", os.path.realpath(name)) if _is_file(name) else None
 
 
 def _is_file(name: str) -> bool:
