@@ -247,6 +247,7 @@ def test_shards_answer_as_one_index_of_all_does(tmp_path):
         one, many = (Retriever(store, ToyEncoder()) for store in (whole, sharded))
         for more in ({}, {"train_on": judged(["10"], ["20", "60"])}, {"diversity": 0.5}):
             assert one.search("red", 12, **wanted, **more) == many.search("red", 12, **wanted, **more)
+        assert one.search("red", 12, unlike=["03"]) == many.search("red", 12, unlike=["03"])
         clients[3].away = True
         feedback._spaces.clear()
         assert len(many.search("red", 12, like=["03"])) == 12

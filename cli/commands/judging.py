@@ -62,16 +62,15 @@ class Judging:
         """
         learned, found = self._held(store, [*asked.train_on, *(pick for picks in self._each for pick in picks)])
         self._each = [tuple(pick for pick in picks if pick in found) for picks in self._each]
-        asked = replace(asked, train_on=learned[: 0 if self._each else None])
+        asked = replace(asked, train_on=() if self._each else learned)
         if not self._before:
             return asked
-        said = self._said_so()
+        said, there = self._said_so(), self._there(store)
         now = [pick for pick in replace(asked, train_on=()).picks if pick not in said]
-        there = self._there(store)
         keys = feedback.keys_of(store, [pick.name for pick in (*there, *now)])
         anew = set(keys[len(there) :])
         kept = {pick: key for pick, key in zip(there, keys, strict=False) if key not in anew}
-        feedback.agreed([*kept, *learned], [*kept.values(), *(found[pick] for pick in learned)])
+        feedback.agreed([*kept, *learned], [*kept.values(), *(found[pick] for pick in learned)])  # by the files' names
         return _with(replace(asked, like=_names(now, True), unlike=_names(now, False)), [*kept])
 
     def each(self, asked: Asked, count: int) -> list[Asked]:
@@ -92,7 +91,7 @@ class Judging:
     def _held(self, store: Store, learned: Sequence[Pick]) -> tuple[tuple[Pick, ...], dict[Pick, int | Part]]:
         """The judgements of --train-on less those of items that the index does not hold, and what each is of."""
         keys = feedback.keys_there(store, [pick.name for pick in learned])
-        if not stored.are_all(store):  # who knows what the others hold
+        if not stored.are_all(store):  # the others may hold it: ask again
             keys = [*feedback.keys_of(store, [pick.name for pick in learned])]
         found = {pick: key for pick, key in zip(learned, keys, strict=True) if key is not None}
         gone = [pick for pick in learned if pick not in found]
@@ -101,8 +100,7 @@ class Judging:
             raise BadRequest(f"{store.path} holds nothing that {self.train_on} judges, as {one}: see `mmr ls`")
         if gone:
             more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-            one = f"{gone[0].said} ({plain.line(gone[0].name)})"
-            show.note(f"not in {store.path}, and left out: {one}{more}")
+            show.note(f"not in {store.path}, and left out: {gone[0].said} ({plain.line(gone[0].name)}){more}")
         return tuple(pick for pick in learned if pick in found), found
 
     def _said_so(self) -> set[Pick]:
