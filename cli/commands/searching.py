@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,8 @@ def run(
     judging = judging or Judging()
     words, asked = judging.begun(words, asked, bool(queries))
     given = list(_asked(words, queries, asked))
+    if queries:
+        judging.begun_each([one for _, one in given])
     if hint := "" if queries else query.signs_inside(words):
         show.note(hint)
     output.check(many=bool(queries))
@@ -63,10 +65,11 @@ def run(
     with Retriever.open(path, given_encoder, place.device, asleep=asleep) as retriever:
         asked = judging.over(retriever.store, asked)
         handed = Handed(output, retriever.store, many=bool(queries))
-        for title, one, found in _answers(retriever, iter(given), asked, place.captions):
-            handed.answer(title, found, query.files(asked.parts(one)))
+        requests = zip(given, judging.each(asked, len(given)), strict=True)
+        for title, files, found in _answers(retriever, requests, place.captions):
+            handed.answer(title, found, files)
         handed.keep()
-        judging.keep(retriever.store, words, asked)
+        judging.keep(retriever.store, words, asked, place.index_dir)
         speaks = not (place.update or output.quiet or queries or output.form != "table")
         handed.say_what_is_left(speaks and _say_what_is_new(retriever.store))
         if handed.found:
@@ -156,16 +159,20 @@ def _lines(file: str) -> list[str]:
 
 
 def _answers(
-    retriever: Retriever, queries: Iterator[tuple[str, Sequence[str]]], asked: Asked, captions: bool
-) -> Iterator[tuple[str, Sequence[str], list[Hit]]]:
-    while together := list(itertools.islice(queries, _TOGETHER)):
-        given = [words for _, words in together]
-        found = (
-            [retriever.captions(one, asked, show.note) for one in given]
-            if captions
-            else retriever.search_many(given, asked, show.note)
-        )
-        yield from ((title, words, answers) for (title, words), answers in zip(together, found, strict=True))
+    retriever: Retriever, requests: Iterable[tuple[tuple[str, Sequence[str]], Asked]], captions: bool
+) -> Iterator[tuple[str, list[Path], list[Hit]]]:
+    """(title, files that it asks with, answers) of each query. Those of which the same is wanted are asked together."""
+    for asked, some in itertools.groupby(requests, key=lambda one: one[1]):
+        queries = (one for one, _ in some)
+        while together := list(itertools.islice(queries, _TOGETHER)):
+            given = [words for _, words in together]
+            found = (
+                [retriever.captions(one, asked, show.note) for one in given]
+                if captions
+                else retriever.search_many(given, asked, show.note)
+            )
+            for (title, words), answers in zip(together, found, strict=True):
+                yield title, query.files(asked.parts(words)), answers
 
 
 def _given(model: str | None, device: str) -> Encoder | None:
