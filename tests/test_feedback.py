@@ -674,7 +674,7 @@ def test_an_item_that_is_called_as_the_id_of_another_is_itself(folder):
     ("asked", "says"),
     [
         ("q=red&like=none", "holds no `none`"),
-        ("q=red&like=b1.png&unlike=b1.png", "is liked by --like and unliked by --unlike"),
+        ("q=red&like=b1.png&unlike=b1.png", "is liked by like and unliked by unlike"),
         ("unlike=b1.png", "nothing says what you look for"),
         ("q=red&like=picture:gone", "no picture gone is kept any more: send it again"),
     ],
