@@ -16,7 +16,7 @@ import pytest
 
 from indexes import Locked, Store, StoreError
 from live import ROOT, got, serving
-from retrieval.indexing import events, watching
+from retrieval.indexing import early, events, watching
 from retrieval.sources.registry import parse_uri
 from retrieval.sources.uri import stamp_of
 from retrieval.sources.walk import Walk
@@ -38,7 +38,7 @@ class Works:
     """Work that writes down what it was asked for, and fails as it is told."""
 
     def __init__(self, *errors):
-        self.asked, self.errors = [], list(errors)
+        self.asked, self.errors, self.early = [], list(errors), set()
 
     def whole(self):
         return self._did("whole")
@@ -128,6 +128,23 @@ def test_an_index_that_another_writes_to_is_waited_for_and_said_once():
     assert said == ["another process is writing to x: waiting for it"]
 
 
+def test_what_was_read_too_early_is_looked_at_again_and_holds_up_nothing():
+    work, looks = Works(), Looks()
+    watched = watcher(work, looks)
+    watched.step([], 0.0)
+    work.early = {A}
+    watched.step([A], 10.0)
+    watched.step([], 10.5)  # it was read in vain
+    work.early = set()
+    watched.step([B], 11.0)
+    watched.step([], 11.4)
+    watched.step([], 15.4)
+    assert work.asked == ["whole", ["a.png"], ["b.png"]]
+    watched.step([], 15.5)
+    watched.step([], 30.0)
+    assert work.asked[3:] == [["a.png"]]
+
+
 def test_an_update_that_did_nothing_says_nothing():
     assert watching.told(watching.IndexReport(unchanged=9), 0.1) == ""
     assert watching.told(watching.IndexReport(added=3, removed=1), 0.84) == "3 new, 1 removed, 0.8 s"
@@ -177,6 +194,7 @@ def test_a_folder_that_came_or_went_is_all_that_is_in_it(work, photos, tmp_path)
     picture(tmp_path / "made" / "deep" / "x.png")
     (tmp_path / "made").rename(photos / "came")
     (photos / "came" / "deep" / "broken.png").write_bytes(b"no picture")
+    _rested(photos / "came" / "deep" / "broken.png")
     report = work.part([photos / "came"])
     assert (report.added, [uri for uri, _ in report.skipped]) == (1, ["came/deep/broken.png"])
     assert work.part([photos / "came"]).skipped == []  # it was said
@@ -185,6 +203,28 @@ def test_a_folder_that_came_or_went_is_all_that_is_in_it(work, photos, tmp_path)
     report = work.part([photos / "came", photos / "more"])
     assert report.removed == 2
     assert sorted(held(work.path)) == ["blue é.png", "red.png"]
+
+
+def _rested(path, seconds=2 * early.PATIENCE):
+    """The same file, last written to so long ago."""
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+@pytest.mark.parametrize("look", ["part", "whole"])
+def test_a_file_that_may_be_growing_stays_and_is_not_said_to_be_skipped(work, photos, look):
+    before, grows = held(work.path), photos / "red.png"
+    grows.write_bytes(grows.read_bytes()[:40])
+    (photos / "begun.png").write_bytes(b"")
+    paths = [grows, photos / "begun.png"]
+    update = work.whole if look == "whole" else lambda: work.part(paths)
+    report = update()
+    assert (report.removed, report.skipped, work.early) == (0, [], set(paths))
+    assert held(work.path) == before
+    for path in paths:
+        _rested(path)
+    assert sorted(uri for uri, _ in update().skipped) == ["begun.png", "red.png"]
+    assert work.early == set()
+    assert sorted(held(work.path)) == ["blue é.png", "more/green.jpg"]
 
 
 def test_a_rename_keeps_the_vector(work, photos, toy):
