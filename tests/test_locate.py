@@ -134,7 +134,7 @@ def test_the_server_says_where_a_query_is_and_which_words_mattered(photos):
     with served(photos / ".mmr", toy=Placed()) as client:
         name = shown.name_of("spot.png")
         told = client.get(f"/api/items/{name}/places", params={"q": ["red"]}).json()
-        assert (told["width"], told["height"], told["grid"]) == (160, 80, [8, 8])
+        assert (told["width"], told["height"], told["grid"]) == (160, 80, [8, 16])
         x, y = told["boxes"][0]["peak"]
         assert 120 <= x <= 150 and 40 <= y <= 70
         item = client.get(f"/api/items/{name}/places", params={"q": ["id:red.png"]}).json()
