@@ -52,6 +52,16 @@ def test_a_lower_threshold_never_makes_the_best_box_smaller():
     assert areas == sorted(areas)
 
 
+def test_a_box_is_within_the_picture_also_of_a_single_pixel():
+    scores = np.zeros((7, 7), np.float32)
+    for at in np.ndindex(scores.shape):
+        for width, height in ((1, 1), (3, 2), (1, 9)):
+            scores[:] = 0
+            scores[at] = 1
+            (box,) = Heat(scores, width, height).boxes()
+            assert 0 <= box.left < box.left + box.width <= width and 0 <= box.top < box.top + box.height <= height
+
+
 def test_a_map_of_nothing_has_no_box():
     assert Heat(np.full((3, 3), 0.2, np.float32), 9, 9).boxes() == []
     assert not Heat(np.full((1, 1), 0.2, np.float32), 9, 9).shares().any()

@@ -90,10 +90,10 @@ class Heat:
         across, down = self.width / fine.shape[1], self.height / fine.shape[0]
         (top, left), (bottom, right) = part.min(0), part.max(0) + 1
         row, column = part[fine[part[:, 0], part[:, 1]].argmax()] // _FINE  # the place that the peak lies in
-        left, top, right, bottom = round(left * across), round(top * down), round(right * across), round(bottom * down)
+        right, bottom = max(1, round(right * across)), max(1, round(bottom * down))
+        left, top = min(right - 1, round(left * across)), min(bottom - 1, round(top * down))  # a pixel at least
         peak = int((column + 0.5) * _FINE * across), int((row + 0.5) * _FINE * down)
-        size = max(1, right - left), max(1, bottom - top)
-        return Box(left, top, *size, float(self.scores[row, column]), peak)
+        return Box(left, top, right - left, bottom - top, float(self.scores[row, column]), peak)
 
 
 def _best(part: np.ndarray, fine: np.ndarray) -> float:
