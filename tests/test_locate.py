@@ -13,6 +13,7 @@ from cli.serve import shown
 from retrieval import Retriever
 from retrieval.errors import BadRequest
 from retrieval.images.regions import Region
+from retrieval.search import heat
 from retrieval.search.answers import Asked
 from terminal import mmr
 from toy import ToyEncoder
@@ -92,6 +93,16 @@ def test_a_region_is_told_by_the_captions_of_the_index_or_the_bank(book, trained
     bank = mmr("locate", book / "000.png", "--box", "0%,0%,50%,50%", "--model", trained)
     assert bank.exit_code == 0 and len(bank.stdout.splitlines()) == 5
     assert "these are things that people look for" in bank.stderr
+
+
+def test_it_is_said_where_the_thing_may_not_be_there(trained, book, monkeypatch):
+    for sure, said in (
+        (0.85, "of other things that people look for, 15% have a place as near (confidence 0.85)"),
+        (0.95, ""),
+    ):
+        monkeypatch.setattr(heat, "confidence", lambda *given, sure=sure: sure)
+        result = mmr("locate", book / "000.png", "a dog", "--model", trained)
+        assert (result.exit_code, said in result.stderr, "may not be" in result.stderr) == (0, True, bool(said))
 
 
 def test_what_cannot_be_located_is_one_line_with_what_to_type(trained, book, tmp_path):

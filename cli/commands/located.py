@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from retrieval.search.query import Part
 
 _DIGITS = 4  # of a cosine
-_UNLIKELY = 0.5  # of a confidence
+_UNLIKELY = 0.9  # of a confidence (docs/log.md)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,8 @@ def _tell(asked: Located, heat: "Heat", boxes: "list[Box]", sure: float | None, 
         show.note("all places are equally near to it")
     elif sure is not None and sure < _UNLIKELY:
         show.note(
-            f"it may not be there: most other things that people look for have a place as near (confidence {sure:.2f})"
+            f"it may not be there: of other things that people look for, {1 - sure:.0%} have a place as near "
+            f"(confidence {sure:.2f})"
         )
 
 
