@@ -16,7 +16,9 @@ import pytest
 
 from indexes import Locked, Store, StoreError
 from live import ROOT, got, serving
+from retrieval.encoders import bulk
 from retrieval.indexing import early, events, watching
+from retrieval.indexing.build import build
 from retrieval.sources.registry import parse_uri
 from retrieval.sources.uri import stamp_of
 from retrieval.sources.walk import Walk
@@ -411,8 +413,17 @@ def test_bad_input_is_one_line(photos, tmp_path, trained, monkeypatch):
     fails(mmr("watch", "--index", tmp_path / "t.mmr"), 2, "is no folder", "mmr index --index")
     fails(mmr("watch", photos / "red.png"), 2, "only folders are watched", "name their folder")
     fails(mmr("serve", tmp_path / "t.mmr", "--watch", "--port", "0"), 2, "nothing to watch", "leave --watch out")
+    fails(mmr("watch", "--index", tmp_path / "none.mmr"), 3, "no index at", "mmr watch FOLDER --index")
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     fails(mmr("watch", photos), 2, "needs watchfiles", "pip install 'mmr-retrieval[watch]'")
+
+
+def test_another_folder_than_the_index_is_of_is_told_before_an_encoder_is_loaded(photos, tmp_path, toy, monkeypatch):
+    build(str(photos), tmp_path / "photos.mmr", toy)[0].close()
+    picture(tmp_path / "other" / "x.png")
+    monkeypatch.setattr(bulk, "load_for_bulk", lambda *given: pytest.fail("an encoder was asked for"))
+    result = mmr("watch", tmp_path / "other", "--index", tmp_path / "photos.mmr")
+    fails(result, 2, "is the index of", "name them all", "add --only to `mmr index`")
 
 
 class Life:
@@ -420,8 +431,9 @@ class Life:
 
     def __init__(self, root, index, trained, log):
         self.log = log
+        model = ["--model", str(trained)] if trained else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "watch", str(root), "--index", str(index), "--model", str(trained)],
+            [sys.executable, "-m", "cli.main", "watch", str(root), "--index", str(index), *model],
             cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log, stderr=log,
         )  # fmt: skip
 
@@ -469,6 +481,60 @@ def test_it_goes_on_until_it_is_told_to_end(photos, trained, tmp_path, number, c
             assert "Traceback" not in life.said()
         finally:
             life.process.kill()
+
+
+def test_a_folder_of_the_index_that_is_away_at_the_start_is_waited_for(photos, trained, tmp_path):
+    index = tmp_path / "photos.mmr"
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+    photos.rename(tmp_path / "away")
+    with (tmp_path / "log").open("w+") as log:
+        life = Life(photos, index, None, log)
+        try:
+            life.until(lambda: "it is looked for" in life.said())
+            assert len(held(index)) == 3
+            picture(tmp_path / "away" / "new.png")
+            (tmp_path / "away").rename(photos)
+            life.until(as_it_is(index, photos))
+        finally:
+            life.process.kill()
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """A run of another encoder."""
+    from retrieval.encoders.build import small_encoder
+
+    small_encoder(["a dog"], dim=8, image_size=32).save(tmp_path / "other")
+    return tmp_path / "other"
+
+
+def test_another_encoder_that_the_index_was_given_is_taken(photos, trained, other_run, tmp_path):
+    index = tmp_path / "photos.mmr"
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+    with (tmp_path / "log").open("w+") as log:
+        life = Life(photos, index, None, log)
+        try:
+            life.until(lambda: "watching " in life.said())
+            assert mmr("index", "--index", index, "--model", other_run).exit_code == 0
+            picture(photos / "new.png", (1, 2, 3))
+            life.until(as_it_is(index, photos))
+            life.until(lambda: f"has another encoder now: {other_run}" in life.said())
+        finally:
+            life.process.kill()
+
+
+def test_a_server_takes_another_encoder_that_an_index_was_given(photos, trained, other_run, tmp_path):
+    index, is_so = tmp_path / "photos.mmr", as_it_is(tmp_path / "photos.mmr", photos)
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+    with serving(index, "--watch") as (_, process):
+        end = time.monotonic() + 50
+        while "watching" not in process.told() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert mmr("index", "--index", index, "--model", other_run).exit_code == 0
+        picture(photos / "new.png", (1, 2, 3))
+        while not is_so() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert is_so(), process.told()
 
 
 def test_a_server_watches_the_folders_of_its_indexes(photos, trained, tmp_path):
