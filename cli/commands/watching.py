@@ -50,13 +50,7 @@ def run(sources: Sequence[str], index_dir: Path | None, model: str | None, how: 
     """Watch until Ctrl+C or SIGTERM; the exit code. Raises BadRequest for what cannot be watched."""
     how.check()
     events.require()
-    path = index_dir or indexing.place_of(tuple(sources))
-    _require_one(path)
-    is_there = (path / DATABASE).exists()
-    if not is_there:
-        target.check_place(path, "--index")
-    if not is_there and index_dir and not sources:
-        raise NotAnIndex(f"no index at {path}: name its folders, as in `mmr watch FOLDER --index {path}`")
+    path = _place(tuple(sources), index_dir)
     before = indexing.known(path, model)
     if before.silent and not sources:
         raise indexing.unsaid(path)
@@ -72,6 +66,18 @@ def run(sources: Sequence[str], index_dir: Path | None, model: str | None, how: 
             if not told_to_end():
                 raise
     return show.OK
+
+
+def _place(sources: tuple[str, ...], index_dir: Path | None) -> Path:
+    """Where the index is, or is to be. Raises BadRequest where it cannot be, NotAnIndex where none is that is meant."""
+    path = index_dir or indexing.place_of(sources)
+    _require_one(path)
+    if (path / DATABASE).exists():
+        return path
+    target.check_place(path, "--index")
+    if index_dir and not sources:
+        raise NotAnIndex(f"no index at {path}: name its folders, as in `mmr watch FOLDER --index {path}`")
+    return path
 
 
 def beside(paths: Sequence[Path], how: Watched, stop: threading.Event) -> list[threading.Thread]:
