@@ -154,7 +154,9 @@ def test_an_index_of_a_folder_takes_its_sounds_alone(heard, folder, tmp_path):
         assert [retriever.search(f"a {word} tone", 1)[0].uri for word in HERTZ] == [f"{word}.wav" for word in HERTZ]
         found = retriever.search(str(folder / "low.wav"), 3)
         assert found[0].kind == "sound" and "low.wav" not in [hit.uri for hit in found if hit.rank > 1]
-        with pytest.raises(BadRequest, match="a picture, and this index is of sounds: give another sound"):
+        with pytest.raises(
+            BadRequest, match="red.png: a picture, and this index is of sounds: ask with words or a sound"
+        ):
             retriever.search(str(folder / "red.png"), 1)
     with Store.open(index) as store:
         assert changes.count(store, recorded(store)).new == 0
@@ -175,7 +177,10 @@ def test_an_encoder_that_sees_leaves_sounds_alone(folder, tmp_path):
 
 def test_a_sound_asked_of_pictures_is_told(folder, tmp_path):
     encoder = small_encoder(["a"], dim=16, image_size=32, image={"width": 16})
-    with pytest.raises(ImageError, match="a sound, and the encoder of this index sees pictures only"):
+    said = (
+        "low.wav: a sound, and the encoder of this index sees pictures only: ask with words or a picture, or give it ea"
+    )
+    with pytest.raises(BadRequest, match=said):
         encoding.taken_in(folder / "low.wav", encoder.preprocess)
 
 
@@ -276,6 +281,26 @@ def test_an_index_of_pictures_takes_sounds_and_keeps_its_vectors(heard, folder, 
         assert retriever.search(str(folder / "high.wav"), 4)
 
 
+def test_a_clip_without_pictures_is_heard(both, tmp_path):
+    """In an index of pictures and sounds, as a query, by what is shown of it; an encoder without ears leaves it out."""
+    eyes, _, made = both
+    (tmp_path / "talk.mp4").write_bytes(clip("", 0, "high"))
+    (tmp_path / "low.wav").write_bytes(to_wav(tone(HERTZ["low"])))
+    index = tmp_path / "index"
+    store, report = build(str(tmp_path), index, made)
+    store.close()
+    assert (report.added, report.skipped) == (2, []) and build(str(tmp_path), index, made)[1].unchanged == 2
+    with Retriever.open(index, encoder=made) as retriever:
+        assert retriever.search("a high tone", 1)[0].uri == "talk.mp4"
+        assert retriever.search(str(tmp_path / "talk.mp4"), 2)
+    assert load.shown(tmp_path / "talk.mp4", "clip").size == (512, 512)
+    sees = small_encoder(["a"], dim=16, image_size=32, image={"width": 16})
+    item = Item("a", "talk.mp4", tmp_path / "talk.mp4", kind="clip")
+    assert str(encoding.prepare(item, sees.preprocess)) == "a clip without pictures"
+    with pytest.raises(ImageError, match="a clip without pictures"):
+        encoding.taken_in(tmp_path / "talk.mp4", sees.preprocess)
+
+
 class Said:
     """An encoder of texts alone: each that it has not seen has a direction of its own, or all have one."""
 
@@ -319,19 +344,24 @@ COLORS = {"low": "red", "middle": "green", "high": "blue"}
 
 
 def clip(word, number, heard=None):
-    """Two seconds of a color with its tone, as an MP4. heard: the tone of another; "" for no sound at all."""
+    """Two seconds of a color with its tone, as an MP4; without pictures where the word is "".
+
+    heard: the tone of another; "" for no sound at all.
+    """
     heard = word if heard is None else heard
     av = pytest.importorskip("av", reason="the extra `video` is not installed")
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as out:
-        video, stream = out.add_stream("mpeg4", rate=4), out.add_stream("aac", rate=RATE) if heard else None
-        video.width = video.height = 48
-        video.pix_fmt = "yuv420p"
-        for at in range(8):
-            frame = av.VideoFrame.from_image(Image.new("RGB", (48, 48), COLORS[word]))
-            frame.pts = at
-            out.mux(video.encode(frame))
-        out.mux(video.encode())
+        video = out.add_stream("mpeg4", rate=4) if word else None
+        stream = out.add_stream("aac", rate=RATE) if heard else None
+        if video:
+            video.width = video.height = 48
+            video.pix_fmt = "yuv420p"
+            for at in range(8):
+                frame = av.VideoFrame.from_image(Image.new("RGB", (48, 48), COLORS[word]))
+                frame.pts = at
+                out.mux(video.encode(frame))
+            out.mux(video.encode())
         if stream:
             samples = tone(HERTZ[heard] * (1 + number / 100), 2.0)
             for start in range(0, len(samples), 1024):
@@ -505,3 +535,19 @@ def test_the_page_shows_and_plays_a_sound(heard, folder):
         file = client.get(f"{at}/file")
         assert file.headers["content-type"].startswith("audio/") and file.content == (folder / "low.wav").read_bytes()
         assert client.get(at).json()["kind"] == "sound"
+
+
+def test_a_sound_has_no_places(both, folder):
+    """The server says what `mmr locate` says, and no map of a spectrogram."""
+    from serving import served
+
+    from cli.serve import shown
+
+    made = both[2]
+    Retriever.build(str(folder), folder / ".mmr", made)[0].close()
+    with served(folder / ".mmr", toy=made) as client:
+        answer = client.get(f"/api/items/{shown.name_of('low.wav')}/places", params={"q": ["a low tone"]})
+        assert client.get(f"/api/items/{shown.name_of('red.png')}/places", params={"q": ["a tone"]}).status_code == 200
+    told = mmr("locate", str(folder / "low.wav"), "a low tone", "--model", "builtin").stderr
+    assert answer.status_code == 400 and "low.wav: not a picture of a known format: give another picture" in answer.text
+    assert "low.wav: not a picture of a known format: give another picture" in told

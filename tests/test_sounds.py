@@ -242,7 +242,7 @@ def test_a_short_sound_in_a_long_silence_is_heard():
 
 
 def test_a_window_lies_where_its_part_is_loud_and_else_in_the_middle():
-    """By hand: 40 s in two parts of 20, windows of 2 s: 9 to 11, and 3 to 5 of the second part, where alone is sound."""
+    """By hand: 40 s in two parts of 20, windows of 2 s: 9 to 11, and the second part is loud from 23 to 25 alone."""
     loud = np.full(400, 0.001)
     assert waves.starts(40.0, 2, 2.0, loud) == pytest.approx([9.0, 29.0])
     loud[230:250] = 1.0
