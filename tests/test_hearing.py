@@ -516,6 +516,68 @@ def test_the_command_line_trains_indexes_and_finds(tmp_path):
     assert "sounds since the last indexing: " in done.stderr
 
 
+@pytest.mark.parametrize("asked, said", [
+    (["--recipe", "from_scratch"], "all 3 are sounds, and this encoder is to see: train with --recipe sound, or"),
+    (["--recipe", "sound", "--set=image_tower=conv", "--set=seconds=0"], "all 3 are sounds, and this encoder is to"),
+])  # fmt: skip
+def test_sounds_for_an_encoder_that_sees_are_told_in_one_line(asked, said, folder, tmp_path):
+    (folder / "red.png").unlink()
+    done = mmr("train", folder, "--out", tmp_path / "run", *asked)
+    assert done.exit_code == 2 and said in done.stderr.splitlines()[-1] and "skipped" not in done.stderr
+
+
+def test_pictures_for_one_that_hears_are_told_in_one_line(folder, tmp_path):
+    (folder / "red.txt").write_text("red", "utf-8")
+    [file.unlink() for file in folder.glob("*.wav")]
+    done = mmr("train", folder, "--out", tmp_path / "run", "--recipe", "sound")
+    assert done.exit_code == 2 and "all 1 are pictures, and this encoder is to hear: leave" in done.stderr
+    assert "skipped" not in done.stderr
+
+
+def test_a_table_of_sounds_alone_makes_no_index_of_an_encoder_that_sees(folder, tmp_path):
+    (folder / "t.csv").write_text("image,caption\nlow.wav,low\nhigh.wav,high\n", "utf-8")
+    encoder = small_encoder(["a"], dim=16, image_size=32, image={"width": 16})
+    with pytest.raises(BadRequest, match="t.csv has no pictures but sounds: give an encoder that hears with --model"):
+        build(str(folder / "t.csv"), tmp_path / "index", encoder)
+    assert not (tmp_path / "index").exists()
+
+
+def test_an_index_of_broken_files_says_what_to_type_next(heard, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.flac").write_bytes(b"fLaC" + bytes(60))
+    done = mmr("index", tmp_path / "bad", "--model", heard)
+    assert done.exit_code == 4 and ": 0 sounds" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith("nothing in it can be found: mend what ")
+    assert f"then mmr index --index {tmp_path / 'bad' / '.mmr'}" in done.stderr
+
+
+def test_sounds_are_counted_as_sounds(heard, folder, tmp_path):
+    """What is told of copies, of what is handed out, of a figure and of captions that are missing."""
+    (folder / "again.wav").write_bytes((folder / "low.wav").read_bytes())
+    index = tmp_path / "index"
+    assert mmr("index", folder, "--index", index, "--model", heard).exit_code == 0
+    assert "group 1: 2 sounds" in mmr("dups", "--index", index).stdout
+    done = mmr("search", "a low tone", "--index", index, "-k", "2", "--copy-to", tmp_path / "out")
+    assert "2 sounds in " in done.stderr
+    (folder / "red.png").unlink()
+    done = mmr("eval", heard, f"folder:{folder}")
+    assert done.stdout.startswith("3 sounds, 3 captions, ") and "words find their sound" in done.stdout
+    assert f"sounds of folder:{folder} without a caption, which are left out: 1" in done.stderr
+    done = mmr("train", folder, "--out", tmp_path / "run", "--recipe", "sound", "--exclude", "[hma]*.wav")
+    assert "picture" not in done.stderr
+
+
+def test_an_empty_folder_beside_files_costs_itself_alone(sees, folder):
+    (folder / "dir.wav").mkdir()
+    done = mmr(
+        "classify", folder / "red.png", folder / "dir.wav", "--labels", "a low tone,a high tone", "--model", sees
+    )
+    assert done.exit_code == 4 and "red.png" in done.stdout
+    assert "dir.wav: a folder with nothing to look at or to hear" in done.stderr
+    done = mmr("classify", folder / "dir.wav", folder / "dir.wav", "--labels", "a,b", "--model", sees)
+    assert done.exit_code == 2 and done.stderr.splitlines()[-1].endswith("no picture or sound is there: give others")
+
+
 def test_pairs_of_a_soundbook():
     pairs = open_pairs("soundbook:3?captions=full")
     assert len(pairs) == 3 and {pair.item.kind for pair in pairs} == {"sound"}
