@@ -334,7 +334,7 @@ def test_the_benchmark_of_ears_has_chance_beside_it(heard, sees, monkeypatch):
 
 @pytest.mark.slow
 def test_nine_of_ten_held_out_tunes_are_found_by_their_captions(tmp_path):
-    """The figure of the docs, of one seed: six to nine minutes."""
+    """The figure of the docs, of one seed: a minute of one core and more."""
     encoder, held_out, _ = bench.learned("tones", "mel", 0, tmp_path)
     found = bench.recalls(encoder, held_out)
     assert len(held_out) == 200 and min(found["recall@10_t2s"], found["recall@10_s2t"]) >= 90.0, found

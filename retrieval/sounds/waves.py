@@ -16,7 +16,7 @@ from retrieval.errors import ImageError
 RATE = 16_000  # numbers a second: speech and most of what is told by ear lies below 8 kHz
 LONGEST = 30.0  # seconds of a window
 MOST_WINDOWS = 64
-WHOLE = 300.0  # seconds of what is gone through first, a second's work at most
+WHOLE = 300.0  # seconds of what is gone through first: a second or two of work
 MOST_SAMPLES = 30_000_000  # of it, over all its channels: stereo at 48 kHz
 STEP = 0.1  # seconds to which a loudness belongs
 NEARLY = 0.9  # of the loudest window's power: among such ones the middle counts more
@@ -49,7 +49,10 @@ def is_gone_through(length: float, seconds: float, rate: int, channels: int) -> 
 
 def loudness(samples: np.ndarray) -> float:
     """The power of the loudest of the channels (n, channels) about its mean. What is no number is silence."""
-    return float(_numbers(samples).var(0, dtype=np.float64).max()) if len(samples) else 0.0
+    channels = np.ascontiguousarray(
+        _numbers(samples).T, np.float64
+    )  # eight times as fast as across
+    return float(channels.var(1).max()) if len(samples) else 0.0
 
 
 def starts(length: float, count: int, seconds: float, loud: np.ndarray | None = None) -> list[float]:
