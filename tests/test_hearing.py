@@ -611,6 +611,7 @@ def test_the_page_shows_and_plays_a_sound(heard, folder):
     Retriever.build(str(folder), folder / ".mmr", load_encoder(str(heard)))[0].close()
     with served(folder / ".mmr", toy=load_encoder(str(heard))) as client:
         at = f"/api/items/{shown.name_of('low.wav')}"
+        assert client.get("/api/info").json()["indexes"][0]["unit"] == "sounds"
         thumb = Image.open(io.BytesIO(client.get(f"{at}/thumb?s=128").content))
         assert (thumb.format, thumb.size) == ("WEBP", (128, 128))
         file = client.get(f"{at}/file")

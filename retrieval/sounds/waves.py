@@ -49,9 +49,7 @@ def is_gone_through(length: float, seconds: float, rate: int, channels: int) -> 
 
 def loudness(samples: np.ndarray) -> float:
     """The power of the loudest of the channels (n, channels) about its mean. What is no number is silence."""
-    channels = np.ascontiguousarray(
-        _numbers(samples).T, np.float64
-    )  # eight times as fast as across
+    channels = np.ascontiguousarray(_numbers(samples).T, np.float64)  # eight times as fast as across
     return float(channels.var(1).max()) if len(samples) else 0.0
 
 
