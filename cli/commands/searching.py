@@ -1,6 +1,7 @@
 """`mmr search`: from parsed words to one call of the Retriever; handing.py has what becomes of its answers."""
 
 import itertools
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -144,6 +145,9 @@ def _asked(words: Sequence[str], queries: str | None, asked: Asked) -> Iterator[
 
 def _lines(file: str) -> list[str]:
     """The lines of a file, or of stdin; what else Unicode ends lines with may stand in a query."""
+    if Path(file).suffix.lower() in kinds.ALL:
+        alone = shlex.quote(file if Path(file).is_absolute() else f"./{Path(file)}")
+        raise BadRequest(f"{file} is a {kinds.kind(Path(file))}, and --queries takes text: mmr search {alone}")
     try:
         with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as opened:
             content = opened.read(_MOST + 1)

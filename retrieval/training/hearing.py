@@ -49,7 +49,9 @@ def with_ears(
     _check(eyes, ears)
     sounds, targets = _matched(eyes, ears, pairs, on_progress)
     if len(sounds) < LEAST:
-        raise NothingReadable(f"{len(sounds)} usable sounds: the map needs at least {LEAST}, better 300: add some", [])
+        raise NothingReadable(
+            f"{len(sounds)} usable sound(s): the map needs at least {LEAST}, better 300: add some", []
+        )
     extends = eyes.fingerprint
     weight = ridge(sounds - sounds.mean(0), targets - targets.mean(0))
     made = Ears(towers.build(towers.IMAGE_TOWERS, ears.dim, ears.image_tower.spec), ears.dim, eyes.dim)
