@@ -13,6 +13,7 @@ from eval.ranking import EQUAL, Ranking
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Pair
 from retrieval.encoders.protocol import Encoder
+from retrieval.images import kinds
 
 TITLES = {
     "text_to_image": "words find their picture",
@@ -29,7 +30,7 @@ class Report:
         text_to_image: Metric -> value (metrics.METRICS): shares as fractions, ranks from 1; ties count against it.
         image_to_text: The same from a picture to its captions. hit@k: to any of them; recall@k: to all.
         queries: How many captions there were.
-        items: How many pictures.
+        items: How many pictures, or sounds.
         encoder: The name of the encoder.
         fingerprint: The encoder's.
         optimistic: Direction -> metric -> the value, did ties count for the model.
@@ -37,6 +38,7 @@ class Report:
         chance: Direction -> metric -> the hit@k of a random order.
         skipped: (uri, reason) of pictures that were left out.
         notes: What a reader should know of the pairs or of the vectors, a line each.
+        unit: What the items are called: "pictures", "sounds", or "items" of both.
     """
 
     text_to_image: dict[str, float]
@@ -50,6 +52,7 @@ class Report:
     chance: dict[str, dict[str, float]] = field(default_factory=dict)
     skipped: Sequence[tuple[str, str]] = ()
     notes: Sequence[str] = ()
+    unit: str = "pictures"
 
     @property
     def r_sum(self) -> float:
@@ -70,9 +73,9 @@ class Report:
         return json.dumps(self.as_dict())
 
     def __str__(self) -> str:
-        lines = [f"{self.items} pictures, {self.queries} captions, encoder {self.encoder} ({self.fingerprint})"]
+        lines = [f"{self.items} {self.unit}, {self.queries} captions, encoder {self.encoder} ({self.fingerprint})"]
         for direction in DIRECTIONS:
-            lines += ["", f"{direction.replace('_', '-')}: {TITLES[direction]}"]
+            lines += ["", f"{direction.replace('_', '-')}: {TITLES[direction].replace('picture', self.unit[:-1])}"]
             lines += [f"  {name:<12} {self._cell(direction, name)}" for name in self._rows(direction)]
         return "\n".join([*lines, "", f"rSum {self.r_sum:.1f} of 600", *self.notes])
 
@@ -126,6 +129,7 @@ def of(measured: Measured, notes: Sequence[str] = ()) -> Report:
         fingerprint=measured.fingerprint, optimistic=optimistic,
         intervals={name: _intervals(measured, name) for name in DIRECTIONS}, chance=chance,
         skipped=measured.skipped, notes=[*notes, *_ties(values, optimistic)],
+        unit=kinds.counted(item.kind for item in measured.items),
     )  # fmt: skip
 
 

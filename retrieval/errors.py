@@ -66,6 +66,10 @@ class Unreachable(ImageError):
     """A picture cannot be read now: its disk, share or server fails. Its bytes may be as good as ever."""
 
 
+class NoPictures(ImageError):
+    """A file that is called a clip and has sound alone: what hears takes it."""
+
+
 class NeedsLibrary(ImageError):
     """A picture or a clip of a kind that needs one more library: `str(error)` ends with how it is installed."""
 

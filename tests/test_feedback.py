@@ -2,6 +2,8 @@
 
 import json
 import os
+from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from serving import uris as answered
 from sharding import cut
 
 from cli.commands.judging import Judging
+from cli.serve.shown import name_of
 from indexes import Record, Store
 from retrieval import Retriever
 from retrieval.errors import BadRequest
@@ -62,6 +65,13 @@ def test_rocchio_by_hand():
     np.testing.assert_allclose(feedback.rocchio(asked, liked, unliked, about), [1, 1 + 0.5, -1])
 
 
+def test_apart_by_hand():
+    asked, near, unliked = np.array([1.0, 0, 0]), np.eye(3)[[0, 1]], np.eye(3)[[2]]
+    a = feedback.APART
+    np.testing.assert_allclose(feedback.apart(asked, near, unliked), [1 + a / 2, a / 2, -a])
+    np.testing.assert_array_equal(feedback.apart(asked, near[:0], unliked), asked)  # all there is was unliked
+
+
 def test_the_head_by_hand():
     """One liked vector e2, no spread: (1 + l) w = 1 along it, where l = 1, m = 1, and t of it is added to the query."""
     flat = Space(np.zeros(3), np.zeros((3, 3)))
@@ -85,6 +95,20 @@ def test_the_head_has_the_least_penalty_of_all(liked, unliked):
     for c, one, right in zip(share, x - known.mean, y, strict=True):
         slope += 2 * c * (one @ w - right) * one
     np.testing.assert_allclose(slope, 0, atol=1e-9)
+
+
+def test_of_two_differences_the_head_trusts_the_rarer():
+    """What is liked differs from what is not as much along e1, where the whole index differs, as along e2."""
+    known = Space(np.zeros(3), np.diag([2.9, 0.05, 0.05]))
+    wide, narrow, _ = feedback.head(np.zeros(3), np.array([[1.0, 1, 0]]), np.array([[-1.0, -1, 0]]), known)
+    assert narrow > 1.2 * wide > 0
+
+
+def test_a_head_outweighs_the_words(retriever):
+    """Red is asked for, and ten pictures say that green is meant: what is left is green before it is red."""
+    liked, unliked = [f"g{n}.png" for n in (3, 4)], [f"b{n}.png" for n in range(1, 9)]
+    found = uris(retriever.search("red", 15, train_on=judged(liked, unliked)))
+    assert found[0] == "g5.png" and uris(retriever.search("red", 15)).index("g5.png") > 5
 
 
 def test_of_an_index_that_is_all_the_same_nothing_is_learned():
@@ -112,6 +136,44 @@ def test_what_is_unliked_goes_away(retriever):
     assert "b3.png" not in found and len(found) == 14
 
 
+@pytest.mark.parametrize("head", [False, True])
+def test_unliking_near_misses_alone_does_not_undo_the_query(tmp_path, head):
+    """Words lie far from pictures, as of two towers, and say little of a color, whose nearest shades are unliked."""
+    rng, axes = np.random.default_rng(0), np.eye(40)
+    pictures = unit(np.repeat(axes[:4], 20, 0) + 2 * axes[4] + 0.05 * rng.standard_normal((80, 40)))
+    words = unit([0.3 * axes[0] + axes[5]])
+    with Store.create(tmp_path / "i", 40) as store:
+        store.add(pictures, [Record(f"{n:02d}") for n in range(80)])
+        order = np.argsort(-(pictures @ words[0]))
+        assert {*order[:20].tolist()} == {*range(20)}
+        for unliked in ((0,), (0, 7, 12), (*range(1, 20, 2),)):
+            (query,) = feedback.moved(store, [(1,)], [Judged((), unliked, head)], lambda asked: words)
+            best = [row for row in np.argsort(-(pictures @ query)).tolist() if row not in unliked]
+            assert {*best[: 20 - len(unliked)]} <= {*range(20)}
+
+
+def test_where_all_of_the_best_answers_are_unliked_the_query_looks_elsewhere(retriever):
+    alone = uris(retriever.search("red", 15))
+    all_of_them = retriever.search("red", 15, unlike=alone[:5])
+    unliked = retriever.store.vectors(stored.named(retriever.store, alone[:5])).astype(float)
+    space = Space.of(retriever.store.vectors(retriever.store.rows()))
+    query = unit((ToyEncoder().encode_texts(["red"])[0] - (unliked.mean(0) - space.mean))[None])[0]
+    np.testing.assert_allclose(
+        [hit.score for hit in all_of_them],
+        retriever.store.vectors(stored.named(retriever.store, uris(all_of_them))) @ query,
+        atol=5e-4,
+    )
+
+
+def test_what_was_unliked_does_not_stand_for_what_is_wanted(retriever):
+    """Of everything unliked but two, those two are nearest, whatever else is nearer to the words."""
+    unliked = [f"b{n}.png" for n in range(1, 10)] + [f"g{n}.png" for n in range(1, 5)]
+    alone = {hit.uri: hit.score for hit in retriever.search("red", 15)}
+    found = retriever.search("red", 15, unlike=unliked)
+    assert uris(found) == ["b0.png", "g5.png"]
+    assert found[1].score - found[0].score > alone["g5.png"] - alone["b0.png"]
+
+
 def test_judged_ones_take_no_place(retriever):
     assert len(retriever.search("red", 3, like=["b0.png", "b1.png", "b2.png"])) == 3
     assert len(retriever.search("red", 100, like=["b0.png"])) == 14
@@ -127,6 +189,11 @@ def test_without_words_what_is_liked_is_asked_for(retriever):
 def test_a_picture_that_is_not_in_the_index_can_be_liked(retriever, tmp_path):
     other = picture(tmp_path / "elsewhere" / "mine.png", (140, 110, 0))
     assert uris(retriever.search("red", 1, like=[str(other)])) == ["g5.png"]
+
+
+def test_paths_name_items_and_pictures_too(retriever, folder):
+    by_name = retriever.search("red", 5, like=["g5.png"], unlike=["b1.png"])
+    assert retriever.search("red", 5, like=[folder / "g5.png"], unlike=(folder / "b1.png",)) == by_name
 
 
 def test_scores_are_cosines_with_the_moved_query(retriever):
@@ -145,6 +212,8 @@ def test_many_judgements_are_a_head(retriever, monkeypatch):
     assert few == retriever.search("red", 3, train_on=[], like=["g5.png"], unlike=["b5.png"])
     assert few != retriever.search("red", 3, train_on=judged(["g5.png"], ["b5.png"]))
     monkeypatch.setattr(feedback, "FEW", 1)
+    assert few == retriever.search("red", 3, like=["g5.png"], unlike=["b5.png"])  # one liked item is no head's
+    monkeypatch.setattr(feedback, "LEAST", 1)
     assert retriever.search("red", 3, like=["g5.png"], unlike=["b5.png"]) == retriever.search(
         "red", 3, train_on=judged(["g5.png"], ["b5.png"])
     )
@@ -178,6 +247,7 @@ def test_shards_answer_as_one_index_of_all_does(tmp_path):
         one, many = (Retriever(store, ToyEncoder()) for store in (whole, sharded))
         for more in ({}, {"train_on": judged(["10"], ["20", "60"])}, {"diversity": 0.5}):
             assert one.search("red", 12, **wanted, **more) == many.search("red", 12, **wanted, **more)
+        assert one.search("red", 12, unlike=["03"]) == many.search("red", 12, unlike=["03"])
         clients[3].away = True
         feedback._spaces.clear()
         assert len(many.search("red", 12, like=["03"])) == 12
@@ -224,6 +294,12 @@ def test_approximate_search_finds_what_exact_search_does(tmp_path, monkeypatch):
         ("", {"unlike": ["b1.png"]}, 'as in mmr search "a dog" --unlike'),
         ("", {}, "the query is empty"),
         ("red", {"like": "b1.png"}, "give like="),
+        ("red", {"unlike": Path("b1.png")}, "give unlike="),
+        ("red", {"like": 7}, "give like="),
+        ("red", {"like": [7]}, "like has 7, which names no item: give ids, uris or paths"),
+        ("red", {"train_on": "x.csv"}, "give train_on=picks.read('clicks.csv').picks"),
+        ("red", {"train_on": [("b1.png", 1)]}, "give train_on=picks.read('clicks.csv').picks"),
+        ("red", {"train_on": 7}, "give train_on=picks.read('clicks.csv').picks"),
         ("red", {"like": ["b1.png"], "min_confidence": 0.9}, "leave it out where something is judged"),
         ("red", {"like": ["picture:abc"]}, "no picture abc is kept"),
         ("red", {"like": ["https://example.org/a.jpg"]}, "add --urls"),
@@ -237,12 +313,10 @@ def test_one_line_each(retriever, asked, wanted, says):
 
 
 def test_what_cancels_out_is_said(tmp_path):
-    """Seen from the mean of two opposite pictures, which is nothing, a query less what it is has nothing left."""
+    """Of two opposite pictures that are liked the mean, which is asked for, is nothing."""
     rows = unit([[1, 0, 0, 0], [-1, 0, 0, 0]])
     with Store.create(tmp_path / "i", 4) as store:
         store.add(rows, [Record("a"), Record("b")])
-        with pytest.raises(BadRequest, match="cancel out"):
-            feedback.moved(store, [(1,)], [Judged((), (0,))], lambda asked: rows[:1])
         with pytest.raises(BadRequest, match="cancel out"):
             feedback.moved(store, [()], [Judged((0, 1))], lambda asked: rows[:0])
 
@@ -260,6 +334,14 @@ def test_many_names_are_found_in_one_look(folder, retriever, monkeypatch):
     one, two, three = stored.named(retriever.store, ["b1.png", "b2.png", "b3.png"])
     assert found == [one, two, three, one]
     assert called.rows_there(retriever.store, names[4:]) == [None, None]
+
+
+def test_a_name_that_is_said_again_and_again_is_looked_up_once(retriever, monkeypatch):
+    asked, there = [], called.rows_there
+    monkeypatch.setattr(called, "rows_there", lambda store, names: asked.append([*names]) or there(store, asked[-1]))
+    picked = judged(["b1.png", "g1.png"] * 50, ["id:b3.png"] * 50)
+    assert len(Judged.of(retriever.store, picked)) == 3
+    assert asked == [["b1.png", "g1.png"]]
 
 
 def test_names_that_are_no_text_are_found(tmp_path):
@@ -292,6 +374,59 @@ def test_a_table_by_any_usual_name(tmp_path, words):
     assert found.picks[0].said == f"row 2 of {file}"
 
 
+def test_capitals_of_columns_do_not_matter_but_where_two_differ_in_them(tmp_path):
+    assert picks.read(table(tmp_path, "Query,Item,Judgement\na dog,b1,1\n")).query == ("a", "dog")
+    assert picks.read(table(tmp_path, "Item,item,Click\na,b,1\n")).names(True) == ["b"]
+
+
+def test_a_table_in_another_encoding(tmp_path):
+    file = tmp_path / "c.csv"
+    file.write_bytes("item;judgement\nb\u00e4r.png;1\n".encode("cp1252"))
+    with pytest.raises(BadRequest, match=r"line 2 is not UTF-8: say what it is, as in '.*c.csv\?encoding=cp1252'"):
+        picks.read(file)
+    assert picks.read(f"{file}?encoding=cp1252").names(True) == ["b\u00e4r.png"]
+    assert picks.read(f"{file}?encoding=cp1252&sep=;").picks[0].said == f"row 2 of {file}"
+    with pytest.raises(BadRequest, match="`split=` is nothing of a table of judgements: say encoding="):
+        picks.read(f"{file}?split=test")
+    odd = table(tmp_path, "item,judgement\na,1\n", "what?.csv")  # a name that is there is a name
+    assert picks.read(odd).names(True) == ["a"]
+
+
+def test_each_of_several_queries_has_its_rows(tmp_path):
+    file = table(tmp_path, "query,item,judgement\na dog,b1,1\n,b2,0\na cat,b3,1\n")
+    names = [[pick.name for pick in one] for one in picks.read_each(file, [("a", "dog"), ("a cat",), ("a cow",)])]
+    assert names == [["b1", "b2"], ["b2", "b3"], ["b2"]]
+    with pytest.raises(BadRequest, match="judges nothing of the queries that are asked, only of 'a dog': ask that"):
+        picks.read_each(table(tmp_path, "query,item,judgement\na dog,b1,1\n"), [("a", "cow")])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        ("a", "dog"),
+        ("dress", "-", "red"),
+        ("dress - red",),
+        ("'dress", "-", "red'"),
+        ("'dress - red'",),
+        ("- red",),
+        (" red",),
+        ("til 'tuesday",),
+        ("golden  retriever", "+", "./my pool.jpg", "-", "2:rock + roll"),
+        ("a\n- b", "-", "c"),
+    ],
+)
+def test_a_session_that_is_a_table_keeps_what_was_asked(tmp_path, query):
+    """Words of one text may come apart, signs may not change: as a query is parsed, and with a judgement or without."""
+    meant = [" ".join(words) for sign, words in groupby(query, lambda word: word in ("+", "-"))]
+    for picked in ((), (Pick("id:a", True, "x"),)):
+        picks.write(tmp_path / "s.csv", picks.Session(query, picked))
+        found = picks.opened(tmp_path / "s.csv", ())
+        assert [" ".join(words) for sign, words in groupby(found.query, lambda word: word in ("+", "-"))] == meant
+        assert [pick.name for pick in found.picks] == [pick.name for pick in picked]
+        assert picks.opened(tmp_path / "s.csv", query).query == query
+    assert picks.read(tmp_path / "s.csv", query).names(True) == ["id:a"]
+
+
 def test_lines_of_json(tmp_path):
     file = table(tmp_path, '{"item": 7, "judgement": true}\n{"item": "b", "judgement": 0, "x": []}\n', "p.jsonl")
     assert picks.read(file) == picks.Session(
@@ -305,8 +440,11 @@ def test_of_several_queries_those_of_one_count(tmp_path):
     assert picks.read(file, ("a dog",)).names(False) == ["b3"]
     with pytest.raises(BadRequest, match=r"is of 2 queries: say which, as in mmr search 'a red wall' --train-on"):
         picks.read(file)
-    with pytest.raises(BadRequest, match="judges nothing of 'a cat'"):
+    with pytest.raises(BadRequest, match="judges nothing of 'a cat', only of 'a dog': ask that, or write rows of what"):
         picks.read(table(tmp_path, "query,item,judgement\na dog,b2,1\n"), ("a cat",))
+    many = "".join(f"q{number},b,1\n" for number in range(9))
+    with pytest.raises(BadRequest, match="only of 'q0', 'q1', 'q2' and 6 more: ask"):
+        picks.read(table(tmp_path, f"query,item,judgement\n{many}", "many.csv"), ("a cat",))
     assert picks.read(table(tmp_path, "query,item,judgement\na dog,b2,1\n")).query == ("a", "dog")
 
 
@@ -319,7 +457,7 @@ def test_of_several_queries_those_of_one_count(tmp_path):
         ("item,judgement\na,2\n", "p.csv", "says '2', which is no judgement"),
         ("item,judgement\n,1\n", "p.csv", "row 2 of p.csv judges no item"),
         ("item,judgement\na,\n", "p.csv", "judges nothing of 'red': write a row an item"),
-        ("", "p.csv", "is empty"),
+        ("", "p.csv", "is empty: it must start with a line `item,judgement`"),
         ('{"item": "a"}\n', "p.jsonl", "has no column `judgement`, only item"),
         ("x", "p.txt", "is no table of judgements: give a .csv"),
         ("[", "p.json", "is no session of mmr search"),
@@ -365,12 +503,55 @@ def test_a_head_of_a_table(run, tmp_path):
     assert second in [hit["uri"] for hit in lines(run("a red car", "--train-on", "picks.csv", "--with-judged"))]
 
 
+def test_each_query_of_a_file_takes_its_own_rows(run, tmp_path):
+    first, second = (hit["uri"] for hit in lines(run("a red car"))[:2])
+    table(tmp_path, f"query,item,judgement\na red car,{first},1\na blue car,{second},0\n")
+    table(tmp_path, "a red car\na blue car\na dog\n", "q.txt")
+    found = run("--queries", "q.txt", "--train-on", "picks.csv")
+    assert "picks.csv judges nothing of 1 of 3 queries: they are not moved" in found.stderr
+    answers = {}
+    for hit in lines(found):
+        answers.setdefault(hit["query"], []).append(hit["uri"])
+    for query in ("a red car", "a blue car"):
+        assert answers[query] == [hit["uri"] for hit in lines(run(query, "--train-on", "picks.csv"))]
+    assert answers["a dog"] == [hit["uri"] for hit in lines(run("a dog"))]
+
+
+def test_a_log_of_clicks_goes_on_without_what_is_gone(run, tmp_path):
+    first = lines(run("a red car"))[0]["uri"]
+    table(tmp_path, f"item,judgement\ngone.png,1\n{first},1\nlost.png,0\n")
+    found = run("a red car", "--train-on", "picks.csv")
+    assert "left out: row 2 of picks.csv (gone.png) and 1 more" in found.stderr
+    table(tmp_path, f"item,judgement\n{first},1\n", "left.csv")
+    assert lines(found) == lines(run("a red car", "--train-on", "left.csv"))
+    table(tmp_path, "item,judgement\ngone.png,1\n")
+    fails(
+        run("a red car", "--train-on", "picks.csv"), 2, "holds nothing that picks.csv judges, as `gone.png` of row 2 of"
+    )
+
+
+@pytest.mark.parametrize("name", ["s.json", "s.csv"])
+def test_a_session_without_a_judgement_keeps_its_query(run, tmp_path, name):
+    begun = run("a red car", "--session", name)
+    assert f"0 judgements in {name}: go on with mmr search --session {name} --index " in begun.stderr
+    assert lines(run("--session", name)) == lines(begun)
+
+
+@pytest.mark.parametrize("name", ["s.json", "s.csv"])
+def test_a_session_of_a_sum_goes_on_as_the_sum(run, tmp_path, name):
+    for words in (("a red car", "-", "red"), ("a red car - red",)):
+        first = lines(run(*words))[0]["uri"]
+        begun = lines(run(*words, "--session", name, "--like", first))
+        assert lines(run("--session", name)) == begun
+        (tmp_path / name).unlink()
+
+
 @pytest.mark.parametrize("name", ["picks.json", "picks.csv"])
 def test_a_session_goes_on(run, tmp_path, name):
     one = lines(run("a", "red", "car"))
     first, second = one[0]["uri"], one[1]["uri"]
     two = run("a", "red", "car", "--like", first, "--session", name)
-    assert f"1 judgement in {name}: go on with mmr search --session {name}" in two.stderr
+    assert f"1 judgement in {name}: go on with mmr search --session {name} --index " in two.stderr
     assert lines(two) == lines(run("a red car", "--like", first))
     three = lines(run("--session", name, "--unlike", second))
     assert three == lines(run("a red car", "--like", first, "--unlike", second))
@@ -416,6 +597,18 @@ def test_a_session_that_cannot_be(run, tmp_path):
     fails(
         run("--session", "s.json", "--like", first, "--unlike", first), 2, "is liked by --like and unliked by --unlike"
     )
+    said = {"kind": "mmr search session", "format": 1, "query": ["a red car"]}
+    table(tmp_path, json.dumps(said | {"like": [first], "unlike": [f"id:{first}"]}), "both.json")
+    fails(run("--session", "both.json"), 2, "is liked by both.json and unliked by both.json, where it is called")
+    table(tmp_path, f"item,judgement\n{first},0\n", "no.csv")
+    fails(run("--session", "s.json", "--train-on", "no.csv"), 2, "is liked by s.json and unliked by row 2 of no.csv")
+    (tmp_path / "old.csv").write_bytes(b"query,item,judgement\na b\xe4r,x,1\n")
+    fails(
+        run("--session", "old.csv"), 2, "old.csv: line 2 is not UTF-8: convert it, as in iconv -f cp1252 -t utf-8 old"
+    )
+    fails(
+        run("--session", "old.csv?encoding=cp1252"), 2, "is kept in UTF-8: save old.csv so, and give --session old.csv"
+    )
     fails(run("--session", "s.txt"), 2, "ends neither in .json nor in .csv: give --session s.txt.json")
     fails(run("--session", "new.json"), 2, "new.json says nothing to look for: begin it")
     fails(run("--session", "s.json", "--queries", "q.txt"), 2, "--session is of one query")
@@ -457,11 +650,31 @@ def test_a_server_takes_judgements(folder):
         assert answered(client.get(f"/api/search?q=red&like={name}"))[0] == "g5.png"
 
 
+def test_a_server_takes_the_ids_of_its_answers(folder):
+    with served(folder / ".mmr") as client:
+        ids = {hit["uri"]: hit["id"] for hit in client.get("/api/search?q=red").json()["hits"]}
+        by_uri = client.get("/api/search?q=red&like=g5.png&unlike=b1.png").json()["hits"]
+        for before in ("", "id:"):
+            asked = f"q=red&like={before}{ids['g5.png']}&unlike={before}{ids['b1.png']}"
+            assert client.get(f"/api/search?{asked}").json()["hits"] == by_uri
+        none = client.get("/api/search?q=red&like=" + name_of("none"))  # an id, and of nothing
+        assert none.status_code == 400 and "holds no" in none.json()["error"]
+
+
+def test_an_item_that_is_called_as_the_id_of_another_is_itself(folder):
+    name = name_of("b0.png")
+    with Store.open(folder / ".mmr", write=True) as store:
+        store.add(unit([[0, 1, 0, 0]]), [Record(name, "", {"uri": name})])
+    with served(folder / ".mmr") as client:
+        found = answered(client.get(f"/api/search?q=red&like={name}"))
+        assert name not in found and "b0.png" in found and found[0] == "g5.png"
+
+
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
         ("q=red&like=none", "holds no `none`"),
-        ("q=red&like=b1.png&unlike=b1.png", "is liked by --like and unliked by --unlike"),
+        ("q=red&like=b1.png&unlike=b1.png", "is liked by like and unliked by unlike"),
         ("unlike=b1.png", "nothing says what you look for"),
         ("q=red&like=picture:gone", "no picture gone is kept any more: send it again"),
     ],

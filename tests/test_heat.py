@@ -1,15 +1,21 @@
 """Maps of words over pictures: boxes, the parts of a picture that are looked at, regions, words left out."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
+from retrieval import load_encoder, packages
+from retrieval.encoders import builtin
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.errors import BadRequest
 from retrieval.images.regions import Region
 from retrieval.search import heat, leaving_out
 from retrieval.search.heat import Heat, Places
 from toy import ToyEncoder
+
+HERE = all(packages.is_installed(packages.PACKAGES[name]) for name in builtin.PARTS)
 
 
 class Placed(ToyEncoder):
@@ -46,6 +52,16 @@ def test_a_lower_threshold_never_makes_the_best_box_smaller():
     assert areas == sorted(areas)
 
 
+def test_a_box_is_within_the_picture_also_of_a_single_pixel():
+    scores = np.zeros((7, 7), np.float32)
+    for at in np.ndindex(scores.shape):
+        for width, height in ((1, 1), (3, 2), (1, 9)):
+            scores[:] = 0
+            scores[at] = 1
+            (box,) = Heat(scores, width, height).boxes()
+            assert 0 <= box.left < box.left + box.width <= width and 0 <= box.top < box.top + box.height <= height
+
+
 def test_a_map_of_nothing_has_no_box():
     assert Heat(np.full((3, 3), 0.2, np.float32), 9, 9).boxes() == []
     assert not Heat(np.full((1, 1), 0.2, np.float32), 9, 9).shares().any()
@@ -74,6 +90,47 @@ def test_the_window_of_a_square_is_what_it_shows_of_the_picture():
     assert Preprocess(10, "longest").window(40, 20) == pytest.approx((0, -8, 40, 32))  # filled up to 40 x 40, rounded
     image = spotted(40, 20, ((255, 0, 0), 10, 0, 20))
     assert Preprocess(10, "shortest")(image)[..., 0].min() > 200  # the red square is all that is shown
+
+
+def test_a_picture_that_would_be_squeezed_is_looked_at_in_squares_and_all_of_a_thread():
+    for mode in ("squash", "longest"):
+        preprocess = Preprocess(8, mode)
+        assert list(heat.squares((120, 100), preprocess)) == [(0, 0, 120, 100)]
+        assert list(heat.squares((160, 120), preprocess)) == [(0, 0, 120, 120), (40, 0, 160, 120)]
+        assert list(heat.squares((10, 30), preprocess)) == [(0, 0, 10, 10), (0, 10, 10, 20), (0, 20, 10, 30)]
+        thread = list(heat.squares((5001, 8), preprocess))
+        assert len(thread) == 8 and thread[0][0] == 0 and thread[-1][2] == 5001
+        assert all(one[2] >= other[0] for one, other in pairwise(thread))
+
+
+@pytest.mark.skipif(not HERE, reason="the packages of builtin's weights are not installed")
+@pytest.mark.parametrize("size", [(320, 160), (640, 160), (1200, 160), (160, 640)])
+def test_builtin_finds_a_clock_wherever_it_hangs_on_a_long_wall(size):
+    encoder = load_encoder("builtin")
+    (words,) = encoder.encode_texts(["a clock"])
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        left, top = (round((side - _CLOCK) * (share if side == max(size) else 0.5)) for side in size)
+        x, y = Places.of(_wall(size, left, top), encoder).heat(words).boxes()[0].peak
+        assert left <= x <= left + _CLOCK and top <= y <= top + _CLOCK, (share, x, y)
+
+
+_CLOCK = 120  # pixels
+
+
+def _wall(size, left, top):
+    """A striped wall with the face of a clock."""
+    image = Image.new("RGB", size, (120, 130, 110))
+    draw = ImageDraw.Draw(image)
+    for at in range(0, max(size), 80):
+        draw.rectangle((at, 0, at + 30, size[1]), fill=(100, 110, 80))
+    draw.rectangle((left, top, left + _CLOCK, top + _CLOCK), fill=(200, 190, 170))
+    x, y = left + _CLOCK // 2, top + _CLOCK // 2
+    draw.ellipse((x - 50, y - 50, x + 50, y + 50), fill="white", outline="black", width=5)
+    for turn in np.exp(2j * np.pi * np.arange(12) / 12):
+        draw.line((x + 40 * turn.real, y + 40 * turn.imag, x + 46 * turn.real, y + 46 * turn.imag), "black", 4)
+    draw.line((x, y, x, y - 35), "black", 4)
+    draw.line((x, y, x + 22, y + 6), "black", 5)
+    return image
 
 
 def test_all_of_a_long_picture_is_looked_at_and_a_strip_costs_no_more_than_eight_looks():

@@ -1,6 +1,7 @@
 """`mmr locate`, `mmr search --crop`, and the page's question where a query is in a picture."""
 
 import json
+import tempfile
 
 import numpy as np
 import pytest
@@ -8,13 +9,17 @@ from PIL import Image
 from serving import served
 from test_heat import Placed, spotted
 
+from cli.commands import classifying
 from cli.output import target
 from cli.serve import shown
 from retrieval import Retriever
+from retrieval.encoders.build import small_encoder
+from retrieval.encoders.preprocess import Preprocess
 from retrieval.errors import BadRequest
 from retrieval.images.regions import Region
+from retrieval.search import heat
 from retrieval.search.answers import Asked
-from terminal import mmr
+from terminal import fails, mmr
 from toy import ToyEncoder
 
 
@@ -65,7 +70,7 @@ def test_locate_tells_places_boxes_words_and_draws_a_map(trained, book, tmp_path
     assert 0 <= best["left"] < best["left"] + best["width"] <= 48
     assert [one["word"] for one in told["words"]] == ["a", "red", "dog"]
     with Image.open(out) as drawn:
-        assert (drawn.size, drawn.format, drawn.info["Software"]) == ((48, 48), "PNG", target.MARK)
+        assert (drawn.size, drawn.format, drawn.info["Software"]) == ((640, 640), "PNG", target.MARK)
     table = mmr("locate", picture, "a red dog", "--model", trained, "-k", 1, "--out", out)  # it is ours: written again
     assert table.exit_code == 0
     assert table.stdout.split() == ["1", f"{best['score']:.3f}", ",".join(str(best[side]) for side in
@@ -89,9 +94,31 @@ def test_a_region_is_told_by_the_captions_of_the_index_or_the_bank(book, trained
     assert (told["from"], told["box"]) == ("captions", {"left": 0, "top": 0, "width": 24, "height": 24})
     assert [one["score"] for one in told["texts"]] == sorted((one["score"] for one in told["texts"]), reverse=True)
     assert told["texts"][0]["text"] in (book / "pairs.csv").read_text("utf-8")
+    again = mmr(
+        "locate", book / "000.png", "--box", "0,0,24,24", "--index", indexed, "--json", "-k", 3, "--model", trained
+    )
+    said = json.loads(again.stdout)  # it is the encoder of the index, here in another precision
+    assert (said["from"], [one["text"] for one in said["texts"]]) == (
+        "captions",
+        [one["text"] for one in told["texts"]],
+    )
+    small_encoder(["a dog"], dim=8, image_size=32).save(tmp_path / "other")
+    other = mmr("locate", book / "000.png", "--box", "0,0,24,24", "--index", indexed, "--model", tmp_path / "other")
+    assert other.exit_code == 0
+    assert f"other is not the encoder of {indexed}, whose captions are left aside" in other.stderr
     bank = mmr("locate", book / "000.png", "--box", "0%,0%,50%,50%", "--model", trained)
     assert bank.exit_code == 0 and len(bank.stdout.splitlines()) == 5
     assert "these are things that people look for" in bank.stderr
+
+
+def test_it_is_said_where_the_thing_may_not_be_there(trained, book, monkeypatch):
+    for sure, said in (
+        (0.85, "of other things that people look for, 15% have a place as near (confidence 0.85)"),
+        (0.95, ""),
+    ):
+        monkeypatch.setattr(heat, "confidence", lambda *given, sure=sure: sure)
+        result = mmr("locate", book / "000.png", "a dog", "--model", trained)
+        assert (result.exit_code, said in result.stderr, "may not be" in result.stderr) == (0, True, bool(said))
 
 
 def test_what_cannot_be_located_is_one_line_with_what_to_type(trained, book, tmp_path):
@@ -100,7 +127,13 @@ def test_what_cannot_be_located_is_one_line_with_what_to_type(trained, book, tmp
     for words, said in (
         ((picture,), f'what for, as in mmr locate {picture} "a dog", or'),
         (("a dog",), 'what for, as in mmr locate photo.jpg "a dog", or'),
+        ((picture, ""), "what for, as in mmr locate"),
         ((picture, "a dog", "--box", "0,0,9,9"), "give one of them"),
+        ((picture, "--box", "0,0,9,9", "--out", "x.png"), "leave out --words and --out"),
+        ((picture, "--box", "0,0,9,9", "--words"), "leave out --words and --out"),
+        ((picture, "https://x.org/y.jpg"), "https://x.org/y.jpg is an address, and mmr locate fetches none: save"),
+        (("https://x.org/y.jpg", "a dog"), "https://x.org/y.jpg is an address, and mmr locate fetches none: save"),
+        (("bark.flac", "a dog"), "bark.flac is a sound, which has no places: give a picture"),
         ((picture, "dog", "--words"), "of the one word dog none can be left out"),
         ((picture, "a dog", "-", "a cat", "--words"), "--words is of words alone"),
         ((picture, "a dog", "--out", other), "add --force"),
@@ -115,9 +148,32 @@ def test_what_cannot_be_located_is_one_line_with_what_to_type(trained, book, tmp
     assert other.read_bytes() == b"mine"
 
 
-def test_a_tower_without_patches_is_one_line_with_what_to_type(book, tmp_path):
-    from retrieval.encoders.build import small_encoder
+def test_a_file_that_cannot_be_written_is_told_before_the_work(trained, book, tmp_path, monkeypatch):
+    def fails_to(**given):
+        raise OSError(30, "Read-only file system")
 
+    monkeypatch.setattr(tempfile, "TemporaryFile", fails_to)
+    monkeypatch.setattr(classifying, "encoder_of", lambda *given: pytest.fail("an encoder was asked for"))
+    result = mmr("locate", book / "000.png", "a dog", "--model", trained, "--out", tmp_path / "x.png")
+    fails(result, 2, "x.png cannot be written (Read-only file system)", "name another file with --out")
+
+
+def test_an_index_that_is_named_and_not_there_is_told_also_beside_a_model(trained, book, tmp_path):
+    for asked in ("a dog", "--box=0,0,9,9"):
+        fails(mmr("locate", book / "000.png", asked, "--model", trained, "--index", tmp_path / "no"), 3, "no index at")
+
+
+def test_a_region_is_not_asked_of_an_index_of_sounds(photos, tmp_path, monkeypatch):
+    toy = ToyEncoder()
+    Retriever.build(str(photos), tmp_path / "toy.mmr", toy)[0].close()
+    toy.preprocess = Preprocess(8, mean=(0.5,), std=(0.5,), seconds=2.0)
+    whole = Retriever.open
+    monkeypatch.setattr(Retriever, "open", lambda place, encoder, device: whole(place, toy))
+    result = mmr("locate", photos / "red.png", "--box", "0,0,9,9", "--index", tmp_path / "toy.mmr")
+    fails(result, 2, "is an index of sounds, and a region is seen", "--model builtin")
+
+
+def test_a_tower_without_patches_is_one_line_with_what_to_type(book, tmp_path):
     small_encoder(["a dog"], dim=8, image_size=32, image={"type": "mlp"}).save(tmp_path / "flat")
     result = mmr("locate", book / "000.png", "a dog", "--model", tmp_path / "flat")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
@@ -134,7 +190,7 @@ def test_the_server_says_where_a_query_is_and_which_words_mattered(photos):
     with served(photos / ".mmr", toy=Placed()) as client:
         name = shown.name_of("spot.png")
         told = client.get(f"/api/items/{name}/places", params={"q": ["red"]}).json()
-        assert (told["width"], told["height"], told["grid"]) == (160, 80, [8, 8])
+        assert (told["width"], told["height"], told["grid"]) == (160, 80, [8, 16])
         x, y = told["boxes"][0]["peak"]
         assert 120 <= x <= 150 and 40 <= y <= 70
         item = client.get(f"/api/items/{name}/places", params={"q": ["id:red.png"]}).json()

@@ -231,6 +231,23 @@ def test_only_a_screen_of_cells_is_there(page):
     assert page.locator("[role=gridcell]").count() < 41
 
 
+def test_what_is_no_picture_says_so_beside_the_buttons(page):
+    """The badge of clips and sounds lies over nothing that can be pressed, nor does what lies alike."""
+    cell = page.locator("[role=gridcell]").first
+    cell.hover()
+    api.expect(cell.locator(".tools button").first).to_be_visible()
+    cell.evaluate("""cell => cell.append(...["mark clip", "mark alike"].map((name) =>
+        Object.assign(document.createElement("span"), { className: name, textContent: "sound" })))""")
+    boxes = cell.evaluate("""cell => [...cell.querySelectorAll(".mark, button, input")].map((one) => {
+        const { left, right, top, bottom } = one.getBoundingClientRect();
+        return [left, right, top, bottom, one.classList.contains("mark")];
+    })""")
+    assert sum(box[4] for box in boxes) == 2
+    for left, right, top, bottom, is_mark in boxes:
+        over = [one for one in boxes if one[0] < right and left < one[1] and one[2] < bottom and top < one[3]]
+        assert not is_mark or len(over) == 1, over
+
+
 def test_an_index_that_is_empty_says_so(browser, tmp_path):
     from indexes import Store
 

@@ -15,7 +15,7 @@ from retrieval.datatypes import Item
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.errors import BadRequest, ImageError
 from retrieval.images import kinds, load
-from retrieval.sounds import files, mel, waves
+from retrieval.sounds import files, mel, streams, waves
 from retrieval.sounds.waves import RATE
 from retrieval.sources.registry import open_items, open_pairs
 from retrieval.sources.soundbook import NAMES, PLAYED, Tune, is_held_out, to_wav, tunes
@@ -224,9 +224,55 @@ def test_ten_hours_of_silence_are_told_in_a_moment(tmp_path):
         file.truncate(44 + 2 * frames)
     load.windows(as_file(tone(500)), 1, 1.0)  # the process is there
     started = time.perf_counter()
-    with pytest.raises(ImageError, match="silent: nothing is heard in 8 windows of 5 s"):
+    with pytest.raises(ImageError, match="in 8 windows of 5 s, and of so long a sound no more is heard: cut it into"):
         load.windows(path, 8, 5.0)
     assert time.perf_counter() - started < 5
+
+
+def test_a_short_sound_in_a_long_silence_is_heard():
+    """One second in sixty, which lies in no middle of an eighth; by either library."""
+    heard = np.zeros(60 * RATE, np.float32)
+    heard[5 * RATE : 6 * RATE] = tone(500)
+    for form in ("WAV", "FLAC"):
+        found = load.windows(as_file(heard, form), 8, 2.0).frames
+        assert sum(np.asarray(one).any() for one in found) == 1 and hear(found[:1], 500) == [True]
+    pytest.importorskip("av", reason="the extra `video` is not installed")
+    (first, *_) = streams.heard(as_file(heard), 8, 2.0).waves
+    assert hear(mel.pictures([first], 2.0), 500) == [True] and (np.abs(first) > 1e-3).mean() > 0.44
+
+
+def test_a_window_lies_where_its_part_is_loud_and_else_in_the_middle():
+    """By hand: 40 s in two parts of 20, windows of 2 s: 9 to 11, and the second part is loud from 23 to 25 alone."""
+    loud = np.full(400, 0.001)
+    assert waves.starts(40.0, 2, 2.0, loud) == pytest.approx([9.0, 29.0])
+    loud[230:250] = 1.0
+    assert waves.starts(40.0, 2, 2.0, loud) == pytest.approx([9.0, 23.2])  # nine tenths of it, nearest to the middle
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC"])
+def test_channels_in_opposite_phase_are_heard(form):
+    both = np.stack([tone(500), -tone(500)], axis=1)
+    assert hear(load.windows(as_file(both, form), 1, 1.0).frames, 500) == [True]
+    pytest.importorskip("av", reason="the extra `video` is not installed")
+    assert hear(mel.pictures(streams.heard(as_file(both, form), 1, 1.0).waves, 1.0), 500) == [True]
+
+
+def test_the_mean_of_channels_is_what_is_heard_where_they_do_not_cancel():
+    left, right = tone(500), tone(900)
+    np.testing.assert_allclose(waves.mono(np.stack([left, right], axis=1)), (left + right) / 2, atol=1e-7)
+    np.testing.assert_array_equal(waves.mono(np.stack([left, -0.99 * left], axis=1)), left)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_flac_that_was_cut_off_is_heard_as_far_as_it_goes(share):
+    """Noise beside the tone, so that its bytes are spread over its time."""
+    noisy = tone(500, 8.0) + 0.05 * np.random.default_rng(0).standard_normal(8 * RATE).astype(np.float32)
+    whole = as_file(noisy, "FLAC")
+    cut = whole[: int(len(whole) * share)]
+    for count, seconds in ((4, 1.0), (1, 10.0)):
+        found = load.windows(cut, count, seconds)
+        assert all(hear(found.frames, *[500] * len(found.frames)))
+    assert load.windows(cut, 4, 1.0).fields["seconds"] == pytest.approx(8 * share, abs=0.5)
 
 
 def test_numbers_that_are_none_are_silence():

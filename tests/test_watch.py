@@ -16,7 +16,9 @@ import pytest
 
 from indexes import Locked, Store, StoreError
 from live import ROOT, got, serving
-from retrieval.indexing import events, watching
+from retrieval.encoders import bulk
+from retrieval.indexing import early, events, watching
+from retrieval.indexing.build import build
 from retrieval.sources.registry import parse_uri
 from retrieval.sources.uri import stamp_of
 from retrieval.sources.walk import Walk
@@ -38,7 +40,7 @@ class Works:
     """Work that writes down what it was asked for, and fails as it is told."""
 
     def __init__(self, *errors):
-        self.asked, self.errors = [], list(errors)
+        self.asked, self.errors, self.early = [], list(errors), set()
 
     def whole(self):
         return self._did("whole")
@@ -128,6 +130,23 @@ def test_an_index_that_another_writes_to_is_waited_for_and_said_once():
     assert said == ["another process is writing to x: waiting for it"]
 
 
+def test_what_was_read_too_early_is_looked_at_again_and_holds_up_nothing():
+    work, looks = Works(), Looks()
+    watched = watcher(work, looks)
+    watched.step([], 0.0)
+    work.early = {A}
+    watched.step([A], 10.0)
+    watched.step([], 10.5)  # it was read in vain
+    work.early = set()
+    watched.step([B], 11.0)
+    watched.step([], 11.4)
+    watched.step([], 15.4)
+    assert work.asked == ["whole", ["a.png"], ["b.png"]]
+    watched.step([], 15.5)
+    watched.step([], 30.0)
+    assert work.asked[3:] == [["a.png"]]
+
+
 def test_an_update_that_did_nothing_says_nothing():
     assert watching.told(watching.IndexReport(unchanged=9), 0.1) == ""
     assert watching.told(watching.IndexReport(added=3, removed=1), 0.84) == "3 new, 1 removed, 0.8 s"
@@ -177,6 +196,7 @@ def test_a_folder_that_came_or_went_is_all_that_is_in_it(work, photos, tmp_path)
     picture(tmp_path / "made" / "deep" / "x.png")
     (tmp_path / "made").rename(photos / "came")
     (photos / "came" / "deep" / "broken.png").write_bytes(b"no picture")
+    _rested(photos / "came" / "deep" / "broken.png")
     report = work.part([photos / "came"])
     assert (report.added, [uri for uri, _ in report.skipped]) == (1, ["came/deep/broken.png"])
     assert work.part([photos / "came"]).skipped == []  # it was said
@@ -185,6 +205,30 @@ def test_a_folder_that_came_or_went_is_all_that_is_in_it(work, photos, tmp_path)
     report = work.part([photos / "came", photos / "more"])
     assert report.removed == 2
     assert sorted(held(work.path)) == ["blue é.png", "red.png"]
+
+
+def _rested(path, seconds=2 * early.PATIENCE):
+    """The same file, last written to so long ago."""
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+@pytest.mark.parametrize("look", ["part", "whole"])
+def test_a_file_that_may_be_growing_stays_and_is_not_said_to_be_skipped(work, photos, look):
+    before, grows = held(work.path), photos / "red.png"
+    grows.write_bytes(grows.read_bytes()[:40])
+    (photos / "begun.png").write_bytes(b"")
+    paths = [grows, photos / "begun.png"]
+    for path in paths:
+        _rested(path, 0)
+    update = work.whole if look == "whole" else lambda: work.part(paths)
+    report = update()
+    assert (report.removed, report.skipped, work.early) == (0, [], set(paths))
+    assert held(work.path) == before
+    for path in paths:
+        _rested(path)
+    assert sorted(uri for uri, _ in update().skipped) == ["begun.png", "red.png"]
+    assert work.early == set()
+    assert sorted(held(work.path)) == ["blue é.png", "more/green.jpg"]
 
 
 def test_a_rename_keeps_the_vector(work, photos, toy):
@@ -371,8 +415,17 @@ def test_bad_input_is_one_line(photos, tmp_path, trained, monkeypatch):
     fails(mmr("watch", "--index", tmp_path / "t.mmr"), 2, "is no folder", "mmr index --index")
     fails(mmr("watch", photos / "red.png"), 2, "only folders are watched", "name their folder")
     fails(mmr("serve", tmp_path / "t.mmr", "--watch", "--port", "0"), 2, "nothing to watch", "leave --watch out")
+    fails(mmr("watch", "--index", tmp_path / "none.mmr"), 3, "no index at", "mmr watch FOLDER --index")
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     fails(mmr("watch", photos), 2, "needs watchfiles", "pip install 'mmr-retrieval[watch]'")
+
+
+def test_another_folder_than_the_index_is_of_is_told_before_an_encoder_is_loaded(photos, tmp_path, toy, monkeypatch):
+    build(str(photos), tmp_path / "photos.mmr", toy)[0].close()
+    picture(tmp_path / "other" / "x.png")
+    monkeypatch.setattr(bulk, "load_for_bulk", lambda *given: pytest.fail("an encoder was asked for"))
+    result = mmr("watch", tmp_path / "other", "--index", tmp_path / "photos.mmr")
+    fails(result, 2, "is the index of", "name them all", "add --only to `mmr index`")
 
 
 class Life:
@@ -380,8 +433,9 @@ class Life:
 
     def __init__(self, root, index, trained, log):
         self.log = log
+        model = ["--model", str(trained)] if trained else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "watch", str(root), "--index", str(index), "--model", str(trained)],
+            [sys.executable, "-m", "cli.main", "watch", str(root), "--index", str(index), *model],
             cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=log, stderr=log,
         )  # fmt: skip
 
@@ -429,6 +483,68 @@ def test_it_goes_on_until_it_is_told_to_end(photos, trained, tmp_path, number, c
             assert "Traceback" not in life.said()
         finally:
             life.process.kill()
+
+
+def test_a_folder_of_the_index_that_is_away_at_the_start_is_waited_for(photos, trained, tmp_path):
+    index = tmp_path / "photos.mmr"
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+    photos.rename(tmp_path / "away")
+    with (tmp_path / "log").open("w+") as log:
+        life = Life(photos, index, None, log)
+        try:
+            life.until(lambda: "it is looked for" in life.said())
+            assert len(held(index)) == 3
+            picture(tmp_path / "away" / "new.png")
+            (tmp_path / "away").rename(photos)
+            life.until(as_it_is(index, photos))
+        finally:
+            life.process.kill()
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """A run of another encoder."""
+    from retrieval.encoders.build import small_encoder
+
+    small_encoder(["a dog"], dim=8, image_size=32).save(tmp_path / "other")
+    return tmp_path / "other"
+
+
+def encode_again(index, run):
+    """By another encoder, once no one else writes to the index."""
+    end = time.monotonic() + 60
+    while (result := mmr("index", "--index", index, "--model", run)).exit_code == 3 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert result.exit_code == 0, result.output
+
+
+def test_another_encoder_that_the_index_was_given_is_taken(photos, trained, other_run, tmp_path):
+    index = tmp_path / "photos.mmr"
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+    with (tmp_path / "log").open("w+") as log:
+        life = Life(photos, index, None, log)
+        try:
+            life.until(lambda: "watching " in life.said())
+            encode_again(index, other_run)
+            picture(photos / "new.png", (1, 2, 3))
+            life.until(as_it_is(index, photos))
+            life.until(lambda: f"has another encoder now: {other_run}" in life.said())
+        finally:
+            life.process.kill()
+
+
+def test_a_server_takes_another_encoder_that_an_index_was_given(photos, trained, other_run, tmp_path):
+    index, is_so = tmp_path / "photos.mmr", as_it_is(tmp_path / "photos.mmr", photos)
+    assert mmr("index", photos, "--index", index, "--model", trained).exit_code == 0
+    with serving(index, "--watch") as (_, process):
+        end = time.monotonic() + 50
+        while "watching" not in process.told() and time.monotonic() < end:
+            time.sleep(0.1)
+        encode_again(index, other_run)
+        picture(photos / "new.png", (1, 2, 3))
+        while not is_so() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert is_so(), process.told()
 
 
 def test_a_server_watches_the_folders_of_its_indexes(photos, trained, tmp_path):

@@ -136,7 +136,7 @@ def prepared(
     """Labelled rows with their vectors; shows which were left out, and why."""
     from retrieval.heads.prepare import prepare
 
-    with show.Meter("encoding", "pictures") as meter:
+    with show.Meter("encoding", "items") as meter:
         made = prepare(source, label, task, loaded, named(vectors), meter, learn, inputs)
     remark(made)
     return made

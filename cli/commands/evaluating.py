@@ -74,7 +74,7 @@ def _measure(found: Found, name: str, pairs: Sequence[Pair]) -> None:
     asked = found.asked
     encoder = bulk.load_for_bulk(name, asked.device, show.note, asked.engine, lambda: len(pairs) < bulk.FEW)
     what = name if len(asked.encoders) > 1 else ""
-    with show.Meter(f"encoding {what}".strip(), "pictures") as meter:
+    with show.Meter(f"encoding {what}".strip(), "items") as meter:
         one = measuring.measure(encoder, pairs, meter)
     if asked.qrels:
         right, notes = qrels.read(asked.qrels, one.pairs, one.items, pairs)

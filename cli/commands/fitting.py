@@ -81,7 +81,7 @@ def _several(
     for column in columns:
         check_out(out / column, force)
     loaded = classifying.encoder_of(encoder, device)
-    with show.Meter("encoding", "pictures") as meter:
+    with show.Meter("encoding", "items") as meter:
         several = prepare_several(source, columns, loaded, classifying.named(vectors), meter, config.inputs)
     classifying.remark(several.prepared)
     with show.Meter("fitting", "epochs") as meter:

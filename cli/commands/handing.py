@@ -13,6 +13,7 @@ from cli.output import folder, hits, plain, preview, sheet, show, target
 from indexes import Store
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest, ImageError
+from retrieval.images import kinds
 from retrieval.indexing import catalog
 from retrieval.indexing.find import FOLDER
 from retrieval.sources.allowed import OUTSIDE
@@ -85,7 +86,8 @@ class Handed:
             return
         left = folder.make(made, self.found, self._allowed, link=self._output.link_to is not None)
         count = len(self.found) - len(left)
-        show.note(f"{count} pictures in {made}" if count else f"{made} is not made")
+        unit = kinds.counted(hit.kind for hit in self.found)
+        show.note(f"{count} {unit} in {made}" if count else f"{made} is not made")
         self.left |= left
 
     def _open(self, hit: Hit) -> None:

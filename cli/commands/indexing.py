@@ -123,6 +123,8 @@ def run(asked: IndexRequest, index_dir: Path | None, model: str | None, how: How
         ocr=asked.ocr,
     )  # fmt: skip
     show.out(line)
+    if report.listed and not report.held:
+        show.note(f"nothing in it can be found: mend what {path / skipped.FILE} lists, then mmr index --index {path}")
     return show.SKIPPED if report.listed else show.OK
 
 

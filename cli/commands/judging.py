@@ -12,6 +12,7 @@ from retrieval.indexing import stored
 from retrieval.search import feedback, picks
 from retrieval.search.answers import Asked
 from retrieval.search.picks import Pick, Session
+from retrieval.search.query import Part
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,9 +23,10 @@ class Judging:
     train_on: Path | None = None
     _before: tuple[Pick, ...] = field(default=(), init=False)
     _gone: tuple[Pick, ...] = field(default=(), init=False)
+    _each: list[tuple[Pick, ...]] = field(default_factory=list, init=False)
 
     def begun(self, words: Sequence[str], asked: Asked, many: bool) -> tuple[Sequence[str], Asked]:
-        """What is searched for and wanted, with what the files say. many: there are queries of a file.
+        """What is searched for and wanted, with what the files say. many: there are queries of a file (`begun_each`).
 
         Raises BadRequest.
         """
@@ -40,24 +42,40 @@ class Judging:
                 )
             words, self._before = found.query, found.picks
             asked = _with(asked, self._before)
-        if self.train_on:
+        if self.train_on and not many:
             found = picks.read(self.train_on, words)
-            words, asked = (words if many else found.query), replace(asked, train_on=found.picks)
+            words, asked = found.query, replace(asked, train_on=found.picks)
         return words, asked
+
+    def begun_each(self, queries: Sequence[Sequence[str]]) -> None:
+        """The same for several queries of a file, each with its own rows of the table. Raises BadRequest."""
+        if self.train_on:
+            self._each = picks.read_each(self.train_on, queries)
+            bare = sum(not found for found in self._each)
+            if bare:
+                show.note(f"{self.train_on} judges nothing of {bare} of {len(queries)} queries: they are not moved")
 
     def over(self, store: Store, asked: Asked) -> Asked:
         """The same; of an item that the session has judged before, what is said now counts. Raises BadRequest.
 
         What this index does not hold is left out, and said; the session keeps it, as another index may.
         """
+        learned, found = self._held(store, [*asked.train_on, *(pick for picks in self._each for pick in picks)])
+        self._each = [tuple(pick for pick in picks if pick in found) for picks in self._each]
+        asked = replace(asked, train_on=() if self._each else learned)
         if not self._before:
             return asked
-        now = [pick for pick in replace(asked, train_on=()).picks if pick not in self._said_so()]
-        there = self._there(store)
+        said, there = self._said_so(), self._there(store)
+        now = [pick for pick in replace(asked, train_on=()).picks if pick not in said]
         keys = feedback.keys_of(store, [pick.name for pick in (*there, *now)])
         anew = set(keys[len(there) :])
-        kept = [pick for pick, key in zip(there, keys, strict=False) if key not in anew]
-        return _with(replace(asked, like=_names(now, True), unlike=_names(now, False)), kept)
+        kept = {pick: key for pick, key in zip(there, keys, strict=False) if key not in anew}
+        feedback.agreed([*kept, *learned], [*kept.values(), *(found[pick] for pick in learned)])  # by the files' names
+        return _with(replace(asked, like=_names(now, True), unlike=_names(now, False)), [*kept])
+
+    def each(self, asked: Asked, count: int) -> list[Asked]:
+        """What is wanted of the answers to each of so many queries."""
+        return [replace(asked, train_on=picks) for picks in self._each] or [asked] * count
 
     def _there(self, store: Store) -> list[Pick]:
         """What the session judges, less items that the index does not hold; where shards are away, nobody knows."""
@@ -70,12 +88,27 @@ class Judging:
             show.note(f"not in {store.path}, and left out of this search: {plain.line(min(gone))}{more}")
         return [pick for pick in self._before if pick.name not in gone]
 
+    def _held(self, store: Store, learned: Sequence[Pick]) -> tuple[tuple[Pick, ...], dict[Pick, int | Part]]:
+        """The judgements of --train-on less those of items that the index does not hold, and what each is of."""
+        keys = feedback.keys_there(store, [pick.name for pick in learned])
+        if not stored.are_all(store):  # the others may hold it: ask again
+            keys = [*feedback.keys_of(store, [pick.name for pick in learned])]
+        found = {pick: key for pick, key in zip(learned, keys, strict=True) if key is not None}
+        gone = [pick for pick in learned if pick not in found]
+        if gone and not found:
+            one = f"`{plain.line(gone[0].name)}` of {gone[0].said}"
+            raise BadRequest(f"{store.path} holds nothing that {self.train_on} judges, as {one}: see `mmr ls`")
+        if gone:
+            more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+            show.note(f"not in {store.path}, and left out: {gone[0].said} ({plain.line(gone[0].name)}){more}")
+        return tuple(pick for pick in learned if pick in found), found
+
     def _said_so(self) -> set[Pick]:
         """What the session says, as options would."""
         return {replace(pick, said="--like" if pick.liked else "--unlike") for pick in self._before}
 
-    def keep(self, store: Store, words: Sequence[str], asked: Asked) -> None:
-        """Write the session: items by their ids, so that it goes on from any folder."""
+    def keep(self, store: Store, words: Sequence[str], asked: Asked, index: Path | None = None) -> None:
+        """Write the session: items by their ids, so that it goes on from any folder. index: as --index named it."""
         if self.session is None:
             return
         now = replace(asked, train_on=()).picks
@@ -86,7 +119,9 @@ class Judging:
         each |= {name: replace(pick, name=name) for pick, name in zip(now, names, strict=True)}
         picks.write(self.session, Session(tuple(words), tuple(each.values())))
         count = f"{len(each)} {'judgement' if len(each) == 1 else 'judgements'}"
-        show.note(f"{count} in {self.session}: go on with mmr search --session {shlex.quote(str(self.session))}")
+        again = f"mmr search --session {shlex.quote(str(self.session))}"
+        again += f" --index {shlex.quote(str(index))}" if index else ""
+        show.note(f"{count} in {self.session}: go on with {again}")
 
 
 def _with(asked: Asked, before: Sequence[Pick]) -> Asked:

@@ -13,7 +13,8 @@ from indexes import Condition, Record, Store
 from indexes.sharded.opening import open_reader
 from retrieval import find_index
 from retrieval.errors import BadRequest
-from retrieval.indexing import field_table
+from retrieval.images import kinds
+from retrieval.indexing import catalog, field_table
 from retrieval.indexing.cards import Card
 from retrieval.search import filters
 from retrieval.sources import within
@@ -87,7 +88,8 @@ def dups(index_dir: Path | None, threshold: float, where: str | None, inside: st
     """Show groups of near-duplicates; the exit code."""
     from retrieval.search import near_duplicates
 
-    with open_reader(index_dir or find_index()) as store, show.Meter("comparing", "pictures") as meter:
+    with open_reader(index_dir or find_index()) as store, show.Meter("comparing", "items") as meter:
+        unit = kinds.counted(catalog.kinds(store))
         condition = filters.condition(store, where, inside)
         found = near_duplicates.groups(store, threshold, condition, meter)
         for number, group in enumerate(found, 1):
@@ -96,9 +98,9 @@ def dups(index_dir: Path | None, threshold: float, where: str | None, inside: st
                 show.out(json.dumps({"group": number, "items": items}))
             else:
                 lines = [f"{item['score']:6.3f}  {nearby(item['path'], item['uri'])}" for item in items]
-                show.out("\n".join([f"group {number}: {len(items)} pictures", *lines]))
+                show.out("\n".join([f"group {number}: {len(items)} {unit}", *lines]))
         if not found:
-            alone = f"no two pictures are as near as {threshold:g}: give a lower --threshold"
+            alone = f"no two {unit} are as near as {threshold:g}: give a lower --threshold"
             show.note(filters.nothing(store, where, inside) or alone)
     return show.OK if found else show.NONE
 

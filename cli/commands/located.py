@@ -1,16 +1,19 @@
 """`mmr locate`: where words are in a picture, which of them mattered, and what is in a region of it."""
 
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cli import config
 from cli.output import plain, show
 from indexes import NotAnIndex
+from indexes.sharded.opening import open_reader
 from retrieval.errors import BadRequest, ImageError, NoCaptions
+from retrieval.images import kinds
 from retrieval.images.regions import Region
 
 if TYPE_CHECKING:
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
     from retrieval.search.leaving_out import Word
     from retrieval.search.query import Part
 
+_ADDRESS = re.compile(r"(https?):/+(.*)", re.IGNORECASE | re.DOTALL)  # as a path it has one slash left
 _DIGITS = 4  # of a cosine
-_UNLIKELY = 0.5  # of a confidence
+_UNLIKELY = 0.9  # of a confidence (docs/log.md)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,23 +49,40 @@ class Located:
 
 def run(asked: Located) -> int:
     """Look and show; the exit code."""
+    _check(asked)
     if asked.box is not None:
         return _captions(asked)
     from retrieval.search import query
 
-    if not asked.query:
+    if not any(word.strip() for word in asked.query):
         named = shlex.quote(str(asked.picture)) if asked.picture.suffix else "photo.jpg"  # it may be the words alone
         raise BadRequest(
             f'say in which picture to look and what for, as in mmr locate {named} "a dog", or ask what a region '
             "shows with --box 10%,20%,50%,50%"
         )
     parts = query.parse(asked.query)
+    if address := next((part.text for part in parts if part.kind == "url"), None):
+        raise _not_fetched(address)
     text = _only_words(parts) if asked.words else ""
     if asked.out:
         from cli.output import heat
 
         heat.check(asked.out, "--out", asked.force)
     return _where(asked, parts, text)
+
+
+def _check(asked: Located) -> None:
+    """Raise BadRequest for a picture that is none by its name, NotAnIndex for an index that is not where it is said."""
+    if address := _ADDRESS.match(str(asked.picture)):
+        raise _not_fetched(f"{address[1]}://{address[2]}")
+    if kinds.kind(asked.picture) == "sound":
+        raise BadRequest(f"{asked.picture} is a sound, which has no places: give a picture or a clip")
+    if asked.index_dir:
+        open_reader(asked.index_dir, None).close()
+
+
+def _not_fetched(address: str) -> BadRequest:
+    return BadRequest(f"{address} is an address, and mmr locate fetches none: save the picture, and give its file")
 
 
 def _only_words(parts: "Sequence[Part]") -> str:
@@ -113,7 +134,8 @@ def _tell(asked: Located, heat: "Heat", boxes: "list[Box]", sure: float | None, 
         show.note("all places are equally near to it")
     elif sure is not None and sure < _UNLIKELY:
         show.note(
-            f"it may not be there: most other things that people look for have a place as near (confidence {sure:.2f})"
+            f"it may not be there: of other things that people look for, {1 - sure:.0%} have a place as near "
+            f"(confidence {sure:.2f})"
         )
 
 
@@ -162,7 +184,6 @@ def _place(asked: Located) -> Path | None:
 
 
 def _of_index(asked: Located) -> str | None:
-    from indexes.sharded.opening import open_reader
     from retrieval.indexing.catalog import Identity
 
     if (place := _place(asked)) is None:
@@ -193,45 +214,81 @@ def _item(asked: Located, encoder: "DualEncoder", uri: str) -> "np.ndarray":
 
 def _captions(asked: Located) -> int:
     """The captions of the index that are nearest to a region, or else words of the bank of prompts."""
-    if asked.query or asked.words or asked.out:
+    if asked.query:
         raise BadRequest("--box asks what a region shows, words ask where something is: give one of them")
+    if asked.words or asked.out:
+        raise BadRequest(
+            "--box tells what a region shows, without words to leave out and without a map: leave out --words and --out"
+        )
     assert asked.box is not None, "asked so"
     region = Region.parse(asked.box, "--box")
     image = _image(asked.picture)
     left, top, right, bottom = region.box(*image.size)
-    found, source = _of_captions(asked, region) or (_of_bank(asked, image.crop((left, top, right, bottom))), "prompts")
-    box = {"left": left, "top": top, "width": right - left, "height": bottom - top}
+    texts = _told(asked, region, image.crop((left, top, right, bottom)))
     if asked.as_json:
-        told = [{"text": text, "score": round(score, _DIGITS)} for text, score in found]
-        show.out(json.dumps({"picture": str(asked.picture), "box": box, "from": source, "texts": told}))
+        box = {"left": left, "top": top, "width": right - left, "height": bottom - top}
+        found = [{"text": text, "score": round(score, _DIGITS)} for text, score in texts.found]
+        show.out(json.dumps({"picture": str(asked.picture), "box": box, "from": texts.source, "texts": found}))
         return show.OK
-    if source == "prompts":
-        show.note("no captions are indexed here: these are things that people look for")
-    for rank, (text, score) in enumerate(found, 1):
+    if texts.source == "prompts":
+        show.note(f"{texts.why}: these are things that people look for")
+    for rank, (text, score) in enumerate(texts.found, 1):
         show.out(f"{rank:>4}  {score:.3f}  {plain.line(text)}")
     return show.OK
 
 
-def _of_captions(asked: Located, region: Region) -> tuple[list[tuple[str, float]], str] | None:
-    """By the encoder of the index; None where there is no index, another encoder is named, or no item has a caption."""
+class _Texts(NamedTuple):
+    """Texts with their scores, the best first. why: they are no captions."""
+
+    found: list[tuple[str, float]]
+    source: str
+    why: str = ""
+
+
+def _told(asked: Located, region: Region, shown: "Image.Image") -> _Texts:
+    """By the captions of the index, where it has some and is of the encoder that is asked; else by the bank."""
+    from cli.commands.classifying import encoder_of
+
+    encoder = encoder_of(asked.model, asked.device) if asked.model else None
+    place, why = _place(asked), "no captions are indexed here"
+    if place and encoder and not _is_of(place, encoder):
+        why = f"{asked.model} is not the encoder of {place}, whose captions are left aside"
+    elif place and (captions := _of_captions(asked, place, encoder, region)):
+        return _Texts(captions, "captions")
+    found = _of_bank(encoder or encoder_of(_of_index(asked) or _chosen(), asked.device), shown, asked.k)
+    return _Texts(found, "prompts", why)
+
+
+def _is_of(place: Path, encoder: "DualEncoder") -> bool:
+    from retrieval.indexing.catalog import Identity
+
+    with open_reader(place, None) as store:
+        return Identity.required(store).is_of(encoder)
+
+
+def _of_captions(
+    asked: Located, place: Path, encoder: "DualEncoder | None", region: Region
+) -> list[tuple[str, float]]:  # fmt: skip
+    """By the encoder of the index; none where no item has a caption."""
     from retrieval import Retriever
     from retrieval.search.answers import Asked
 
-    if asked.model or (place := _place(asked)) is None:
-        return None
-    with Retriever.open(place, device=asked.device) as retriever:
+    with Retriever.open(place, encoder, device=asked.device) as retriever:
+        if "picture" not in retriever.encoder.preprocess.kinds:
+            raise BadRequest(
+                f"{place} is an index of sounds, and a region is seen: name one of pictures, as --index photos.mmr, or "
+                "another encoder, as --model builtin"
+            )
         try:
             hits = retriever.captions([str(asked.picture.absolute())], Asked(k=asked.k, crop=region))
         except NoCaptions:
-            return None
-    return ([(hit.caption or "", hit.score) for hit in hits], "captions") if hits else None
+            return []
+    return [(hit.caption or "", hit.score) for hit in hits]
 
 
-def _of_bank(asked: Located, shown: "Image.Image") -> list[tuple[str, float]]:
-    from cli.commands.classifying import encoder_of
+def _of_bank(encoder: "DualEncoder", shown: "Image.Image", k: int) -> list[tuple[str, float]]:
     from retrieval.encoders import prompts
 
-    encoder = encoder_of(asked.model or _of_index(asked) or _chosen(), asked.device)
     bank = prompts.things()
     scores = encoder.encode_texts(bank) @ encoder.encode_images([shown])[0]
-    return [(bank[place], float(scores[place])) for place in (-scores).argsort(kind="stable")[: asked.k]]
+    return [(bank[place], float(scores[place])) for place in (-scores).argsort(kind="stable")[:k]]

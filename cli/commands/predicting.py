@@ -88,7 +88,7 @@ def rows_of(pictures: Sequence[Path], loaded: "DualEncoder", dims: dict[str, int
 
     if is_one(pictures):
         return [str(pictures[0])], prepare.one_row(pictures[0], "", loaded, dims)
-    with show.Meter("encoding", "pictures") as meter:
+    with show.Meter("encoding", "items") as meter:
         uris, seen = prepare.picture_rows(pictures, loaded, dims, meter)
     show.skipped(seen.skipped)
     return uris, seen

@@ -1,8 +1,9 @@
 """`mmr search`: from parsed words to one call of the Retriever; handing.py has what becomes of its answers."""
 
 import itertools
+import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,8 @@ def run(
     judging = judging or Judging()
     words, asked = judging.begun(words, asked, bool(queries))
     given = list(_asked(words, queries, asked))
+    if queries:
+        judging.begun_each([one for _, one in given])
     if hint := "" if queries else query.signs_inside(words):
         show.note(hint)
     output.check(many=bool(queries))
@@ -63,10 +66,11 @@ def run(
     with Retriever.open(path, given_encoder, place.device, asleep=asleep) as retriever:
         asked = judging.over(retriever.store, asked)
         handed = Handed(output, retriever.store, many=bool(queries))
-        for title, one, found in _answers(retriever, iter(given), asked, place.captions):
-            handed.answer(title, found, query.files(asked.parts(one)))
+        requests = zip(given, judging.each(asked, len(given)), strict=True)
+        for title, files, found in _answers(retriever, requests, place.captions):
+            handed.answer(title, found, files)
         handed.keep()
-        judging.keep(retriever.store, words, asked)
+        judging.keep(retriever.store, words, asked, place.index_dir)
         speaks = not (place.update or output.quiet or queries or output.form != "table")
         handed.say_what_is_left(speaks and _say_what_is_new(retriever.store))
         if handed.found:
@@ -141,6 +145,9 @@ def _asked(words: Sequence[str], queries: str | None, asked: Asked) -> Iterator[
 
 def _lines(file: str) -> list[str]:
     """The lines of a file, or of stdin; what else Unicode ends lines with may stand in a query."""
+    if Path(file).suffix.lower() in kinds.ALL:
+        alone = shlex.quote(file if Path(file).is_absolute() else f"./{Path(file)}")
+        raise BadRequest(f"{file} is a {kinds.kind(Path(file))}, and --queries takes text: mmr search {alone}")
     try:
         with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as opened:
             content = opened.read(_MOST + 1)
@@ -156,16 +163,20 @@ def _lines(file: str) -> list[str]:
 
 
 def _answers(
-    retriever: Retriever, queries: Iterator[tuple[str, Sequence[str]]], asked: Asked, captions: bool
-) -> Iterator[tuple[str, Sequence[str], list[Hit]]]:
-    while together := list(itertools.islice(queries, _TOGETHER)):
-        given = [words for _, words in together]
-        found = (
-            [retriever.captions(one, asked, show.note) for one in given]
-            if captions
-            else retriever.search_many(given, asked, show.note)
-        )
-        yield from ((title, words, answers) for (title, words), answers in zip(together, found, strict=True))
+    retriever: Retriever, requests: Iterable[tuple[tuple[str, Sequence[str]], Asked]], captions: bool
+) -> Iterator[tuple[str, list[Path], list[Hit]]]:
+    """(title, files that it asks with, answers) of each query. Those of which the same is wanted are asked together."""
+    for asked, some in itertools.groupby(requests, key=lambda one: one[1]):
+        queries = (one for one, _ in some)
+        while together := list(itertools.islice(queries, _TOGETHER)):
+            given = [words for _, words in together]
+            found = (
+                [retriever.captions(one, asked, show.note) for one in given]
+                if captions
+                else retriever.search_many(given, asked, show.note)
+            )
+            for (title, words), answers in zip(together, found, strict=True):
+                yield title, query.files(asked.parts(words)), answers
 
 
 def _given(model: str | None, device: str) -> Encoder | None:

@@ -14,7 +14,8 @@ from indexes import Condition, Store, distribution
 from retrieval.datatypes import Hit
 from retrieval.errors import BadRequest
 from retrieval.heads import labels as written
-from retrieval.indexing import stored
+from retrieval.images import kinds
+from retrieval.indexing import catalog, stored
 from retrieval.indexing.catalog import Identity, root_of
 from retrieval.search import answers, filters, languages, near_duplicates
 
@@ -46,6 +47,7 @@ def _told(server: Parts, shelf: Shelf) -> dict[str, Any]:
     identity = Identity.recorded(store)
     return {
         "name": shelf.name, "rows": len(store), "encoder": identity.name if identity else None, "dim": store.dim,
+        "unit": kinds.counted(catalog.kinds(store)),
         "generation": store.generation, "problem": server.told(shelf.problem) or None,
         "recall": {"asked": best.asked, "measured": best.recall, "low": best.low} if best else None,
         "root": root_of(store) if server.local else None, "languages": list(languages.known_to(encoder)) or None,

@@ -5,7 +5,7 @@ import io
 import mimetypes
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
@@ -20,8 +20,12 @@ from indexes import Store
 from retrieval.datatypes import Hit
 from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, ImageError
+from retrieval.images import load
 from retrieval.indexing import stored
 from retrieval.search import heat, leaving_out, query
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SIDES = (128, 256, 512, 1024)  # pixels of thumbnails
 QUALITY = 80  # of WebP
@@ -117,11 +121,22 @@ def _places(server: Parts, shelf: Shelf, name: str, words: list[str]) -> dict[st
 
     hit, vector = retriever.whole(ask)
     heat.require_places(encoder)
-    look = lambda: heat.Places.of(shelf.allowed.picture(hit), encoder)  # noqa: E731
+    look = lambda: heat.Places.of(_seen(shelf, hit), encoder)  # noqa: E731
     seen = server.looks.get((shelf.name, name, encoder.fingerprint, hit.key or retriever.store.key), look)
     found = seen.heat(vector)
     sure = heat.confidence(seen, found, encoder) if all(part.kind == "words" for part in terms) else None
     return heat.as_json(found, found.boxes()) | {"confidence": None if sure is None else _round(sure)}
+
+
+def _seen(shelf: Shelf, hit: Hit) -> "Image.Image":
+    """The picture of an item, or the middle of a clip. Raises BadRequest for a sound, as `mmr locate` does."""
+    if hit.kind == "picture":
+        return shelf.allowed.picture(hit)
+    content = shelf.allowed.content(hit)
+    try:
+        return load.look(content, 1)[0]
+    except ImageError as error:
+        raise BadRequest(f"{shown.text(hit.uri)}: {error}: give another picture") from error
 
 
 # ---------------------------------------------------------------- pictures

@@ -54,7 +54,8 @@ class Wanted(BaseModel):
         None, description="By vectors, by the words of captions, names and fields, or both; else what finds more here."
     )
     like: list[str] = Field(
-        [], max_length=JUDGED, description="Items of which more is wanted, by id or uri, and picture:NAME; no answers."
+        [], max_length=JUDGED,
+        description="Items of which more is wanted, by id or uri as answers give them, and picture:NAME; no answers.",
     )  # fmt: skip
     unlike: list[str] = Field([], max_length=JUDGED, description="Items of which less is wanted.")
     with_judged: bool = Field(False, description="What is liked and unliked may be an answer.")
@@ -82,6 +83,20 @@ class Wanted(BaseModel):
 def _item(name: str) -> str:
     """What a client judges is of the index, or was sent: no file of this machine."""
     return name if name.startswith(("id:", "picture:")) else f"id:{name}"
+
+
+async def _known(shelf: Shelf, wanted: Wanted) -> Wanted:
+    """The same, with what was judged by its `id` in an answer called by the item's own."""
+    names = {one: one.removeprefix("id:") for one in (*wanted.like, *wanted.unlike) if not one.startswith("picture:")}
+    ids = {one: id for one, name in names.items() if (id := shown.id_if_any(name)) is not None}
+    if not ids:
+        return wanted
+    said = [*ids.values(), *(names[one] for one in ids)]
+    held = await run_in_threadpool(shelf.retriever.whole, lambda store: stored.found(store, said))
+    meant = {one: f"id:{id}" for one, id in ids.items() if names[one] not in held and id in held}
+    return wanted.model_copy(
+        update={kind: [meant.get(one, one) for one in getattr(wanted, kind)] for kind in ("like", "unlike")}
+    )
 
 
 @router.get("/api/search")
@@ -117,6 +132,7 @@ async def found(server: Parts, wanted: Wanted, more: Any) -> dict[str, Any]:
     """A page of answers. more: further arguments of the query."""
     started = time.perf_counter()
     shelf = server.shelves.get(wanted.index)
+    wanted = await _known(shelf, wanted)
     words = [*wanted.q, *more]
     notes: list[str] = []
     if words or wanted.judged:
@@ -249,6 +265,7 @@ async def captions_of_picture(
 
 async def _captions(server: Parts, wanted: Wanted, words: list[str]) -> dict[str, Any]:
     shelf = server.shelves.get(wanted.index)
+    wanted = await _known(shelf, wanted)
     one, asked = wanted.parts(words), wanted.asked(min(wanted.k, 100))
     retriever = shelf.retriever
     sent_ones = server.sent.vectors(retriever.encoder)

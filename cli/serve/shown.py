@@ -32,6 +32,14 @@ def id_of(name: str) -> str:
         raise BadRequest(f"{name[:60]} is no item's id: take one from an answer") from None
 
 
+def id_if_any(name: str) -> str | None:
+    """As `id_of`; None for what is no item's name in an address."""
+    try:
+        return id_of(name)
+    except BadRequest:
+        return None
+
+
 class NoSuchItem(BadRequest):
     """The index does not hold it (any more)."""
 

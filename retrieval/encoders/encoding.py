@@ -16,7 +16,7 @@ import numpy as np
 from retrieval.datatypes import Item, Picture
 from retrieval.encoders.preprocess import Preprocess
 from retrieval.encoders.protocol import Sees
-from retrieval.errors import ImageError
+from retrieval.errors import BadRequest, ImageError, NoPictures
 from retrieval.images import kinds, load
 
 DECODERS = 4  # threads, where one encoder takes all pictures
@@ -46,17 +46,30 @@ def prepare(item: Item, preprocess: Preprocess) -> Prepared | ImageError:
     """Decode an item. preprocess: of the encoder. What cannot be decoded comes back as its reason."""
     try:
         if preprocess.hears(item.kind):
-            heard, fields = load.windows_of(item, FRAMES, preprocess.seconds)
-            return Prepared(replace(item, file_fields=fields), [preprocess.heard(window) for window in heard])
-        if item.kind == "clip":
-            frames: Sequence[Picture]
-            frames, fields = load.clip(load.file_of(item), FRAMES, preprocess.size)
-        else:
-            image, fields = load.load_with_fields(item, at_least=preprocess.size)
-            frames = [image]
-        return Prepared(replace(item, file_fields=fields), [preprocess(frame) for frame in frames])
+            return _heard(item, preprocess)
+        try:
+            return _seen(item, preprocess)
+        except NoPictures:  # what is called a clip and has sound alone
+            if not preprocess.seconds:
+                raise
+            return _heard(item, preprocess)
     except ImageError as error:
         return error
+
+
+def _heard(item: Item, preprocess: Preprocess) -> Prepared:
+    heard, fields = load.windows_of(item, FRAMES, preprocess.seconds)
+    return Prepared(replace(item, file_fields=fields), [preprocess.heard(window) for window in heard])
+
+
+def _seen(item: Item, preprocess: Preprocess) -> Prepared:
+    frames: Sequence[Picture]
+    if item.kind == "clip":
+        frames, fields = load.clip(load.file_of(item), FRAMES, preprocess.size)
+    else:
+        image, fields = load.load_with_fields(item, at_least=preprocess.size)
+        frames = [image]
+    return Prepared(replace(item, file_fields=fields), [preprocess(frame) for frame in frames])
 
 
 def taken_in(
@@ -65,17 +78,30 @@ def taken_in(
     """What a file that somebody asks with shows or lets hear, as `encode_images` takes it.
 
     name: what bytes would be called as a file. whole: not scaled down while it is decoded.
-    Raises ImageError with the reason.
+    Raises ImageError with the reason, BadRequest for a picture where none are seen and a sound where none are heard.
     """
     kind = load.kind(content) if isinstance(content, Path) else kinds.kind(Path(urlsplit(name).path))
+    said = name or str(content if isinstance(content, Path) else "")
     if preprocess.hears(kind):
-        if kind == "picture" and (name or isinstance(content, Path)):
-            raise ImageError("a picture, and this index is of sounds")
-        heard = load.windows(content, FRAMES, preprocess.seconds, kind == "clip")
-        return [preprocess.heard(window) for window in heard.frames]
+        if kind == "picture" and said:
+            raise BadRequest(f"{said}: a picture, and this index is of sounds: ask with words or a sound")
+        return _listened_to(content, preprocess, kind == "clip")
     if kind == "sound":
-        raise ImageError("a sound, and the encoder of this index sees pictures only")
-    return load.look(content, FRAMES, None if whole else preprocess.size)
+        raise BadRequest(
+            f"{said}: a sound, and the encoder of this index sees pictures only: ask with words or a picture, or give "
+            "it ears with `mmr ears SOUNDS --hear RUN`"
+        )
+    try:
+        return load.look(content, FRAMES, None if whole else preprocess.size)
+    except NoPictures:
+        if not preprocess.seconds:
+            raise
+        return _listened_to(content, preprocess, is_clip=True)
+
+
+def _listened_to(content: Path | bytes, preprocess: Preprocess, is_clip: bool) -> Sequence[Picture]:
+    heard = load.windows(content, FRAMES, preprocess.seconds, is_clip)
+    return [preprocess.heard(window) for window in heard.frames]
 
 
 def encode(

@@ -10,7 +10,7 @@ import numpy as np
 from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item
 from retrieval.encoders.protocol import Encoder
-from retrieval.errors import BadRequest, ImageError, NothingReadable
+from retrieval.errors import BadRequest, ImageError, NothingReadable, NothingThere
 from retrieval.heads import examples as labeled
 from retrieval.heads import inputs as features
 from retrieval.heads.config import HeadConfig
@@ -120,20 +120,31 @@ def one_row(
     return inputs
 
 
-def pictures_at(paths: Sequence[Path]) -> list[Item]:
-    """Pictures and clips by their paths, each once; of a folder what is in it and below it, with its captions.
+def pictures_at(paths: Sequence[Path]) -> tuple[list[Item], list[tuple[str, str]]]:
+    """Pictures, clips and sounds by their paths, each once; of a folder what is in and below it, with its captions.
 
-    Their uris are those paths. Raises BadRequest for a folder that holds none.
+    Their uris are those paths. The second list has the folders that hold none, with that reason, where others are
+    asked for beside them. Raises NothingThere for one alone.
     """
     items: dict[str, Item] = {}
+    empty: list[tuple[str, str]] = []
     for path in paths:
-        if path.is_dir():
-            found = [replace(item, uri=str(path / item.uri)) for item in open_items(f"folder:{path}")]
-        else:
-            found = [Item(id_of(str(path)), str(path), path, kind=load.kind(path))]
+        try:
+            found = _at(path)
+        except NothingThere:
+            if len(paths) == 1:
+                raise
+            empty.append((str(path), "a folder with nothing to look at or to hear"))
+            continue
         for item in found:
             items.setdefault(item.uri, replace(item, id=id_of(item.uri)))
-    return list(items.values())
+    return list(items.values()), empty
+
+
+def _at(path: Path) -> list[Item]:
+    if path.is_dir():
+        return [replace(item, uri=str(path / item.uri)) for item in open_items(f"folder:{path}")]
+    return [Item(id_of(str(path)), str(path), path, kind=load.kind(path))]
 
 
 def picture_rows(
@@ -143,15 +154,17 @@ def picture_rows(
 
     paths: as in pictures_at. dims: of the head that is asked. Raises BadRequest, NothingReadable.
     """
-    items = pictures_at(paths)
+    items, empty = pictures_at(paths)
+    if not items:
+        raise NothingReadable("no picture or sound is there: give others", empty)
     inputs = features.encode(items, encoder, list(dims), on_progress)
     lost = {uri for uri, _ in inputs.skipped}
     kept = [row for row, item in enumerate(items) if item.uri not in lost]
     if not kept:
-        raise NothingReadable("none of the pictures decodes: give others", inputs.skipped)
+        raise NothingReadable("none of the pictures decodes: give others", [*inputs.skipped, *empty])
     for name in dims.keys() - inputs.vectors.keys():
         inputs = features.with_vectors(inputs, name, np.zeros((len(items), dims[name]), np.float32))
-    return [items[row].uri for row in kept], replace(inputs[np.array(kept)], skipped=inputs.skipped)
+    return [items[row].uri for row in kept], replace(inputs[np.array(kept)], skipped=[*inputs.skipped, *empty])
 
 
 def remarks(prepared: PreparedRows) -> list[str]:

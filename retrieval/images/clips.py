@@ -15,6 +15,7 @@ _MAX_PIXELS = 40_000_000  # of a frame
 _MAX_FRAMES = 20_000  # decoded at most to reach the frames that are wanted
 _FORMATS = {"mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "asf", "flv", "mpeg", "mpegts", "ogg"}
 
+NO_PICTURES = "a clip without pictures"
 HEAD = 512  # bytes of a file by which a clip is told
 _BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}  # that MP4 and QuickTime start with
 _MAGIC = (b"\x1aE\xdf\xa3", b"FLV\x01", b"\0\0\1\xba", b"\0\0\1\xb3", b"0&\xb2u\x8ef\xcf\x11", b"OggS")
@@ -50,7 +51,7 @@ def clip_here(content: Path | bytes, count: int, at_least: int | None) -> Clip:
             if not _FORMATS & set(container.format.name.split(",")):  # FFmpeg also reads playlists that name URLs
                 raise ImageError(f"not a clip of a known format: {container.format.name}")
             if not container.streams.video:
-                raise ImageError("a clip without pictures")
+                raise ImageError(NO_PICTURES)
             return _sampled(container, count, at_least)
     except ImageError:
         raise

@@ -19,9 +19,9 @@ from PIL import Image
 from indexes import distribution
 from retrieval import packages
 from retrieval.datatypes import Item, Picture
-from retrieval.errors import ImageError, NeedsLibrary
+from retrieval.errors import ImageError, NeedsLibrary, NoPictures
 from retrieval.images import guard, kinds, raw, reading
-from retrieval.images.clips import HEAD, Clip, is_clip
+from retrieval.images.clips import HEAD, NO_PICTURES, Clip, is_clip
 from retrieval.images.exif import Fields
 from retrieval.images.pixels import Decoded, NeedsGuard, decode_here, kind_of, unread
 from retrieval.sounds import decoding, drawing
@@ -90,15 +90,19 @@ def kind(path: Path) -> str:
 
 
 def shown(content: Path | bytes, kind: str, at_least: int | None = None, name: str = "") -> Image.Image:
-    """What people are shown of an item of that kind: RGB; of a clip its middle frame, of a sound its spectrogram.
+    """What people are shown of an item of that kind: RGB; of a clip its middle frame, of a sound its spectrogram,
+    and of a clip without pictures that of its sound.
 
     at_least, name: as for `decode`. Raises ImageError with the reason.
     """
-    if kind == "sound":
-        return drawing.drawn(windows(content, drawing.WINDOWS, drawing.SECONDS).frames)
-    if kind == "clip":
-        return frames(content, 1, at_least)[0]
-    return decode(content, at_least, name)
+    try:
+        if kind == "clip":
+            return frames(content, 1, at_least)[0]
+        if kind != "sound":
+            return decode(content, at_least, name)
+    except NoPictures:
+        pass
+    return drawing.drawn(windows(content, drawing.WINDOWS, drawing.SECONDS).frames)
 
 
 class Loaded(NamedTuple):
@@ -216,12 +220,20 @@ def frames(content: Path | bytes, count: int = 8, at_least: int | None = None) -
 
 
 def clip(content: Path | bytes, count: int = 8, at_least: int | None = None) -> Clip:
-    """`frames`, and the fields of the file; it is opened once. Raises ImageError with the reason."""
+    """`frames`, and the fields of the file; it is opened once.
+
+    Raises NoPictures for one that has sound alone, ImageError with any other reason.
+    """
     if find_spec("av") is None:
         raise NeedsLibrary(f"clips need one more library: {distribution.install('video')}")
     if isinstance(content, Path):
         _open(content).close()
-    return Clip(*guard.ask({"kind": "clip", "count": count, "at_least": at_least}, content))
+    try:
+        return Clip(*guard.ask({"kind": "clip", "count": count, "at_least": at_least}, content))
+    except ImageError as error:
+        if str(error) == NO_PICTURES:  # from another process comes its text
+            raise NoPictures(NO_PICTURES) from error
+        raise
 
 
 # ---------------------------------------------------------------- sounds

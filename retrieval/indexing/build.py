@@ -14,7 +14,7 @@ from retrieval.datatypes import Item
 from retrieval.encoders import query_encoder
 from retrieval.encoders.protocol import Encoder
 from retrieval.encoders.query_encoder import ensure_exported
-from retrieval.errors import NothingThere, RetrievalError
+from retrieval.errors import BadRequest, NothingThere, RetrievalError
 from retrieval.images import load
 from retrieval.indexing import (
     adoption,
@@ -34,6 +34,7 @@ from retrieval.indexing.catalog import Identity, Origin
 from retrieval.indexing.line import Here, Line
 from retrieval.indexing.removed import Removed
 from retrieval.indexing.update import IndexReport
+from retrieval.sources.folders import only_others
 from retrieval.sources.registry import Uri, open_items, parse_uri, touched_items
 
 
@@ -215,16 +216,21 @@ def _taken_by(encoder: Encoder, uri: Uri) -> Uri:
 
 
 def _first_now(path: Path, uri: Uri) -> Iterable[Item]:
-    """The items of a source, with the first one fetched now, so that errors of the source come before those of others.
+    """The items of a source up to the first that is taken fetched now: errors of it come before those of others.
 
     Raises BadRequest, which says how many items an index at that path has of what is gone or empty.
     """
-    items = open_items(uri)
+    items, first = open_items(uri), list[Item]()
     try:
-        first = next(items, None)
+        for item in items:
+            first.append(item)
+            if uri.options.kinds is None or item.kind in uri.options.kinds:
+                return chain(first, items)
     except NothingThere as error:
         raise _explained(error, path) from error
-    return chain([] if first is None else [first], items)
+    if first:  # of a table: folders leave out what is not taken
+        raise BadRequest(only_others(uri.text, uri.options.kinds or ()))
+    return first
 
 
 def _expecting(path: Path, uri: Uri) -> Uri:

@@ -146,7 +146,7 @@ def _covers(uri: Uri, before: Uri) -> bool:
 def _not_of(store: Store, was: str, uri: Uri) -> BadRequest:
     both = ""
     if Origin.recorded(store).is_of_folders and Origin.of(uri, store.path).is_of_folders:
-        both = ", name them all to have them in one, or add --only to let go of the others"
+        both = ", name them all to have them in one, or add --only to `mmr index` to let go of the others"
     return BadRequest(f"{store.path} is the index of {was}, not of {uri.text}: give another --index{both}")
 
 

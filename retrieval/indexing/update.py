@@ -55,6 +55,11 @@ class IndexReport:
     starts: tuple[str, ...] = EVERYTHING
 
     @property
+    def held(self) -> int:
+        """How many items the index has of what was looked at."""
+        return self.added + self.changed + self.renewed + self.moved + self.unchanged + self.unseen
+
+    @property
     def listed(self) -> list[tuple[str, str]]:
         """What a person should know the reasons of: (uri, reason)."""
         return [*self.skipped, *self.unread]

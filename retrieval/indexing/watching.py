@@ -16,6 +16,7 @@ from retrieval.encoders.protocol import Encoder
 from retrieval.errors import BadRequest, NothingThere
 from retrieval.indexing import skipped
 from retrieval.indexing.build import build, renew
+from retrieval.indexing.early import PATIENCE, Patient
 from retrieval.indexing.line import Here
 from retrieval.indexing.update import IndexReport
 from retrieval.sources.uri import Uri
@@ -76,7 +77,12 @@ class Settling:
 
 
 class Work(Protocol):
-    """What a Watcher has done. Both give None where nothing could be done and that was said."""
+    """What a Watcher has done. Both give None where nothing could be done and that was said.
+
+    early: files that the last one read in vain, and that may be growing.
+    """
+
+    early: set[Path]
 
     def whole(self) -> IndexReport | None:
         """Look through everything."""
@@ -109,6 +115,7 @@ class Watcher:
         self._done, self._say, self._clock, self._said = done, say, clock, ""
         self._due: float | None = None  # since when everything is to be looked through
         self._ready: set[Path] = set()
+        self._again: dict[Path, float] = {}  # what was read too early, and when it is looked at again
         self._sweep_at, self._try_at, self._began = 0.0, 0.0, False
 
     def run(self, batches: Iterable[Collection[Path]]) -> None:
@@ -123,7 +130,7 @@ class Watcher:
             self._due = now
         if now < self._try_at:
             return
-        self._ready |= set(self._settling.take(now))
+        self._ready |= {*self._settling.take(now), *(path for path, at in self._again.items() if now >= at)}
         if self._due is not None and (not self._began or not self._settling or now - self._due > LONGEST):
             self._try(self._work.whole, now)
         elif self._ready:
@@ -142,6 +149,8 @@ class Watcher:
             self._fail(f"{error}; looked at again every {AGAIN:.0f} s", now + AGAIN)
             return
         self._began, self._said = True, ""
+        self._again = {path: at for path, at in self._again.items() if path not in self._ready}
+        self._again |= dict.fromkeys(self._work.early, now + PATIENCE)
         self._ready = set()
         if whole:
             self._due, self._sweep_at = None, now + self._every
@@ -160,7 +169,8 @@ class Folders:
     """The work on an index of folders.
 
     uri: all that it is of. stopped: asked between batches whether to end. away: folders of it that are gone
-    or empty, with what was said of them. known: what was said to be skipped.
+    or empty, with what was said of them. known: what was said to be skipped. early: files that were read in vain by the
+    last update and may be growing: what the index has of them stays.
     """
 
     uri: Uri
@@ -171,6 +181,7 @@ class Folders:
     stopped: Callable[[], bool] = lambda: False
     away: dict[Path, str] = field(default_factory=dict)
     known: set[tuple[str, str]] = field(default_factory=set)
+    early: set[Path] = field(default_factory=set)
     _rules: dict[Path, Rules] = field(default_factory=dict)
 
     def wanted(self, path: Path) -> bool:
@@ -192,7 +203,7 @@ class Folders:
 
     def whole(self) -> IndexReport | None:
         """Look through everything that is there. What is of a folder that is gone or empty stays, and that is said."""
-        before, self.away = self.away, {}
+        before, self.away, self.early = self.away, {}, set()
         report = None
         while report is None and self._there():
             try:
@@ -212,8 +223,7 @@ class Folders:
         if several or any(path.name == IGNORE_FILE or path in self.uri.folders for path in paths):
             return self.whole()
         try:
-            line = Here(self.encoder)
-            report = renew(self.uri, self.path, self.encoder, paths, line, self.device, self._go_on, self.say)
+            report = renew(self.uri, self.path, self.encoder, paths, self._line(), self.device, self._go_on, self.say)
         except NothingThere:
             return self.whole()
         return self._listed(report)
@@ -222,9 +232,16 @@ class Folders:
         uri, there = self.uri, self._there()
         if self.away:
             uri = replace(uri, roots=tuple(root for root in uri.roots if Path(uri.path, root) in there), files=())
-        store, report = build(uri, self.path, self.encoder, self.device, self._go_on, on_message=self.say)
+        store, report = build(
+            uri, self.path, self.encoder, self.device, self._go_on, on_message=self.say, line=self._line()
+        )
         store.close()
         return self._listed(report)
+
+    def _line(self) -> Patient:
+        line = Patient(Here(self.encoder))
+        self.early = line.early
+        return line
 
     def _there(self) -> list[Path]:
         return [folder for folder in self.uri.folders if folder not in self.away]

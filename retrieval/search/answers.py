@@ -1,7 +1,8 @@
 """From queries to hits: the items or captions nearest to each, less those that the request rules out."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -50,7 +51,7 @@ class Asked:
         crop: The region of the query's picture that is asked with; None is all of it.
 
     Raises:
-        BadRequest: A number is out of its range, or `like`, `unlike` is one text.
+        BadRequest: A number is out of its range, or what was judged is not given as lists of it.
 
     Examples:
         >>> Asked(k=5, where="width > 1000").k
@@ -67,15 +68,14 @@ class Asked:
     diversity: float = 0.0
     by: hybrid.By | None = None
     unexplained: int = 0
-    like: Sequence[str] = ()
-    unlike: Sequence[str] = ()
+    like: Sequence[str | os.PathLike[str]] = ()
+    unlike: Sequence[str | os.PathLike[str]] = ()
     train_on: Sequence[Pick] = ()
     with_judged: bool = False
     crop: Region | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.like, str) or isinstance(self.unlike, str):
-            raise BadRequest("like and unlike are lists: give like=[ITEM]")
+        self._check_judged()
         if not self.k >= 1:
             raise BadRequest("k must be at least 1: give -k 10")
         if self.min_score is not None and not math.isfinite(self.min_score):
@@ -89,11 +89,21 @@ class Asked:
         if self.min_confidence is not None and self.picks:
             raise BadRequest("--min-confidence is measured for words alone: leave it out where something is judged")
 
+    def _check_judged(self) -> None:
+        for kind, names in (("like", self.like), ("unlike", self.unlike)):
+            if isinstance(names, str | bytes | os.PathLike) or not isinstance(names, Iterable):
+                raise BadRequest(f"like and unlike are lists: give {kind}=[ITEM]")
+            if other := [name for name in names if not isinstance(name, str | os.PathLike)]:
+                raise BadRequest(f"{kind} has {other[0]!r:.60}, which names no item: give ids, uris or paths")
+        picks = self.train_on
+        if not isinstance(picks, Iterable) or not all(isinstance(pick, Pick) for pick in picks):
+            raise BadRequest("train_on is a list of judgements: give train_on=picks.read('clicks.csv').picks")
+
     @property
     def picks(self) -> tuple[Pick, ...]:
         """All that was judged."""
-        liked = (Pick(name, True, "--like") for name in self.like)
-        return *self.train_on, *liked, *(Pick(name, False, "--unlike") for name in self.unlike)
+        liked = (Pick(os.fsdecode(name), True, "--like") for name in self.like)
+        return *self.train_on, *liked, *(Pick(os.fsdecode(name), False, "--unlike") for name in self.unlike)
 
     def parts(self, asked: str | Sequence[str]) -> tuple[query.Part, ...]:
         """The parts of a query, none where it is empty and something was judged. Raises BadRequest."""

@@ -4,9 +4,11 @@
                 the mean m of the index: what all items share says nothing of what was liked
     head        q + t m w, where w is a linear head: ridge regression on the judgements, with the rest of the index as
                 weak examples of neither kind, each of which should get what the mean of the index gets
+    apart       q - a (mean of the unliked - mean of what is nearest to q and was not judged), where nothing is liked;
+                where all of the best answers are unliked, rocchio, which looks elsewhere
 
-Both give one unit vector, which is a query like any other: exact and approximate search, shards and filters work with
-it. The weights, and which of the two is taken, were chosen on one part of the data and reported on another
+Each gives one unit vector, which is a query like any other: exact and approximate search, shards and filters work with
+it. The weights, and which of them is taken, were chosen on one part of the data and reported on another
 (`python -m eval.bench.feedback`, docs/log.md).
 """
 
@@ -25,7 +27,10 @@ from retrieval.search.query import Part
 
 LIKED, UNLIKED = 2.0, 1.0  # b and c of rocchio, where the query has the weight 1
 HEAD, PENALTY, WEAK, LOW = 10.0, 1.0, 0.1, 0.25  # t of the head; its penalty; the rest of the index; an unliked's -y
+APART, NEAR = 0.25, 3  # a of apart; items that stand for what is wanted, where nobody said what is
 FEW = 5  # judgements up to which rocchio is taken: the head is no better, and it is easier to foresee
+LEAST = 2  # liked items below which it is taken too: of one the head forgets the query for what is unliked
+MISSED = 5  # best answers which are all unliked, so that the query looks in the wrong place
 SAMPLE = 4096  # items that stand for all of an index
 _NOTHING = 1e-4  # a vector shorter than this is rounding
 _KEPT = 8  # indexes whose sample is kept
@@ -33,7 +38,7 @@ _KEPT = 8  # indexes whose sample is kept
 Look = Callable[[Sequence[Sequence[Part]]], np.ndarray]  # the unit vector of each query, as query.encode gives them
 
 
-# ---------------------------------------------------------------- the two ways
+# ---------------------------------------------------------------- the ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,26 @@ def head(asked: np.ndarray, liked: np.ndarray, unliked: np.ndarray, space: Space
     return asked + HEAD * m * found
 
 
+def apart(asked: np.ndarray, near: np.ndarray, unliked: np.ndarray) -> np.ndarray:
+    """The moved query (d,), where nothing is liked. near: unit rows (m, d), nearest to it of those that nobody judged.
+
+    The unliked are near misses: seen from the mean of the index they are what the query asks for, and away from them
+    it finds nothing of that any more, least of all where it is words, which lie far from pictures.
+    """
+    return asked + APART * (near.mean(0) - unliked.mean(0)) if len(near) else asked.astype(np.float64)
+
+
+def chosen(
+    asked: np.ndarray, liked: np.ndarray, unliked: np.ndarray, near: np.ndarray, space: Space, fitted: bool = False
+) -> np.ndarray:
+    """As the way that is taken for so many judgements. fitted: a head is asked for, however few there are."""
+    if not len(liked):  # a head would learn what is not wanted, and nothing of what is
+        above = unliked @ asked > (near @ asked).max(initial=-1)
+        return rocchio(asked, liked, unliked, space) if above.sum() >= MISSED else apart(asked, near, unliked)
+    many = len(liked) >= LEAST and len(liked) + len(unliked) > FEW
+    return (head if fitted or many else rocchio)(asked, liked, unliked, space)
+
+
 def _alike(liked: int, unliked: int) -> np.ndarray:
     """Weights whose mean is 1, of which both kinds have the same sum."""
     count = liked + unliked
@@ -98,7 +123,7 @@ def _alike(liked: int, unliked: int) -> np.ndarray:
 class Judged:
     """What was judged of one query: a row of the index, or a picture that it does not hold, and whether it was liked.
 
-    head: whether the linear head is asked for, however little was judged.
+    head: whether the linear head is asked for, however little was judged; without a liked item there is none.
     """
 
     liked: tuple[int | Part, ...] = ()
@@ -108,10 +133,7 @@ class Judged:
     @classmethod
     def of(cls, store: Store, picks: Sequence[Pick], head: bool = False) -> "Judged":
         """That of an index. Raises BadRequest for a name of nothing, and for one that is liked and unliked."""
-        said: dict[int | Part, Pick] = {}
-        for pick, key in zip(picks, keys_of(store, [pick.name for pick in picks]), strict=True):
-            if (other := said.setdefault(key, pick)).liked != pick.liked:
-                raise BadRequest(_contradiction(*sorted((other, pick), key=lambda one: not one.liked)))
+        said = agreed(picks, keys_of(store, [pick.name for pick in picks]))
         liked, unliked = (tuple(key for key, pick in said.items() if pick.liked == which) for which in (True, False))
         return cls(liked, unliked, head)
 
@@ -129,6 +151,15 @@ class Judged:
         return [key for key in (*self.liked, *self.unliked) if isinstance(key, Part)]
 
 
+def agreed(picks: Sequence[Pick], keys: Sequence[int | Part]) -> dict[int | Part, Pick]:
+    """The first judgement of each thing. Raises BadRequest for one that is liked and unliked."""
+    said: dict[int | Part, Pick] = {}
+    for pick, key in zip(picks, keys, strict=True):
+        if (other := said.setdefault(key, pick)).liked != pick.liked:
+            raise BadRequest(_contradiction(*sorted((other, pick), key=lambda one: not one.liked)))
+    return said
+
+
 def _contradiction(liked: Pick, unliked: Pick) -> str:
     both = f"by {liked.said} and unliked by {unliked.said}"
     other = "" if liked.name == unliked.name else f", where it is called `{unliked.name}`"
@@ -140,24 +171,30 @@ def keys_of(store: Store, names: Sequence[str]) -> list[int | Part]:
 
     id:ITEM is of the index and picture:NAME was sent to a server, which gives no other names: they open no file.
     """
-    items = stored.found(store, [name[3:] for name in names if name.startswith("id:")])
-    others = [name for name in names if not name.startswith(("id:", "picture:"))]
+    there = zip(names, keys_there(store, names), strict=True)
+    return [stored.named(store, [name.removeprefix("id:")])[0] if key is None else key for name, key in there]
+
+
+def keys_there(store: Store, names: Sequence[str]) -> list[int | Part | None]:
+    """As `keys_of`; None for a name of nothing."""
+    each = list(dict.fromkeys(names))  # a log of clicks says one again and again
+    items = stored.found(store, [name[3:] for name in each if name.startswith("id:")])
+    others = [name for name in each if not name.startswith(("id:", "picture:"))]
     there = dict(zip(others, called.rows_there(store, others), strict=True))
-    return [_key(store, name, items, there) for name in names]
+    keys = {name: _key(name, items, there) for name in each}
+    return [keys[name] for name in names]
 
 
-def _key(store: Store, name: str, items: dict[str, int], there: dict[str, int | None]) -> int | Part:
+def _key(name: str, items: dict[str, int], there: dict[str, int | None]) -> int | Part | None:
     if name.startswith("picture:"):
         return Part("sent", name.removeprefix("picture:"))
-    bare = name.removeprefix("id:") if name not in there else name
-    row = there[name] if name in there else items.get(bare)
-    if row is not None:
-        return row
-    if name in there and name.lower().startswith(("http://", "https://")):
+    if name not in there:
+        return items.get(name.removeprefix("id:"))
+    if there[name] is not None:
+        return there[name]
+    if name.lower().startswith(("http://", "https://")):
         return Part("url", name)
-    if name in there and _is_file(name):
-        return Part("picture", os.path.realpath(name))
-    return stored.named(store, [bare])[0]  # which says what is wrong
+    return Part("picture", os.path.realpath(name)) if _is_file(name) else None
 
 
 def _is_file(name: str) -> bool:
@@ -182,20 +219,38 @@ def moved(store: Store, queries: Sequence[Sequence[Part]], judged: Sequence[Judg
     encoded = iter(look(asked) if asked else ())
     starts = [next(encoded) if parts else None for parts in queries]
     seen: dict[int | Part, np.ndarray] = dict(zip(pictures, encoded, strict=True))
+    near = _near(store, starts, judged)
     rows = [
-        start if start is not None and not len(one) else _moved(store, start, one, seen)
-        for start, one in zip(starts, judged, strict=True)
+        start if start is not None and not len(one) else _moved(store, start, one, seen, near.get(number, []))
+        for number, (start, one) in enumerate(zip(starts, judged, strict=True))
     ]
     return np.stack(rows).astype(np.float32)
 
 
-def _moved(store: Store, start: np.ndarray | None, judged: Judged, seen: dict[int | Part, np.ndarray]) -> np.ndarray:
+def _near(store: Store, starts: Sequence[np.ndarray | None], judged: Sequence[Judged]) -> dict[int, list[int]]:
+    """The rows nearest to each query of which things are unliked alone, less those, by the number of the query."""
+    asked = {
+        number: start for number, (start, one) in enumerate(zip(starts, judged, strict=True))
+        if start is not None and one.unliked and not one.liked
+    }  # fmt: skip
+    if not asked:
+        return {}
+    wide = NEAR + max(len(judged[number].rows) for number in asked)
+    found = store.search(np.stack([*asked.values()]), max(1, min(wide, len(store)))).rows
+    return {
+        number: [row for row in rows.tolist() if row >= 0 and row not in judged[number].rows][:NEAR]
+        for number, rows in zip(asked, found, strict=True)
+    }
+
+
+def _moved(
+    store: Store, start: np.ndarray | None, judged: Judged, seen: dict[int | Part, np.ndarray], near: Sequence[int]
+) -> np.ndarray:
     if start is None and not judged.liked:
         raise BadRequest('nothing says what you look for: write words too, as in mmr search "a dog" --unlike a.jpg')
     liked, unliked = (_vectors(store, keys, seen) for keys in (judged.liked, judged.unliked))
     asked = start.astype(np.float64) if start is not None else _unit(liked.mean(0))
-    way = head if judged.head or len(judged) > FEW else rocchio
-    return _unit(way(asked, liked, unliked, space(store)))
+    return _unit(chosen(asked, liked, unliked, _vectors(store, near, seen), space(store), judged.head))
 
 
 def _vectors(store: Store, keys: Sequence[int | Part], seen: dict[int | Part, np.ndarray]) -> np.ndarray:

@@ -4,8 +4,9 @@
     heat = seen.heat(vector)              # float32 (rows, columns), over all of the picture
     heat.boxes()                          # in pixels of the picture, the best first
 
-A tower sees a square. Where the square is the middle of a picture, several are looked at, side by side, until all of it
-is seen; where the square is more than the picture, what was filled in is left out.
+A tower sees a square. Of a wide or tall picture several are looked at, side by side, until all of it is seen: one look
+would see its middle alone, or things too narrow to be known. Where a square is more than the picture, what was filled
+in is left out.
 """
 
 import math
@@ -25,6 +26,7 @@ THRESHOLD = 0.6  # of the way from the least to the greatest score: above it a p
 _FINE = 8  # parts of a place's side, in which boxes are drawn
 _LEAST_PART = _FINE**2 // 4  # of these: less than a quarter of a place is no box, but for the best one
 _MOST_SQUARES = 8  # of one picture
+_NEARLY = 1.2  # a side by the other: up to here one look at all of a picture is worth as much as two (docs/log.md)
 _MOST_BOXES = 10
 _DIGITS = 4  # of a score that is told
 _LEAST = 1e-6  # between the least and the greatest score; less is a map of nothing
@@ -88,10 +90,10 @@ class Heat:
         across, down = self.width / fine.shape[1], self.height / fine.shape[0]
         (top, left), (bottom, right) = part.min(0), part.max(0) + 1
         row, column = part[fine[part[:, 0], part[:, 1]].argmax()] // _FINE  # the place that the peak lies in
-        left, top, right, bottom = round(left * across), round(top * down), round(right * across), round(bottom * down)
+        right, bottom = max(1, round(right * across)), max(1, round(bottom * down))
+        left, top = min(right - 1, round(left * across)), min(bottom - 1, round(top * down))  # a pixel at least
         peak = int((column + 0.5) * _FINE * across), int((row + 0.5) * _FINE * down)
-        size = max(1, right - left), max(1, bottom - top)
-        return Box(left, top, *size, float(self.scores[row, column]), peak)
+        return Box(left, top, right - left, bottom - top, float(self.scores[row, column]), peak)
 
 
 def _best(part: np.ndarray, fine: np.ndarray) -> float:
@@ -143,16 +145,20 @@ class Places:
 
 
 def squares(size: tuple[int, int], preprocess: Preprocess) -> Iterator[tuple[int, int, int, int]]:
-    """The parts of a picture that are looked at: all of it, or squares along its longer side, where one is cut out."""
+    """The parts of a picture that are looked at: all of one that is nearly square, else squares along the longer side.
+
+    Of a picture longer than eight squares they are longer, where no part is cut out of what is shown.
+    """
     width, height = size
-    side = min(size)
-    if preprocess.mode != "shortest" or width == height:
+    short, long, cut = min(size), max(size), preprocess.mode == "shortest"
+    if long <= short * (1 if cut else _NEARLY):
         yield 0, 0, width, height
         return
-    count = min(_MOST_SQUARES, math.ceil(max(size) / side))
+    count = min(_MOST_SQUARES, math.ceil(long / short))
+    side = short if cut else max(short, math.ceil(long / count))
     for number in range(count):
-        start = round(number * (max(size) - side) / (count - 1))
-        yield (start, 0, start + side, side) if width > height else (0, start, side, start + side)
+        start = round(number * (long - side) / (count - 1))
+        yield (start, 0, start + side, short) if width > height else (0, start, short, start + side)
 
 
 def _joined(
@@ -172,7 +178,7 @@ def _joined(
         at = lambda shares, count: (shares * count).astype(int).clip(0, count - 1)  # noqa: E731
         total += np.where(inside[..., None], look[np.ix_(at(down, rows), at(across, columns))], 0)
         seen += inside[..., None]
-    if not seen.all():  # a picture longer than eight squares
+    if not seen.all():  # a picture longer than eight squares, of which middles are cut out
         near = np.argwhere(seen[..., 0] > 0)
         for row, column in np.argwhere(seen[..., 0] == 0):
             total[row, column] = total[tuple(near[np.abs(near - (row, column)).sum(1).argmin()])]

@@ -4,28 +4,37 @@
     query,item,judgement    of several queries, or of one that need not be typed again
     picks.json              a session that `mmr search --session` writes and goes on from; a .csv can be one too
 
-A cell without a judgement is no judgement, so a table of answers can be filled as far as one likes.
+A cell without a judgement is no judgement, so a table of answers can be filled as far as one likes. A query is written
+as in a file of --queries, its arguments between single spaces; or, where that would be another, as for a shell.
 """
 
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from indexes import durable, typed
 from retrieval.errors import BadRequest
 
+if TYPE_CHECKING:
+    from retrieval.sources.uri import Uri
+
 ITEMS = ("item", "id", "uri", "image", "path")  # what the column of items may be called, the first that is there
 JUDGEMENTS = ("judgement", "judgment", "label", "like", "liked", "click", "clicked", "relevant", "relevance")
 QUERY = "query"
+_NAMES = {"item": ITEMS, "judgement": JUDGEMENTS, QUERY: (QUERY,)}
 _HEADER = (QUERY, "item", "judgement")  # of a session that is a table
 _LIKED = frozenset("1 like liked yes y true +".split())
 _UNLIKED = frozenset("0 -1 unlike unliked dislike disliked no n false -".split())
 _KIND, _FORMAT = "mmr search session", 1
 _ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+_READING = {"encoding", "sep", "quote"}  # what may be said of a table, as of a source
+_SHOWN = 3  # queries that a message names
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +75,102 @@ class _Said(TypedDict):
 # ---------------------------------------------------------------- read
 
 
-def read(path: Path, query: Sequence[str] = ()) -> Session:
+def read(path: Path | str, query: Sequence[str] = ()) -> Session:
     """The judgements of a file: a table, or a session.
 
-    query: what is asked, where that was said; of a table with a column `query` only the rows of that query count, and
-    those of none. Raises BadRequest where the file cannot be read, has other columns, says what is no judgement, judges
-    nothing, or has several queries and none is asked.
+    path: it may say how a table is read, as a source does: "clicks.csv?encoding=cp1252". query: what is asked, where
+    that was said; of a table with a column `query` only the rows of that query count, and those of none. Raises
+    BadRequest where the file cannot be read, has other columns, says what is no judgement, judges nothing, or has
+    several queries and none is asked.
     """
-    if path.suffix.lower() not in _ENDINGS:
-        raise BadRequest(f"{path} is no table of judgements: give a .csv, .jsonl or .json file")
-    if not path.is_file():
+    table = _Table.of(str(path))
+    if not query and len(table.queries) > 1:
+        count, one = len(table.queries), next(iter(table.queries))
+        raise BadRequest(
+            f"{table.path} is of {count} queries: say which, as in mmr search {one!r} --train-on {table.path}"
+        )
+    found = table.picks(query)
+    if not found:
+        raise BadRequest(table.nothing(f" of {' '.join(query)!r}" if query else ""))
+    return Session(tuple(query) or next(iter(table.queries.values()), ()), found)
+
+
+def read_each(path: Path | str, queries: Iterable[Sequence[str]]) -> list[tuple[Pick, ...]]:
+    """The judgements of each of several queries, as `read`; () of one without any. BadRequest: all are so."""
+    table = _Table.of(str(path))
+    found = [table.picks(query) for query in queries]
+    if found and not any(found):
+        raise BadRequest(table.nothing(" of the queries that are asked"))
+    return found
+
+
+class _Row(NamedTuple):
+    """Of a table. query: its arguments, () where there is none. pick: None where nothing is judged."""
+
+    query: tuple[str, ...]
+    pick: Pick | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The judgements of a file. queries: the arguments of those that something is judged of, by their text.
+
+    judged: the judgements of each, numbered; those of "" are of every query.
+    """
+
+    path: str
+    queries: Mapping[str, tuple[str, ...]]
+    judged: Mapping[str, Sequence[tuple[int, Pick]]]
+
+    @classmethod
+    def of(cls, text: str) -> "_Table":
+        """That of a file, which may be a session. Raises BadRequest."""
+        uri = _uri(text)
+        if Path(uri.path).suffix.lower() == ".json":
+            session = _session(Path(uri.path))
+            asked = {_text(session.query): session.query} if session.query else {}
+            return cls(uri.path, asked, {"": [*enumerate(session.picks)]})
+        queries: dict[str, tuple[str, ...]] = {}
+        judged: dict[str, list[tuple[int, Pick]]] = {}
+        for number, (query, pick) in enumerate(_rows(uri)):
+            if pick is not None:
+                judged.setdefault(_text(query), []).append((number, pick))
+                queries |= {_text(query): query} if query else {}
+        return cls(uri.path, queries, judged)
+
+    def picks(self, query: Sequence[str]) -> tuple[Pick, ...]:
+        """Those of a query, in the order of the file; of (), of all queries."""
+        asked = ["", _text(query)] if query else [*self.judged]
+        found = [one for name in dict.fromkeys(asked) for one in self.judged.get(name, ())]
+        return tuple(pick for _, pick in sorted(found, key=lambda one: one[0]))
+
+    def nothing(self, of: str) -> str:
+        """What is said where there is no judgement of what was asked."""
+        if not self.queries:
+            return f"{self.path} judges nothing{of}: write a row an item, as in `item,judgement` and `a.jpg,1`"
+        more = len(self.queries) - _SHOWN
+        some = ", ".join(map(repr, [*self.queries][:_SHOWN])) + (f" and {more} more" if more > 0 else "")
+        return f"{self.path} judges nothing{of}, only of {some}: ask that, or write rows of what you ask"
+
+
+def _text(query: Sequence[str]) -> str:
+    return " ".join(query).strip()
+
+
+def _uri(text: str) -> "Uri":
+    """A file of judgements, taken apart as a source is. Raises BadRequest where it is none."""
+    from retrieval.sources.uri import Uri, is_file, query_of  # a search without a table does without
+
+    path, _, options = (text, "", "") if is_file(Path(text)) else text.partition("?")
+    ending = Path(path).suffix.lower()
+    if ending not in _ENDINGS:
+        raise BadRequest(f"{text} is no table of judgements: give a .csv, .jsonl or .json file")
+    if not is_file(Path(path)):
         raise BadRequest(f"no such file: {path}: give a table with the columns `item` and `judgement`")
-    found = _session(path) if path.suffix.lower() == ".json" else _table(path, " ".join(query))
-    if not found.picks:
-        of = f" of {' '.join(query)!r}" if query else ""
-        raise BadRequest(f"{path} judges nothing{of}: write a row an item, as in `item,judgement` and `a.jpg,1`")
-    return replace(found, query=tuple(query) or found.query)
+    where, reading = query_of("csv", options, text)
+    if other := [*where, *(reading.keys() - _READING)]:
+        raise BadRequest(f"{text}: `{other[0]}=` is nothing of a table of judgements: say encoding=, sep= or quote=")
+    return Uri(text, "jsonl" if ending in (".jsonl", ".ndjson") else "csv", path, {}, reading=reading)
 
 
 def _session(path: Path) -> Session:
@@ -97,49 +186,48 @@ def _session(path: Path) -> Session:
     return Session(tuple(said["query"]), tuple(Pick(name, liked, str(path)) for name, liked in judged))
 
 
-def _table(path: Path, query: str) -> Session:
-    asked: dict[str, None] = {}
-    picks: list[Pick] = []
-    for number, row in _rows(path):
-        said = f"row {number} of {path}"
-        item, judgement = _column(path, row, ITEMS, "item"), _column(path, row, JUDGEMENTS, "judgement")
-        liked, of = _judgement(row[judgement], said), str(row.get(QUERY) or "").strip()
-        name = row[item]
-        if liked is None or (query and of and of != query):
-            continue
-        if name is None or not str(name).strip():
-            raise BadRequest(f"{said} judges no item: write one into `{item}`, or take the row out")
-        asked |= {of: None} if of else {}
-        picks.append(Pick(str(name), liked, said))
-    if len(asked) > 1 and not query:
-        raise BadRequest(
-            f"{path} is of {len(asked)} queries: say which, as in mmr search {next(iter(asked))!r} --train-on {path}"
-        )
-    return Session(tuple(next(iter(asked), "").split(" ")) if asked else (), tuple(picks))
+def _rows(uri: "Uri") -> Iterator[_Row]:
+    """Those of a table, numbered as a spreadsheet does: the header of a csv is row 1. Raises BadRequest."""
+    columns: dict[tuple[str, ...], _Columns] = {}
+    typed_so = cache(_typed)  # a log of clicks says one query again and again
+    for number, row in _cells(uri):
+        names = columns.get(tuple(row)) or columns.setdefault(tuple(row), _Columns.of(uri.path, [*row]))
+        said = f"row {number} of {uri.path}"
+        liked, item = _judgement(row[names.judgement], said), row[names.item]
+        if liked is not None and (item is None or not str(item).strip()):
+            raise BadRequest(f"{said} judges no item: write one into `{names.item}`, or take the row out")
+        query = str(row[names.query] or "").strip() if names.query else ""
+        yield _Row(typed_so(query) if query else (), None if liked is None else Pick(str(item), liked, said))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """(number, cells) of each row, as a spreadsheet numbers them: the header of a csv is row 1."""
-    from retrieval.sources import text_tables  # a search without a table does without
-    from retrieval.sources.uri import Uri
+def _cells(uri: "Uri") -> Iterator[tuple[int, Mapping[str, Any]]]:
+    from retrieval.sources import text_tables
 
-    scheme = "jsonl" if path.suffix.lower() in (".jsonl", ".ndjson") else "csv"
-    uri = Uri(str(path), scheme, str(path), {})
-    if scheme == "jsonl":
+    if uri.scheme == "jsonl":
         return enumerate(text_tables.open_jsonl(uri).rows, 1)
-    table = text_tables.open_csv(uri)
-    for names, what in ((ITEMS, "item"), (JUDGEMENTS, "judgement")):
-        _column(path, dict.fromkeys(table.columns), names, what)
+    table = text_tables.open_csv(uri, "item,judgement")
+    _Columns.of(uri.path, table.columns)
     return enumerate(table.rows, 2)
 
 
-def _column(path: Path, row: Mapping[str, Any], names: Sequence[str], what: str) -> str:
-    found = next((name for name in names if name in row), None)
-    if found is None:
-        raise BadRequest(
-            f"{path} has no column `{what}`, only {', '.join(list(row)[:20]) or 'none'}: name one of them {what}"
-        )
-    return found
+class _Columns(NamedTuple):
+    """What the columns of a table are called. query: None where it has none."""
+
+    item: str
+    judgement: str
+    query: str | None
+
+    @classmethod
+    def of(cls, path: str, there: Sequence[str]) -> "_Columns":
+        """Capitals do not matter, where not two names differ in them alone. Raises BadRequest."""
+        known = {name.lower(): name for name in reversed(there)} | {name: name for name in there}
+        found = {what: next((known[one] for one in names if one in known), None) for what, names in _NAMES.items()}
+        item, judgement = found["item"], found["judgement"]
+        if item is None or judgement is None:
+            missing = "judgement" if item else "item"
+            shown = ", ".join(there[:20]) or "none"
+            raise BadRequest(f"{path} has no column `{missing}`, only {shown}: name one of them {missing}")
+        return cls(item, judgement, found[QUERY])
 
 
 def _judgement(value: object, said: str) -> bool | None:
@@ -175,6 +263,9 @@ def opened(path: Path, query: Sequence[str]) -> Session:
 
 
 def _check(path: Path) -> None:
+    bare, said, _ = str(path).partition("?")
+    if said and bare.lower().endswith(".csv"):
+        raise BadRequest(f"a session is kept in UTF-8: save {bare} so, and give --session {shlex.quote(bare)}")
     if path.suffix.lower() not in (".json", ".csv"):
         raise BadRequest(f"{path} ends neither in .json nor in .csv: give --session {path}.json")
     if path.is_dir():
@@ -182,12 +273,21 @@ def _check(path: Path) -> None:
 
 
 def _table_session(path: Path) -> Session:
-    for _, row in _rows(path):
-        if other := [name for name in row if name not in _HEADER]:
+    """A session that is a table: one query, of which a row may judge nothing."""
+    from retrieval.sources import texts
+
+    texts.read(path)  # which says how to save it in UTF-8: it will be written so
+    uri = _uri(str(path))
+    for _, row in _cells(uri):
+        if other := [name for name in row if name.lower() not in _HEADER]:
             raise BadRequest(
                 f"{path} has a column `{other[0]}`, which a session would lose: read it with --train-on {path}"
             )
-    return _table(path, "")
+    rows = [*_rows(uri)]
+    queries = list(dict.fromkeys(row.query for row in rows if row.query))
+    if len(queries) > 1:
+        raise BadRequest(f"{path} is of {len(queries)} queries, and a session of one: read it with --train-on {path}")
+    return Session(queries[0] if queries else (), tuple(row.pick for row in rows if row.pick))
 
 
 def write(path: Path, session: Session) -> None:
@@ -206,9 +306,32 @@ def _as_json(session: Session) -> str:
 
 
 def _as_csv(session: Session) -> str:
+    """As a table; a session that judges nothing yet is a row without an item, which says its query."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(_HEADER)
-    asked = " ".join(session.query)
+    asked = _written(session.query)
     rows.writerows([asked, pick.name, "like" if pick.liked else "unlike"] for pick in session.picks)
+    if not session.picks:
+        rows.writerow([asked, "", ""])
     return text.getvalue()
+
+
+def _written(query: Sequence[str]) -> str:
+    """The arguments of a query as a cell of which `_typed` makes what means the same."""
+    plain = " ".join(query)
+    return plain if _sum(_typed(plain.strip())) == _sum(query) else shlex.join(query)
+
+
+def _typed(cell: str) -> tuple[str, ...]:
+    """The arguments of a query that is a cell."""
+    try:
+        words = shlex.split(cell) if "'" in cell else []
+    except ValueError:  # an apostrophe
+        words = []
+    return tuple(words if words and shlex.join(words) == cell else cell.split(" "))
+
+
+def _sum(query: Sequence[str]) -> str:
+    """A query as text in which + and - that stand alone are told from those within an argument."""
+    return " ".join(f"\0{word}" if word in ("+", "-") else word for word in query)

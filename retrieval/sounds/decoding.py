@@ -26,7 +26,8 @@ def sound_here(content: Path | bytes, count: int, seconds: float) -> tuple[list[
     """Up to `count` windows as gray pictures (mel.py), and the file's fields. Raises ImageError with the reason."""
     check_asked(count, seconds)
     found = _heard(content, count, seconds)
-    return mel.pictures(found.waves, seconds), found.fields
+    missed = ", and of so long a sound no more is heard: cut it into shorter files"
+    return mel.pictures(found.waves, seconds, "" if found.whole else missed), found.fields
 
 
 def _heard(content: Path | bytes, count: int, seconds: float) -> Heard:

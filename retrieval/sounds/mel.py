@@ -64,15 +64,15 @@ def power(wave: np.ndarray, seconds: float) -> np.ndarray:
     return (filters() @ (spectrum.real**2 + spectrum.imag**2).T).astype(np.float32)
 
 
-def pictures(waves: Sequence[np.ndarray], seconds: float) -> list[Image.Image]:
+def pictures(waves: Sequence[np.ndarray], seconds: float, rest: str = "") -> list[Image.Image]:
     """The windows of one sound as gray pictures ("L") of 128 rows and `seconds` * 100 columns, all of one loudness.
 
-    Raises ImageError where nothing is to be heard.
+    Raises ImageError where nothing is to be heard. rest: what it says of what lies between them.
     """
     powers = [power(wave, seconds) for wave in waves]
     loudest = max(float(one.max(initial=0.0)) for one in powers)
     if not loudest > SILENCE:
-        raise ImageError(f"silent: nothing is heard in {_so_many(len(powers))} of {seconds:g} s")
+        raise ImageError(f"silent: nothing is heard in {_so_many(len(powers))} of {seconds:g} s{rest}")
     return [Image.fromarray(_gray(one, loudest)) for one in powers]
 
 

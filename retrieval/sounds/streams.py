@@ -1,6 +1,7 @@
 """Sounds by PyAV (FFmpeg): M4A, AAC, WMA and the sound of clips. Called in a guarded process."""
 
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,25 @@ from typing import Any
 import numpy as np
 
 from retrieval.errors import ImageError
-from retrieval.sounds.waves import RATE, Heard, require_plain, require_some, said_of, starts
+from retrieval.sounds.waves import (
+    RATE,
+    STEP,
+    Heard,
+    is_gone_through,
+    loudness,
+    mono,
+    require_plain,
+    require_some,
+    said_of,
+    starts,
+)
 
 _FORMATS = {
     "mov", "mp4", "m4a", "3gp", "3g2", "mj2", "matroska", "webm", "avi", "asf", "flv", "mpeg", "mpegts", "ogg", "mp3",
     "aac", "wav", "flac", "aiff", "caf", "w64", "au", "amr", "ac3", "eac3", "wv", "ape", "tta", "dsf", "opus",
 }  # fmt: skip
-_MOST_PACKETS = 20_000  # decoded at most for a window
+_MOST_PACKETS = 20_000  # decoded at most for a window, or where all is gone through
+_MOST_BYTES = 300_000_000  # of a file that is gone through: pictures of a clip are read with its sound
 _SLACK = 0.05  # seconds by which a stream's times may be off
 
 
@@ -42,17 +55,20 @@ def _sampled(container: Any, count: int, seconds: float) -> Heard:  # PyAV carri
     require_plain(stream.rate or 0, stream.channels or 0)
     length = _length(container, stream)
     begin = float(stream.start_time * stream.time_base) if stream.start_time else 0.0
+    whole = container.size <= _MOST_BYTES and is_gone_through(length, seconds, stream.rate, stream.channels)
+    loud = _gone_through(container, stream, begin, length) if whole else None
     known = length or count * seconds  # what does not say how long it is, is listened to from its start
     waves = []
-    for number, start in enumerate(starts(known, count, seconds)):
-        if number or start:
+    for number, start in enumerate(starts(known, count, seconds, loud)):
+        if number or start or whole:
             container.seek(int((begin + start) / stream.time_base), stream=stream)
         waves.append(_window(container, stream, begin + start, seconds))
         if not length and len(waves[-1]) < seconds * RATE:
             break
     require_some(waves)
     waves = [wave for wave in waves if len(wave)]
-    return Heard(waves, said_of(length or sum(map(len, waves)) / RATE, stream.rate, stream.channels))
+    fields = said_of(length or sum(map(len, waves)) / RATE, stream.rate, stream.channels)
+    return Heard(waves, fields, whole or 0 < length <= seconds)
 
 
 def _length(container: Any, stream: Any) -> float:
@@ -61,25 +77,34 @@ def _length(container: Any, stream: Any) -> float:
     return max(0.0, (container.duration or 0) / 1_000_000)
 
 
+def _gone_through(container: Any, stream: Any, begin: float, length: float) -> np.ndarray:
+    """The loudness of each STEP, (n,); silence where nothing can be read."""
+    found = np.zeros(math.ceil(length / STEP))
+    for frame in _frames(container, stream):
+        at = int(max(0.0, (frame.time or 0.0) - begin) / STEP)
+        if at < len(found):  # packed samples of several channels are as good here: they are compared with each other
+            found[at] = max(found[at], loudness(frame.to_ndarray().T))
+    return found
+
+
 def _window(container: Any, stream: Any, start: float, seconds: float) -> np.ndarray:
     """What is heard from `start` on, (n,); less where the stream ends."""
     import av
 
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+    resampler = av.AudioResampler(format="fltp", rate=RATE)
     wanted, found, have = int(seconds * RATE), list[Any](), 0
     for frame in _frames(container, stream):
         at = float(frame.time) if frame.time is not None else start
         if at + frame.samples / max(1, frame.sample_rate) < start - _SLACK:  # before what was sought
             continue
-        parts = [part.to_ndarray().reshape(-1) for part in resampler.resample(frame)]
+        parts: list[Any] = [part.to_ndarray().T for part in resampler.resample(frame)]
         if not found and start - at > _SLACK and parts:
-            parts = [np.concatenate(parts)[int((start - at) * RATE) :]]  # type: ignore[list-item]
+            parts = [np.concatenate(parts)[int((start - at) * RATE) :]]
         found += parts
         have += sum(map(len, parts))
         if have >= wanted:
             break
-    wave = np.concatenate(found) if found else np.empty(0, np.float32)
-    return np.nan_to_num(wave[:wanted], nan=0.0, posinf=0.0, neginf=0.0).astype(np.float32)
+    return mono(np.concatenate(found)[:wanted]) if found else np.empty(0, np.float32)
 
 
 def _frames(container: Any, stream: Any) -> Iterator[Any]:

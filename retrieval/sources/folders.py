@@ -141,10 +141,15 @@ def of_others(folder: Path, options: Options) -> str:
     """What to say of a folder that has files of other kinds than are wanted; "" where it has none."""
     if options.kinds is None or next(Walk(replace(options, kinds=None)).below(folder), None) is None:
         return ""
-    if "sound" in options.kinds:
-        return f"{folder} has no sounds but pictures: give an encoder that sees, as --model builtin"
+    return only_others(str(folder), options.kinds)
+
+
+def only_others(source: str, taken: Iterable[str]) -> str:
+    """What to say of a source that has files, and none of the kinds that are taken."""
+    if "sound" in taken:
+        return f"{source} has no sounds but pictures: give an encoder that sees, as --model builtin"
     return (
-        f"{folder} has no pictures but sounds: give an encoder that hears with --model RUN, as "
+        f"{source} has no pictures but sounds: give an encoder that hears with --model RUN, as "
         "`mmr train SOUNDS --recipe sound --out RUN` makes it"
     )
 

@@ -217,22 +217,22 @@ def open_pairs(uri: str | Uri, on_message: OnMessage = no_message, bare: bool = 
     """
     items: dict[str, Item] = {}
     pairs: list[Pair] = []
-    without: set[str] = set()
+    without: dict[str, str] = {}  # their kinds
     for item, caption in _rows(uri):
         if (caption and caption.strip()) or (bare and item.kind == "clip"):
             shared = items.setdefault(item.id, item)
             meta = shared.meta if item.meta == shared.meta else item.meta  # one for all that say the same
             pairs.append(Pair(shared, (caption or "").strip(), meta=meta))
         else:
-            without.add(item.id)
+            without[item.id] = item.kind
     text = uri if isinstance(uri, str) else uri.text
-    missing = len(without - items.keys())
+    missing = [kind for name, kind in without.items() if name not in items]
     if pairs and missing:
-        on_message(f"pictures of {text} without a caption, which are left out: {missing}")
+        on_message(f"{kinds.counted(missing)} of {text} without a caption, which are left out: {len(missing)}")
     if not pairs:
         raise BadRequest(
-            f"{text} has pictures but no captions: put them in a column `caption` or another, as in "
-            "?caption=title, or in .txt files beside"
+            f"{text} has {kinds.counted(without.values())} but no captions: put them in a column `caption` or another, "
+            "as in ?caption=title, or in .txt files beside"
         )
     return pairs
 

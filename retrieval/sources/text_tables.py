@@ -29,19 +29,19 @@ class Table(NamedTuple):
 # ---------------------------------------------------------------- csv
 
 
-def open_csv(uri: Uri) -> Table:
+def open_csv(uri: Uri, header: str = "image,caption") -> Table:
     """A csv, by its ending a tsv, whose first line names the columns. Cells that are not there are None.
 
     `?sep=` is what stands between cells: else `,`, in a .tsv a tab, or `;` or a tab where only that gives columns.
-    `?quote=no` takes quotes as letters, as a .tsv is read without being asked. Raises BadRequest, also while rows are
-    read.
+    `?quote=no` takes quotes as letters, as a .tsv is read without being asked. header: what the first line may be, as a
+    message about an empty file says. Raises BadRequest, also while rows are read.
     """
     path = existing_file(uri)
     csv.field_size_limit(CELL)
     lines = _Lines(uri, texts.lines(uri, texts.encoding_of(uri), newline=""))
     first = lines.peek()
     if not first.strip():
-        raise BadRequest(f"{path} is empty: it must start with a line `image,caption`")
+        raise BadRequest(f"{path} is empty: it must start with a line `{header}`")
     if len(first) > _HEADER:
         raise BadRequest(f"{path}: its first line is longer than {_HEADER} letters: it must name the columns")
     cut = _how_it_is_cut(uri, first, path.suffix.lower() == ".tsv")

@@ -7,7 +7,7 @@ the pictures, not the other draws: captions of one picture are never each other'
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -20,8 +20,8 @@ from retrieval.encoders.encoder import DualEncoder
 from retrieval.encoders.protocol import KeptTokenizer, Tokenizer
 from retrieval.encoders.tokenizers.captions import CaptionTokenizer
 from retrieval.encoders.tokenizers.rows import pad
-from retrieval.errors import ImageError, NothingReadable
-from retrieval.images import load
+from retrieval.errors import BadRequest, ImageError, NothingReadable
+from retrieval.images import kinds, load
 from retrieval.training.augment import augment, drop_words, jitter
 from retrieval.training.config import TrainConfig
 from retrieval.training.hard_negatives import nearest
@@ -80,6 +80,8 @@ class TrainingSet:
             items[pair.item.id] = pair.item
             weight[pair.item.id] = pair.weight
         self._items = list(items.values())
+        unit = kinds.counted({item.kind for item in self._items})
+        _require_taken(self._items, encoder.preprocess.kinds)
         self.pixels = self._look(encoder, on_progress)
         texts = [captions[item.id] for item in self._items]
         self.tokens = self._read(encoder, texts)
@@ -91,10 +93,8 @@ class TrainingSet:
         self._word_dropout = config.word_dropout if isinstance(encoder.tokenize, CaptionTokenizer) else 0.0
         self.flips = not self._only_hears and mirrors(config.flip, [text for several in texts for text in several])
         if len(self._items) < 2:
-            raise NothingReadable(
-                f"{len(self._items)} usable picture(s): contrastive training needs at least 2, better 1000: add some",
-                self.skipped,
-            )
+            few = f"{len(self._items)} usable {unit[:-1]}(s)"
+            raise NothingReadable(f"{few}: contrastive training needs at least 2, better 1000: add some", self.skipped)
         self.order = Order(config.seed, len(self._items), self.batch_size, weights, near, config.hard_share)
 
     def __len__(self) -> int:
@@ -237,6 +237,17 @@ class TrainingSet:
         if known not in self.skipped:
             self.skipped.append(known)
         return np.full(self._shape, 127, np.uint8)
+
+
+def _require_taken(items: Sequence[Item], taken: Collection[str]) -> None:
+    """Raise BadRequest where nothing is of a kind that the encoder takes: no file need be read to know it."""
+    if not items or any(item.kind in taken for item in items):
+        return
+    if "sound" in taken:
+        raise BadRequest(f"all {len(items)} are pictures, and this encoder is to hear: leave out --recipe sound")
+    raise BadRequest(
+        f"all {len(items)} are sounds, and this encoder is to see: train with --recipe sound, or --set image_tower=mel"
+    )
 
 
 def mirrors(flip: str, captions: Sequence[str]) -> bool:

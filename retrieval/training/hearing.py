@@ -50,7 +50,9 @@ def with_ears(
     _check(eyes, ears)
     sounds, targets = _matched(eyes, ears, pairs, on_progress)
     if len(sounds) < LEAST:
-        raise NothingReadable(f"{len(sounds)} usable sounds: the map needs at least {LEAST}, better 300: add some", [])
+        raise NothingReadable(
+            f"{len(sounds)} usable sound(s): the map needs at least {LEAST}, better 300: add some", []
+        )
     extends = eyes.fingerprint
     bank = eyes.encode_texts(prompts())
     found = fit(sounds, targets, bank if among is None else among, bank)

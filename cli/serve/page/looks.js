@@ -31,13 +31,15 @@ function show(open) {
   byId("show-filters").setAttribute("aria-expanded", open);
 }
 
-/** How many there are, and how long it took. */
-export function countLine(answer, pages, search) {
+/** How many there are, of what the index holds, and how long it took. */
+export function countLine(answer, pages, search, info) {
   const many = pages.search.terms.length && answer.total > pages.end ? `the nearest ${grouped(pages.end)} of ${grouped(answer.total)}` : grouped(answer.total);
-  const noun = answer.total === 1 ? "picture" : "pictures";
-  const text = answer.total ? `${many} ${noun}${search.terms.length ? `, ${answer.took_ms} ms` : ""}` : "No pictures";
+  const unit = unitOf(info, answer.index), noun = answer.total === 1 ? unit.slice(0, -1) : unit;
+  const text = answer.total ? `${many} ${noun}${search.terms.length ? `, ${answer.took_ms} ms` : ""}` : `No ${unit}`;
   if (byId("count").textContent !== text) byId("count").textContent = text;
 }
+
+const unitOf = (info, name) => info.indexes.find((one) => one.name === name)?.unit ?? "pictures";
 
 /** Say why there is nothing to see; hide it where there is something. change: another search. */
 export function sayNothing(answer, search, info, change) {
@@ -61,5 +63,5 @@ function reason(answer, search, info, change) {
   }
   const narrowed = search.where.length || search.inside;
   const all = narrowed ? button("Take the filters away", () => change({ where: [], inside: "" }), { class: "main" }) : null;
-  return ["No pictures", narrowed ? "None meets these filters." : "None answers.", all];
+  return [`No ${unitOf(info, index?.name)}`, narrowed ? "None meets these filters." : "None answers.", all];
 }

@@ -123,7 +123,7 @@ function refused(error) {
   grid.show(new Pages(search, { total: 0, hits: [], next: null }, { changed: () => {}, failed: () => {} }));
 }
 
-const count = (answer) => countLine(answer, pages, search);
+const count = (answer) => countLine(answer, pages, search, info);
 
 // ---------------------------------------------------------------- pictures
 

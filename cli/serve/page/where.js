@@ -38,7 +38,7 @@ function address(item, search, index) {
 
 function said({ boxes, confidence }) {
   if (!boxes.length) return "All places are equally near to it.";
-  if (confidence !== null && confidence < 0.5) return "It may not be there: most other things have a place as near.";
+  if (confidence !== null && confidence < 0.9) return "It may not be there: most other things have a place as near.";
   return "";
 }
 
