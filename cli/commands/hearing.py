@@ -1,4 +1,4 @@
-"""`mmr ears`: an encoder that sees pictures learns to hear, by a linear map."""
+"""`mmr ears`: an encoder that sees pictures learns to hear, by a map in closed form."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +21,7 @@ def ears(
     index: IndexDir = None,
     device: Device = "auto",
 ) -> None:
-    """An encoder that sees pictures hears too: a linear map from a run that hears into its space, in closed form.
+    """An encoder that sees pictures hears too: a map from a run that hears into its space, in closed form.
 
     mmr ears sounds.csv --hear runs/sounds --index photos/.mmr --out runs/both, then mmr index sounds --model runs/both.
     With --index sounds stand among its pictures; with --model NAME the encoder is named without an index.
@@ -37,10 +37,10 @@ def _run(source: str, hear: str, out: Path, model: str | None, index: Path | Non
     target.check_place(out, "--out")
     require_new(out)
     pairs = open_pairs(source, show.note, bare=True)
-    name, middle = _of_index(index, model)
+    name, among = _of_index(index, model)
     eyes, listening = load_encoder(name, device), load_encoder(hear, device)
     with show.Meter("listening", "sounds") as meter:
-        encoder = with_ears(eyes, listening, pairs, middle, meter)
+        encoder = with_ears(eyes, listening, pairs, among, meter)
     encoder.save(out)
     show.out(f"{out}  encoder {encoder.fingerprint}, {name} with the ears of {hear}")
     show.note(f"next: mmr index FOLDER{f' --index {index}' if index else ''} --model {out}")
@@ -48,11 +48,11 @@ def _run(source: str, hear: str, out: Path, model: str | None, index: Path | Non
 
 
 def _of_index(index: Path | None, model: str | None) -> "tuple[str, np.ndarray | None]":
-    """The encoder that is meant, and the mean of the vectors of its index. Raises BadRequest."""
+    """The encoder that is meant, and vectors of its index. Raises BadRequest."""
     from indexes import Store
     from retrieval.errors import BadRequest
     from retrieval.indexing.catalog import Identity
-    from retrieval.indexing.stored import mean_of
+    from retrieval.indexing.stored import some_of
 
     if index is None:
         if model is None:
@@ -61,4 +61,4 @@ def _of_index(index: Path | None, model: str | None) -> "tuple[str, np.ndarray |
             )
         return model, None
     with Store.open(index) as store:
-        return model or Identity.required(store).where(store.path), mean_of(store)
+        return model or Identity.required(store).where(store.path), some_of(store)

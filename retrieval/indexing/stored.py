@@ -74,11 +74,11 @@ def by_id(store: Store, ids: Iterable[str]) -> list[Record]:
     return store.records(store.rows(Condition("id IN (SELECT value FROM json_each(?))", (json.dumps(list(ids)),))))
 
 
-def mean_of(store: Store) -> np.ndarray | None:
-    """The mean vector of pictures and clips, (d,), of up to MANY of them; None where there are none."""
+def some_of(store: Store) -> np.ndarray | None:
+    """Vectors of pictures and clips, float32 (n, d), of up to MANY of them; None where there are none."""
     rows = store.rows(Condition(f"json_extract(fields, '$.{KIND}') IS NOT 'sound'", ()))
     some = rows[:: max(1, len(rows) // MANY)]
-    return store.vectors(some).mean(0) if len(some) else None
+    return store.vectors(some) if len(some) else None
 
 
 def numbers(store: Store) -> dict[str, int]:

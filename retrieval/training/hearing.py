@@ -1,14 +1,14 @@
-"""Ears for an encoder that sees: a linear map from a sound encoder's space into its own, in closed form.
+"""Ears for an encoder that sees: a map from a sound encoder's space into its own, in closed form.
 
     both = with_ears(load_encoder("builtin"), load_encoder("runs/sounds"), open_pairs("pairs.csv"))
 
-A sound's vector is mapped to where the picture encoder has its caption, or, of a clip, the pictures it belongs to:
-ridge regression (Hoerl and Kennard 1970), whose penalty is the one with which each sound is predicted best by all the
-others (its leave-one-out error has a closed form as well, Golub 1979). Pictures, words and their vectors stay as they
-are, so that sounds are found in an index that is there.
+A sound's vector is mapped to where the captions that the picture encoder has of it are likely, or, of a clip, the
+pictures it belongs to (sound_map.py). Pictures, words and their vectors stay as they are, so that sounds are found in
+an index that is there.
 """
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -18,15 +18,16 @@ from retrieval.callbacks import OnProgress, no_progress
 from retrieval.datatypes import Item, Pair
 from retrieval.encoders import encoding
 from retrieval.encoders.encoder import DualEncoder
+from retrieval.encoders.prompts import prompts
 from retrieval.errors import BadRequest, NothingReadable
 from retrieval.towers.ears import Ears
+from retrieval.training.sound_map import fit
 
-PENALTIES = np.logspace(-4, 2, 13)  # times the mean eigenvalue
 LEAST = 10  # sounds
 
 
 def with_ears(
-    eyes: DualEncoder, ears: DualEncoder, pairs: Sequence[Pair], middle: np.ndarray | None = None,
+    eyes: DualEncoder, ears: DualEncoder, pairs: Sequence[Pair], among: np.ndarray | None = None,
     on_progress: OnProgress = no_progress,
 ) -> DualEncoder:  # fmt: skip
     """An encoder that sees as `eyes` does, and hears what `ears` hears.
@@ -35,9 +36,9 @@ def with_ears(
         eyes: Sees pictures. It is changed: what comes out is it, with ears.
         ears: Hears sounds, as `mmr train` makes it of sounds.
         pairs: Sounds with captions; a clip counts with its frames in place of its captions.
-        middle: The mean of the vectors among which sounds are to be found, (dim,); None is that of the targets. Words
-            are nearer to words than to pictures (the modality gap, Liang 2022): with the mean of an index's pictures
-            sounds stand among them, and not before all of them.
+        among: Vectors of pictures among which sounds are to be found, unit rows (n, dim); None is the bank of prompts.
+            Words are nearer to words than to pictures (the modality gap, Liang 2022): sounds are as near to captions
+            that are not theirs as these are.
         on_progress: Called with (done, total) sounds.
 
     Returns:
@@ -53,31 +54,13 @@ def with_ears(
             f"{len(sounds)} usable sound(s): the map needs at least {LEAST}, better 300: add some", []
         )
     extends = eyes.fingerprint
-    weight = ridge(sounds - sounds.mean(0), targets - targets.mean(0))
+    bank = eyes.encode_texts(prompts())
+    found = fit(sounds, targets, bank if among is None else among, bank)
     made = Ears(towers.build(towers.IMAGE_TOWERS, ears.dim, ears.image_tower.spec), ears.dim, eyes.dim)
     made.tower.load_state_dict(ears.image_tower.state_dict())
-    about = targets.mean(0) if middle is None else middle
-    made.start(*(torch.from_numpy(np.float32(part)) for part in (sounds.mean(0), weight, about)))
+    made.start(**{name: torch.tensor(value, dtype=torch.float32) for name, value in asdict(found).items()})
     eyes.use_ears(made, ears.preprocess, extends)
     return eyes
-
-
-def ridge(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The weights (d, e) of rows x (n, d) to rows y (n, e), both about their means, with the best of PENALTIES.
-
-    By the leave-one-out error: of a row, its residual over 1 minus its leverage.
-    """
-    u, s, v = np.linalg.svd(x.astype(np.float64), full_matrices=False)
-    rotated, mean = u.T @ y, max(float((s**2).mean()), 1e-12)
-
-    def error(penalty: float) -> float:
-        shrunk = s**2 / (s**2 + penalty * mean)
-        leverage = (u**2) @ shrunk + 1 / len(x)  # of the mean that was taken off too
-        residual = y - u @ (shrunk[:, None] * rotated)
-        return float(((residual / np.maximum(1 - leverage, 1e-6)[:, None]) ** 2).sum())
-
-    best = min(PENALTIES, key=error)
-    return v.T @ ((s / (s**2 + best * mean))[:, None] * rotated)
 
 
 def _check(eyes: DualEncoder, ears: DualEncoder) -> None:
