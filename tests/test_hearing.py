@@ -599,5 +599,7 @@ def test_a_sound_has_no_places(both, folder):
         answer = client.get(f"/api/items/{shown.name_of('low.wav')}/places", params={"q": ["a low tone"]})
         assert client.get(f"/api/items/{shown.name_of('red.png')}/places", params={"q": ["a tone"]}).status_code == 200
     told = mmr("locate", str(folder / "low.wav"), "a low tone", "--model", "builtin").stderr
-    assert answer.status_code == 400 and "low.wav is a sound, which has no places: give a picture or a clip" in answer.text
+    assert (
+        answer.status_code == 400 and "low.wav is a sound, which has no places: give a picture or a clip" in answer.text
+    )
     assert "low.wav is a sound, which has no places: give a picture or a clip" in told

@@ -73,10 +73,11 @@ def run(asked: Located) -> int:
 
 def _check(asked: Located) -> None:
     """Raise BadRequest for a picture that is none by its name, NotAnIndex for an index that is not where it is said."""
+    from retrieval.search.heat import require_seen
+
     if address := _ADDRESS.match(str(asked.picture)):
         raise _not_fetched(f"{address[1]}://{address[2]}")
-    if kinds.kind(asked.picture) == "sound":
-        raise BadRequest(f"{asked.picture} is a sound, which has no places: give a picture or a clip")
+    require_seen(kinds.kind(asked.picture), str(asked.picture))
     if asked.index_dir:
         open_reader(asked.index_dir, None).close()
 

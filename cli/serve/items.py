@@ -130,6 +130,7 @@ def _places(server: Parts, shelf: Shelf, name: str, words: list[str]) -> dict[st
 
 def _seen(shelf: Shelf, hit: Hit) -> "Image.Image":
     """The picture of an item, or the middle of a clip. Raises BadRequest for a sound, as `mmr locate` does."""
+    heat.require_seen(hit.kind, shown.text(hit.uri))
     if hit.kind == "picture":
         return shelf.allowed.picture(hit)
     content = shelf.allowed.content(hit)

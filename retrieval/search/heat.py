@@ -41,6 +41,12 @@ def require_places(encoder: Encoder) -> EncodesPlaces:
     return encoder
 
 
+def require_seen(kind: str, name: str) -> None:
+    """Raise BadRequest for what has no places. kind: of an item or a file, as datatypes.Hit has it."""
+    if kind == "sound":
+        raise BadRequest(f"{name} is a sound, which has no places: give a picture or a clip")
+
+
 @dataclass(frozen=True, slots=True)
 class Box:
     """A part of a picture, in its pixels. score: of the best place in it. peak: the middle of that place, x and y."""
