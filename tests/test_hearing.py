@@ -30,6 +30,7 @@ from retrieval.indexing import changes
 from retrieval.indexing.build import build, unchanged
 from retrieval.indexing.catalog import Identity
 from retrieval.indexing.roots import recorded
+from retrieval.search import query
 from retrieval.sounds import mel
 from retrieval.sources.registry import open_items, open_pairs, parse_uri
 from retrieval.sources.soundbook import Tune, to_wav, tunes
@@ -306,6 +307,16 @@ def test_nine_of_ten_held_out_tunes_are_found_by_their_captions(tmp_path):
     encoder, held_out, _ = bench.learned("tones", "mel", 0, tmp_path)
     found = bench.recalls(encoder, held_out)
     assert len(held_out) == 200 and min(found["recall@10_t2s"], found["recall@10_s2t"]) >= 90.0, found
+
+
+def test_a_damaged_sound_is_told_as_a_sound_by_what_sees_as_well(both, tmp_path):
+    (tmp_path / "bad.wav").write_bytes(b"no sound")
+    with pytest.raises(BadRequest, match="bad.wav: .*: give another sound, or text:"):
+        query.encode([query.parse(str(tmp_path / "bad.wav"))], both[2], no_item)
+
+
+def no_item(uri):
+    raise AssertionError(uri)
 
 
 def test_ears_that_cannot_be(both, heard):

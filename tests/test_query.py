@@ -244,5 +244,5 @@ def test_an_address_is_not_fetched_unasked(toy, monkeypatch):
 
 def test_a_damaged_picture_is_one_line(toy, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    with pytest.raises(BadRequest, match="bad.jpg: not a picture of a known format: give another"):
+    with pytest.raises(BadRequest, match="bad.jpg: not a picture of a known format: give another picture, or text:"):
         encode(toy, str(tmp_path / "bad.jpg"))

@@ -282,8 +282,7 @@ def _looked_at(part: Part, encoder: Encoder, urls: bool) -> Sequence[Picture]:
         raise BadRequest(f"{text}: {error}") from error
     except ImageError as error:
         as_words = f", or text:{text} for the words" if part.kind == "picture" else ", or words"
-        other = "sound" if encoder.preprocess.kinds == {"clip", "sound"} else "picture"
-        raise BadRequest(f"{text}: {error}: give another {other}{as_words}") from error
+        raise BadRequest(f"{text}: {error}: give another {kinds.kind(Path(text))}{as_words}") from error
 
 
 def _sum(parts: Sequence[Part], vectors: Sequence[np.ndarray]) -> np.ndarray:
