@@ -19,7 +19,7 @@ from indexes.approximate.derived import Derived
 from indexes.approximate.recorded import Recorded
 from indexes.errors import Damaged, Outdated, StoreError
 from indexes.filters import Condition
-from indexes.fulltext import table
+from indexes.fulltext import ranking
 from indexes.fulltext.words import Words
 from indexes.items import Record
 from indexes.opened import Opened
@@ -224,7 +224,7 @@ class StoreReader:
         state = self._now()
         segments = state.segments if where is None else self._matching(state, where)
         with self._asking_words(state) as connection:
-            rows, scores = table.nearest(connection, asked, k, _living(state), _among(segments))
+            rows, scores = ranking.nearest(connection, asked, k, _living(state), _among(segments))
         return Neighbors(rows[None], scores[None])
 
     def words_weight(self, asked: Words) -> float:
@@ -242,7 +242,7 @@ class StoreReader:
         """
         state = self._now()
         with self._asking_words(state) as connection:
-            return table.weight(connection, asked, _living(state))
+            return ranking.weight(connection, asked, _living(state))
 
     def words_in(self, asked: Words, rows: Iterable[int]) -> list[tuple[str, ...]]:
         """Which of some words some rows have.
@@ -259,7 +259,7 @@ class StoreReader:
             Outdated: What was opened was collected.
         """
         with self._asking_words(self._now()) as connection:
-            return table.matched(connection, asked, [int(row) for row in rows])
+            return ranking.matched(connection, asked, [int(row) for row in rows])
 
     def rows(self, where: Condition | None = None) -> np.ndarray:
         """The rows of the state that was opened.
@@ -519,8 +519,8 @@ class StoreReader:
         return vectors
 
 
-def _living(state: State) -> table.Living:
-    return table.Living(len(state), _among(state.segments))
+def _living(state: State) -> ranking.Living:
+    return ranking.Living(len(state), _among(state.segments))
 
 
 def _among(segments: Sequence[Segment]) -> Callable[[np.ndarray], np.ndarray]:

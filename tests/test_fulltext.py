@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from older import second
 
 from indexes import BadWords, Record, Store, StoreError, Words, filters, verify
-from indexes.fulltext import table, texts
+from indexes.fulltext import ranking, table, texts
 from rows import numbered
 
 DIM = 8
@@ -229,19 +229,19 @@ def test_rows_that_died_make_no_word_more_common(tmp_path, monkeypatch):
         for text in ("red", "blue", "5"):
             weights = [made.words_weight(Words.parse(text)) for made in (store, anew)]
             assert weights[0] == pytest.approx(weights[1])
-        monkeypatch.setattr(table, "_COUNTED", 5)
+        monkeypatch.setattr(ranking, "_COUNTED", 5)
         assert store.words_weight(Words.parse("red")) == pytest.approx(rarity(9, 4), rel=0.5)
 
 
 def test_so_many_words_as_would_take_minutes_are_not_all_ranked(monkeypatch, store):
     assert found(store, "things golden retriever") == ["odd", "golden"]
-    monkeypatch.setattr(table, "_MOST_RANKED", 2)  # `things` one row has, each of the others two
+    monkeypatch.setattr(ranking, "_MOST_RANKED", 2)  # `things` one row has, each of the others two
     assert found(store, "golden retriever things") == ["odd"]
     assert found(store, "golden retriever") == ["odd", "golden"]
 
 
 def test_behind_many_that_do_not_count_others_are_found(monkeypatch, tmp_path):
-    monkeypatch.setattr(table, "_AT_ONCE", 2)
+    monkeypatch.setattr(ranking, "_AT_ONCE", 2)
     with Store.create(tmp_path / "index", DIM) as store:
         kinds = [{"caption": "a dog" + " that barks" * (n // 2), "side": n % 2} for n in range(60)]
         store.add(numbered(*range(60)), [Record(str(n), fields=one) for n, one in enumerate(kinds)])
@@ -392,5 +392,5 @@ def test_any_text_is_asked_or_told_in_one_line(text, without):
             assert "\n" not in str(error) or "\n" in text
             asked = None
         if asked is not None:
-            table.nearest(database, asked, 3, table.Living(1, lambda rows: rows >= 0), lambda rows: rows >= 0)
+            ranking.nearest(database, asked, 3, ranking.Living(1, lambda rows: rows >= 0), lambda rows: rows >= 0)
             assert all(asked.typed[term.start : term.end] for term in asked.terms)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from indexes import BadWords, Store, Words, fusing
-from indexes.fulltext import table
+from indexes.fulltext import ranking, table
 from indexes.fusing import Fusion, Ranking
 from indexes.typed import Malformed, checked
 from retrieval.callbacks import OnMessage, no_message
@@ -213,9 +213,9 @@ def _worded(database: table.Database, count: int, text: str) -> tuple[Ranking, f
         words = Words.parse(text, strict=False)
     except BadWords:
         return Ranking(np.empty(0, np.int64), np.empty(0, np.float32)), 0.0
-    all_live = table.Living(count, lambda rows: np.ones(len(rows), bool))
-    found = table.nearest(database, words, fusing.DEPTH, all_live, all_live.among)
-    return Ranking(*found), table.weight(database, words, all_live)
+    all_live = ranking.Living(count, lambda rows: np.ones(len(rows), bool))
+    found = ranking.nearest(database, words, fusing.DEPTH, all_live, all_live.among)
+    return Ranking(*found), ranking.weight(database, words, all_live)
 
 
 def _place(rows: np.ndarray, wanted: int) -> int:
