@@ -238,6 +238,7 @@ def test_so_many_words_as_would_take_minutes_are_not_all_ranked(monkeypatch, sto
     monkeypatch.setattr(ranking, "_MOST_RANKED", 2)  # `things` one row has, each of the others two
     assert found(store, "golden retriever things") == ["odd"]
     assert found(store, "golden retriever") == ["odd", "golden"]
+    assert found(store, '"golden" things') == ["odd", "golden"]  # what must be there is ranked, whatever it costs
 
 
 def test_behind_many_that_do_not_count_others_are_found(monkeypatch, tmp_path):

@@ -83,7 +83,7 @@ def telling(hit: Hit) -> str:
     words = [word for has in (hit.by.matched if hit.by else ()) for word in has.casefold().rstrip("*").split()]
     starts = [word[: max(3, len(word) - 2)] for word in words]  # English endings do not count
     fields = [f"{name}: {value}" for name, value in hit.meta.items() if isinstance(value, str)] if starts else []
-    texts = [(text, _places(text, starts)) for text in [hit.caption or "", *hit.captions, *fields]]
+    texts = [(text, _places(text, starts)) for text in [hit.caption or "", *hit.captions[1:], *fields]]
     text, places = max(texts, key=lambda one: len(one[1]))
     first = max(0, min(places, default=0) - _BEFORE) if len(text) > _SHOWN else 0
     return ("\u2026" if first else "") + text[first : first + _SHOWN] + ("\u2026" if first + _SHOWN < len(text) else "")

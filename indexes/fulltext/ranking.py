@@ -107,14 +107,13 @@ def _ranked(
 
 
 def _affordable(terms: Sequence[Term], weights: Sequence[_Weight]) -> Iterator[tuple[Term, _Weight]]:
-    """The rarest terms, at least one, as many as are ranked in a second or so: two hundred words that every row has
-    would hold a server for minutes."""
+    """Those that must be there, and the rarest others, at least one, as many as are ranked in a second or so: two
+    hundred words that every row has would hold a server for minutes."""
     looked_at = 0
-    for term, one in sorted(zip(terms, weights, strict=True), key=lambda both: both[1].rows):
+    for term, one in sorted(zip(terms, weights, strict=True), key=lambda both: (not both[0].must, both[1].rows)):
         looked_at += one.rows
-        if looked_at > max(_MOST_RANKED, one.rows):
-            return
-        yield term, one
+        if term.must or looked_at <= max(_MOST_RANKED, one.rows):
+            yield term, one
 
 
 def matched(database: sqlite3.Connection, asked: Words, rows: Sequence[int]) -> list[tuple[str, ...]]:
